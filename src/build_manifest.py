@@ -1,0 +1,34 @@
+"""build_manifest: from folders and labels to who is where: manifests, classes, sampling report."""
+
+from pillsnap import fingerprint, selection, tables
+from pillsnap.params import Params
+from pillsnap.run_log import RunLog
+from pillsnap.stage import run
+
+
+def work(params: Params, log: RunLog) -> dict[str, float | None]:
+    """Choose classes and photos of the data root and split them by capture group."""
+    order = selection.Order(
+        scale=params.scale,
+        wanted=params.at_scale,
+        seed=params.seed,
+        num_workers=params.build_manifest.num_workers,
+        keep_incomplete=params.validate_.incomplete_combinations == "paint_out",
+    )
+    recorded = fingerprint.read(fingerprint.path_of(params.scale))
+    chosen = selection.build(params.data_root(), order, recorded, log.progress)
+    report = tables.write(chosen, params.artifacts_dir)
+    for name, finding in (report["left_out"] | report["findings"]).items():
+        log.warning(f"{name}: {finding['count']:,}, e.g. {finding['examples'][0]}")
+    counts = report["counts"]
+    return {
+        "classes": report["got"]["classes"],
+        "train_pills": counts["train"]["pills"],
+        "val_pills": counts["val"]["pills"],
+        "test_pills": counts["test"]["pills"],
+        "labels_read": report["labels_read"],
+    }
+
+
+if __name__ == "__main__":
+    run("build_manifest", work)

@@ -1,0 +1,183 @@
+"""Walks an AI Hub tree (data set 576): which photo and label files there are, and their names.
+
+Layout and name grammar: data/README.md. Nothing is ever written under the root.
+"""
+
+import os
+import re
+import stat
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pillsnap.errors import DataError
+from pillsnap.findings import Findings
+
+PARTS = ("train", "val")
+KINDS = {"images": ".png", "labels": ".json"}
+TYPES = ("single", "combination")
+CODE = re.compile(r"K-[0-9]{6}")
+NAME_CODES = re.compile(r"K-[0-9]{6}(?:-[0-9]{6})*")
+VIEW = re.compile(r"([0-9])_([0-9])_([0-9])_([0-9])_([0-9]{2})_([0-9]{3})_([0-9]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder with photos or labels in it."""
+
+    path: str  # as on disk, relative to the root, with /
+    part: str  # train | val
+    kind: str  # images | labels
+    image_type: str  # single | combination
+    shard: str  # TS_1_single
+    inner: tuple[str, ...]  # the folders under the shard, in NFC
+    names: tuple[str, ...]  # file names as on disk, sorted
+    sizes: tuple[int, ...]  # bytes
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All photo and label folders of a root, sorted by path, and what was odd about them."""
+
+    root: Path
+    folders: tuple[Folder, ...]
+    findings: Findings = field(default_factory=Findings)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a photo was taken: the fields of its file name as integers."""
+
+    state: int
+    back: int
+    direction: int
+    light: int
+    latitude: int  # degrees
+    longitude: int  # degrees
+    size: int
+
+
+def nfc(text: str) -> str:
+    """`text` in Unicode NFC: macOS hands names over decomposed, labels are composed."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def parse_view(text: str) -> View | None:
+    """`0_2_0_1_90_300_200` -> View; None where the grammar is not followed."""
+    found = VIEW.fullmatch(text)
+    return View(*map(int, found.groups())) if found else None
+
+
+def parse_codes(text: str) -> tuple[str, ...] | None:
+    """`K-000114` or `K-015710-016232-025367` -> K-codes; None where the grammar is not followed."""
+    if not NAME_CODES.fullmatch(text):
+        return None
+    return tuple(f"K-{digits}" for digits in text.removeprefix("K-").split("-"))
+
+
+def scan(root: Path) -> Tree:
+    """Walk `<root>/{train,val}` or `<root>/data/{train,val}`; symbolic links are followed once.
+
+    Raises DataError where neither is there. Everything odd inside becomes a finding.
+    """
+    walk = _Walk(root)
+    tops = _tops(root)
+    for path, *_ in tops:  # first of all, so that no link elsewhere takes them over
+        walk.enter(path, os.stat(root / path))
+    for path, part, kind, image_type in tops:
+        walk.top(path, part, kind, image_type)
+    return Tree(root, tuple(walk.folders), walk.findings)
+
+
+def _tops(root: Path) -> list[tuple[str, str, str, str]]:
+    for prefix in ("", "data/"):
+        parts = [part for part in PARTS if (root / prefix / part).is_dir()]
+        tops = [
+            (f"{prefix}{part}/{kind}/{image_type}", part, kind, image_type)
+            for part in parts
+            for kind in KINDS
+            for image_type in TYPES
+        ]
+        if parts:
+            return [top for top in tops if (root / top[0]).is_dir()]
+    raise DataError(
+        f"{root} holds neither train/ and val/ nor data/train/ and data/val/.",
+        "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that holds train/ and val/.",
+    )
+
+
+class _Walk:
+    def __init__(self, root: Path) -> None:
+        self.root = os.fspath(root)
+        self.folders: list[Folder] = []
+        self.findings = Findings()
+        self._entered: set[tuple[int, int]] = set()
+
+    def enter(self, path: str, status: os.stat_result) -> bool:
+        """Whether a folder is met for the first time, under whatever name."""
+        identity = (status.st_dev, status.st_ino)
+        if identity in self._entered:
+            self.findings.add("folder_met_twice", path)
+            return False
+        self._entered.add(identity)
+        return True
+
+    def top(self, path: str, part: str, kind: str, image_type: str) -> None:
+        """Walk the shards under e.g. train/images/single, depth first in NFC order."""
+        stack: list[tuple[str, tuple[str, ...]]] = [(path, ())]
+        while stack:
+            here, inside = stack.pop()
+            folders, names, sizes = self._list(here, KINDS[kind])
+            if names:
+                shard, inner = (inside[0], inside[1:]) if inside else ("", ())
+                self.folders.append(
+                    Folder(here, part, kind, image_type, shard, inner, tuple(names), tuple(sizes))
+                )
+            stack += [(f"{here}/{name}", (*inside, nfc(name))) for name in reversed(folders)]
+
+    def _list(self, path: str, ending: str) -> tuple[list[str], list[str], list[int]]:
+        """Names of the folders to enter; names and bytes of the files that count. All sorted."""
+        folders: list[str] = []
+        names: list[str] = []
+        sizes: list[int] = []
+        for entry in self._entries(path):
+            name = entry.name
+            if self._skipped(path, name):
+                continue
+            try:
+                status = entry.stat()
+            except OSError as error:
+                self.findings.add("link_broken", f"{path}/{name}: {error.strerror}")
+                continue
+            if stat.S_ISREG(status.st_mode) and name.endswith(ending):
+                names.append(name)
+                sizes.append(status.st_size)
+            elif not stat.S_ISDIR(status.st_mode):
+                self.findings.add("file_of_another_kind", f"{path}/{name}")
+            elif self.enter(f"{path}/{name}", status):
+                folders.append(name)
+        return folders, names, sizes
+
+    def _entries(self, path: str) -> "list[os.DirEntry[str]]":
+        try:
+            with os.scandir(f"{self.root}/{path}") as entries:
+                return sorted(entries, key=lambda entry: (nfc(entry.name), entry.name))
+        except OSError as error:
+            self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
+            return []
+
+    def _skipped(self, path: str, name: str) -> bool:
+        if name.startswith("._"):
+            self.findings.add("macos_file", f"{path}/{_shown(name)}")
+        elif name.endswith("index.png"):
+            self.findings.add("index_picture", f"{path}/{_shown(name)}")
+        elif not name.isascii() and _shown(name) != name:
+            self.findings.add("name_not_utf8", f"{path}/{_shown(name)}")
+        else:
+            return False
+        return True
+
+
+def _shown(name: str) -> str:
+    """`name` as it can be written down: bytes that are not UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,120 @@
+"""Batches of crops for the classifier, each sample keyed by (seed, epoch, index).
+
+The key decides order and augmentation, so a batch is the same for any number of workers and for
+a run that was interrupted before it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pillsnap.augment import Augmenter, to_input
+from pillsnap.crops import CropStore
+
+Key = tuple[int, int]  # epoch, row
+
+
+@dataclass(frozen=True)
+class Batch:
+    """uint8 pictures [n, px, px, 3] and class indices [n]."""
+
+    pictures: torch.Tensor
+    classes: torch.Tensor
+
+    def pin_memory(self) -> "Batch":
+        """In page-locked memory, so that the copy to a GPU overlaps with its work."""
+        return Batch(self.pictures.pin_memory(), self.classes.pin_memory())
+
+
+class CropDataset(Dataset[Batch]):
+    """The known pills of a crop store; augmented when an augmenter is given."""
+
+    def __init__(self, path: Path, image_px: int, augmenter: Augmenter | None, seed: int) -> None:
+        self._store = CropStore(path)
+        self._image_px = image_px
+        self._augmenter = augmenter
+        self._seed = seed
+        table = self._store.table
+        self._rows = np.flatnonzero(table["known"].to_numpy())
+        self._classes = table["class_index"].to_numpy()[self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Class index of every sample."""
+        return self._classes
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        """A whole batch in one call."""
+        pictures = [self._picture(epoch, index) for epoch, index in keys]
+        classes = self._classes[[index for _, index in keys]]
+        return Batch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(classes.copy()))
+
+    def _picture(self, epoch: int, index: int) -> NDArray[np.uint8]:
+        crop = self._store.decode(int(self._rows[index]))
+        if self._augmenter is None:
+            return to_input(crop[None], self._image_px)[0]
+        return self._augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Keys of the batches of one epoch, shuffled by (seed, epoch), from `start_step` on."""
+
+    def __init__(self, samples: int, batch_size: int, seed: int, shuffle: bool) -> None:
+        self._samples, self._batch_size = samples, batch_size
+        self._seed, self._shuffle = seed, shuffle
+        self.epoch, self.start_step = 0, 0
+
+    @property
+    def steps(self) -> int:
+        """Batches in a whole epoch; a lone last sample is dropped in training (batch norm)."""
+        whole, rest = divmod(self._samples, self._batch_size)
+        least = 2 if self._shuffle else 1
+        return whole + (rest >= least)
+
+    def __len__(self) -> int:
+        return self.steps - self.start_step
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.arange(self._samples)
+        if self._shuffle:
+            order = np.random.default_rng((self._seed, self.epoch)).permutation(self._samples)
+        for step in range(self.start_step, self.steps):
+            part = order[step * self._batch_size : (step + 1) * self._batch_size]
+            yield [(self.epoch, int(index)) for index in part]
+
+
+def loader(
+    dataset: CropDataset, batches: EpochBatches, num_workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
+    """A DataLoader that hands on whole batches."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=_as_is,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        prefetch_factor=4 if num_workers else None,
+        generator=torch.Generator().manual_seed(0),  # its own: the global one belongs to the model
+        worker_init_fn=_one_thread,
+        multiprocessing_context="forkserver" if num_workers else None,
+    )
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _one_thread(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,148 @@
+"""The `pillsnap` command. Each command imports what it needs when it runs, so help is instant."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pillsnap.errors import ParameterError, UserError
+from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
+
+app = typer.Typer(
+    help="Find and name pills in photographs: a two-stage pipeline under DVC.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run a command; what the user can mend ends in one screen and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"{error.fact}\n  -> {error.cure}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command()
+def demo() -> None:
+    """Draw invented pills, run the whole pipeline on them and print the figures."""
+    from pillsnap.demo import DemoSpec, draw_tree
+    from pillsnap.demo.progress import lines
+    from pillsnap.hardware import cpu_count
+
+    os.environ.pop(DATA_ROOT_VARIABLE, None)
+    params = load()
+    if params.scale != "demo":
+        raise ParameterError(
+            f"params.yaml says scale: {params.scale}; the demo is scale demo.",
+            "Go back to it: git checkout params.yaml (or set scale: demo in it).",
+        )
+    root = Path(params.at_scale.root or "data/demo")
+    spec = DemoSpec(**params.demo.model_dump())
+    draw_tree(root, spec, params.seed, cpu_count(), lines("drawing photos"))
+    _fingerprint(params)
+    code = subprocess.call(["dvc", "repro"])
+    if code:
+        raise typer.Exit(code)
+    _show_figures(params)
+    typer.echo(
+        "\nSynthetic pills: these figures say nothing about real ones. Where to look:\n"
+        f"  {params.artifacts_dir}/report.html         the evaluation, with pictures\n"
+        f"  {params.artifacts_dir}/validation.html     what is in the data\n"
+        "  dvc plots show                      curves (dvc_plots/index.html)\n"
+        "  pillsnap predict IMAGE...           name the pills in photos\n"
+        "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff"
+    )
+
+
+@app.command()
+def fingerprint() -> None:
+    """Scan the data root and write data/fingerprints/<scale>.json: the version of the photos."""
+    _fingerprint(load())
+
+
+@app.command()
+def targets() -> None:
+    """The goals against the measured figures; exit 1 when one is missed."""
+    from pillsnap import goals
+
+    table, met = goals.compare(load())
+    _print(table)
+    raise typer.Exit(0 if met else 1)
+
+
+@app.command()
+def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """The checks before a training; exit 1 when one fails."""
+    from pillsnap import preflight as checks
+
+    points = checks.check(load(), Path())
+    if as_json:
+        typer.echo(checks.as_json(points))
+    else:
+        _print(checks.render(points))
+    raise typer.Exit(1 if any(point.status == "fail" for point in points) else 0)
+
+
+@app.command()
+def train(
+    scale: Annotated[str | None, typer.Option(help="demo, stage1 ... stage4.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Crops per step.")] = None,
+    detection_batch_size: Annotated[int | None, typer.Option(min=1, help="Frames per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak rate of the classifier.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on from an unfinished run, or forget it.")
+    ] = True,
+    checkpoint: Annotated[Path | None, typer.Option(help="Classifier weights to start from.")] = None,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Check the machine, then run the pipeline, with a log file and failures explained."""
+    from pillsnap import operation
+
+    options = operation.TrainOptions(
+        scale=scale,
+        epochs=epochs,
+        batch_size=batch_size,
+        detection_batch_size=detection_batch_size,
+        lr=lr,
+        resume=resume,
+        checkpoint=checkpoint,
+        log_level=log_level,
+        yes=yes,
+    )
+    raise typer.Exit(operation.train(options))
+
+
+def _fingerprint(params: Params) -> None:
+    from pillsnap import fingerprint as versions
+
+    path = versions.path_of(params.scale)
+    taken = versions.take(params.data_root())
+    if versions.read(path) != taken:
+        versions.write(path, params.scale, taken)
+    typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
+
+
+def _show_figures(params: Params) -> None:
+    from pillsnap import goals
+
+    _print(goals.figures(params))
+
+
+def _print(renderable: object) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""One pill into one photo: a sprite foreshortened, given its wall, lit, shadowed and boxed."""
+
+from dataclasses import dataclass
+from math import cos, hypot, sin
+
+import cv2
+import numpy as np
+
+from pillsnap.demo.backdrops import LIGHTS, Light
+from pillsnap.demo.pills import TABLET, Pill
+from pillsnap.demo.sprites import Sprite, draw_sprite
+
+SPRITE_SCALE = 1.25  # sprites are drawn this much larger than they appear
+WALL_SHARE = 0.42  # of a tablet's thickness, upright between its two domes
+SHADOW_MM = 1.6  # how far a shadow reaches beyond the pill
+STEEPEST = 2.2  # slopes beyond this look alike
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a pill stands before the camera: place in px, turn and elevation in radians, light."""
+
+    side: int
+    x_px: float
+    y_px: float
+    turn: float
+    elevation: float
+    px_per_mm: float
+    sprite_px_per_mm: float
+    light: int
+    exposure: float
+
+
+def add_pill(photo: np.ndarray, pill: Pill, pose: Pose) -> Box:
+    """Draw a pill and its shadow into `photo` [h, w, 3] uint8; return its tight box in px."""
+    sprite = draw_sprite(pill, pose.side, round(SPRITE_SCALE * pose.sprite_px_per_mm, 3))
+    wall_px = _wall_px(pill, pose)
+    reach = int((0.52 * pill.long_mm + SHADOW_MM) * pose.px_per_mm) + wall_px + 2
+    left, top = max(0, int(pose.x_px) - reach), max(0, int(pose.y_px) - reach)
+    patch = photo[top : int(pose.y_px) + reach, left : int(pose.x_px) + reach]
+    matrix = _matrix(sprite, pill, pose)
+    matrix[:, 2] -= (left, top)
+    size = (patch.shape[1], patch.shape[0])
+    paint = cv2.warpAffine(sprite.paint, matrix, size, flags=cv2.INTER_LINEAR)
+    relief_mm = cv2.warpAffine(sprite.relief_mm, matrix, size, flags=cv2.INTER_LINEAR)
+    solid = cv2.dilate(paint[..., 3], np.ones((wall_px + 1, 1), np.uint8), anchor=(0, wall_px))
+    light = LIGHTS[pose.light]
+    face = _light_face(paint, relief_mm, pill, pose, light)
+    color = _add_wall(face, paint[..., 3], wall_px, pill)
+    color *= np.array(light.gain, dtype=np.float32) * np.float32(pose.exposure)
+    patch[:] = _compose(patch, color, solid, _shadow(solid, pill, pose, light))
+    x, y, width, height = cv2.boundingRect((solid > 127).astype(np.uint8))
+    return left + x, top + y, width, height
+
+
+def _wall_px(pill: Pill, pose: Pose) -> int:
+    if pill.look.kind != TABLET:
+        return 0
+    return round(WALL_SHARE * pill.thick_mm * pose.px_per_mm * cos(pose.elevation))
+
+
+def _matrix(sprite: Sprite, pill: Pill, pose: Pose) -> np.ndarray:
+    """Sprite px to frame px, [2, 3]: lying cylinders keep their breadth at any elevation."""
+    axis = np.array([cos(pose.turn), sin(pose.turn) * sin(pose.elevation)])
+    if pill.look.kind == TABLET:
+        across = np.array([-sin(pose.turn), cos(pose.turn) * sin(pose.elevation)])
+    else:
+        across = np.array([-axis[1], axis[0]]) / hypot(*axis)
+    linear = np.stack([axis, across], axis=1) * (pose.px_per_mm / sprite.px_per_mm)
+    height, width = sprite.relief_mm.shape
+    shift = np.array([pose.x_px, pose.y_px]) - linear @ [(width - 1) / 2, (height - 1) / 2]
+    return np.column_stack([linear, shift])
+
+
+def _light_face(
+    paint: np.ndarray, relief_mm: np.ndarray, pill: Pill, pose: Pose, light: Light
+) -> np.ndarray:
+    """The upper face under the lamp, [h, w, 3] float32, before the lamp's colour."""
+    per_px = pose.px_per_mm / 8  # Sobel's 3 x 3 kernel sums to 8
+    right = cv2.Sobel(relief_mm, cv2.CV_32F, 1, 0, scale=per_px).clip(-STEEPEST, STEEPEST)
+    down = cv2.Sobel(relief_mm, cv2.CV_32F, 0, 1, scale=per_px).clip(-STEEPEST, STEEPEST)
+    upright = 1 / np.sqrt(right * right + down * down + 1)
+    to_lamp = np.array(light.direction, dtype=np.float32)
+    to_lamp /= np.linalg.norm(to_lamp)
+    facing = (to_lamp[2] - right * to_lamp[0] - down * to_lamp[1]) * upright
+    shade = light.ambient + (1 - light.ambient) / to_lamp[2] * np.maximum(facing, 0)
+    half = to_lamp + np.array([0, 0, 1], dtype=np.float32)
+    half /= np.linalg.norm(half)
+    mirror = (half[2] - right * half[0] - down * half[1]) * upright
+    glint = 120 * pill.gloss * np.maximum(mirror, 0) ** (14 + 50 * pill.gloss)
+    return np.asarray(paint[..., :3] * shade[..., None] + glint[..., None], dtype=np.float32)
+
+
+def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: Pill) -> np.ndarray:
+    """The face with the tablet's wall below it, which darkens towards the table."""
+    if wall_px == 0:
+        return face
+    fraction = cv2.blur(coverage, (1, wall_px), anchor=(0, wall_px - 1)).astype(np.float32) / 255
+    wall = (0.56 + 0.26 * fraction)[..., None] * np.array(pill.rgb[0], dtype=np.float32)
+    front = (coverage.astype(np.float32) / 255)[..., None]
+    return np.asarray(face * front + wall * (1 - front), dtype=np.float32)
+
+
+def _shadow(solid: np.ndarray, pill: Pill, pose: Pose, light: Light) -> np.ndarray:
+    """The share of the lamp kept from the table, [h, w] float32, drawn at a quarter of the size."""
+    height, width = solid.shape
+    small = cv2.resize(solid, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    throw = -0.3 * pill.thick_mm * pose.px_per_mm / 4
+    shift = np.array([[1, 0, throw * light.direction[0]], [0, 1, throw * light.direction[1]]])
+    cast = cv2.warpAffine(small, shift, (small.shape[1], small.shape[0]))
+    soft = cv2.GaussianBlur(cast, (0, 0), 0.4 * pose.px_per_mm / 4)
+    return np.asarray(cv2.resize(soft, (width, height)) * np.float32(light.shadow / 255))
+
+
+def _compose(
+    patch: np.ndarray, color: np.ndarray, solid: np.ndarray, shadow: np.ndarray
+) -> np.ndarray:
+    cover = (solid.astype(np.float32) / 255)[..., None]
+    table = patch * (1 - shadow)[..., None]
+    mixed = table * (1 - cover) + color * cover
+    lens = cv2.GaussianBlur(mixed, (0, 0), 0.6)
+    return np.asarray(np.rint(lens).clip(0, 255), dtype=np.uint8)

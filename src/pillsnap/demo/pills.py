@@ -1,0 +1,241 @@
+"""Invented pills: what each one looks like, drawn from a seed; imprints tell most of them apart."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pillsnap.demo.drugs import Drug, invent_drug
+
+FRONT, BACK = 0, 1
+LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that turned round or as a digit reads as another
+NUMBERS = (5, 10, 20, 25, 30, 40, 50, 75, 80, 100, 120, 150, 200, 250, 300, 400, 500)
+MARKS = 6
+PILLS_PER_LOOK = 2.2  # on average this many codes share shape and colour
+LOWEST_CODE, HIGHEST_CODE = 900_000, 999_999  # above every code in use: none is a real drug
+RGB = {
+    "하양": (238, 236, 230),
+    "노랑": (240, 206, 92),
+    "분홍": (236, 164, 172),
+    "초록": (92, 160, 104),
+    "주황": (234, 142, 70),
+    "갈색": (150, 92, 62),
+    "파랑": (92, 138, 204),
+    "빨강": (190, 58, 56),
+    "연두": (178, 206, 112),
+    "노랑, 투명": (232, 176, 58),
+}
+TABLET_COLORS = ("하양", "노랑", "분홍", "초록", "주황", "갈색", "파랑", "빨강", "연두")
+TABLET_SHAPES = ("원형", "타원형", "장방형", "육각형", "팔각형", "삼각형", "기타")
+SHAPE_ODDS = (0.3, 0.18, 0.22, 0.08, 0.08, 0.07, 0.07)
+TABLET, HARD_CAPSULE, SOFT_CAPSULE = "tablet", "hard capsule", "soft capsule"
+TABLET_FORMS = (
+    "필름코팅정",
+    "나정",
+    "서방성필름코팅정",
+    "다층정",
+    "장용성필름코팅정",
+    "구강붕해정",
+)
+CAPSULE_FORMS = {HARD_CAPSULE: "경질캡슐제, 산제", SOFT_CAPSULE: "연질캡슐제, 액상"}
+
+
+@dataclass(frozen=True)
+class Imprint:
+    """What stands on one side: logo or text on the left, a score line, text on the right."""
+
+    left: str
+    right: str
+    mark: int | None
+    line: bool
+    printed: bool
+
+    @property
+    def text(self) -> str:
+        """The imprint in the words of the labels: 마크 for a logo, 분할선 for a score line."""
+        left = "마크" if self.mark is not None else self.left
+        between = "분할선" if self.line else " " if left and self.right else ""
+        return f"{left}{between}{self.right}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What several codes may share: everything about a pill but its imprint and its size."""
+
+    kind: str
+    shape: str
+    colors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pill:
+    """One invented code with its look; lengths and depth of imprint in mm, one `rgb` per part."""
+
+    code: str
+    look: Look
+    rgb: tuple[tuple[int, int, int], ...]
+    long_mm: float
+    short_mm: float
+    thick_mm: float
+    gloss: float
+    depth_mm: float
+    form: str
+    front: Imprint
+    back: Imprint
+    drug: Drug
+
+    def imprint(self, side: int) -> Imprint:
+        """The imprint of the front (0) or the back (1)."""
+        return self.back if side == BACK else self.front
+
+
+def invent_pills(count: int, seed: int) -> list[Pill]:
+    """Invent `count` pills in ascending order of code; the same seed gives the same pills."""
+    rng = np.random.default_rng([seed, count])
+    numbers = rng.choice(HIGHEST_CODE - LOWEST_CODE, size=count, replace=False) + LOWEST_CODE
+    looks = _spread_looks(count, rng)
+    pills: list[Pill] = []
+    seen: dict[Look, set[tuple[str, int | None]]] = {}
+    houses = {look: _invent_house(look, rng) for look in dict.fromkeys(looks)}
+    for index, (number, look) in enumerate(zip(sorted(numbers.tolist()), looks, strict=True)):
+        taken = seen.setdefault(look, set())
+        lone = looks.count(look) == 1
+        pills.append(_invent_pill(f"K-{number:06d}", index, houses[look], taken, lone, rng))
+    return pills
+
+
+@dataclass(frozen=True)
+class _House:
+    """One maker's way with one look: the sizes, tint and letters that its pills have in common."""
+
+    look: Look
+    rgb: tuple[tuple[int, int, int], ...]
+    sizes_mm: tuple[float, float, float]
+    gloss: float
+    prefix: str
+    mark: int
+    form: str
+
+
+def _spread_looks(count: int, rng: np.random.Generator) -> list[Look]:
+    unique = list(dict.fromkeys(_take(_looks(rng), 6 * count)))
+    chosen = unique[: max(1, round(count / PILLS_PER_LOOK))]
+    spare = rng.integers(len(chosen), size=count - len(chosen))
+    looks = chosen + [chosen[i] for i in spare]
+    return [looks[i] for i in rng.permutation(count)]
+
+
+def _take(looks: Iterator[Look], count: int) -> list[Look]:
+    return [look for _, look in zip(range(count), looks, strict=False)]
+
+
+def _looks(rng: np.random.Generator) -> Iterator[Look]:
+    while True:
+        kind = str(rng.choice([TABLET, HARD_CAPSULE, SOFT_CAPSULE], p=[0.74, 0.2, 0.06]))
+        if kind == HARD_CAPSULE:
+            first, second = rng.choice(TABLET_COLORS, size=2, replace=False)
+            yield Look(kind, "장방형", (str(first), str(second)))
+        elif kind == SOFT_CAPSULE:
+            yield Look(kind, str(rng.choice(["타원형", "장방형"])), ("노랑, 투명",))
+        else:
+            shape = str(rng.choice(TABLET_SHAPES, p=SHAPE_ODDS))
+            odds = np.array([3, 1.4, 1.2, 1, 1, 1, 1, 1, 1])
+            yield Look(kind, shape, (str(rng.choice(TABLET_COLORS, p=odds / odds.sum())),))
+
+
+def _invent_house(look: Look, rng: np.random.Generator) -> _House:
+    tint = [tuple(_tinted(RGB[color], rng)) for color in look.colors]
+    form = CAPSULE_FORMS.get(look.kind) or str(rng.choice(TABLET_FORMS))
+    low, high = (0.5, 0.9) if look.kind != TABLET else (0.02, 0.45)
+    prefix = "".join(rng.choice(list(LETTERS), size=int(rng.integers(1, 4))))
+    return _House(
+        look=look,
+        rgb=tuple((int(r), int(g), int(b)) for r, g, b in tint),
+        sizes_mm=_invent_sizes(look, rng),
+        gloss=float(rng.uniform(low, high)),
+        prefix=prefix,
+        mark=int(rng.integers(MARKS)),
+        form=form,
+    )
+
+
+def _tinted(rgb: tuple[int, int, int], rng: np.random.Generator) -> list[int]:
+    shifted = np.array(rgb) * rng.uniform(0.93, 1.03) + rng.uniform(-7, 7, size=3)
+    return [int(value) for value in np.clip(np.rint(shifted), 20, 248)]
+
+
+def _invent_sizes(look: Look, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Length, width and thickness in mm: 125 to 529 px wide at 25 px/mm, as in the data sheet."""
+    if look.kind == HARD_CAPSULE:
+        short = rng.uniform(5.6, 7.2)
+        long, thick = short * rng.uniform(2.3, 2.65), short
+    elif look.kind == SOFT_CAPSULE or look.shape == "타원형":
+        long = rng.uniform(10.5, 15.5)
+        short = long * rng.uniform(0.56, 0.68)
+        thick = short * (0.9 if look.kind == SOFT_CAPSULE else 0.5)
+    elif look.shape == "장방형":
+        long = rng.uniform(13.0, 18.5)
+        short = long * rng.uniform(0.38, 0.48)
+        thick = short * rng.uniform(0.55, 0.75)
+    else:
+        long = short = rng.uniform(7.0, 11.5)
+        thick = rng.uniform(2.8, 4.2)
+    return round(float(long), 1), round(float(short), 1), round(float(thick), 1)
+
+
+def _invent_pill(
+    code: str,
+    index: int,
+    house: _House,
+    taken: set[tuple[str, int | None]],
+    lone: bool,
+    rng: np.random.Generator,
+) -> Pill:
+    printed = house.look.kind != TABLET or rng.random() < 0.2
+    front = _invent_imprint(house, printed, taken, rng)
+    plain = lone and rng.random() < 0.5
+    back = _plain_imprint(house, rng) if plain else _invent_imprint(house, printed, taken, rng)
+    long_mm, short_mm, thick_mm = house.sizes_mm
+    return Pill(
+        code=code,
+        look=house.look,
+        rgb=house.rgb,
+        long_mm=long_mm,
+        short_mm=short_mm,
+        thick_mm=thick_mm,
+        gloss=house.gloss,
+        depth_mm=float(rng.uniform(0.06, 0.2)),
+        form=house.form,
+        front=front,
+        back=back,
+        drug=invent_drug(index, code, house.look.kind != TABLET, rng),
+    )
+
+
+def _plain_imprint(house: _House, rng: np.random.Generator) -> Imprint:
+    line = house.look.kind == TABLET and bool(rng.random() < 0.5)
+    return Imprint(left="", right="", mark=None, line=line, printed=False)
+
+
+def _invent_imprint(
+    house: _House, printed: bool, taken: set[tuple[str, int | None]], rng: np.random.Generator
+) -> Imprint:
+    """An imprint that no pill of the same look has on either side."""
+    while True:
+        style = rng.random()
+        number = str(rng.choice(NUMBERS)) if rng.random() < 0.6 else str(rng.integers(10, 89))
+        letter = str(rng.choice(list(LETTERS)))
+        line = house.look.kind == TABLET and bool(rng.random() < 0.3)
+        mark = house.mark if style < 0.25 else None
+        left = "" if mark is not None else house.prefix
+        right = number if style < 0.75 else letter + number[:2]
+        if style > 0.9 and not line:
+            left = ""
+        imprint = Imprint(left=left, right=right, mark=mark, line=line, printed=printed)
+        if (imprint.text, mark) not in taken and not _reads_upside_down(right):
+            taken.add((imprint.text, mark))
+            return imprint
+
+
+def _reads_upside_down(text: str) -> bool:
+    return set(text) <= set("01689") and bool(set(text) & set("69"))

@@ -1,0 +1,186 @@
+"""Which photos a tree holds: folders, shards, pills and views, drawn from a seed."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil
+
+import numpy as np
+
+from pillsnap.demo.frames import View
+from pillsnap.demo.pills import Pill, invent_pills
+from pillsnap.errors import ParameterError
+
+BACKS, LIGHTS, SIDES = (0, 1, 2), (0, 1, 2), (0, 1)
+LATITUDES, LONGITUDES = (60, 70, 75, 90), tuple(range(0, 360, 20))
+COMBINATION_LATITUDES = (70, 75, 90)
+CODES_PER_SHARD, FOLDERS_PER_SHARD, COMBINATION_SHARDS = 50, 25, 8
+PILLS_IN_FOLDER = ((2, 0.04), (3, 0.08), (4, 0.88))
+FOLDERS_PER_STRAY = 40  # one in so many holds a code that no single photo shows
+KNOWN_PER_LONER = 13  # one known code in so many occurs in no combination
+BACK_SIDE_EVERY = 20  # one combination folder in so many shows the back
+
+
+@dataclass(frozen=True)
+class DemoSpec:
+    """How large a tree is; the meaning of each number stands in params.yaml under `demo`."""
+
+    classes: int
+    unknown_classes: int
+    photos_per_group: int
+    combination_folders: int
+    test_combination_folders: int
+    unknown_photos_per_group: int
+    frame_width_px: int
+    frame_height_px: int
+    noise: float
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The photos of one code, or of one combination, in one shard; `part` is train or val."""
+
+    part: str
+    shard: int
+    pills: tuple[Pill, ...]
+    views: tuple[View, ...]
+
+    @property
+    def is_combination(self) -> bool:
+        """Whether several pills lie in each photo."""
+        return len(self.pills) > 1
+
+    @property
+    def name(self) -> str:
+        """K-a or K-a-b-c-d, six digits each, ascending."""
+        return "K-" + "-".join(pill.code[2:] for pill in self.pills)
+
+    @property
+    def image_dir(self) -> str:
+        """Relative to the root, with `/`."""
+        kind, short = self._kinds()
+        return f"{self.part}/images/{kind}/{self._letter}S_{self.shard}_{short}/{self.name}"
+
+    def label_dir(self, pill: Pill) -> str:
+        """Where the label of `pill` lies, relative to the root, with `/`."""
+        kind, short = self._kinds()
+        whole = f"{self.part}/labels/{kind}/{self._letter}L_{self.shard}_{short}/{self.name}_json"
+        return f"{whole}/{pill.code}" if self.is_combination else whole
+
+    def stem(self, view: View) -> str:
+        """The name that a photo and its labels share."""
+        angles = f"{view.latitude}_{view.longitude:03d}"
+        return f"{self.name}_0_{view.back}_{view.side}_{view.light}_{angles}_200"
+
+    @property
+    def _letter(self) -> str:
+        return "T" if self.part == "train" else "V"
+
+    def _kinds(self) -> tuple[str, str]:
+        return ("combination", "combo") if self.is_combination else ("single", "single")
+
+
+def plan_tree(spec: DemoSpec, seed: int) -> list[Folder]:
+    """All folders of a tree; refuses numbers that cannot be drawn."""
+    _check(spec)
+    strays = ceil(spec.combination_folders / FOLDERS_PER_STRAY)
+    pills = invent_pills(spec.classes + spec.unknown_classes + strays, seed)
+    order = named_rng(seed, "roles").permutation(len(pills))
+    known = sorted((pills[i] for i in order[: spec.classes]), key=lambda p: p.code)
+    others = [pills[i] for i in order[spec.classes :]]
+    stray, unknown = others[:strays], sorted(others[strays:], key=lambda p: p.code)
+    taken: set[str] = set()
+    count, tests = spec.combination_folders, spec.test_combination_folders
+    return [
+        *_singles("train", known, spec.photos_per_group, seed),
+        *_combinations("train", count, known, stray, taken, seed),
+        *_singles("val", unknown, spec.unknown_photos_per_group, seed),
+        *_combinations("val", tests, known, [], taken, seed),
+    ]
+
+
+def named_rng(seed: int, name: str) -> np.random.Generator:
+    """A generator that depends on the seed and a name alone, never on order."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+
+
+def _check(spec: DemoSpec) -> None:
+    views = len(LATITUDES) * len(LONGITUDES)
+    for key in ("photos_per_group", "unknown_photos_per_group"):
+        count = getattr(spec, key)
+        if not 1 <= count <= views:
+            fact = f"demo.{key} is {count}; a group has {views} views."
+            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
+    if spec.classes < 5:
+        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
+        raise ParameterError(fact, "Raise demo.classes.")
+
+
+def _singles(part: str, pills: Sequence[Pill], per_group: int, seed: int) -> Iterator[Folder]:
+    """One folder a code; the second code's photos stand half in its own shard, half in the last."""
+    per_shard = max(1, min(CODES_PER_SHARD, ceil(len(pills) / 3)))
+    shards = ceil(len(pills) / per_shard)
+    for index, pill in enumerate(pills):
+        views = tuple(_single_views(pill, per_group, seed))
+        shard = 1 + index // per_shard
+        if index == 1 and part == "train" and shards > 1:
+            yield Folder(part, shards, (pill,), views[1::2])
+            views = views[::2]
+        yield Folder(part, shard, (pill,), views)
+
+
+def _single_views(pill: Pill, per_group: int, seed: int) -> Iterator[View]:
+    angles = list(product(LATITUDES, LONGITUDES))
+    for back, light, side in product(BACKS, LIGHTS, SIDES):
+        rng = named_rng(seed, f"views {pill.code} {back} {light} {side}")
+        for pick in sorted(rng.choice(len(angles), size=per_group, replace=False).tolist()):
+            yield View(back, light, side, *angles[pick])
+
+
+def _combinations(
+    part: str, count: int, known: Sequence[Pill], stray: Sequence[Pill], taken: set[str], seed: int
+) -> Iterator[Folder]:
+    """Folders of 2 to 4 known pills, evenly dealt; a stray code takes one's place now and then."""
+    rng = named_rng(seed, f"combinations {part}")
+    usable = known[: len(known) - len(known) // KNOWN_PER_LONER]
+    shards = min(COMBINATION_SHARDS, ceil(count / FOLDERS_PER_SHARD)) if part == "train" else 1
+    deck: list[Pill] = []
+    for index in range(count):
+        size = int(rng.choice([n for n, _ in PILLS_IN_FOLDER], p=[p for _, p in PILLS_IN_FOLDER]))
+        replaced = (
+            stray[index // FOLDERS_PER_STRAY] if stray and not index % FOLDERS_PER_STRAY else None
+        )
+        for _ in range(200):
+            hand = _deal(deck, usable, size, rng)
+            if replaced is not None:
+                hand[0] = replaced
+            pills = tuple(sorted(hand, key=lambda p: p.code))
+            folder = Folder(part, 1 + index * shards // count, pills, _combination_views(index))
+            if folder.name not in taken:
+                break
+        else:
+            fact = f"{count} combination folders cannot be dealt from {len(usable)} codes."
+            raise ParameterError(fact, "Raise demo.classes or lower demo.combination_folders.")
+        taken.add(folder.name)
+        yield folder
+
+
+def _deal(
+    deck: list[Pill], pills: Sequence[Pill], size: int, rng: np.random.Generator
+) -> list[Pill]:
+    """Take `size` different pills off the deck, which is filled with shuffled packs as needed."""
+    hand: list[Pill] = []
+    while len(hand) < size:
+        fresh = next((i for i, pill in enumerate(deck) if pill not in hand), None)
+        if fresh is None:
+            deck.extend(pills[i] for i in rng.permutation(len(pills)))
+        else:
+            hand.append(deck.pop(fresh))
+    return hand
+
+
+def _combination_views(index: int) -> tuple[View, ...]:
+    side = int(index % BACK_SIDE_EVERY == 7)
+    return tuple(View(2, 2, side, latitude, 0) for latitude in COMBINATION_LATITUDES)

@@ -1,0 +1,207 @@
+"""Draws a whole AI Hub tree over several processes: whole or not at all, once per spec and seed."""
+
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pillsnap.atomic import write_text
+from pillsnap.demo.frames import Camera, draw_frame, lay_out
+from pillsnap.demo.labels import label_bytes
+from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
+from pillsnap.errors import DataError, MachineError
+
+PARTS = ("train", "val")
+TALKING = ("__main__.py", "progress.py")  # modules that leave no trace in the photos
+STAMP, LOCK, UNFINISHED = "demo.json", ".drawing.lock", ".drawing"
+BYTES_PER_VALUE = 0.4  # of a PNG, at most, to see whether the disk has room
+MAC_JUNK = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(96)
+PNG_SETTINGS = (  # averages and Huffman codes: half the time and less bytes than cv2's default
+    cv2.IMWRITE_PNG_COMPRESSION, 1,
+    cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
+    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
+)  # fmt: skip
+
+
+def draw_tree(
+    root: Path, spec: DemoSpec, seed: int, num_workers: int, on_progress: Callable[[int, int], None]
+) -> None:
+    """Draw `root`/train and `root`/val unless they stand there for this spec and seed.
+
+    `on_progress` is given the photos drawn and their total. Bytes depend on spec and seed alone.
+    Raises DataError for a tree that was not drawn here, ParameterError, MachineError.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    wanted = {"spec": asdict(spec), "seed": seed, "drawing": _drawing_version()}
+    if _is_drawn(root, wanted):
+        return
+    with _locked(root / LOCK):
+        if _is_drawn(root, wanted):
+            return
+        _refuse_foreign(root)
+        folders = plan_tree(spec, seed)
+        _refuse_full_disk(root, folders, spec)
+        _write_stamp(root, {**wanted, "files": None})
+        unfinished = root / UNFINISHED
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _draw_folders(unfinished, folders, spec, seed, num_workers, on_progress)
+        _move_in(root, unfinished)
+        _write_stamp(root, {**wanted, "files": _count_files(root)})
+
+
+def draw_folder(root: Path, folder: Folder, spec: DemoSpec, seed: int) -> int:
+    """Draw all photos, labels and the contact sheet of one folder; return the count of photos."""
+    camera = Camera(spec.frame_width_px, spec.frame_height_px, spec.noise)
+    image_dir = root / folder.image_dir
+    image_dir.mkdir(parents=True, exist_ok=True)
+    label_dirs = [root / folder.label_dir(pill) for pill in folder.pills]
+    for label_dir in label_dirs:
+        label_dir.mkdir(parents=True, exist_ok=True)
+    thumbs = []
+    for view in folder.views:
+        stem = folder.stem(view)
+        rng = named_rng(seed, stem)
+        table = named_rng(seed, folder.name) if folder.is_combination else rng
+        frame = draw_frame(lay_out(folder.pills, camera, table), view, camera, rng)
+        (image_dir / f"{stem}.png").write_bytes(png_bytes(frame.photo))
+        for pill, box, label_dir in zip(folder.pills, frame.boxes, label_dirs, strict=True):
+            label = label_bytes(stem, pill, view, box, camera.width_px, camera.height_px)
+            (label_dir / f"{stem}.json").write_bytes(label)
+        thumbs.append(cv2.resize(frame.photo, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA))
+    if folder.is_combination:
+        (image_dir / f"{folder.name}_index.png").write_bytes(png_bytes(np.hstack(thumbs)))
+    return len(folder.views)
+
+
+def png_bytes(photo: np.ndarray) -> bytes:
+    """An RGB photo [h, w, 3] uint8 as PNG."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), PNG_SETTINGS)
+    return encoded.tobytes()
+
+
+def _draw_folders(
+    root: Path,
+    folders: Sequence[Folder],
+    spec: DemoSpec,
+    seed: int,
+    num_workers: int,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    total, done = sum(len(folder.views) for folder in folders), 0
+    for part in PARTS:
+        (root / part).mkdir(parents=True)
+    on_progress(0, total)
+    for count in _counts(root, folders, spec, seed, num_workers):
+        done += count
+        on_progress(done, total)
+    combination = next((f for f in folders if f.is_combination), None)
+    if combination is not None:
+        view = combination.views[0]
+        junk = root / combination.image_dir / f"._{combination.stem(view)}.png"
+        junk.write_bytes(MAC_JUNK)
+
+
+def _counts(
+    root: Path, folders: Sequence[Folder], spec: DemoSpec, seed: int, num_workers: int
+) -> Iterator[int]:
+    """Photos drawn, folder by folder as they are finished."""
+    if num_workers <= 1:
+        yield from (draw_folder(root, folder, spec, seed) for folder in folders)
+        return
+    context = multiprocessing.get_context("spawn")  # the caller may hold threads of torch
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    try:
+        futures = [pool.submit(draw_folder, root, folder, spec, seed) for folder in folders]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool:
+        fact = "a process that drew the demo was ended from outside, perhaps for want of memory."
+        raise MachineError(fact, "Run the same command again, with fewer processes.") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """One thread per process, no answer to Ctrl-C, and an end when the parent is gone."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _move_in(root: Path, unfinished: Path) -> None:
+    os.sync()  # the photos reach the disk before the stamp says so
+    for part in PARTS:
+        shutil.rmtree(root / part, ignore_errors=True)
+        (unfinished / part).rename(root / part)
+    unfinished.rmdir()
+
+
+def _write_stamp(root: Path, stamp: dict[str, object]) -> None:
+    write_text(root / STAMP, json.dumps(stamp, indent=2) + "\n")
+
+
+def _is_drawn(root: Path, wanted: dict[str, object]) -> bool:
+    """Whether the stamp says so and no file went missing since."""
+    try:
+        stamp = json.loads((root / STAMP).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    files = stamp.pop("files", None) if isinstance(stamp, dict) else None
+    return files is not None and stamp == wanted and files == _count_files(root)
+
+
+def _count_files(root: Path) -> int:
+    return sum(len(names) for part in PARTS for _, _, names in os.walk(root / part))
+
+
+def _refuse_foreign(root: Path) -> None:
+    for part in PARTS:
+        if (root / part).exists() and not (root / STAMP).exists():
+            fact = f"{root / part} was not drawn by the demo: {root / STAMP} is missing."
+            raise DataError(fact, "Name another folder for the demo, or move this one away.")
+
+
+def _refuse_full_disk(root: Path, folders: Sequence[Folder], spec: DemoSpec) -> None:
+    photos = sum(len(folder.views) for folder in folders)
+    needed = int(photos * spec.frame_width_px * spec.frame_height_px * 3 * BYTES_PER_VALUE)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        fact = f"{root}: {photos} photos take up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} free."
+        raise MachineError(fact, "Free some disk, or lower demo.classes or demo.photos_per_group.")
+
+
+def _drawing_version() -> str:
+    """A hash over the code that draws: another drawing is another tree."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.name not in TALKING:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold `path` alone; a second draw waits here and then finds the tree drawn."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,263 @@
+"""The evaluate stage: checkpoints back from disk, calibrated on val, measured on val and test.
+
+Nothing measured on the test part is used for a choice.
+"""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from pillsnap import (
+    atomic,
+    breakdown,
+    calibration,
+    classifier,
+    coco,
+    devices,
+    exports,
+    figures,
+    inference,
+    manifest,
+    measurement,
+    metrics,
+)
+from pillsnap.answers import Answers, CropAnswers
+from pillsnap.calibration import Calibration
+from pillsnap.errors import DataError
+from pillsnap.params import Params
+from pillsnap.places import Places
+from pillsnap.recogniser import Recogniser
+from pillsnap.run_log import RunLog
+
+Json = dict[str, Any]
+
+TRAININGS = ("detection", "classification")
+
+
+def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
+    """Measure the checkpoints and write metrics.json, figures, exports and the calibration."""
+    places = Places.of(params)
+    device = devices.choose(params.evaluate.device)
+    classes = manifest.read_classes(places.classes)
+    log.info(f"{len(classes)} classes on {devices.describe(device)}")
+    fitted, val, test = _calibrate(params, places, device, len(classes), log)
+    recogniser = Recogniser.load(
+        places.checkpoint("detection"),
+        places.checkpoint("classification"),
+        places.calibration,
+        places.classes,
+        device,
+        params.evaluate.batch_size,
+    )
+    batch_size = params.evaluate.batch_size
+    log.info("detecting, cutting and naming on frames")
+    val_frames = inference.read_frames(recogniser, places.frames("val"), batch_size, log)
+    test_frames = inference.read_frames(recogniser, places.frames("test"), batch_size, log)
+    answered = Answers(val, test, val_frames, test_frames)
+    store = places.frames("val")
+    some = [store.decode(index) for index in range(min(batch_size, len(store)))]
+    speed = {**inference.speed(recogniser, some), "batch_size": batch_size}
+    log.info("measuring")
+    measured = measure(params, answered, fitted, classes)
+    measured |= {"speed": speed, **_training(params, places, measured)}
+    measured["provenance"] = [_provenance(places, device)]
+    write(params, places, answered, fitted, classes, measured)
+    return headline(measured)
+
+
+def measure(params: Params, answered: Answers, fitted: Calibration, classes: pd.DataFrame) -> Json:
+    """The sections of metrics.json that come from the answers; pure."""
+    seed, options = params.seed, params.evaluate
+    rounds = options.bootstrap_rounds
+    known, strangers = answered.val.known(), answered.test.known(False)
+    seen = breakdown.pills_seen(answered.val, answered.val_frames, options.match_iou, classes)
+    tests = {
+        kind: [frame for frame in answered.test_frames if frame.image_type == kind]
+        for kind in measurement.IMAGE_TYPES
+    }
+    classification = measurement.classification(known, fitted, rounds, seed)
+    test_known = answered.test.known()
+    classification["test"] = measurement.top1_of(test_known, rounds, seed, "test")
+    pipeline = measurement.pipeline(answered.val_frames, options, seed)
+    pipeline["test"] = measurement.pipeline_of(tests["combination"], options, seed)
+    if tests["single"]:
+        pipeline["test_single"] = measurement.pipeline_of(tests["single"], options, seed)
+    return {
+        "classification": classification,
+        "detection": measurement.detection(answered.val_frames, options, seed),
+        "pipeline": pipeline,
+        "unknown": measurement.unknown(known, strangers, fitted, rounds, seed),
+        "by": breakdown.by_facet(seen, rounds, seed),
+    }
+
+
+def write(
+    params: Params,
+    places: Places,
+    answered: Answers,
+    fitted: Calibration,
+    classes: pd.DataFrame,
+    measured: Json,
+) -> None:
+    """Everything but the calibration, which stands already."""
+    out, options = places.artifacts_dir, params.evaluate
+    exports.write_json(out / "metrics.json", measured)
+    for name, rows in plots(answered, fitted, classes, options.worst_classes).items():
+        exports.write_json(out / "figures" / f"{name}.json", rows)
+    known = answered.val.known()
+    table = breakdown.per_class(known.truth, known.logits.argmax(axis=1), classes)
+    atomic.write_text(out / "per_class.csv", table.to_csv(index=False, lineterminator="\n"))
+    crops = [
+        exports.named_crops("val", answered.val, fitted, classes),
+        exports.named_crops("test", answered.test, fitted, classes),
+    ]
+    exports.write_parquet(out / "predictions.parquet", pd.concat(crops, ignore_index=True))
+    frames = [
+        exports.found_pills("val", answered.val_frames, options.match_iou, classes),
+        exports.found_pills("test", answered.test_frames, options.match_iou, classes),
+    ]
+    exports.write_parquet(out / "pipeline.parquet", pd.concat(frames, ignore_index=True))
+    truth, found = exports.coco_files(answered.val_frames)
+    exports.write_json(out / "coco" / "ground_truth.json", truth)
+    exports.write_json(out / "coco" / "detections.json", found)
+    figures.draw(out / "figures", answered, fitted, classes, places, options)
+
+
+def plots(
+    answered: Answers, fitted: Calibration, classes: pd.DataFrame, rows: int
+) -> dict[str, list[Json]]:
+    """Name of each plot's file and its rows."""
+    known = answered.val.known()
+    truth, named = known.truth, known.logits.argmax(axis=1)
+    sure = metrics.confidences(known.logits, fitted.temperature)
+    score = fitted.refusal_score(known.logits, known.embeddings)
+    pairs = breakdown.confusions(truth, named, sure)[:rows]
+    return {
+        "pr_curve": measurement.pr_curve(answered.val_frames),
+        "reliability": metrics.reliability(sure, named == truth),
+        "coverage": metrics.coverage(score, named == truth),
+        "worst_classes": breakdown.worst(breakdown.per_class(truth, named, classes), rows),
+        "confusions": breakdown.confusion_rows(pairs, classes),
+    }
+
+
+def headline(measured: Json) -> dict[str, float | None]:
+    """The figures that stand for the rest."""
+    names = {
+        "classification": ("top1", "top5", "ece"),
+        "detection": ("map50", "map50_95"),
+        "pipeline": ("pill_f1", "frame_exact", "ms_per_frame_p50"),
+        "unknown": ("auroc",),
+        "training": ("total_minutes",),
+    }
+    return {f"{part}.{key}": measured[part][key] for part, keys in names.items() for key in keys}
+
+
+def targets(params: Params, measured: Json) -> Json:
+    """Each goal with its value, its interval and whether it is met (None without a value)."""
+    goals = params.targets
+    top1, map50 = measured["classification"], measured["detection"]
+    minutes = measured["training"]["total_minutes"]
+    return {
+        "classification_top1": _at_least(
+            goals.classification_top1, top1["top1"], top1["ci"]["top1"]
+        ),
+        "detection_map50": _at_least(goals.detection_map50, map50["map50"], map50["ci"]["map50"]),
+        "training_minutes": {
+            "goal": goals.training_minutes,
+            "value": minutes,
+            "met": None if minutes is None else minutes <= goals.training_minutes,
+            "ci": None,
+        },
+    }
+
+
+def _at_least(goal: float, value: float | None, interval: Any) -> Json:
+    met = None if value is None else value >= goal
+    return {"goal": goal, "value": value, "met": met, "ci": interval}
+
+
+def _training(params: Params, places: Places, measured: Json) -> Json:
+    found = {name: _summary(places.artifacts_dir / "live" / name) for name in TRAININGS}
+    minutes = {name: summary.get("minutes") for name, summary in found.items()}
+    epochs = [summary["epochs"] for summary in found.values() if "epochs" in summary]
+    whole = None not in minutes.values()
+    section = measurement.explained(
+        {
+            **{f"{name}_minutes": minutes[name] for name in TRAININGS},
+            "total_minutes": sum(minutes.values()) if whole else None,
+            "epochs": max(epochs, default=None),
+            "resumed": sum(summary["resumed"] for summary in found.values()) if whole else None,
+        },
+        "the training left no live/<training>/summary.json",
+    )
+    return {"training": section, "targets": targets(params, {**measured, "training": section})}
+
+
+def _summary(live_dir: Path) -> Json:
+    path = live_dir / "summary.json"
+    if not path.is_file():
+        return {}
+    summary: Json = json.loads(path.read_text(encoding="utf-8"))
+    return summary
+
+
+def _calibrate(
+    params: Params, places: Places, device: torch.device, classes: int, log: RunLog
+) -> tuple[Calibration, CropAnswers, CropAnswers]:
+    """Name the crops, fit the calibration to val's and write it; val's and test's answers."""
+    options = params.evaluate
+    table_hash = manifest.class_table_hash(places.classes)
+    path = places.checkpoint("classification")
+    namer = classifier.load(path, device, table_hash)
+    size = (classes, options.batch_size, log)
+    log.info("naming crops")
+    means = inference.class_means(namer, places.crops("train"), *size)
+    val = inference.name_crops(namer, places.crops("val"), *size)
+    test = inference.name_crops(namer, places.crops("test"), *size)
+    known = val.known()
+    if not len(known):
+        raise DataError("val holds no known pill: nothing to calibrate on.", "Rebuild: dvc repro")
+    fitted = calibration.fit(
+        known.logits, known.embeddings, known.truth, means, options.known_recall, params.seed
+    )
+    fitted = replace(
+        fitted,
+        detection_confidence=options.detection_confidence,
+        detection_iou=options.detection_iou,
+        classification_sha256=atomic.sha256_of(path),
+        class_table_hash=table_hash,
+    )
+    calibration.save(places.calibration, fitted)
+    log.info(f"temperature {fitted.temperature:.3f}, refusal by {fitted.score}")
+    return fitted, val, test
+
+
+def _provenance(places: Places, device: torch.device) -> Json:
+    """What the figures were measured on. In a list, so that `dvc metrics diff` keeps to figures."""
+    sampling = places.artifacts_dir / "sampling.json"
+    taken = json.loads(sampling.read_text(encoding="utf-8")) if sampling.is_file() else {}
+    return {
+        "class_table_hash": manifest.class_table_hash(places.classes),
+        "data_fingerprint": taken.get("fingerprint"),
+        "git_revision": _git_revision(),
+        **{f"{name}_sha256": atomic.sha256_of(places.checkpoint(name)) for name in TRAININGS},
+        "map": coco.name(),
+        "intervals": "95 %, capture groups drawn with replacement",
+        "device": devices.describe(device),
+    }
+
+
+def _git_revision() -> str | None:
+    """The commit the work tree stands on, or None outside a repository."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

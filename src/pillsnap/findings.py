@@ -1,0 +1,33 @@
+"""What was found odd while reading many files: each kind counted, with its first examples."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+EXAMPLES_KEPT = 5
+
+
+@dataclass
+class Findings:
+    """Counts by name and the first few examples of each, in the order they were added."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, name: str, example: str) -> None:
+        """Count one more of `name`; the example says where, and what stands there."""
+        self.counts[name] = self.counts.get(name, 0) + 1
+        kept = self.examples.setdefault(name, [])
+        if len(kept) < EXAMPLES_KEPT:
+            kept.append(example)
+
+    def add_all(self, name: str, examples: Iterable[str]) -> None:
+        """Count each of `examples` under `name`."""
+        for example in examples:
+            self.add(name, example)
+
+    def as_dict(self) -> dict[str, dict[str, object]]:
+        """{name: {"count": n, "examples": [...]}} sorted by name, ready for JSON."""
+        return {
+            name: {"count": self.counts[name], "examples": self.examples[name]}
+            for name in sorted(self.counts)
+        }

@@ -1,0 +1,126 @@
+"""What the machine is doing: one sample a second of CPU, RAM, disk and the NVIDIA GPU, if any.
+
+DVCLive's own monitor divides memory by utilisation and logs nothing without a GPU (3.49), hence
+this one. `pynvml` is NVIDIA's own binding (package nvidia-ml-py).
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pynvml
+
+Sample = dict[str, float | str]
+
+
+class GpuReader:
+    """Reads one GPU through NVML; `read` gives {} on a machine without one."""
+
+    def __init__(self, index: int = 0) -> None:
+        self._handle = None
+        try:
+            pynvml.nvmlInit()
+            self._handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        except pynvml.NVMLError:
+            pass  # no driver, no library or no such card: the machine simply has no GPU to read
+
+    def read(self) -> Sample:
+        """Name, utilisation in percent, memory in MB, temperature in deg C, power in W."""
+        if self._handle is None:
+            return {}
+        memory = pynvml.nvmlDeviceGetMemoryInfo(self._handle)
+        sample: Sample = {
+            "gpu_name": _text(pynvml.nvmlDeviceGetName(self._handle)),
+            "gpu_memory_used_mb": round(memory.used / 2**20, 1),
+            "gpu_memory_total_mb": round(memory.total / 2**20, 1),
+        }
+        for key, reading in {
+            "gpu_util_pct": lambda: pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu,
+            "gpu_temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(
+                self._handle, pynvml.NVML_TEMPERATURE_GPU
+            ),
+            "gpu_power_w": lambda: pynvml.nvmlDeviceGetPowerUsage(self._handle) / 1000,
+        }.items():
+            try:
+                sample[key] = float(reading())
+            except pynvml.NVMLError:
+                continue  # some cards do not report every figure: absent, never 0
+        return sample
+
+
+class HardwareSampler:
+    """A thread that samples once a second; use as a context manager."""
+
+    def __init__(self, disk_path: Path, period_s: float = 1.0) -> None:
+        self._disk_path = disk_path
+        self._period_s = period_s
+        self._gpu = GpuReader()
+        self._lock = threading.Lock()
+        self._since: list[Sample] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="hardware", daemon=True)
+        psutil.cpu_percent()  # the first call only sets the mark the next one measures from
+        self._newest = self._read()
+
+    def __enter__(self) -> "HardwareSampler":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def newest(self) -> Sample:
+        """The last sample."""
+        with self._lock:
+            return dict(self._newest)
+
+    def mean(self) -> Sample:
+        """Mean of the samples since the last call (the newest one if there were none)."""
+        with self._lock:
+            samples, self._since = self._since or [self._newest], []
+        return mean_of(samples)
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._period_s):
+            sample = self._read()
+            with self._lock:
+                self._newest = sample
+                self._since.append(sample)
+
+    def _read(self) -> Sample:
+        memory = psutil.virtual_memory()
+        return {
+            "cpu_pct": psutil.cpu_percent(),
+            "ram_used_mb": round((memory.total - memory.available) / 2**20, 1),
+            "ram_total_mb": round(memory.total / 2**20, 1),
+            "disk_free_gb": round(shutil.disk_usage(self._disk_path).free / 1e9, 2),
+            **self._gpu.read(),
+        }
+
+
+def cpu_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def mean_of(samples: list[Sample]) -> Sample:
+    """Key-wise mean; text keeps its last value."""
+    mean: Sample = {}
+    for key in {key: None for sample in samples for key in sample}:
+        values = [sample[key] for sample in samples if key in sample]
+        numbers = [value for value in values if not isinstance(value, str)]
+        mean[key] = round(sum(numbers) / len(numbers), 2) if numbers else values[-1]
+    return mean
+
+
+def numbers_only(sample: Mapping[str, float | str]) -> dict[str, float]:
+    """The figures of a sample, without names."""
+    return {key: value for key, value in sample.items() if not isinstance(value, str)}
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name

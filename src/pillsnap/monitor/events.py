@@ -1,0 +1,166 @@
+"""Events of all stages, one JSON object a line in `live/events.jsonl`, read as the file grows."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+STAGES = ("build_manifest", "validate", "train_detection", "train_classification", "evaluate")
+TRAININGS = ("train_detection", "train_classification")
+KINDS = ("start", "progress", "epoch", "log", "failure", "end")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+CHUNK_BYTES = 1 << 18
+LONGEST_LINE_BYTES = 1 << 20
+LONGEST_TEXT = 2000
+LATEST_TIME_S = 1e11  # the year 5138: what is beyond is no time stamp
+MOST_CURES = 10
+FINGERPRINT_BYTES = 256  # enough to hold a time stamp, which no two lines share
+
+# A log line must not drive the terminal it is shown on.
+_CONTROL = dict.fromkeys(set(range(32)) - {ord("\n"), ord("\t")} | {127})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of events.jsonl."""
+
+    time_s: float
+    stage: str
+    kind: str
+    run: str
+    epoch: int | None
+    step: int | None
+    total: int | None
+    metrics: Mapping[str, float | None]
+    hardware: Mapping[str, float | str]
+    message: str
+    level: str
+    cause: str
+    cures: tuple[str, ...]
+
+
+def parse(line: bytes) -> Event | None:
+    """The event in a line, or None where the line is not one."""
+    try:
+        raw = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(raw, dict) or not _is_time(raw.get("time")):
+        return None
+    if raw.get("stage") not in STAGES or raw.get("kind") not in KINDS:
+        return None
+    cures = raw.get("cures")
+    return Event(
+        time_s=float(raw["time"]),
+        stage=raw["stage"],
+        kind=raw["kind"],
+        run=_text(raw.get("run"))[:32],
+        epoch=_count(raw.get("epoch")),
+        step=_count(raw.get("step")),
+        total=_count(raw.get("total")),
+        metrics=_metrics(raw.get("metrics")),
+        hardware=_hardware(raw.get("hardware")),
+        message=_text(raw.get("message")),
+        level=raw["level"] if raw.get("level") in LEVELS else "INFO",
+        cause=_text(raw.get("cause")),
+        cures=tuple(map(_text, cures[:MOST_CURES])) if isinstance(cures, list) else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read brought: `restarted` asks to forget everything read before."""
+
+    events: tuple[Event, ...]
+    restarted: bool
+    more: bool
+
+
+class EventReader:
+    """Reads a growing file piece by piece; notices when it was cut, emptied or replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped = 0
+        self._offset = 0
+        self._identity: tuple[int, int] | None = None
+        self._tail = b""
+
+    def read(self) -> Batch:
+        """Events since the last call, from at most `CHUNK_BYTES` of the file (OSError passes)."""
+        try:
+            with self.path.open("rb") as file:
+                restarted = self._restart_if_another(file.fileno())
+                return self._batch(file.fileno(), restarted)
+        except FileNotFoundError:
+            return Batch((), restarted=self._forget(), more=False)
+
+    def _batch(self, descriptor: int, restarted: bool) -> Batch:
+        chunk = os.pread(descriptor, CHUNK_BYTES, self._offset)
+        if len(chunk) == CHUNK_BYTES and b"\n" not in chunk:
+            chunk = os.pread(descriptor, LONGEST_LINE_BYTES, self._offset)
+        end = chunk.rfind(b"\n") + 1
+        if not end and len(chunk) == LONGEST_LINE_BYTES:
+            end = len(chunk)  # no event is this long: step over it
+        whole = chunk[:end]
+        parsed = [parse(line) for line in whole.split(b"\n") if line.strip()]
+        events = tuple(event for event in parsed if event is not None)
+        self.skipped += len(parsed) - len(events)
+        self._offset += end
+        self._tail = (self._tail + whole)[-FINGERPRINT_BYTES:]
+        more = end > 0 and os.fstat(descriptor).st_size > self._offset
+        return Batch(events, restarted, more)
+
+    def _restart_if_another(self, descriptor: int) -> bool:
+        status = os.fstat(descriptor)
+        identity = (status.st_dev, status.st_ino)
+        known = self._identity is not None
+        same = identity == self._identity and status.st_size >= self._offset
+        if known and not (same and self._tail_stands(descriptor)):
+            self._forget()
+            self._identity = identity
+            return True
+        self._identity = identity
+        return False
+
+    def _tail_stands(self, descriptor: int) -> bool:
+        # Inodes are reused, and a cut file may grow past the old offset between two looks.
+        begin = self._offset - len(self._tail)
+        return os.pread(descriptor, len(self._tail), begin) == self._tail
+
+    def _forget(self) -> bool:
+        known = self._identity is not None
+        self._offset, self._identity, self._tail, self.skipped = 0, None, b"", 0
+        return known
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < LATEST_TIME_S
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if _is_number(value) and 0 <= value < 2**53 else None
+
+
+def _text(value: Any) -> str:
+    return value[:LONGEST_TEXT].translate(_CONTROL) if isinstance(value, str) else ""
+
+
+def _metrics(value: Any) -> dict[str, float | None]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: float(item) if _is_number(item) else None for key, item in value.items()}
+
+
+def _hardware(value: Any) -> dict[str, float | str]:
+    if not isinstance(value, dict):
+        return {}
+    kept = {key: item for key, item in value.items() if _is_number(item) or isinstance(item, str)}
+    return {key: item[:100] if isinstance(item, str) else float(item) for key, item in kept.items()}

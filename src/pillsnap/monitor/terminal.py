@@ -1,0 +1,171 @@
+"""The page's content for a terminal: `pillsnap status`, once or as it changes."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pillsnap.monitor.artifacts import ArtifactFiles
+from pillsnap.monitor.events import TRAININGS, EventReader
+from pillsnap.monitor.state import LogLine, StageState, State, fold, seconds_left, share_done
+from pillsnap.monitor.view import Json, status_of
+
+NUM_LOG_LINES = 8
+STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "stalled": "yellow"}
+LEVEL_STYLES = {"ERROR": "red", "WARNING": "yellow", "DEBUG": "dim"}
+FIGURES = ("loss", "loss/train", "loss/val", "map50", "map50_95", "top1", "top5", "lr")
+
+
+class StatusReader:
+    """Reads the same files as the page, for as long as the terminal looks."""
+
+    def __init__(self, artifacts_dir: Path) -> None:
+        self._reader = EventReader(artifacts_dir / "live" / "events.jsonl")
+        self._files = ArtifactFiles(artifacts_dir)
+        self.state = State()
+
+    def read(self) -> State:
+        """Everything up to the file's end."""
+        more = True
+        while more:
+            batch = self._reader.read()
+            self.state = fold(State() if batch.restarted else self.state, batch.events)
+            more = batch.more
+        self._files.refresh()
+        return self.state
+
+    @property
+    def validation(self) -> Json | None:
+        """artifacts/<scale>/validation.json, where there is one."""
+        content = self._files.contents["validation"]
+        return content if isinstance(content, dict) else None
+
+
+def status_text(artifacts_dir: Path, now_s: float, width: int = 100) -> str:
+    """What `pillsnap status` prints, as plain text."""
+    console = Console(width=width, no_color=True, force_terminal=False)
+    with console.capture() as capture:
+        reader = StatusReader(artifacts_dir)
+        console.print(status_view(reader.read(), reader.validation, now_s))
+    return capture.get()
+
+
+def show(artifacts_dir: Path, watch: bool, interval_s: float = 1.0) -> None:
+    """Print the status once, or keep it on the screen until Ctrl-C."""
+    reader = StatusReader(artifacts_dir)
+    if not watch:
+        Console().print(status_view(reader.read(), reader.validation, time.time()))
+        return
+    with Live(refresh_per_second=4, screen=False) as live:
+        while True:
+            live.update(status_view(reader.read(), reader.validation, time.time()))
+            time.sleep(interval_s)
+
+
+def status_view(state: State, validation: Json | None, now_s: float) -> RenderableType:
+    """Stages, figures of both trainings, hardware, data checks, failures and the last log lines."""
+    if not state.num_events:
+        return Text("nothing has run here yet; pillsnap train starts it")
+    parts: list[RenderableType] = [_stages(state, now_s), _hardware(state)]
+    if validation is not None:
+        parts.append(_validation(validation))
+    parts += [_failure(name, stage) for name, stage in state.stages.items() if stage.failure]
+    parts += [_log_line(line) for line in state.logs[-NUM_LOG_LINES:]]
+    return Group(*parts)
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds: 2 h 05 min, 3 min 20 s, 12 s."""
+    whole = round(max(seconds, 0.0))
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def _stages(state: State, now_s: float) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("stage", "status", "progress", "", "epoch", "images/s", "left", "figures"):
+        table.add_column(name, justify="right" if name in ("images/s", "left") else "left")
+    for name, stage in state.stages.items():
+        status = status_of(stage, now_s)
+        done = 1.0 if status == "done" else share_done(stage)
+        rate, left_s = stage.metrics.get("images_per_s"), seconds_left(stage)
+        left = "" if left_s is None else duration(left_s - (now_s - (stage.updated_s or now_s)))
+        table.add_row(
+            name,
+            Text(status, style=STYLES.get(status, "dim")),
+            "" if done is None else ProgressBar(total=1.0, completed=done, width=16),
+            "" if done is None else f"{done:4.0%}",
+            _epoch(name, stage),
+            "" if rate is None or status != "running" else f"{rate:,.0f}",
+            left,
+            _figures(stage),
+        )
+    return table
+
+
+def _epoch(name: str, stage: StageState) -> str:
+    if name not in TRAININGS or stage.epoch is None:
+        return ""
+    step = f" step {stage.step}/{stage.total}" if stage.step is not None and stage.total else ""
+    inside = step if stage.epoch > stage.epochs_done else ""
+    return f"{stage.epoch}/{stage.epochs or '?'}{inside}"
+
+
+def _figures(stage: StageState) -> str:
+    told = [f"{name} {stage.metrics[name]:.4g}" for name in FIGURES if _known(stage, name)]
+    goals = [f"goal {name} {value:g}" for name, value in stage.goals.items() if value is not None]
+    return ", ".join(told + goals) or stage.message
+
+
+def _known(stage: StageState, name: str) -> bool:
+    return stage.metrics.get(name) is not None
+
+
+def _hardware(state: State) -> Text:
+    now = state.hardware
+    if not now:
+        return Text("hardware: no sample yet", style="dim")
+
+    def number(name: str, unit: str, scale: float = 1.0) -> str:
+        value = now.get(name)
+        return f"{value / scale:.0f}{unit}" if isinstance(value, float) else f"?{unit}"
+
+    gpu = "GPU none"
+    if "gpu_name" in now:
+        memory = f"{number('gpu_memory_used_mb', '')}/{number('gpu_memory_total_mb', ' MB')}"
+        heat = f"{number('gpu_temperature_c', ' °C')}  {number('gpu_power_w', ' W')}"
+        gpu = f"{now['gpu_name']}  {number('gpu_util_pct', ' %')}  {memory}  {heat}"
+    ram = f"RAM {number('ram_used_mb', '', 1024)}/{number('ram_total_mb', ' GB', 1024)}"
+    return Text(
+        f"CPU {number('cpu_pct', ' %')}  {ram}  disk {number('disk_free_gb', ' GB')} free  {gpu}"
+    )
+
+
+def _validation(validation: Json) -> Text:
+    checks = validation.get("checks")
+    checks = [c for c in checks if isinstance(c, dict)] if isinstance(checks, list) else []
+    counts = {s: sum(c.get("status") == s for c in checks) for s in ("pass", "warn", "fail")}
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    names = [str(c.get("name")) for c in checks if c.get("status") in ("warn", "fail")]
+    return Text(f"data checks: {told}" + (f" ({', '.join(names)})" if names else ""))
+
+
+def _failure(name: str, stage: StageState) -> Panel:
+    failure = stage.failure
+    assert failure is not None
+    lines = [escape(failure.message), escape(failure.cause)]
+    lines += [f"  • {escape(cure)}" for cure in failure.cures]
+    return Panel("\n".join(line for line in lines if line), title=f"{name} failed", style="red")
+
+
+def _log_line(line: LogLine) -> Text:
+    clock = time.strftime("%H:%M:%S", time.localtime(line.time_s))
+    told = f"{clock} {line.level:<7} {line.stage}: {line.message}"
+    return Text(told, style=LEVEL_STYLES.get(line.level, ""))

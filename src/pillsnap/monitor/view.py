@@ -1,0 +1,133 @@
+"""A State as the JSON the page and the API get: sections that change on their own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pillsnap.monitor.events import STAGES, TRAININGS
+from pillsnap.monitor.state import (
+    MOST_LOG_LINES,
+    MOST_SAMPLES,
+    SAMPLED,
+    SAMPLES_FOR_S,
+    LogLine,
+    StageState,
+    State,
+    Training,
+    seconds_left,
+    share_done,
+)
+
+STALLED_AFTER_S = 180.0  # a stage reports every second or so; its evaluations take longer
+
+Json = dict[str, Any]
+
+
+def status_of(stage: StageState, now_s: float) -> str:
+    """idle, running, done or failed; stalled where a running stage has long said nothing."""
+    if stage.status == "running" and stage.updated_s is not None:
+        return "stalled" if now_s - stage.updated_s > STALLED_AFTER_S else "running"
+    return stage.status
+
+
+def sections(state: State, now_s: float) -> dict[str, Json]:
+    """Two levels of named values; a change is told by sending the inner value whole."""
+    return {
+        "stages": {name: _stage(state.stages[name], now_s) for name in STAGES},
+        "runs": {
+            name: [_training(t) for t in state.trainings if t.stage == name] for name in TRAININGS
+        },
+        "traces": {
+            name: [[round(x, 4), _short(y)] for x, y in state.stages[name].trace]
+            for name in TRAININGS
+        },
+        "hardware": {
+            "newest": dict(state.hardware) or None,
+            "time": state.hardware_time_s,
+            "columns": ["time", *SAMPLED],
+            "limits": {
+                "logs": MOST_LOG_LINES,
+                "history": MOST_SAMPLES,
+                "history_s": SAMPLES_FOR_S,
+            },
+        },
+    }
+
+
+def logs(lines: tuple[LogLine, ...]) -> list[Json]:
+    """Log lines, oldest first."""
+    return [
+        {
+            "number": line.number,
+            "time": line.time_s,
+            "stage": line.stage,
+            "level": line.level,
+            "message": line.message,
+        }
+        for line in lines
+    ]
+
+
+def source(path: Path, state: State, num_skipped: int, problem: str) -> Json:
+    """Where the figures come from, so that an empty page explains itself."""
+    return {
+        "path": "/".join(path.parts[-4:]),
+        "events": state.num_events,
+        "skipped": num_skipped,
+        "problem": problem,
+    }
+
+
+def _stage(stage: StageState, now_s: float) -> Json:
+    failure = stage.failure
+    return {
+        "status": status_of(stage, now_s),
+        "run": stage.run,
+        "started": stage.started_s,
+        "updated": stage.updated_s,
+        "ended": stage.ended_s,
+        "epoch": stage.epoch,
+        "epochs_done": stage.epochs_done,
+        "epochs": stage.epochs,
+        "step": stage.step,
+        "total": stage.total,
+        "share_done": share_done(stage),
+        "images_per_s": stage.metrics.get("images_per_s"),
+        "eta_s": seconds_left(stage),
+        "metrics": _figures(stage.metrics),
+        "goals": dict(stage.goals),
+        "figures": _figures(stage.figures),
+        "message": stage.message,
+        "failure": None
+        if failure is None
+        else {
+            "time": failure.time_s,
+            "message": failure.message,
+            "cause": failure.cause,
+            "cures": list(failure.cures),
+        },
+    }
+
+
+def _training(training: Training) -> Json:
+    numbers = sorted(training.points)
+    names = sorted({name for point in training.points.values() for name in point})
+    return {
+        "run": training.run,
+        "started": training.started_s,
+        "status": training.status,
+        "epochs": training.epochs,
+        "epoch": numbers,
+        "metrics": {
+            name: [_short(training.points[n].get(name)) for n in numbers] for name in names
+        },
+        "figures": _figures(training.figures),
+    }
+
+
+def _figures(metrics: Mapping[str, float | None]) -> Json:
+    return {name: _short(value) for name, value in metrics.items()}
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

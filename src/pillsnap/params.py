@@ -1,0 +1,261 @@
+"""params.yaml, typed and frozen: the only place where the pipeline's numbers come from."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pillsnap.errors import ParameterError
+
+DATA_ROOT_VARIABLE = "PILLSNAP_DATA_ROOT"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0.0)]
+Amount = Annotated[float, Field(ge=0.0)]
+Switch = Literal["auto", "on", "off"]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, and a key it does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataParams(Section):
+    """Where the photos are."""
+
+    root: str | None
+
+
+class ScaleParams(Section):
+    """What differs between the demo and stages 1 to 4."""
+
+    root: str | None
+    samples: Positive
+    classes: Annotated[int, Field(ge=2)]
+    combination_share: Share
+    val_share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    min_train_per_class: Positive
+    min_val_per_class: Positive
+    test_unknown_pills: Count
+    detection_single_frames: Count
+    evaluation_frames: Positive
+    crop_px: Annotated[int, Field(ge=32, le=1024)]
+    frame_px: Annotated[int, Field(ge=64)]
+    classifier: str
+    classifier_weights: str | None
+    image_px: Annotated[int, Field(ge=32, le=1024)]
+    detector: Annotated[str, Field(pattern=r"^yolo(11|26)[nsmlx]$")]
+    detector_weights: str | None
+    detection_px: Annotated[int, Field(ge=64, multiple_of=32)]
+    lr: Rate
+    detection_lr: Rate
+
+
+class DemoParams(Section):
+    """What `run.py demo` draws."""
+
+    classes: Annotated[int, Field(ge=4)]
+    unknown_classes: Positive
+    photos_per_group: Positive
+    combination_folders: Positive
+    test_combination_folders: Positive
+    unknown_photos_per_group: Positive
+    frame_width_px: Annotated[int, Field(ge=244)]
+    frame_height_px: Annotated[int, Field(ge=320)]
+    noise: Amount
+
+
+class BuildManifestParams(Section):
+    """How labels are read."""
+
+    num_workers: Count
+
+
+class ValidateParams(Section):
+    """How photos are checked and cut."""
+
+    num_workers: Count
+    max_rejected: Share
+    incomplete_combinations: Literal["exclude", "paint_out"]
+    crop_margin: Annotated[float, Field(ge=0.0, le=1.0)]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]
+    max_pixels: Positive
+
+
+class TrainParams(Section):
+    """What both trainings share."""
+
+    epochs: Positive
+    batch_size: Positive
+    detection_batch_size: Positive
+    lr: Rate | None
+    mixed_precision: Literal["auto", "bf16", "fp16", "off"]
+    compile: Switch
+    num_workers: Count | Literal["auto"]
+    device: str
+
+
+class TrainDetectionParams(Section):
+    """Recipe of the detector."""
+
+    lr: Rate | None
+    warmup_epochs: Amount
+    weight_decay: Amount
+    translate: Share
+    scale: Share
+    degrees: Annotated[float, Field(ge=0.0, le=180.0)]
+    hue: Share
+    saturation: Share
+    value: Share
+    mosaic: Share
+
+
+class TrainClassificationParams(Section):
+    """Recipe of the classifier."""
+
+    warmup_epochs: Amount
+    weight_decay: Amount
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
+    clip_grad_norm: Rate
+    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)]
+    scale: Annotated[float, Field(ge=0.0, lt=1.0)]
+    translate: Share
+    brightness: Share
+    contrast: Share
+    temperature_shift: Share
+    blur: Share
+    noise: Amount
+
+
+class EvaluateParams(Section):
+    """How the checkpoints are measured."""
+
+    device: str
+    batch_size: Positive
+    detection_confidence: Share
+    detection_iou: Share
+    match_iou: Share
+    known_recall: Share
+    bootstrap_rounds: Positive
+    worst_classes: Positive
+
+
+class TargetParams(Section):
+    """The goals."""
+
+    classification_top1: Share
+    detection_map50: Share
+    training_minutes: Rate
+
+
+class Params(Section):
+    """All of params.yaml, with the knobs left null resolved by the chosen scale."""
+
+    scale: str
+    seed: Count
+    data: DataParams
+    scales: dict[str, ScaleParams]
+    demo: DemoParams
+    build_manifest: BuildManifestParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    train: TrainParams
+    train_detection: TrainDetectionParams
+    train_classification: TrainClassificationParams
+    evaluate: EvaluateParams
+    targets: TargetParams
+
+    @model_validator(mode="after")
+    def _scale_exists(self) -> "Params":
+        if self.scale not in self.scales:
+            known = ", ".join(self.scales)
+            raise ValueError(f"scale is {self.scale!r}, known scales are {known}")
+        return self
+
+    @property
+    def at_scale(self) -> ScaleParams:
+        """The chosen scale's numbers."""
+        return self.scales[self.scale]
+
+    @property
+    def lr(self) -> float:
+        """Peak learning rate of the classifier."""
+        return self.train.lr or self.at_scale.lr
+
+    @property
+    def detection_lr(self) -> float:
+        """Peak learning rate of the detector."""
+        return self.train_detection.lr or self.at_scale.detection_lr
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Folder of manifests, checkpoints, figures, relative to the repository."""
+        return Path("artifacts") / self.scale
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of crops and frames, relative to the repository."""
+        return Path("data") / self.scale
+
+    def data_root(self) -> Path:
+        """The AI Hub tree: the environment variable, else data.root, else the scale's root."""
+        named = os.environ.get(DATA_ROOT_VARIABLE, "").strip()
+        root = named or self.data.root or self.at_scale.root
+        if not root:
+            raise ParameterError(
+                f"No data root: {DATA_ROOT_VARIABLE} is not set and data.root is null "
+                f"at scale {self.scale}.",
+                f"export {DATA_ROOT_VARIABLE}=/path/to/the/AI-Hub/tree (the folder that holds "
+                "train/ and val/), run `pillsnap fingerprint`, then repeat the command. "
+                "Back to the demo: dvc exp run -S scale=demo",
+            )
+        path = Path(root).expanduser()
+        if not path.is_dir():
+            raise ParameterError(
+                f"The data root {path} is not a folder.",
+                f"Set {DATA_ROOT_VARIABLE} (or data.root) to the folder that holds train/ and val/"
+                + ("; `python3 run.py demo` draws the demo's." if self.scale == "demo" else "."),
+            )
+        return path
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml; ParameterError names each key that cannot be used."""
+    return parse(read(path), path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The plain mapping of a params.yaml, unchecked."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParameterError(
+            f"{path} is not here.", "Run the command in the root of the repository."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is not YAML: {error}", "Mend the line it names.") from None
+    if not isinstance(tree, dict):
+        raise ParameterError(f"{path} holds no keys.", "git checkout params.yaml restores it.")
+    return tree
+
+
+def parse(tree: dict[str, Any], path: Path) -> Params:
+    """Check a mapping as `load` does."""
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']) or 'scale'}: {item['msg']}"
+            f" (is {item['input']!r:.60})"
+            for item in error.errors()
+        ]
+        raise ParameterError(
+            f"{path} cannot be used:\n" + "\n".join(lines),
+            "Every key and its legal values are commented in params.yaml.",
+        ) from None

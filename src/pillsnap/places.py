@@ -1,0 +1,44 @@
+"""Where the files of a scale are, relative to the repository."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pillsnap.crops import CropStore
+from pillsnap.frame_store import FrameStore
+from pillsnap.params import Params
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a scale's files are."""
+
+    artifacts_dir: Path
+    data_dir: Path
+    scale: str
+
+    def checkpoint(self, model: str) -> Path:
+        """A training's published checkpoint."""
+        return self.artifacts_dir / "checkpoints" / f"{self.scale}_{model}_best.pt"
+
+    @property
+    def calibration(self) -> Path:
+        """What evaluate fits."""
+        return self.artifacts_dir / "checkpoints" / f"{self.scale}_recogniser.json"
+
+    @property
+    def classes(self) -> Path:
+        """The class table."""
+        return self.artifacts_dir / "classes.csv"
+
+    def crops(self, split: str) -> CropStore:
+        """A split's crops."""
+        return CropStore(self.data_dir / "crops" / f"{split}.arrow")
+
+    def frames(self, split: str) -> FrameStore:
+        """A split's full-size frames."""
+        return FrameStore(self.data_dir / "frames" / f"{split}.arrow")
+
+    @classmethod
+    def of(cls, params: Params) -> "Places":
+        """The places of the chosen scale."""
+        return cls(params.artifacts_dir, params.data_dir, params.scale)

@@ -1,0 +1,142 @@
+"""A command in its own session: its output line by line, and an end that leaves nothing running."""
+
+import codecs
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+STOP_WITHIN_S = 9.0  # from the first signal until what is left is killed
+TICK_S = 0.2
+LONGEST_LINE = 20_000  # characters; a child that never ends a line must not fill the memory
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# Dies with us (SIGTERM), however we end: dvc's stages die with dvc in the same way, and save first.
+_BOUND = (
+    "import ctypes, os, sys; "
+    "sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 15); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+class ProcessGroup:
+    """A running command and all it starts.
+
+    SIGINT, SIGTERM and SIGHUP to us become one SIGINT to the group: dvc then waits for its
+    stage, which saves and ends (a SIGTERM would end dvc first and reach the stage twice). A
+    second signal, or STOP_WITHIN_S without an end, kills what is left.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> None:
+        self.interrupted = False
+        self._deadline_s: float | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BOUND, *command],
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Every line as it comes, without its end; over when all processes have ended.
+
+        The signals are ours only while this is being read.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pending = ""
+        with self._signals():
+            for block in self._blocks():
+                *whole, pending = (pending + decoder.decode(block)).split("\n")
+                yield from whole
+                if len(pending) > LONGEST_LINE:
+                    pending = pending.rpartition("\r")[2][-LONGEST_LINE:]
+        if pending:
+            yield pending
+
+    def exit_code(self) -> int:
+        """The command's exit code; negative where a signal ended it."""
+        return self._process.wait()
+
+    def _blocks(self) -> Iterator[bytes]:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe, selectors.DefaultSelector() as selector:
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ)
+            is_open = True
+            while is_open or self._alive():
+                if is_open and selector.select(TICK_S):
+                    block = os.read(pipe.fileno(), 1 << 16)
+                    is_open = bool(block)
+                    yield block
+                elif not is_open:
+                    time.sleep(TICK_S)
+                if self._process.poll() is not None:
+                    self._set_deadline()  # whoever outlives the command gets its time, no more
+                    is_open = is_open and bool(self._alive() or selector.select(0))
+                if self._deadline_s is not None and time.monotonic() > self._deadline_s:
+                    self._kill()
+
+    def _set_deadline(self) -> None:
+        if self._deadline_s is None:
+            self._deadline_s = time.monotonic() + STOP_WITHIN_S
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        before: dict[signal.Signals, Any] = {
+            number: signal.getsignal(number)
+            for number in SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup stays nohup
+        }
+        for number in before:
+            signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._kill()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.interrupted:
+            self._kill()
+            return
+        self.interrupted = True
+        self._set_deadline()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGINT)
+
+    def _alive(self) -> list[int]:
+        """Processes of the session that still run (a zombie is waited for by someone else)."""
+        self._process.poll()
+        return [pid for pid in psutil.pids() if _session(pid) == self._process.pid and _runs(pid)]
+
+    def _kill(self) -> None:
+        for pid in self._alive():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,73 @@
+"""The frame every stage script runs in: parameters, log, signals, exit code."""
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from pillsnap import params as parameters
+from pillsnap.errors import UserError
+from pillsnap.params import Params
+from pillsnap.run_log import RunLog
+
+DONE, FAULT, INTERRUPTED = 0, 1, 130
+LOG_LEVEL_VARIABLE = "PILLSNAP_LOG_LEVEL"
+
+Work = Callable[[Params, RunLog], dict[str, float | None]]
+
+
+def run(stage: str, work: Work) -> NoReturn:
+    """Run `work` as the stage of that name and leave the process with its exit code.
+
+    0 done; 1 the user's input or data is at fault (one screen, no traceback); 130 interrupted,
+    so that DVC never commits half a result. Other errors are ours and keep their traceback.
+    """
+    parser = argparse.ArgumentParser(prog=f"src/{stage}.py", description=work.__doc__)
+    parser.add_argument("--log-level", default=os.environ.get(LOG_LEVEL_VARIABLE) or "INFO")
+    level = parser.parse_args().log_level.upper()
+    _die_with_parent()
+    try:
+        params = parameters.load()
+    except UserError as error:
+        sys.exit(_refuse(stage, error))
+    with RunLog(stage, params.artifacts_dir / "live", level) as log:
+        sys.exit(_watched(stage, work, params, log))
+
+
+def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
+    begun_s = time.monotonic()
+    try:
+        figures = work(params, log)
+    except UserError as error:
+        log.failure(error.fact, "", [error.cure])
+        return _refuse(stage, error)
+    except KeyboardInterrupt:
+        log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro goes on"])
+        print(f"{stage}: interrupted; the same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+    except BaseException as error:
+        log.failure(f"{type(error).__name__}: {error}", "", [])
+        raise
+    minutes = (time.monotonic() - begun_s) / 60
+    log.end({**figures, "minutes": round(minutes, 3)}, f"done in {minutes:.1f} min")
+    return DONE
+
+
+def _refuse(stage: str, error: UserError) -> int:
+    print(f"\n{stage}: {error.fact}\n  -> {error.cure}\n", file=sys.stderr)
+    return FAULT
+
+
+def _die_with_parent() -> None:
+    """SIGTERM this process when dvc dies, and treat SIGTERM as Ctrl-C: save, then go.
+
+    Killing `dvc repro` would otherwise leave the trainer running beside the next one.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.platform == "linux" and "DVC_ROOT" in os.environ:
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

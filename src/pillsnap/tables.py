@@ -1,0 +1,112 @@
+"""The files of build_manifest: manifests, class table and sampling report of a Selection."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+from numpy.typing import NDArray
+
+from pillsnap import atomic, manifest, sampling
+from pillsnap.candidates import Ints
+from pillsnap.choice import TRAIN, VAL
+from pillsnap.labels import Drug
+from pillsnap.selection import Selection
+
+FIGURES = ("box_x", "box_y", "box_w", "box_h", "image_width", "image_height")
+VIEW = {"drug_state": "state", **{name: name for name in ("back", "direction", "light")},
+        "latitude": "latitude", "longitude": "longitude"}  # fmt: skip
+
+
+def write(selection: Selection, artifacts_dir: Path) -> dict[str, Any]:
+    """Write manifest_{train,val,test}.csv, classes.csv, sampling.json; return the report."""
+    rows = {name: rows_of(selection, side) for side, name in enumerate(manifest.SPLITS)}
+    manifest_bytes = 0
+    for name, table in rows.items():
+        path = artifacts_dir / f"manifest_{name}.csv"
+        manifest.write(path, table)
+        manifest_bytes += path.stat().st_size
+    drugs = drugs_of_classes(selection)
+    manifest.write_classes(artifacts_dir / "classes.csv", classes_of(selection, drugs))
+    for code, said in zip(selection.choice.classes, drugs, strict=True):
+        if len(said) > 1:
+            selection.findings.add("drug_texts_differ", selection.candidates.codes[code])
+    report = sampling.report(selection, rows, manifest_bytes)
+    layout = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    atomic.write_bytes(artifacts_dir / "sampling.json", orjson.dumps(report, option=layout))
+    return report
+
+
+def rows_of(selection: Selection, side: int) -> pd.DataFrame:
+    """The manifest of a split: a row per pill of its frames, columns as manifest.COLUMNS."""
+    frames = selection.candidates
+    pills = np.flatnonzero(selection.choice.split[frames.pill_frame] == side)
+    frame, code = frames.pill_frame[pills], frames.pill_code[pills]
+    class_index = _class_index(selection)[code]
+    folder = frames.folder[frame]
+    single = frames.single[frame]
+    table = {
+        "image_path": [frames.photo_path(number) for number in frame.tolist()],
+        "label_path": [frames.label_path(number) for number in pills.tolist()],
+        "image_type": np.where(single, "single", "combination"),
+        "mapping_code": _named(frames.codes, code),
+        "class_index": class_index,
+        "known": class_index >= 0,
+        "group_id": _named(frames.groups, frames.group[frame]),
+        "part": np.where(frames.train[frame], "train", "val"),
+        "shard": _named([one.shard for one in frames.folders], folder),
+    }
+    drug = selection.drug[pills]
+    for column, name in (("edi_codes", "edi_codes"), ("drug_name", "drug_name")):
+        table[column] = _named([getattr(one, name) for one in selection.drugs], drug)
+    table |= {name: selection.figures[pills, at] for at, name in enumerate(FIGURES)}
+    view = frames.view[frame]
+    for column, name in VIEW.items():
+        values = np.array([getattr(one, name) for one in frames.views], dtype=np.int64)
+        table[column] = values[view]
+    return pd.DataFrame(table)[list(manifest.COLUMNS)]
+
+
+def classes_of(selection: Selection, drugs: list[list[Drug]]) -> pd.DataFrame:
+    """The class table; its texts are the most usual of each class (the first of `drugs`)."""
+    frames, classes = selection.candidates, selection.choice.classes
+    split = selection.choice.split[frames.pill_frame]
+    pills = {
+        side: np.bincount(frames.pill_code[split == side], minlength=len(frames.codes))[classes]
+        for side in (TRAIN, VAL)
+    }
+    usual = [of_class[0] for of_class in drugs]
+    return pd.DataFrame(
+        {
+            "class_index": np.arange(len(classes)),
+            "mapping_code": _named(frames.codes, classes),
+            **{name: [getattr(drug, name) for drug in usual] for name in Drug._fields},
+            "train_pills": pills[TRAIN],
+            "val_pills": pills[VAL],
+        }
+    )[list(manifest.CLASS_COLUMNS)]
+
+
+def drugs_of_classes(selection: Selection) -> list[list[Drug]]:
+    """What the train labels of each class say about the drug, the most usual first."""
+    frames, count = selection.candidates, len(selection.drugs)
+    in_train = selection.choice.split[frames.pill_frame] == TRAIN
+    keys = frames.pill_code[in_train] * count + selection.drug[in_train]
+    said: dict[int, list[tuple[int, Drug]]] = {}
+    for key, labels in zip(*np.unique(keys, return_counts=True), strict=True):
+        said.setdefault(int(key // count), []).append((-int(labels), selection.drugs[key % count]))
+    return [[drug for _, drug in sorted(said[code])] for code in selection.choice.classes]
+
+
+def _class_index(selection: Selection) -> Ints:
+    """[codes] the class of a code; -1 where it is none."""
+    index = np.full(len(selection.candidates.codes), -1)
+    index[selection.choice.classes] = np.arange(len(selection.choice.classes))
+    return index
+
+
+def _named(names: Sequence[str], numbers: Ints) -> NDArray[np.object_]:
+    """Names by their numbers."""
+    return np.array([*names, ""], dtype=object)[numbers]

@@ -1,0 +1,20 @@
+"""Stage validate: proves every photo sound and cuts the pictures the trainings read."""
+
+import os
+from pathlib import Path
+
+from pillsnap.params import Params
+from pillsnap.run_log import RunLog
+from pillsnap.stage import run
+from pillsnap.validation import Places, Settings, validate
+
+
+def work(params: Params, log: RunLog) -> dict[str, float | None]:
+    """Check the manifests' rows and photos; write crops, frames and the detection set."""
+    work_dir = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / "validate" / params.scale
+    places = Places(params.data_root(), params.artifacts_dir, params.data_dir, work_dir)
+    return validate(places, Settings(params.at_scale, params.validate_, params.seed), log)
+
+
+if __name__ == "__main__":
+    run("validate", work)

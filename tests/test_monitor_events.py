@@ -1,0 +1,172 @@
+"""The reader of a growing events file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pillsnap.monitor.events import LONGEST_LINE_BYTES, Event, EventReader, parse
+
+LINE = {
+    "time": 1.5,
+    "stage": "train_detection",
+    "kind": "progress",
+    "run": "ab12",
+    "epoch": 3,
+    "step": 7,
+    "total": 20,
+    "metrics": {"loss": 1.5, "map50": None},
+    "hardware": {"cpu_pct": 50, "gpu_name": "GPU"},
+    "message": "",
+    "level": "INFO",
+}
+
+
+def line(**changes: Any) -> bytes:
+    return orjson.dumps({**LINE, **changes}) + b"\n"
+
+
+def drain(reader: EventReader) -> list[Event]:
+    events: list[Event] = []
+    while True:
+        batch = reader.read()
+        events = [*([] if batch.restarted else events), *batch.events]
+        if not batch.more:
+            return events
+
+
+def steps(reader: EventReader) -> list[int | None]:
+    return [event.step for event in drain(reader)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+def test_parse_keeps_every_field() -> None:
+    event = parse(line(kind="failure", message="m", level="ERROR", cause="c", cures=["a", "b"]))
+    assert event is not None
+    assert (event.time_s, event.stage, event.run) == (1.5, "train_detection", "ab12")
+    assert (event.epoch, event.step, event.total) == (3, 7, 20)
+    assert event.metrics == {"loss": 1.5, "map50": None}
+    assert event.hardware == {"cpu_pct": 50.0, "gpu_name": "GPU"}
+    assert (event.message, event.level, event.cause, event.cures) == ("m", "ERROR", "c", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"time": NaN}',
+        line(time="now"),
+        line(time=True),
+        line(time=1e200),
+        line(stage="cook"),
+        line(stage=["evaluate"]),
+        line(kind="dance"),
+        line(kind={}),
+    ],
+)
+def test_what_is_no_event_is_refused(damaged: bytes) -> None:
+    assert parse(damaged) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"epoch": "three", "step": -1, "total": 1e300},
+        {"metrics": [1], "hardware": 7, "message": None, "level": 9},
+        {"cures": "all", "cause": {}, "run": None},
+        {"level": []},
+    ],
+)
+def test_an_odd_field_does_not_lose_the_event(odd: dict[str, Any]) -> None:
+    assert parse(line(**odd)) is not None
+
+
+def test_control_characters_do_not_reach_a_terminal() -> None:
+    event = parse(line(message="red \x1b[31m\x07 빨강\n"))
+    assert event is not None
+    assert event.message == "red [31m 빨강\n"
+
+
+def test_an_absent_file_brings_nothing(path: Path) -> None:
+    assert drain(EventReader(path)) == []
+
+
+def test_only_what_is_new_is_read(path: Path) -> None:
+    reader = EventReader(path)
+    path.write_bytes(line(step=1))
+    first = steps(reader)
+    with path.open("ab") as file:
+        file.write(line(step=2))
+    assert (first, steps(reader)) == ([1], [2])
+
+
+def test_an_unfinished_last_line_waits_for_its_end(path: Path) -> None:
+    reader = EventReader(path)
+    whole = line(step=2)
+    path.write_bytes(line(step=1) + whole[:30])
+    first = steps(reader)
+    with path.open("ab") as file:
+        file.write(whole[30:])
+    assert (first, steps(reader), reader.skipped) == ([1], [2], 0)
+
+
+def test_a_torn_line_in_the_middle_is_skipped_and_counted(path: Path) -> None:
+    path.write_bytes(line(step=1) + line(step=2)[:40] + b"\n" + line(step=3))
+    reader = EventReader(path)
+    assert (steps(reader), reader.skipped) == ([1, 3], 1)
+
+
+def test_a_file_cut_short_is_read_from_its_start(path: Path) -> None:
+    reader = EventReader(path)
+    path.write_bytes(line(step=1) + line(step=2))
+    drain(reader)
+    os.truncate(path, len(line(step=1)))
+    batch = reader.read()
+    assert (batch.restarted, [e.step for e in batch.events]) == (True, [1])
+
+
+def test_a_replaced_file_is_read_from_its_start(path: Path, tmp_path: Path) -> None:
+    reader = EventReader(path)
+    path.write_bytes(line(step=1))
+    drain(reader)
+    (tmp_path / "new").write_bytes(line(step=8) + line(step=9))
+    os.replace(tmp_path / "new", path)
+    batch = reader.read()
+    assert (batch.restarted, [e.step for e in batch.events]) == (True, [8, 9])
+
+
+def test_a_file_emptied_and_grown_past_the_old_end_is_read_from_its_start(path: Path) -> None:
+    reader = EventReader(path)
+    path.write_bytes(line(step=1))
+    drain(reader)
+    path.write_bytes(line(step=7, time=9.0) + line(step=8) + line(step=9))  # the same inode
+    batch = reader.read()
+    assert (batch.restarted, [e.step for e in batch.events]) == (True, [7, 8, 9])
+
+
+def test_a_removed_file_restarts_once(path: Path) -> None:
+    reader = EventReader(path)
+    path.write_bytes(line())
+    drain(reader)
+    path.unlink()
+    assert [reader.read().restarted, reader.read().restarted] == [True, False]
+
+
+def test_a_file_of_many_chunks_loses_and_doubles_nothing(path: Path) -> None:
+    path.write_bytes(b"".join(line(step=step) for step in range(5000)))
+    assert steps(EventReader(path)) == list(range(5000))
+
+
+def test_an_endless_line_is_stepped_over(path: Path) -> None:
+    path.write_bytes(b"x" * (2 * LONGEST_LINE_BYTES) + b"\n" + line(step=4))
+    assert steps(EventReader(path)) == [4]
