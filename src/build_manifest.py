@@ -18,8 +18,10 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
     chosen = selection.build(params.data_root(), order, recorded, log.progress)
     report = tables.write(chosen, params.artifacts_dir)
-    for name, finding in (report["left_out"] | report["findings"]).items():
-        log.warning(f"{name}: {finding['count']:,}, e.g. {finding['examples'][0]}")
+    for name, finding in report["left_out"].items():
+        log.warning(f"left out, {name}: {finding['count']:,}, e.g. {finding['examples'][0]}")
+    for name, finding in report["findings"].items():
+        log.info(f"found, {name}: {finding['count']:,}, e.g. {finding['examples'][0]}")
     counts = report["counts"]
     return {
         "classes": report["got"]["classes"],

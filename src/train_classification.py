@@ -17,6 +17,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
     device = devices.choose(params.train.device)
     plan = training.Plan(
         epochs=params.train.epochs,
+        repeats=scale.repeats,
         batch_size=params.train.batch_size,
         lr=params.lr,
         recipe=params.train_classification,
@@ -25,6 +26,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         dtype=devices.autocast_dtype(device, params.train.mixed_precision),
         compile=devices.compiles(device, params.train.compile),
         num_workers=devices.loader_workers(params.train.num_workers),
+        goals={"goal/top1": params.targets.classification_top1},
     )
     model = classifier.build(scale.classifier, classes, scale.classifier_weights, params.seed)
     log.info(f"{scale.classifier}, {classes} classes, on {devices.describe(device)}")

@@ -25,9 +25,10 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         recipe=params.train_detection,
         seed=params.seed,
         device=device,
-        bf16=dtype is torch.bfloat16,
+        bf16=dtype is torch.bfloat16 and device.type == "cuda",  # Ultralytics has it on GPUs only
         compile=params.train.compile == "on",
         num_workers=devices.loader_workers(params.train.num_workers),
+        goals={"goal/map50": params.targets.detection_map50},
     )
     log.info(f"{scale.detector} at {scale.detection_px} px, on {devices.describe(device)}")
     with checkpoints.WorkFolder(STAGE, checkpoints.fingerprint(STAGE)) as folder:

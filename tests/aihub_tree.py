@@ -45,9 +45,7 @@ class Shot:
     @property
     def name(self) -> str:
         """K-000114, or K-000001-000002 for a combination."""
-        return "-".join(
-            [self.codes[0], *(code.removeprefix("K-") for code in self.codes[1:])]
-        )
+        return "-".join([self.codes[0], *(code.removeprefix("K-") for code in self.codes[1:])])
 
     @property
     def stem(self) -> str:
@@ -119,21 +117,13 @@ def write_shot(root: Path, shot: Shot, *, real_png: bool = False) -> None:
 def photo_path(root: Path, shot: Shot) -> Path:
     """Where a shot's photo is."""
     return (
-        root
-        / shot.part
-        / "images"
-        / shot.type
-        / _shard(shot, 0)
-        / shot.name
-        / f"{shot.stem}.png"
+        root / shot.part / "images" / shot.type / _shard(shot, 0) / shot.name / f"{shot.stem}.png"
     )
 
 
 def label_path(root: Path, shot: Shot, code: Code | None = None) -> Path:
     """Where the label of one of a shot's pills is (of the first without `code`)."""
-    folder = (
-        root / shot.part / "labels" / shot.type / _shard(shot, 1) / f"{shot.name}_json"
-    )
+    folder = root / shot.part / "labels" / shot.type / _shard(shot, 1) / f"{shot.name}_json"
     if shot.type == "combination":
         folder = folder / (code or shot.codes[0])
     return folder / f"{shot.stem}.json"
@@ -174,9 +164,7 @@ def picture(shot: Shot) -> bytes:
     for code in shot.codes:
         x, y, w, h = box_of(shot, code)
         frame[y : y + h, x : x + w] = colour_of(code)
-    done, content = cv2.imencode(
-        ".png", frame[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )
+    done, content = cv2.imencode(".png", frame[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert done
     return content.tobytes()
 

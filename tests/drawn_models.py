@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from made_answers import class_table
 
+from made_answers import class_table
 from pillsnap import boxes
 from pillsnap.calibration import Calibration
 from pillsnap.recogniser import Recogniser

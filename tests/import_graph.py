@@ -1,13 +1,15 @@
 """Which files of the package a script imports, directly or through others (lazy imports too)."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 
 
-def imported(path: Path) -> set[Path]:
+@cache
+def imported(path: Path) -> frozenset[Path]:
     """Files of the package that `path` imports itself."""
     found: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -18,7 +20,7 @@ def imported(path: Path) -> set[Path]:
         else:
             continue
         found.update(file for name in names if (file := _file_of(name)))
-    return found
+    return frozenset(found)
 
 
 def closure(path: Path) -> set[Path]:

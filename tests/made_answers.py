@@ -56,6 +56,7 @@ def class_table(classes: int = CLASSES) -> pd.DataFrame:
     table["class_index"] = np.arange(classes)
     table["mapping_code"] = [f"K-{index:06d}" for index in range(classes)]
     table["drug_name"] = [f"가나정 {index}mg" for index in range(classes)]
+    table["train_pills"], table["val_pills"] = 160, 40
     table["drug_shape"] = ["원형", "타원형"] * (classes // 2)
     table["color_class1"] = ["하양", "노랑"] * (classes // 2)
     return table

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_answers import CLASSES, crop_answers, fitted, muddled, oracle
 from scipy.special import log_softmax
 
+from made_answers import CLASSES, crop_answers, fitted, muddled, oracle
 from pillsnap import calibration, metrics
 from pillsnap.errors import CheckpointError
 

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
-from made_answers import OPTIONS, class_table, crop_answers, fitted, frames, muddled
 
+from made_answers import OPTIONS, class_table, crop_answers, fitted, frames, muddled
 from pillsnap import exports, measurement
 
 VAL = crop_answers(muddled, True, 1)

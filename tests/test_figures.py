@@ -2,9 +2,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from made_answers import class_table, frame_answer, frames
 from PIL import Image, ImageFont
 
+from made_answers import class_table, frame_answer, frames
 from pillsnap import figures, fonts
 from pillsnap.figures import Card
 

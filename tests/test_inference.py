@@ -2,12 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-from drawn_models import BLUE, GREEN, RED, STRANGE, ColourNamer, classes, frame, recogniser
 
+from drawn_models import BLUE, GREEN, RED, STRANGE, ColourNamer, classes, frame, recogniser
 from pillsnap import crops, exports, inference, matching
 from pillsnap.frame_store import FrameStore
+from pillsnap.handover import FRAME_SCHEMA
 from pillsnap.run_log import RunLog
 
 PHOTOS = {
@@ -15,31 +15,12 @@ PHOTOS = {
     "b.png": [(150, 40, 50, GREEN, 1), (30, 60, 70, STRANGE, -1)],
     "c.png": [(150, 40, 50, BLUE, 0)],
 }
-PILL = pa.struct(
-    [
-        ("mapping_code", pa.string()),
-        ("class_index", pa.int64()),
-        ("known", pa.bool_()),
-        *[(f"box_{side}", pa.int64()) for side in "xywh"],
-        ("group_id", pa.string()),
-    ]
-)
-SCHEMA = pa.schema(
-    [
-        ("image_path", pa.string()),
-        ("image_type", pa.string()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("jpeg", pa.binary()),
-        ("pills", pa.list_(PILL)),
-    ]
-)
 
 
 @pytest.fixture
 def frames(tmp_path: Path) -> FrameStore:
     path = tmp_path / "frames.arrow"
-    with crops.arrow_writer(path, SCHEMA) as writer:
+    with crops.arrow_writer(path, FRAME_SCHEMA) as writer:
         for name, pills in PHOTOS.items():
             picture = frame(*[pill[:4] for pill in pills])
             labels = [

@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
 from made_answers import (
     CLASSES,
     OPTIONS,
@@ -16,9 +18,7 @@ from made_answers import (
     oracle,
     parrot,
 )
-from sklearn.metrics import f1_score, roc_auc_score
-
-from pillsnap import breakdown, evaluation, measurement, metrics
+from pillsnap import breakdown, evaluation, measurement, metrics, publication
 from pillsnap.params import Params, load
 
 
@@ -190,7 +190,7 @@ def test_everything_is_measured_and_can_be_written_as_json(model, found) -> None
     made = fitted(answered.val)
     measured = evaluation.measure(options(), answered, made, class_table())
     assert json.dumps(measured, allow_nan=False)
-    plots = evaluation.plots(answered, made, class_table(), 5)
+    plots = publication.plots(answered, made, class_table(), 5)
     assert json.dumps(plots, allow_nan=False)
     assert len(plots["worst_classes"]) == 5
     assert len(plots["pr_curve"]) == 101
@@ -241,3 +241,10 @@ def test_pills_of_measured_frames_know_whether_they_were_found_and_right() -> No
     frame = type(frame)(**{**frame.__dict__, "image_path": path, "labelled": box, "named": box})
     seen = breakdown.pills_seen(val, [frame], 0.5, class_table())
     assert (seen["found"].sum(), seen["right"].sum(), seen["found"].notna().sum()) == (1, 1, 1)
+
+
+def test_every_plot_has_the_row_for_nothing_with_its_own_columns() -> None:
+    answered = answers(muddled, frames())
+    plots = publication.plots(answered, fitted(answered.val), class_table(), 5)
+    columns = {name: set(rows[0]) for name, rows in plots.items()}
+    assert columns == {name: set(row) for name, row in publication.NOTHING.items()}

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -29,10 +30,10 @@ def start(tmp_path: Path, run_dir: Path, host: str = "127.0.0.1") -> daemon.Daem
 
 def answer(port: int, headers: dict[str, str]) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("GET", "/healthz", headers=headers)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    with closing(connection):
+        connection.request("GET", "/healthz", headers=headers)
+        with connection.getresponse() as response:
+            return response.status
 
 
 def test_a_started_monitor_answers_is_found_and_stops(tmp_path: Path, run_dir: Path) -> None:

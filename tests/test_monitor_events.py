@@ -140,7 +140,7 @@ def test_a_replaced_file_is_read_from_its_start(path: Path, tmp_path: Path) -> N
     path.write_bytes(line(step=1))
     drain(reader)
     (tmp_path / "new").write_bytes(line(step=8) + line(step=9))
-    os.replace(tmp_path / "new", path)
+    (tmp_path / "new").replace(path)
     batch = reader.read()
     assert (batch.restarted, [e.step for e in batch.events]) == (True, [8, 9])
 

@@ -123,7 +123,7 @@ def drawn_run(end_s: float, seed: int = 0, gpu: bool = False, until: float = 11.
 
 FAILURE = {
     "message": "CUDA out of memory: tried to allocate 1.50 GiB, 0.41 GiB of 15.9 GiB were free.",
-    "cause": "train.batch_size is 32 at 384 px and another process holds 3.2 GB (pid 4711, python).",
+    "cause": "train.batch_size is 32 at 384 px and pid 4711 (python) holds 3.2 GB of the GPU.",
     "cures": [
         "pillsnap train --batch-size 16 --resume",
         "kill 4711, or wait until it ends, then: pillsnap train --resume",

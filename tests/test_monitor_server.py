@@ -1,28 +1,26 @@
 """The web server: what it answers, whom it refuses, and how its viewers keep up."""
 
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
-from test_monitor_events import line
-from test_monitor_run import FAILURE, drawn_run, write_run
-from websockets.exceptions import InvalidStatus
+from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import ClientConnection, connect
 
 from pillsnap.monitor.daemon import listen
 from pillsnap.monitor.guard import Access
 from pillsnap.monitor.server import PAGE_FILES, create_app, server
+from test_monitor_events import line
+from test_monitor_run import FAILURE, drawn_run, write_run
 
-TOKEN = "a-token-of-some-length"
-NETWORK = Access(names=frozenset({"box", "localhost"}), any_address=True, token=TOKEN)
 POLL_S = 0.02
 ORIGIN = "http://localhost:8888"
 
@@ -32,9 +30,13 @@ def client(artifacts_dir: Path, access: Access = Access()) -> TestClient:  # noq
 
 
 @contextmanager
-def serving(artifacts_dir: Path) -> Iterator[int]:
-    """A real server on a free loopback port."""
-    listener = listen("127.0.0.1", 0)
+def serving(
+    artifacts_dir: Path, port: int = 0, send_buffer_bytes: int | None = None
+) -> Iterator[int]:
+    """A real server on a loopback port, a free one unless told."""
+    listener = listen("127.0.0.1", port)
+    if send_buffer_bytes is not None:  # its connections inherit it
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     uvicorn = server(create_app(artifacts_dir, Access(), POLL_S))
     thread = threading.Thread(target=uvicorn.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -81,15 +83,10 @@ def test_every_file_of_the_page_is_served(tmp_path: Path, path: str) -> None:
 
 
 def test_the_page_names_no_other_host(tmp_path: Path) -> None:
+    ours = [path for path in PAGE_FILES if "uplot" not in path and path != "/icon.svg"]
     with client(tmp_path) as web:
-        files = {path: web.get(path).text for path in PAGE_FILES if "uplot" not in path}
-    leaks = [path for path, text in files.items() if "//" in text.replace("http://www.w3.org", "")]
-    comments_only = [
-        path
-        for path in leaks
-        if any("://" in row and "location.host" not in row for row in files[path].splitlines())
-    ]
-    assert [path for path in comments_only if path != "/icon.svg"] == []
+        rows = [row for path in ours for row in web.get(path).text.splitlines()]
+    assert [row for row in rows if "://" in row and "${location.host}" not in row] == []
 
 
 def test_the_state_names_the_scale(tmp_path: Path) -> None:
@@ -140,179 +137,6 @@ def test_an_unreadable_log_is_named_and_breaks_nothing(tmp_path: Path) -> None:
 def test_health_is_told(tmp_path: Path) -> None:
     with client(tmp_path) as web:
         assert web.get("/healthz").json()["ok"] is True
-
-
-def test_answers_carry_the_security_headers(tmp_path: Path) -> None:
-    with client(tmp_path) as web:
-        headers = web.get("/").headers
-    assert headers["content-security-policy"].startswith("default-src 'self'")
-    assert (headers["x-frame-options"], headers["x-content-type-options"]) == ("DENY", "nosniff")
-    assert headers["cache-control"] == "no-store"
-
-
-PATHS = [
-    "/../../../etc/passwd",
-    "/%2e%2e/%2e%2e/etc/passwd",
-    "/..%2f..%2fetc%2fpasswd",
-    "/page/..%5c..%5cwindows",
-    "//etc/passwd",
-    "/monitor.css/../../server.py",
-    "/server.py",
-    "/index.html%00.css",
-    "/api/state/../../params.yaml",
-    "/api",
-    "/api/",
-    "/api/state/",
-    "/ws",
-    "/docs",
-    "/openapi.json",
-    "/events.jsonl",
-    "/artifacts/demo/live/events.jsonl",
-    "/.git/config",
-    "/monitor.js?../../x",
-]
-METHODS = ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "CONNECT", "PROPFIND"]
-HEADERS: list[tuple[dict[str, str], int]] = [
-    ({"host": "evil.example"}, 400),
-    ({"host": "localhost.evil.example:8888"}, 400),
-    ({"host": "127.0.0.1.evil.example"}, 400),
-    ({"host": "192.168.0.7:8888"}, 400),
-    ({"host": "localhost:8888@evil.example"}, 400),
-    ({"host": "localhost:port"}, 400),
-    ({"host": ""}, 400),
-    ({"origin": "http://evil.example"}, 403),
-    ({"origin": "null"}, 403),
-    ({"origin": "http://localhost:9999"}, 403),
-    ({"origin": "http://localhost:8888.evil.example"}, 403),
-    ({"origin": "file://"}, 403),
-    ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403),
-    ({"sec-fetch-site": "same-site", "sec-fetch-mode": "cors"}, 403),
-]
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_an_address_without_a_page_is_refused(tmp_path: Path, path: str) -> None:
-    with client(tmp_path) as web:
-        assert web.get(path, follow_redirects=False).status_code == 404
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("path", ["/", "/api/state"])
-def test_only_reading_is_allowed(tmp_path: Path, method: str, path: str) -> None:
-    with client(tmp_path) as web:
-        assert web.request(method, path).status_code == 405
-
-
-@pytest.mark.parametrize(("headers", "status"), HEADERS)
-def test_a_foreign_host_or_origin_is_refused(
-    tmp_path: Path, headers: dict[str, str], status: int
-) -> None:
-    with client(tmp_path) as web:
-        assert web.get("/api/state", headers=headers).status_code == status
-
-
-@pytest.mark.parametrize(("headers", "status"), HEADERS)
-def test_a_foreign_host_or_origin_gets_no_socket(
-    tmp_path: Path, headers: dict[str, str], status: int
-) -> None:
-    refusals = (WebSocketDisconnect, RuntimeError, Exception)
-    with client(tmp_path) as web, pytest.raises(refusals) as refused:  # noqa: PT012
-        with web.websocket_connect("/ws", headers=headers):
-            pass
-    assert getattr(refused.value, "status_code", status) == status
-
-
-def test_our_own_origin_may_read(tmp_path: Path) -> None:
-    with client(tmp_path) as web:
-        assert web.get("/api/state", headers={"origin": ORIGIN}).status_code == 200
-
-
-def test_a_tunnel_with_another_local_port_may_read(tmp_path: Path) -> None:
-    headers = {"host": "127.0.0.1:9999", "origin": "http://127.0.0.1:9999"}
-    with client(tmp_path) as web:
-        assert web.get("/api/state", headers=headers).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["/", "/api/state", "/healthz", "/main.js"])
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"authorization": "Bearer wrong"},
-        {"authorization": f"Basic {TOKEN}"},
-        {"authorization": "Bearer "},
-        {"cookie": "pillsnap_monitor=wrong"},
-        {"cookie": f"pillsnap_monitor={TOKEN}"},
-    ],
-)
-def test_in_the_network_nothing_is_told_without_the_token(
-    tmp_path: Path, path: str, headers: dict[str, str]
-) -> None:
-    with client(tmp_path, NETWORK) as web:
-        assert web.get(path, headers=headers).status_code == 401
-
-
-def test_a_bearer_token_opens(tmp_path: Path) -> None:
-    with client(tmp_path, NETWORK) as web:
-        headers = {"authorization": f"Bearer {TOKEN}"}
-        assert web.get("/api/state", headers=headers).status_code == 200
-
-
-def test_a_token_in_the_address_opens_and_leaves_a_cookie_for_the_rest(tmp_path: Path) -> None:
-    with client(tmp_path, NETWORK) as web:
-        assert web.get("/", params={"token": TOKEN}).status_code == 200
-        assert web.get("/main.js").status_code == 200
-        with web.websocket_connect("/ws") as websocket:
-            assert orjson.loads(websocket.receive_text())["type"] == "state"
-
-
-def test_the_cookie_is_not_the_token(tmp_path: Path) -> None:
-    with client(tmp_path, NETWORK) as web:
-        cookie = web.get("/", params={"token": TOKEN}).headers["set-cookie"]
-    assert TOKEN not in cookie
-    assert "HttpOnly; SameSite=Strict" in cookie
-
-
-def test_in_the_network_any_address_and_the_own_name_are_answered(tmp_path: Path) -> None:
-    with client(tmp_path, NETWORK) as web:
-        params = {"token": TOKEN}
-        answers = [
-            web.get("/healthz", params=params, headers={"host": host}).status_code
-            for host in ("box:8888", "192.168.0.7:8888", "[fe80::1]:8888", "evil.example")
-        ]
-    assert answers == [200, 200, 200, 400]
-
-
-def test_a_real_server_refuses_a_foreign_socket_with_a_status(tmp_path: Path) -> None:
-    with serving(tmp_path) as port, pytest.raises(InvalidStatus) as refused:
-        connect(f"ws://127.0.0.1:{port}/ws", origin="http://evil.example").__enter__()
-    assert refused.value.response.status_code == 403
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-        b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\x00\r\n\r\n",
-    ],
-)
-def test_malformed_requests_are_refused_and_the_server_lives(
-    tmp_path: Path, request_bytes: bytes
-) -> None:
-    with serving(tmp_path) as port:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
-            with suppress(ConnectionError):  # it may hang up before all is sent
-                raw.sendall(request_bytes)
-                raw.shutdown(socket.SHUT_WR)
-                answer = raw.recv(64)
-                assert b" 200 " not in answer
-        with viewer(port) as websocket:
-            assert told(websocket)["type"] == "state"
 
 
 def test_a_new_viewer_gets_everything_then_only_changes(tmp_path: Path) -> None:
@@ -400,26 +224,42 @@ def test_an_overlong_word_ends_only_the_one_who_said_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_stalled_viewer_and_200_others_keep_nobody_waiting(tmp_path: Path) -> None:
+def test_stalled_viewers_keep_200_others_from_nothing(tmp_path: Path) -> None:
     path = write_run(tmp_path, drawn_run(1e9))
-    with serving(tmp_path) as port:
+    last = 8
+
+    async def watch(port: int, seen: asyncio.Queue[int]) -> None:
+        address = f"ws://127.0.0.1:{port}/ws"
+        async with connect_async(address, max_size=None, ping_interval=None) as websocket:
+            step = None
+            while step != last:
+                message = orjson.loads(await websocket.recv())
+                stages = (message.get("set") or message["state"]).get("stages", {})
+                step = stages.get("train_detection", {}).get("step", step)
+                seen.put_nowait(step or 0)
+
+    async def crowd(port: int) -> None:
+        seen: asyncio.Queue[int] = asyncio.Queue()
+        viewers = [asyncio.create_task(watch(port, seen)) for _ in range(200)]
+        for step in range(1, last + 1):
+            bulk = (line(kind="log", message="x" * 1900) for _ in range(25))
+            append(path, *bulk, line(step=step))
+            while await seen.get() != step:
+                pass
+        await asyncio.gather(*viewers)
+
+    with serving(tmp_path, send_buffer_bytes=8192) as port:
         stalled = [_deaf(port) for _ in range(5)]
-        many = [viewer(port).__enter__() for _ in range(200)]
-        for step in range(1, 30):
-            append(path, *(line(step=step, kind="log", message="x" * 1900) for _ in range(50)))
-            append(path, line(step=step))
-            told_until_step(many[0], step)
-        for websocket in many:
-            told_until_step(websocket, 29)
-            websocket.close()
+        asyncio.run(asyncio.wait_for(crowd(port), 100))
         for raw in stalled:
             raw.close()
 
 
 def _deaf(port: int) -> socket.socket:
     """A viewer that shakes hands and never reads again."""
-    raw = socket.create_connection(("127.0.0.1", port))
+    raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect(("127.0.0.1", port))
     head = f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
     key = "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     raw.sendall(f"{head}{key}Sec-WebSocket-Version: 13\r\n\r\n".encode())
@@ -430,6 +270,6 @@ def test_a_failure_reaches_the_viewer_with_its_cures(tmp_path: Path) -> None:
     path = write_run(tmp_path, line(step=1))
     with serving(tmp_path) as port, viewer(port) as websocket:
         told(websocket)
-        append(path, line(kind="failure", time=time.time(), **{**FAILURE}))
+        append(path, line(kind="failure", time=time.time(), **FAILURE))
         stage = told(websocket)["set"]["stages"]["train_detection"]
     assert (stage["status"], stage["failure"]["cures"]) == ("failed", FAILURE["cures"])

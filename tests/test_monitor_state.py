@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from test_monitor_run import FAILURE, DrawnRun, drawn_run, training
 
 from pillsnap.monitor import view
 from pillsnap.monitor.events import Event, parse
@@ -21,6 +20,7 @@ from pillsnap.monitor.state import (
     seconds_left,
     share_done,
 )
+from test_monitor_run import FAILURE, DrawnRun, drawn_run, training
 
 STAGE = "train_classification"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from test_monitor_run import FAILURE, drawn_run, write_run
 
 from pillsnap.monitor.terminal import duration, status_text
+from test_monitor_run import FAILURE, drawn_run, write_run
 
 NOW_S = 1e9
 
@@ -18,11 +18,18 @@ def test_before_anything_ran_it_says_how_to_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "told",
-    ["train_detection", "18/18", "12/18 step 11/20", "64%", "goal top1 0.85", "GPU none", "CPU"],
+    ["train_detection", "18/18", "12/18 step 11/20", "64%", "(goal 0.85)", "GPU none", "CPU"],
 )
 def test_a_run_in_the_middle_is_told(tmp_path: Path, told: str) -> None:
     write_run(tmp_path, drawn_run(NOW_S))
     assert told in status_text(tmp_path, NOW_S, width=200)
+
+
+def test_the_stages_fit_a_narrow_terminal(tmp_path: Path) -> None:
+    write_run(tmp_path, drawn_run(NOW_S))
+    rows = status_text(tmp_path, NOW_S, width=80).splitlines()
+    [row] = [row for row in rows if row.startswith("train_classification ") and "running" in row]
+    assert row.rstrip().endswith("left")
 
 
 def test_a_gpu_is_told_with_its_figures(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from drawn_models import BLUE, GREEN, RED, STRANGE, frame, recogniser
 
+from drawn_models import BLUE, GREEN, RED, STRANGE, frame, recogniser
 from pillsnap.errors import DataError
 from pillsnap.recogniser import whole_pixels
 

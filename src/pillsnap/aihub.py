@@ -142,7 +142,9 @@ class _Walk:
         sizes: list[int] = []
         for entry in self._entries(path):
             name = entry.name
-            if self._skipped(path, name):
+            if (name[0] == "." or name[-9:] == "index.png" or not name.isascii()) and (
+                self._skipped(path, name)
+            ):
                 continue
             try:
                 status = entry.stat()
@@ -161,12 +163,13 @@ class _Walk:
     def _entries(self, path: str) -> "list[os.DirEntry[str]]":
         try:
             with os.scandir(f"{self.root}/{path}") as entries:
-                return sorted(entries, key=lambda entry: (nfc(entry.name), entry.name))
+                return sorted(entries, key=_in_nfc)
         except OSError as error:
             self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
             return []
 
     def _skipped(self, path: str, name: str) -> bool:
+        """Whether a name is none of a photo, label or folder; counted."""
         if name.startswith("._"):
             self.findings.add("macos_file", f"{path}/{_shown(name)}")
         elif name.endswith("index.png"):
@@ -176,6 +179,11 @@ class _Walk:
         else:
             return False
         return True
+
+
+def _in_nfc(entry: "os.DirEntry[str]") -> str:
+    name = entry.name
+    return name if name.isascii() else f"{nfc(name)}/{name}"
 
 
 def _shown(name: str) -> str:

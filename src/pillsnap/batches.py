@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pillsnap.augment import Augmenter, to_input
 from pillsnap.crops import CropStore
+from pillsnap.interrupts import leave_to_parent
 
 Key = tuple[int, int]  # epoch, row
 
@@ -54,21 +55,26 @@ class CropDataset(Dataset[Batch]):
     def __getitems__(self, keys: list[Key]) -> Batch:
         """A whole batch in one call."""
         pictures = [self._picture(epoch, index) for epoch, index in keys]
-        classes = self._classes[[index for _, index in keys]]
+        classes = self._classes[[index % len(self) for _, index in keys]]
         return Batch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(classes.copy()))
 
     def _picture(self, epoch: int, index: int) -> NDArray[np.uint8]:
-        crop = self._store.decode(int(self._rows[index]))
+        crop = self._store.decode(int(self._rows[index % len(self)]))
         if self._augmenter is None:
             return to_input(crop[None], self._image_px)[0]
         return self._augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """Keys of the batches of one epoch, shuffled by (seed, epoch), from `start_step` on."""
+    """Keys of the batches of one epoch, shuffled by (seed, epoch), from `start_step` on.
 
-    def __init__(self, samples: int, batch_size: int, seed: int, shuffle: bool) -> None:
-        self._samples, self._batch_size = samples, batch_size
+    A key's index runs over `samples` x `repeats`: each sample comes that often, augmented anew.
+    """
+
+    def __init__(
+        self, samples: int, batch_size: int, seed: int, shuffle: bool, repeats: int = 1
+    ) -> None:
+        self._samples, self._batch_size = samples * repeats, batch_size
         self._seed, self._shuffle = seed, shuffle
         self.epoch, self.start_step = 0, 0
 
@@ -104,17 +110,10 @@ def loader(
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
         generator=torch.Generator().manual_seed(0),  # its own: the global one belongs to the model
-        worker_init_fn=_one_thread,
+        worker_init_fn=leave_to_parent,
         multiprocessing_context="forkserver" if num_workers else None,
     )
 
 
 def _as_is(batch: Batch) -> Batch:
     return batch
-
-
-def _one_thread(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

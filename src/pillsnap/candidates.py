@@ -67,21 +67,22 @@ class Candidates:
         return f"{self.folders[self.pill_folder[pill]].path}/{stem}.json"
 
 
-def collect(tree: Tree, findings: Findings, left_out: Findings) -> Candidates:
+def collect(tree: Tree, left_out: Findings, incomplete: Findings) -> Candidates:
     """Match photos with labels by stem, whatever their shards.
 
-    `findings` counts what is odd about single files, `left_out` the photos it costs.
+    The tree's findings grow by what is odd about single labels, `left_out` by the photos that
+    cannot be used, `incomplete` by the combination frames that lack labels.
     """
-    labels = _Labels(findings)
+    labels = _Labels(tree.findings)
     for number, folder in enumerate(tree.folders):
         if folder.kind == "labels":
             labels.take(number, folder)
-    frames = _Frames(labels, left_out)
+    frames = _Frames(labels, left_out, incomplete)
     for number, folder in enumerate(tree.folders):
         if folder.kind == "images":
             frames.take(number, folder)
     for folder, stem in labels.unused(tree.folders, frames.met):
-        findings.add("label_without_photo", f"{folder.path}/{stem}.json")
+        tree.findings.add("label_without_photo", f"{folder.path}/{stem}.json")
     return frames.done(tree.folders)
 
 
@@ -130,9 +131,10 @@ class _Labels:
 class _Frames:
     """Collects the columns of Candidates, folder by folder."""
 
-    def __init__(self, labels: _Labels, left_out: Findings) -> None:
+    def __init__(self, labels: _Labels, left_out: Findings, incomplete: Findings) -> None:
         self._labels = labels
         self._left_out = left_out
+        self._incomplete = incomplete
         self.met: dict[tuple[str, str], set[str]] = {
             (part, image_type): set() for part in PARTS for image_type in TYPES
         }
@@ -195,7 +197,7 @@ class _Frames:
             self._left_out.add("label_of_foreign_code", f"{path}: {', '.join(foreign)}")
             return {}
         if len(labels) < len(codes):
-            self._left_out.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
+            self._incomplete.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
         return labels
 
     def _add(

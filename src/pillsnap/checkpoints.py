@@ -65,7 +65,7 @@ def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(stage: str, root: Path = Path(".")) -> str:
+def fingerprint(stage: str, root: Path = Path()) -> str:
     """Hash of what decides a stage's result: its parameters and the content of its deps.
 
     Read from dvc.yaml, so that it cannot disagree with DVC. Other parameters, data or code have
@@ -160,7 +160,9 @@ def _save(content: dict[str, Any], buffer: io.BytesIO, path: Path) -> None:
     try:
         torch.save(content, buffer)
     except RuntimeError as error:
-        raise MachineError(f"{path} could not be written: {error}", "Free memory or disk.") from None
+        raise MachineError(
+            f"{path} could not be written: {error}", "Free memory or disk."
+        ) from None
 
 
 def _at(tree: Any, key: str) -> Any:

@@ -44,7 +44,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load a .safetensors, a plain state_dict or a PillSnap checkpoint; a head that does not fit
     the number of classes is left as it is, any other mismatch is refused."""
     if not path.is_file():
-        raise CheckpointError(f"Weights {path} are not here.", "Check scales.<scale>.classifier_weights.")
+        raise CheckpointError(
+            f"Weights {path} are not here.", "Check scales.<scale>.classifier_weights."
+        )
     try:
         if path.suffix == ".safetensors":
             weights = safetensors.torch.load_file(path)
@@ -58,7 +60,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ) from None
     own = model.state_dict()
     head = {name for name in own if own[name].shape != weights.get(name, own[name]).shape}
-    result = model.load_state_dict({k: v for k, v in weights.items() if k not in head}, strict=False)
+    result = model.load_state_dict(
+        {k: v for k, v in weights.items() if k not in head}, strict=False
+    )
     head_names = {f"{_head_prefix(model)}.weight", f"{_head_prefix(model)}.bias"}
     wrong = sorted((set(result.missing_keys) | head) - head_names) + sorted(result.unexpected_keys)
     if wrong:
@@ -129,7 +133,9 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Clas
             f"({str(config.get('class_table_hash'))[:12]}, not {class_table_hash[:12]}).",
             "Train it on this one: dvc repro train_classification. Or bring back its classes.csv.",
         )
-    model = timm.create_model(config["architecture"], pretrained=False, num_classes=config["classes"])
+    model = timm.create_model(
+        config["architecture"], pretrained=False, num_classes=config["classes"]
+    )
     model.load_state_dict(weights)
     return Classifier(model, config, device)
 

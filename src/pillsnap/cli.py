@@ -96,12 +96,16 @@ def train(
     scale: Annotated[str | None, typer.Option(help="demo, stage1 ... stage4.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Crops per step.")] = None,
-    detection_batch_size: Annotated[int | None, typer.Option(min=1, help="Frames per step.")] = None,
+    detection_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Frames per step.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Peak rate of the classifier.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on from an unfinished run, or forget it.")
     ] = True,
-    checkpoint: Annotated[Path | None, typer.Option(help="Classifier weights to start from.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Classifier weights to start from.")
+    ] = None,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
@@ -120,6 +124,90 @@ def train(
         yes=yes,
     )
     raise typer.Exit(operation.train(options))
+
+
+@app.command()
+def monitor(
+    host: Annotated[str, typer.Option(help="Another than loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8888,
+    scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
+    daemon: Annotated[bool, typer.Option("--daemon", help="Start in the background.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Is one running?")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the one in the background.")] = False,
+) -> None:
+    """Show both trainings live on a web page."""
+    from pillsnap.monitor import command
+
+    run_dir = Path(".checkpoints/monitor")
+    if status:
+        raise typer.Exit(command.status(run_dir))
+    if stop:
+        command.stop(run_dir)
+        return
+    artifacts_dir = command.artifacts_dir_of(Path("params.yaml"), scale)
+    if daemon:
+        command.start(artifacts_dir, host, port, run_dir)
+    else:
+        command.monitor(artifacts_dir, host, port)
+
+
+@app.command()
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen.")] = False,
+    scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
+) -> None:
+    """Show in the terminal what the dashboard shows."""
+    from pillsnap.monitor import command, terminal
+
+    terminal.show(command.artifacts_dir_of(Path("params.yaml"), scale), watch)
+
+
+@app.command()
+def verify() -> None:
+    """Rehash photos, crops, checkpoints and DVC's cache; name what changed, exit 1 if any did."""
+    from pillsnap import integrity
+    from pillsnap.demo.progress import lines
+
+    params = load()
+    try:
+        root = params.data_root()
+    except UserError as error:
+        typer.echo(f"photos are not looked at: {error.fact}", err=True)
+        root = None
+    found = integrity.verify(
+        Path(), root, params.data_dir, params.artifacts_dir, lines("hashing files")
+    )
+    for damage in found.damages:
+        typer.echo(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
+    typer.echo(f"{found.files} files looked at, {len(found.damages)} damaged")
+    raise typer.Exit(1 if found.damages else 0)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[str], typer.Argument(help="Photos, folders or globs.")],
+    top: Annotated[int, typer.Option(min=1, help="Candidates shown per pill.")] = 5,
+    codes: Annotated[Path | None, typer.Option(help="Only these K-codes, one a line.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes.")] = None,
+    single: Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Name the pills in photos: boxes, codes, names, EDI codes, confidence, or "unknown"."""
+    from pillsnap import prediction
+
+    options = prediction.PredictOptions(
+        images=images,
+        top=top,
+        codes=codes,
+        as_json=as_json,
+        csv=csv,
+        annotate=annotate,
+        single=single,
+        device=device,
+    )
+    raise typer.Exit(prediction.predict(options))
 
 
 def _fingerprint(params: Params) -> None:

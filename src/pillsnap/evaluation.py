@@ -4,7 +4,6 @@ Nothing measured on the test part is used for a choice.
 """
 
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,21 @@ from pillsnap import (
     breakdown,
     calibration,
     classifier,
-    coco,
     devices,
-    exports,
-    figures,
     inference,
     manifest,
     measurement,
-    metrics,
+    publication,
 )
 from pillsnap.answers import Answers, CropAnswers
 from pillsnap.calibration import Calibration
 from pillsnap.errors import DataError
 from pillsnap.params import Params
-from pillsnap.places import Places
+from pillsnap.places import TRAININGS, Places
 from pillsnap.recogniser import Recogniser
 from pillsnap.run_log import RunLog
 
 Json = dict[str, Any]
-
-TRAININGS = ("detection", "classification")
 
 
 def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
@@ -65,8 +59,12 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     log.info("measuring")
     measured = measure(params, answered, fitted, classes)
     measured |= {"speed": speed, **_training(params, places, measured)}
-    measured["provenance"] = [_provenance(places, device)]
-    write(params, places, answered, fitted, classes, measured)
+    measured["provenance"] = [publication.provenance(places, devices.describe(device))]
+    architectures = {
+        "detection": str(recogniser.detector.config["architecture"]),
+        "classification": str(recogniser.classifier.config["architecture"]),
+    }
+    publication.write(params, places, answered, fitted, classes, measured, architectures)
     return headline(measured)
 
 
@@ -93,56 +91,6 @@ def measure(params: Params, answered: Answers, fitted: Calibration, classes: pd.
         "pipeline": pipeline,
         "unknown": measurement.unknown(known, strangers, fitted, rounds, seed),
         "by": breakdown.by_facet(seen, rounds, seed),
-    }
-
-
-def write(
-    params: Params,
-    places: Places,
-    answered: Answers,
-    fitted: Calibration,
-    classes: pd.DataFrame,
-    measured: Json,
-) -> None:
-    """Everything but the calibration, which stands already."""
-    out, options = places.artifacts_dir, params.evaluate
-    exports.write_json(out / "metrics.json", measured)
-    for name, rows in plots(answered, fitted, classes, options.worst_classes).items():
-        exports.write_json(out / "figures" / f"{name}.json", rows)
-    known = answered.val.known()
-    table = breakdown.per_class(known.truth, known.logits.argmax(axis=1), classes)
-    atomic.write_text(out / "per_class.csv", table.to_csv(index=False, lineterminator="\n"))
-    crops = [
-        exports.named_crops("val", answered.val, fitted, classes),
-        exports.named_crops("test", answered.test, fitted, classes),
-    ]
-    exports.write_parquet(out / "predictions.parquet", pd.concat(crops, ignore_index=True))
-    frames = [
-        exports.found_pills("val", answered.val_frames, options.match_iou, classes),
-        exports.found_pills("test", answered.test_frames, options.match_iou, classes),
-    ]
-    exports.write_parquet(out / "pipeline.parquet", pd.concat(frames, ignore_index=True))
-    truth, found = exports.coco_files(answered.val_frames)
-    exports.write_json(out / "coco" / "ground_truth.json", truth)
-    exports.write_json(out / "coco" / "detections.json", found)
-    figures.draw(out / "figures", answered, fitted, classes, places, options)
-
-
-def plots(
-    answered: Answers, fitted: Calibration, classes: pd.DataFrame, rows: int
-) -> dict[str, list[Json]]:
-    """Name of each plot's file and its rows."""
-    known = answered.val.known()
-    truth, named = known.truth, known.logits.argmax(axis=1)
-    sure = metrics.confidences(known.logits, fitted.temperature)
-    score = fitted.refusal_score(known.logits, known.embeddings)
-    pairs = breakdown.confusions(truth, named, sure)[:rows]
-    return {
-        "pr_curve": measurement.pr_curve(answered.val_frames),
-        "reliability": metrics.reliability(sure, named == truth),
-        "coverage": metrics.coverage(score, named == truth),
-        "worst_classes": breakdown.worst(breakdown.per_class(truth, named, classes), rows),
-        "confusions": breakdown.confusion_rows(pairs, classes),
     }
 
 
@@ -236,28 +184,3 @@ def _calibrate(
     calibration.save(places.calibration, fitted)
     log.info(f"temperature {fitted.temperature:.3f}, refusal by {fitted.score}")
     return fitted, val, test
-
-
-def _provenance(places: Places, device: torch.device) -> Json:
-    """What the figures were measured on. In a list, so that `dvc metrics diff` keeps to figures."""
-    sampling = places.artifacts_dir / "sampling.json"
-    taken = json.loads(sampling.read_text(encoding="utf-8")) if sampling.is_file() else {}
-    return {
-        "class_table_hash": manifest.class_table_hash(places.classes),
-        "data_fingerprint": taken.get("fingerprint"),
-        "git_revision": _git_revision(),
-        **{f"{name}_sha256": atomic.sha256_of(places.checkpoint(name)) for name in TRAININGS},
-        "map": coco.name(),
-        "intervals": "95 %, capture groups drawn with replacement",
-        "device": devices.describe(device),
-    }
-
-
-def _git_revision() -> str | None:
-    """The commit the work tree stands on, or None outside a repository."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,21 +104,22 @@ def unknown_cards(
     strangers = answered.test.known(False)
     score = fitted.refusal_score(strangers.logits, strangers.embeddings)
     order = np.argsort(-score, kind="stable")
-    accepted = order[score[order] >= fitted.threshold][: CARDS // 2]
-    refused = order[score[order] < fitted.threshold][::-1][: CARDS - len(accepted)]
+    codes = strangers.table["mapping_code"].to_numpy(dtype=object)
+    passed = score[order] >= fitted.threshold
+    accepted = first_of_each(order[passed], codes)[: CARDS // 2]
+    refused = first_of_each(order[~passed][::-1], codes)[: CARDS - len(accepted)]
     truth = answered.val.truth
     cards = []
-    for row in [*accepted.tolist(), *refused.tolist()]:
+    for row in [*accepted, *refused]:
         near = int(strangers.logits[row].argmax())
         twin = next(iter(np.flatnonzero(truth == near)), None)
         like = None if twin is None else stores["val"].decode(int(twin))
         verdict = "accepted, wrongly" if score[row] >= fitted.threshold else "refused"
-        code = strangers.table["mapping_code"].iloc[row]
         cards.append(
             Card(
                 ((stores["test"].decode(int(rows[row])), verdict), (like, "nearest class")),
                 (
-                    f"unknown {code}: {verdict}",
+                    f"unknown {codes[row]}: {verdict}",
                     f"nearest {label(classes, near)}",
                     f"score {score[row]:.3f}, threshold {fitted.threshold:.3f}",
                 ),
@@ -134,14 +136,25 @@ def label(classes: pd.DataFrame, index: int) -> str:
 
 
 def choose(frames: Sequence[FrameAnswer], match_iou: float) -> list[int]:
-    """Frames to show: half of them the ones with most errors, the others right, crowded first."""
+    """Frames to show, one of a capture group: half of them the ones with most errors, the others
+    right, crowded first."""
     matches = [frame.match(match_iou) for frame in frames]
     errors = np.array([sum(m.errors().values()) for m in matches], dtype=np.int64)
     pills = np.array([len(m.labelled) for m in matches], dtype=np.int64)
-    wrong = [i for i in np.lexsort((-pills, -errors)).tolist() if errors[i]]
-    right = [i for i in np.argsort(-pills, kind="stable").tolist() if not errors[i]]
+    order = np.lexsort((-pills, -errors))
+    groups = np.array([frame.group_id for frame in frames], dtype=object)
+    wrong = first_of_each(order[errors[order] > 0], groups)
+    right = first_of_each(order[errors[order] == 0], groups)
     chosen = wrong[: max(FRAMES // 2, FRAMES - len(right))]
     return [*right[: FRAMES - len(chosen)], *chosen]
+
+
+def first_of_each(order: Ints, names: NDArray[Any]) -> list[int]:
+    """Of indices in order, those whose name did not come before."""
+    first: dict[str, int] = {}
+    for index in order.tolist():
+        first.setdefault(str(names[index]), index)
+    return list(first.values())
 
 
 def framed(

@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 RGB, RGBA, GREY_ALPHA = 2, 6, 4  # colour types of the PNG specification, section 11.2.1
-PICTURE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 HEAVIEST_PIXEL_BYTES = 8  # RGBA of 16 bits: with a MB of header no photo is longer on disk
 
 
@@ -113,19 +113,21 @@ def decode_picture(content: bytes, name: str, max_pixels: int) -> Pixels:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
             if picture.width * picture.height > max_pixels:
-                raise FrameError(
-                    "photo_too_large",
-                    f"{name}: {picture.width} x {picture.height} pixels, more than {max_pixels}.",
-                    "Shrink the picture, or raise validate.max_pixels.",
-                )
+                raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise FrameError(
+            "photo_too_large",
+            f"{name}: more than {max_pixels} pixels ({error}).",
+            "Shrink the picture, or raise validate.max_pixels.",
+        ) from None
     except UnidentifiedImageError:
         raise FrameError(
             "photo_not_png",
             f"{name}: not a picture in one of the formats {', '.join(PICTURE_FORMATS)}.",
             "Save it as PNG or JPEG.",
         ) from None
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise _damaged(Path(name), str(error)) from None
 
 

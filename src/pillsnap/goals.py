@@ -57,7 +57,7 @@ def compare(params: Params) -> tuple[Table, bool]:
     for name, target in metrics["targets"].items():
         met = met and bool(target["met"])
         sign = "<=" if name.endswith("minutes") else ">="
-        interval = target.get("interval")
+        interval = target.get("ci")
         shown = _shown(target["value"])
         if interval:
             shown += f"  [{_shown(interval[0])}, {_shown(interval[1])}]"

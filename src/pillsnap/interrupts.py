@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import cv2
+
 
 class Interrupt:
     """Whether SIGINT or SIGTERM has come."""
@@ -30,3 +32,9 @@ def deferred() -> Iterator[Interrupt]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_to_parent(_worker: int) -> None:
+    """A loader worker's start: Ctrl-C reaches the whole group, but only the trainer decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)

@@ -6,14 +6,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
+from pillsnap.errors import MachineError
 from pillsnap.labels import Drug, Expected, Label, Reading, parse
 
 CHUNK = 2000
 LARGEST_LABEL_BYTES = 1 << 20
+READ_BYTES = 1 << 14
 
 
 class Task(NamedTuple):
@@ -40,18 +45,22 @@ class LabelReader:
         self._pool = pool
 
     def read(
-        self, tasks: Sequence[Task], progress: Callable[[int, int], None]
+        self, tasks: Iterator[Task], total: int, progress: Callable[[int, int], None]
     ) -> Iterator[Reading]:
         """A Reading per task, in their order; `progress(done, total)` after each chunk."""
-        starts = range(0, len(tasks), CHUNK)
-        chunks = [tasks[start : start + CHUNK] for start in starts]
-        roots = [self._root] * len(chunks)
-        results = (self._pool.map if self._pool else map)(_read_chunk, roots, chunks)
+        chunks = iter(lambda: list(islice(tasks, CHUNK)), [])
+        read = partial(_read_chunk, self._root)
         done = 0
-        for chunk in results:
-            done += len(chunk.labels)
-            progress(done, len(tasks))
-            yield from _unpack(chunk)
+        try:
+            for chunk in self._pool.map(read, chunks) if self._pool else map(read, chunks):
+                done += len(chunk.labels)
+                progress(done, total)
+                yield from _unpack(chunk)
+        except BrokenProcessPool:
+            raise MachineError(
+                "A process that read labels was killed, most likely for want of memory.",
+                "Set build_manifest.num_workers to 1, or free memory, and repeat.",
+            ) from None
 
 
 @contextmanager
@@ -105,13 +114,24 @@ def _read_chunk(root: str, tasks: Sequence[Task]) -> _Chunk:
 
 def _read_one(path: str, expected: Expected) -> Reading:
     try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.read(LARGEST_LABEL_BYTES + 1)
+        content = _content(path)
     except OSError as error:
         return Reading(reason="label_unreadable", detail=error.strerror or type(error).__name__)
     if len(content) > LARGEST_LABEL_BYTES:
         return Reading(reason="label_too_large", detail=f"over {LARGEST_LABEL_BYTES} bytes")
     return parse(content, expected)
+
+
+def _content(path: str) -> bytes:
+    """A file's bytes, no more than just over the limit; a third of what open() costs."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        content = b""
+        while (more := os.read(descriptor, READ_BYTES)) and len(content) <= LARGEST_LABEL_BYTES:
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _unpack(chunk: _Chunk) -> Iterator[Reading]:

@@ -7,7 +7,9 @@ import json
 import math
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from reprlib import repr as shown
 from typing import Any, NamedTuple
 
@@ -19,7 +21,16 @@ BOM = b"\xef\xbb\xbf"
 LARGEST_SIDE_PX = 1 << 20
 KEYS_READ = (b'"bbox"', b'"dl_mapping_code"', b'"drug_N"', b'"width"', b'"height"')
 STRING_OR_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])')
-DRUG_KEYS = ("item_seq", "drug_shape", "color_class1", "color_class2", "print_front", "print_back")
+DRUG_KEYS = (
+    "di_edi_code",
+    "dl_name",
+    "item_seq",
+    "drug_shape",
+    "color_class1",
+    "color_class2",
+    "print_front",
+    "print_back",
+)  # in the order of Drug's fields
 
 
 class Drug(NamedTuple):
@@ -66,7 +77,7 @@ class Reading:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """This label cannot be used: a finding's name, and what stands in the file."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -85,7 +96,7 @@ def parse(content: bytes, expected: Expected) -> Reading:
         width, height = _side(image, "width"), _side(image, "height")
         box = _box(_annotation(tree), width, height, reading.notes)
         reading.label = Label(*box, width, height, _drug(image))
-    except Refusal as refusal:
+    except RefusalError as refusal:
         reading.reason, reading.detail = refusal.reason, refusal.detail
     return reading
 
@@ -96,7 +107,7 @@ def _decode(content: bytes, notes: list[tuple[str, str]]) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         tree = _decode_damaged(content, notes)
     if not isinstance(tree, dict):
-        raise Refusal("label_keys_missing", "no mapping at the top")
+        raise RefusalError("label_keys_missing", "no mapping at the top")
     if any(content.count(key) > 1 for key in KEYS_READ):
         _refuse_contradicting_keys(content)
     return tree
@@ -112,7 +123,7 @@ def _decode_damaged(content: bytes, notes: list[tuple[str, str]]) -> Any:
     try:
         tree = json.loads(mended, parse_constant=constants.append)
     except (ValueError, RecursionError) as error:
-        raise Refusal("label_not_json", f"{error}"[:120]) from None
+        raise RefusalError("label_not_json", f"{error}"[:120]) from None
     if mended != text:
         notes.append(("label_with_last_comma", ""))
     if constants:
@@ -129,7 +140,7 @@ def _text_of(content: bytes, notes: list[tuple[str, str]]) -> str:
         if encoding != "utf-8":
             notes.append(("label_in_cp949", ""))
         return text
-    raise Refusal("label_not_text", "neither UTF-8 nor cp949")
+    raise RefusalError("label_not_text", "neither UTF-8 nor cp949")
 
 
 def _refuse_contradicting_keys(content: bytes) -> None:
@@ -138,28 +149,26 @@ def _refuse_contradicting_keys(content: bytes) -> None:
         if len(tree) != len(pairs):
             for key, value in pairs:
                 if tree[key] != value:
-                    raise Refusal("label_key_twice", key)
+                    raise RefusalError("label_key_twice", key)
         return tree
 
-    try:
+    with suppress(ValueError, RecursionError):  # mended above: too damaged for this closer look
         json.loads(content.removeprefix(BOM), object_pairs_hook=unique)
-    except (ValueError, RecursionError):
-        pass  # mended above: too damaged for this closer look
 
 
 def _only(tree: dict[str, Any], key: str) -> dict[str, Any]:
     items = tree.get(key)
     if not isinstance(items, list) or not items or not isinstance(items[0], dict):
-        raise Refusal("label_keys_missing", key)
+        raise RefusalError("label_keys_missing", key)
     if len(items) > 1:
-        raise Refusal(f"label_with_several_{key}", f"{len(items)} {key}")
+        raise RefusalError(f"label_with_several_{key}", f"{len(items)} {key}")
     item: dict[str, Any] = items[0]
     return item
 
 
 def _annotation(tree: dict[str, Any]) -> dict[str, Any]:
     if tree.get("annotations") == []:
-        raise Refusal("box_missing", "annotations is empty")
+        raise RefusalError("box_missing", "annotations is empty")
     return _only(tree, "annotations")
 
 
@@ -170,12 +179,14 @@ def _check_identity(
     named = [key for key in ("dl_mapping_code", "drug_N") if image.get(key) not in (None, "")]
     for key in named:
         if image[key] != expected.code and _code(image[key]) != expected.code:
-            raise Refusal("code_contradiction", f"{key} {shown(image[key])}, path {expected.code}")
+            raise RefusalError(
+                "code_contradiction", f"{key} {shown(image[key])}, path {expected.code}"
+            )
     if not named:
         notes.append(("label_without_code", f"taken from the path: {expected.code}"))
     file_name = image.get("file_name")
     if isinstance(file_name, str) and nfc(file_name.strip()) != expected.file_name:
-        raise Refusal("label_of_another_photo", f"file_name {shown(file_name)}")
+        raise RefusalError("label_of_another_photo", f"file_name {shown(file_name)}")
     for key, wanted in (("camera_la", expected.latitude), ("camera_lo", expected.longitude)):
         value = image.get(key)
         if value != wanted and _text(value).lstrip("0") not in ("", str(wanted)):
@@ -192,7 +203,7 @@ def _side(image: dict[str, Any], key: str) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 < value <= LARGEST_SIDE_PX:
-        raise Refusal("frame_size_unusable", f"{key} {shown(value)}")
+        raise RefusalError("frame_size_unusable", f"{key} {shown(value)}")
     return value
 
 
@@ -202,16 +213,20 @@ def _box(
     """x, y, w, h in integer pixels inside the frame."""
     bbox = annotation.get("bbox")
     if not isinstance(bbox, list):
-        raise Refusal("box_missing" if bbox is None else "box_not_a_list", f"bbox {shown(bbox)}")
+        raise RefusalError(
+            "box_missing" if bbox is None else "box_not_a_list", f"bbox {shown(bbox)}"
+        )
     if len(bbox) != 4:
-        raise Refusal("box_missing" if not bbox else "box_not_four_numbers", f"bbox {shown(bbox)}")
+        raise RefusalError(
+            "box_missing" if not bbox else "box_not_four_numbers", f"bbox {shown(bbox)}"
+        )
     if not all(type(value) is int for value in bbox):
         bbox = _rounded(bbox, notes)
     x, y, w, h = bbox
     if w <= 0 or h <= 0:
-        raise Refusal("box_without_area", f"bbox {shown(bbox)}")
+        raise RefusalError("box_without_area", f"bbox {shown(bbox)}")
     if x < 0 or y < 0 or x + w > width or y + h > height:
-        raise Refusal("box_outside_frame", f"bbox {shown(bbox)} in {width} x {height}")
+        raise RefusalError("box_outside_frame", f"bbox {shown(bbox)} in {width} x {height}")
     area = annotation.get("area")
     if area != w * h:
         notes.append(("box_area_differs", f"area {shown(area)}, w x h {w * h}"))
@@ -221,7 +236,7 @@ def _box(
 def _rounded(bbox: list[Any], notes: list[tuple[str, str]]) -> list[int]:
     for value in bbox:
         if type(value) not in (int, float) or not math.isfinite(_as_float(value)):
-            raise Refusal("box_not_four_numbers", f"bbox {shown(bbox)}")
+            raise RefusalError("box_not_four_numbers", f"bbox {shown(bbox)}")
     whole = [round(value) for value in bbox]
     if whole != bbox:
         notes.append(("box_not_whole_pixels", f"bbox {shown(bbox)}"))
@@ -236,11 +251,16 @@ def _as_float(value: float) -> float:
 
 
 def _drug(image: dict[str, Any]) -> Drug:
-    return Drug(
-        _edi_codes(image.get("di_edi_code")),
-        _text(image.get("dl_name")),
-        *(_text(image.get(key)) for key in DRUG_KEYS),
-    )
+    values = [image.get(key) for key in DRUG_KEYS]
+    try:
+        return _clean_drug(*values)
+    except TypeError:  # a list or mapping where text belongs cannot be looked up
+        return _clean_drug.__wrapped__(*values)
+
+
+@lru_cache(maxsize=4096, typed=True)  # labels of a code say the same: four times as fast
+def _clean_drug(edi_codes: object, *texts: object) -> Drug:
+    return Drug(_edi_codes(edi_codes), *map(_text, texts))
 
 
 def _edi_codes(value: object) -> str:

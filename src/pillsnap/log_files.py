@@ -6,20 +6,28 @@ A file that grows past its limit is cut into parts, and old runs are removed.
 import re
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from io import RawIOBase, StringIO
 from pathlib import Path
-from types import TracebackType
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 PART_BYTES = 4 << 20
 PARTS = 3  # of one run: the newest and two before it
 RUNS = 20
+LOG_WIDTH = 110  # columns of a table in the log
 
 LOG_NAME = re.compile(r"(\d{8}-\d{6}-[a-z_]+\.log)(\.\d+)?")
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 STAGE_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) +(\w+)  (.*)")
-STAGE_BEGINS = re.compile(r"Running stage '(?:[^':]*:)?(\w+)'|Stage '(?:[^':]*:)?(\w+)' (?:is|didn)")
+STAGE_BEGINS = re.compile(
+    r"Running stage '(?:[^':]*:)?(\w+)'|Stage '(?:[^':]*:)?(\w+)' (?:is|didn)"
+)
 REFUSAL = re.compile(r"(build_manifest|validate|train_detection|train_classification|evaluate): ")
 
 
@@ -75,7 +83,7 @@ class LogFile:
 
     def __init__(self, logs_dir: Path, name: str, now: datetime) -> None:
         self.path = logs_dir / f"{now:%Y%m%d-%H%M%S}-{name}.log"
-        self._lost = False
+        self._file: RawIOBase | None = None
         self._bytes = 0
 
     def __enter__(self) -> "LogFile":
@@ -88,42 +96,39 @@ class LogFile:
             self._give_up(error)
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        if not self._lost:
+    def __exit__(self, *_: object) -> None:
+        if self._file:
             self._file.close()
 
     def write(self, line: Line, now: datetime) -> None:
         """Append a line: `2025-11-23 15:37:01,204 INFO    validate  the text`."""
-        if self._lost:
+        if self._file is None:
             return
         stamp = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d}"
         text = f"{stamp} {line.level:<7} {line.stage}  {line.text}".rstrip() + "\n"
         try:
             content = text.encode("utf-8", "replace")
             if self._bytes + len(content) > PART_BYTES and self._bytes:
-                self._next_part()
+                self._file = self._next_part(self._file)
             self._file.write(content)
             self._bytes += len(content)
         except OSError as error:
             self._give_up(error)
 
-    def _next_part(self) -> None:
-        self._file.close()
+    def _next_part(self, file: RawIOBase) -> RawIOBase:
+        file.close()
         for number in range(PARTS - 1, 0, -1):
             older = self.path.with_name(f"{self.path.name}.{number}")
             newer = self.path.with_name(f"{self.path.name}.{number - 1}")
             with suppress(FileNotFoundError):
                 (newer if number > 1 else self.path).replace(older)
-        self._file = self.path.open("ab", buffering=0)
         self._bytes = 0
+        return self.path.open("ab", buffering=0)
 
     def _give_up(self, error: OSError) -> None:
-        self._lost = True
+        if self._file:
+            self._file.close()
+        self._file = None
         print(f"The log {self.path} is not written: {error.strerror}.", file=sys.stderr)
 
 
@@ -137,3 +142,31 @@ def prune(logs_dir: Path, runs: int) -> None:
     for name in sorted(parts)[: max(0, len(parts) - runs)]:
         for path in parts[name]:
             path.unlink(missing_ok=True)
+
+
+@dataclass
+class Voice:
+    """Says everything twice: on the terminal and in the log."""
+
+    name: str
+    log: LogFile
+    console: Console = field(default_factory=lambda: _console())
+
+    def line(self, line: Line) -> None:
+        """A line of a stage or of DVC, as it came."""
+        self.console.print(Text(line.text), soft_wrap=True)
+        self.log.write(line, datetime.now())
+
+    def say(self, what: RenderableType, level: str = "INFO") -> None:
+        """Something of our own: a text, a table."""
+        is_text = not isinstance(what, Table)  # commands are copied: they must not be broken
+        self.console.print(what, soft_wrap=is_text)
+        page = StringIO()
+        _console(file=page, width=LOG_WIDTH, color_system=None).print(what, soft_wrap=is_text)
+        for text in page.getvalue().splitlines():
+            self.log.write(Line(level, self.name, text.rstrip()), datetime.now())
+
+
+def _console(**settings: Any) -> Console:
+    """A console that takes texts as they are: [brackets] and :colons: are no markup."""
+    return Console(highlight=False, markup=False, emoji=False, **settings)

@@ -73,8 +73,10 @@ def read_classes(path: Path) -> pd.DataFrame:
     """Read the class table; row i is class i."""
     table = _read_csv(path, CLASS_COLUMNS)
     if list(table["class_index"]) != list(range(len(table))):
-        raise DataError(f"{path}: class_index is not 0..{len(table) - 1} in order.",
-                        "Rebuild it: dvc repro -f build_manifest")
+        raise DataError(
+            f"{path}: class_index is not 0..{len(table) - 1} in order.",
+            "Rebuild it: dvc repro -f build_manifest",
+        )
     return table
 
 
@@ -95,10 +97,13 @@ def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path} is not here.", "Make it: dvc repro (or dvc pull).") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}",
-                        "Restore it: dvc checkout, or dvc repro.") from None
+        raise DataError(
+            f"{path} cannot be read: {error}", "Restore it: dvc checkout, or dvc repro."
+        ) from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}.",
-                        "It is from another version: dvc repro.")
+        raise DataError(
+            f"{path} lacks the columns {', '.join(missing)}.",
+            "It is from another version: dvc repro.",
+        )
     return table

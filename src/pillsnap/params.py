@@ -49,6 +49,7 @@ class ScaleParams(Section):
     classifier: str
     classifier_weights: str | None
     image_px: Annotated[int, Field(ge=32, le=1024)]
+    repeats: Positive
     detector: Annotated[str, Field(pattern=r"^yolo(11|26)[nsmlx]$")]
     detector_weights: str | None
     detection_px: Annotated[int, Field(ge=64, multiple_of=32)]

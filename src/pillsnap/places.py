@@ -7,6 +7,8 @@ from pillsnap.crops import CropStore
 from pillsnap.frame_store import FrameStore
 from pillsnap.params import Params
 
+TRAININGS = ("detection", "classification")
+
 
 @dataclass(frozen=True)
 class Places:
@@ -24,6 +26,11 @@ class Places:
     def calibration(self) -> Path:
         """What evaluate fits."""
         return self.artifacts_dir / "checkpoints" / f"{self.scale}_recogniser.json"
+
+    @property
+    def model_card(self) -> Path:
+        """The card beside the checkpoints."""
+        return self.artifacts_dir / "checkpoints" / f"{self.scale}_model_card.md"
 
     @property
     def classes(self) -> Path:

@@ -26,6 +26,7 @@ import xxhash
 from pillsnap import crops, detection_set, frames
 from pillsnap.errors import MachineError
 from pillsnap.frames import Frame, FrameError, Pixels
+from pillsnap.hardware import cpu_count
 from pillsnap.work_store import Box, Kind, Picture, Prepared, WorkStore
 
 CHUNK_FRAMES = 8  # what a process is given at once: some 0.1 s of work
@@ -206,7 +207,7 @@ def _outcomes(
 ) -> Iterator[list[Prepared | Refused]]:
     """The outcomes of all tasks, some at a time, in any order; few are in memory at once."""
     chunks = [tasks[i : i + CHUNK_FRAMES] for i in range(0, len(tasks), CHUNK_FRAMES)]
-    workers = num_workers or _cores()
+    workers = num_workers or cpu_count()
     if workers == 1 or len(tasks) < FEW_FRAMES:
         cv2.setNumThreads(1)
         for chunk in chunks:
@@ -250,10 +251,3 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import psutil
 
-STOP_WITHIN_S = 9.0  # from the first signal until what is left is killed
+STOP_WITHIN_S = 7.0  # from the first signal until what is left is killed: all is over in 10
 TICK_S = 0.2
 LONGEST_LINE = 20_000  # characters; a child that never ends a line must not fill the memory
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,7 +29,7 @@ _BOUND = (
 
 
 class ProcessGroup:
-    """A running command and all it starts.
+    """A running command and all it starts; use as a context manager.
 
     SIGINT, SIGTERM and SIGHUP to us become one SIGINT to the group: dvc then waits for its
     stage, which saves and ends (a SIGTERM would end dvc first and reach the stage twice). A
@@ -38,38 +38,56 @@ class ProcessGroup:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> None:
         self.interrupted = False
+        self._command, self._environment, self._cwd = command, environment, cwd
         self._deadline_s: float | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "ProcessGroup":
+        self._before = {
+            number: signal.getsignal(number)
+            for number in SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup stays nohup
+        }
+        for number in self._before:
+            signal.signal(number, self._on_signal)  # before the start, so that none is missed
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOUND, *command],
-            cwd=cwd,
-            env=dict(environment),
+            [sys.executable, "-c", _BOUND, *self._command],
+            cwd=self._cwd,
+            env=dict(self._environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        if self.interrupted:
+            self._interrupt()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kill()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def lines(self) -> Iterator[str]:
-        """Every line as it comes, without its end; over when all processes have ended.
-
-        The signals are ours only while this is being read.
-        """
+        """Every line as it comes, without its end; over when all processes have ended."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pending = ""
-        with self._signals():
-            for block in self._blocks():
-                *whole, pending = (pending + decoder.decode(block)).split("\n")
-                yield from whole
-                if len(pending) > LONGEST_LINE:
-                    pending = pending.rpartition("\r")[2][-LONGEST_LINE:]
+        for block in self._blocks():
+            *whole, pending = (pending + decoder.decode(block)).split("\n")
+            yield from whole
+            if len(pending) > LONGEST_LINE:
+                pending = pending.rpartition("\r")[2][-LONGEST_LINE:]
         if pending:
             yield pending
 
     def exit_code(self) -> int:
         """The command's exit code; negative where a signal ended it."""
+        assert self._process is not None
         return self._process.wait()
 
     def _blocks(self) -> Iterator[bytes]:
+        assert self._process is not None
         assert self._process.stdout is not None
         with self._process.stdout as pipe, selectors.DefaultSelector() as selector:
             os.set_blocking(pipe.fileno(), False)
@@ -92,33 +110,24 @@ class ProcessGroup:
         if self._deadline_s is None:
             self._deadline_s = time.monotonic() + STOP_WITHIN_S
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        before: dict[signal.Signals, Any] = {
-            number: signal.getsignal(number)
-            for number in SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN  # nohup stays nohup
-        }
-        for number in before:
-            signal.signal(number, self._on_signal)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self._kill()
-
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self.interrupted:
             self._kill()
             return
         self.interrupted = True
+        if self._process:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        assert self._process is not None
         self._set_deadline()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
 
     def _alive(self) -> list[int]:
         """Processes of the session that still run (a zombie is waited for by someone else)."""
+        if self._process is None:
+            return []
         self._process.poll()
         return [pid for pid in psutil.pids() if _session(pid) == self._process.pid and _runs(pid)]
 

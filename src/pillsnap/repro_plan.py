@@ -1,4 +1,4 @@
-"""What a `dvc repro` would do before it does it: which stages run, which are up to date, and why."""
+"""What a `dvc repro` would do: which stages run, which are up to date, and why."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -40,7 +40,9 @@ def plan(
         reasons = _reasons(status.get(name, ()))
         reasons += [f"{key} changed" for key in sorted(changed_keys) if _reads(stage, params, key)]
         reasons += [
-            f"{made[out]} runs" for dep in _paths(stage, "deps", params) for out in made
+            f"{made[out]} runs"
+            for dep in _paths(stage, "deps", params)
+            for out in made
             if _inside(dep, out)
         ]
         if reasons:
@@ -59,7 +61,9 @@ def read_pipeline(path: Path) -> dict[str, Any]:
             f"{path} is not here.", "Run the command in the root of the repository."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML: {error}", "git checkout dvc.yaml restores it.") from None
+        raise DataError(
+            f"{path} is not YAML: {error}", "git checkout dvc.yaml restores it."
+        ) from None
     return tree if isinstance(tree, dict) else {}
 
 
@@ -76,8 +80,9 @@ def _reasons(entries: Sequence[Any]) -> list[str]:
         for kind, items in entry.items():
             found = _changes(kind, items)
             more = f" and {len(found) - MOST_REASONS} more" if len(found) > MOST_REASONS else ""
-            reasons.append(f"{kind.removeprefix('changed ')}: "
-                           f"{', '.join(found[:MOST_REASONS])}{more}")
+            reasons.append(
+                f"{kind.removeprefix('changed ')}: {', '.join(found[:MOST_REASONS])}{more}"
+            )
     return reasons
 
 
@@ -101,9 +106,11 @@ def _in_order(stages: Tree, params: Tree) -> list[str]:
             out for name in waiting for kind in _OUTS for out in _paths(stages[name], kind, params)
         }
         ready = [
-            name for name in waiting
-            if not any(_inside(dep, out) for dep in _paths(stages[name], "deps", params)
-                       for out in outs)
+            name
+            for name in waiting
+            if not any(
+                _inside(dep, out) for dep in _paths(stages[name], "deps", params) for out in outs
+            )
         ]
         ordered += ready or waiting  # a circle: DVC refuses it with its own words
         waiting = [name for name in waiting if name not in ordered]
@@ -118,9 +125,11 @@ def _paths(stage: Tree, kind: str, params: Tree) -> list[str]:
 
 def _reads(stage: Tree, params: Tree, key: str) -> bool:
     for entry in stage.get("params") or []:
-        names = [entry] if isinstance(entry, str) else [
-            name for names in entry.values() for name in names or ()
-        ]
+        names = (
+            [entry]
+            if isinstance(entry, str)
+            else [name for names in entry.values() for name in names or ()]
+        )
         for name in names:
             name = _resolved(name, params)
             if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}."):

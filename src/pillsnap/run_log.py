@@ -34,7 +34,7 @@ class RunLog:
         self._run = uuid.uuid4().hex[:8]
         self._logger = logging.getLogger("pillsnap")
         self._level = level
-        self._hardware = HardwareSampler(Path("."))
+        self._hardware = HardwareSampler(Path())
         self._rate = _Rate()
         self._last_progress_s = self._last_heartbeat_s = 0.0
         self._bar: _Bar | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pillsnap import aihub, candidates, fingerprint
 from pillsnap.candidates import Candidates, Ints
@@ -39,7 +40,9 @@ class Selection:
     fingerprint: Fingerprint
     candidates: Candidates
     choice: Choice
-    figures: Ints  # [pills, 6] box x, y, w, h, frame width, height; UNREAD where not read
+    figures: NDArray[
+        np.int32
+    ]  # [pills, 6] box x, y, w, h, frame w, h; or UNREAD
     drug: Ints  # [pills] number in drugs; UNREAD
     drugs: list[Drug]
     labels_read: int
@@ -55,7 +58,8 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
         left_out = Findings()
-        frames = candidates.collect(tree, tree.findings, left_out)
+        incomplete = tree.findings if order.keep_incomplete else left_out
+        frames = candidates.collect(tree, left_out, incomplete)
         book = _Book(frames, tree.findings, left_out)
         usable = frames.complete | order.keep_incomplete
         chooser = Chooser(frames, order.wanted, order.scale, order.seed)
@@ -88,9 +92,9 @@ class _Book:
         new = (split != NOWHERE) & ~self._read
         pills = np.flatnonzero(new[frames.pill_frame])
         reasons: dict[int, str] = {}
-        readings = labels.read([self._task(pill) for pill in pills], progress)
-        for pill, reading in zip(pills, readings, strict=True):
-            self._note(int(pill), reading, reasons)
+        readings = labels.read(map(self._task, pills.tolist()), len(pills), progress)
+        for pill, reading in zip(pills.tolist(), readings, strict=True):
+            self._note(pill, reading, reasons)
         self._read |= new
         self.labels_read += len(pills)
         self._compare_boxes(np.flatnonzero(new & ~frames.single), reasons)

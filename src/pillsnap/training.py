@@ -34,6 +34,7 @@ class Plan:
     """What a training run is: everything but model and data."""
 
     epochs: int
+    repeats: int  # times an epoch shows each crop
     batch_size: int
     lr: float
     recipe: TrainClassificationParams
@@ -42,6 +43,7 @@ class Plan:
     dtype: torch.dtype | None  # of autocast; None: float32
     compile: bool
     num_workers: int
+    goals: dict[str, float | None]  # shown beside the curves, decide nothing
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Trainer:
         torch.cuda.empty_cache()
         if self.micro_batches > min(2**MEMORY_RETRIES, batch_size):
             raise MachineError(
-                f"Out of GPU memory even with parts of {batch_size * 2 // self.micro_batches} crops.",
+                f"Out of GPU memory even in {self.micro_batches // 2} parts of a batch.",
                 f"Lower train.batch_size (is {self.plan.batch_size}) or scales.<scale>.image_px, "
                 "or free the GPU: nvidia-smi names who uses it.",
             )
@@ -171,11 +173,11 @@ def train(
     """
     train_set = CropDataset(crops_dir / "train.arrow", augmenter.image_px, augmenter, plan.seed)
     val_set = CropDataset(crops_dir / "val.arrow", augmenter.image_px, None, plan.seed)
-    batches = EpochBatches(len(train_set), plan.batch_size, plan.seed, shuffle=True)
+    batches = EpochBatches(len(train_set), plan.batch_size, plan.seed, True, plan.repeats)
     trainer = Trainer(model, plan, batches.steps, log)
     history, resumes = _resume(trainer, work, log)
     recorder = Recorder(live_dir, log, plan.epochs, history)
-    log.start(plan.epochs, trainer.epoch)
+    log.start(plan.epochs, trainer.epoch, plan.goals)
     pin = plan.device.type == "cuda"
     train_loader = loader(train_set, batches, plan.num_workers, pin)
     val_loader = loader(val_set, _val_batches(val_set, plan), min(plan.num_workers, 1), pin)
@@ -245,10 +247,15 @@ def _close_epoch(trainer: Trainer, val_batches: Any, recorder: Recorder) -> None
     }
     rank = (metrics["top1"], -metrics["loss/val"])
     if not trainer.best or rank > tuple(trainer.best["rank"]):
-        weights = {k: v.detach().cpu().clone() for k, v in trainer.average.module.state_dict().items()}
+        weights = {
+            k: v.detach().cpu().clone() for k, v in trainer.average.module.state_dict().items()
+        }
         kept = {name: metrics[name] for name in ("loss/val", "top1", "top5")}
         trainer.best = {
-            "rank": list(rank), "epoch": trainer.epoch + 1, "metrics": kept, "weights": weights,
+            "rank": list(rank),
+            "epoch": trainer.epoch + 1,
+            "metrics": kept,
+            "weights": weights,
         }
     recorder.record(metrics, trainer.seconds + time.monotonic() - begun_s)
     trainer.epoch, trainer.step, trainer.seconds = trainer.epoch + 1, 0, 0.0
@@ -256,9 +263,7 @@ def _close_epoch(trainer: Trainer, val_batches: Any, recorder: Recorder) -> None
 
 
 @torch.inference_mode()
-def measure(
-    model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan
-) -> dict[str, float]:
+def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) -> dict[str, float]:
     """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops."""
     model.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=plan.device)
@@ -290,4 +295,4 @@ def autocast(plan: Plan) -> torch.autocast:
 
 
 def _val_batches(val_set: CropDataset, plan: Plan) -> EpochBatches:
-    return EpochBatches(len(val_set), plan.batch_size * 2, plan.seed, shuffle=False)
+    return EpochBatches(len(val_set), plan.batch_size * 2, plan.seed, False)

@@ -28,7 +28,8 @@ h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2re
   font-size: 1.35rem; font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft);
   font-weight: 500; } th, td { border-bottom: 1px solid var(--line); padding: .45rem .6rem;
-  vertical-align: top; } td.count { text-align: right; font-variant-numeric: tabular-nums; }
+  vertical-align: top; }
+td.count { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .fail > td:first-child { color: var(--fail); font-weight: 600; }
 .warn > td:first-child { color: var(--warn); font-weight: 600; }
 .pass > td:first-child { color: var(--pass); }
@@ -84,8 +85,8 @@ def _verdict(verdict: Mapping[str, Any], checks: list[dict[str, Any]]) -> str:
     else:
         kind, title, lead = "pass", "This data can be trained on", "Every check passes."
     items = "".join(
-        f"<li><b>{escape(check['meaning'])}</b> ({check['count']:,} {check['counts']}) "
-        f'<span class="cure">{escape(check["cure"])}</span></li>'
+        f"<li><b>{escape(check['meaning'])}</b> {escape(_amount(check))}. "
+        + (f'<span class="cure">{escape(check["cure"])}</span></li>' if failed else "</li>")
         for check in failed or found
     )
     body = f"<p>{lead}</p><ol>{items}</ol>" if items else f"<p>{lead}</p>"
@@ -101,8 +102,8 @@ def _tiles(verdict: Mapping[str, Any]) -> str:
         tiles.append((f"{count:,}", name.replace("_", " ")))
     incomplete = verdict.get("incomplete_combinations")
     if incomplete:
-        done = incomplete["treatment"]
-        if done == "paint_out":
+        done = "left out of detection"
+        if incomplete["treatment"] == "paint_out":
             done = f"{incomplete['pills_painted_out']} pills painted out"
         tiles.append((f"{incomplete['photos']:,}", f"incomplete combinations ({done})"))
     cells = "".join(f'<div class="tile"><b>{a}</b><span>{escape(b)}</span></div>' for a, b in tiles)
@@ -110,24 +111,41 @@ def _tiles(verdict: Mapping[str, Any]) -> str:
 
 
 def _checks(checks: list[dict[str, Any]]) -> str:
-    rows = "".join(
+    head = "<tr><th>Verdict</th><th>Check</th><th>Found</th></tr>"
+    found = "".join(_row(check) for check in checks if check["status"] != "pass")
+    passed = [check for check in checks if check["status"] == "pass"]
+    table = f'<div class="scroll"><table>{head}{found}</table></div>' if found else ""
+    return (
+        f"{table}<details><summary>{len(passed)} checks found nothing</summary>"
+        f"<table>{''.join(_row(check) for check in passed)}</table></details>"
+    )
+
+
+def _row(check: dict[str, Any]) -> str:
+    return (
         f'<tr class="{check["status"]}"><td>{WORDS[check["status"]]}</td>'
         f"<td><code>{escape(check['name'])}</code>{_findings(check)}</td>"
-        f'<td class="count">{check["count"]:,}</td><td>{escape(check["counts"])}</td></tr>'
-        for check in checks
+        f'<td class="count">{escape(_amount(check))}</td></tr>'
     )
-    head = "<tr><th>Verdict</th><th>Check</th><th>Found</th><th></th></tr>"
-    return f'<div class="scroll"><table>{head}{rows}</table></div>'
+
+
+def _amount(check: dict[str, Any]) -> str:
+    """`1 class`, `5 classes`."""
+    unit = str(check["counts"])
+    if check["count"] == 1:
+        unit = unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
+    return f"{check['count']:,} {unit}"
 
 
 def _findings(check: dict[str, Any]) -> str:
     if check["status"] == "pass":
         return ""
     lines = "".join(f'<div class="path">{escape(example)}</div>' for example in check["examples"])
+    unfolded = " open" if check["status"] == "fail" else ""
     return (
         f"<div>{escape(check['meaning'])}</div>"
         f'<div class="cure">{escape(check["cure"])}</div>'
-        f"<details><summary>first {len(check['examples'])}</summary>{lines}</details>"
+        f"<details{unfolded}><summary>where</summary>{lines}</details>"
     )
 
 

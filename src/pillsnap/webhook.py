@@ -14,12 +14,14 @@ import orjson
 URL_VARIABLE = "PILLSNAP_WEBHOOK_URL"
 TIMEOUT_S = 5.0
 
+Event = Literal["finished", "failed", "interrupted"]
+
 
 @dataclass(frozen=True)
 class Notice:
     """How a training ended."""
 
-    event: Literal["finished", "failed", "interrupted"]
+    event: Event
     scale: str
     minutes: float
     message: str

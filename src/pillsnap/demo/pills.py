@@ -11,7 +11,7 @@ FRONT, BACK = 0, 1
 LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that turned round or as a digit reads as another
 NUMBERS = (5, 10, 20, 25, 30, 40, 50, 75, 80, 100, 120, 150, 200, 250, 300, 400, 500)
 MARKS = 6
-PILLS_PER_LOOK = 2.2  # on average this many codes share shape and colour
+PILLS_PER_LOOK = 1.3  # on average this many codes share shape and colour
 LOWEST_CODE, HIGHEST_CODE = 900_000, 999_999  # above every code in use: none is a real drug
 RGB = {
     "하양": (238, 236, 230),
@@ -204,7 +204,7 @@ def _invent_pill(
         short_mm=short_mm,
         thick_mm=thick_mm,
         gloss=house.gloss,
-        depth_mm=float(rng.uniform(0.06, 0.2)),
+        depth_mm=float(rng.uniform(0.1, 0.2)),
         form=house.form,
         front=front,
         back=back,

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -141,13 +141,9 @@ def _await_answer(
 ) -> None:
     deadline_s = time.monotonic() + READY_WITHIN_S
     while child.poll() is None and time.monotonic() < deadline_s:
-        connection = http.client.HTTPConnection(_local(daemon.host), daemon.port, timeout=5)
-        with suppress(OSError, http.client.HTTPException):
-            connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"})
-            if connection.getresponse().status == http.client.OK:
-                child.returncode = 0  # it lives on by itself: keeps Popen from complaining
-                return
-        connection.close()
+        if _answers(daemon, token):
+            child.returncode = 0  # it lives on by itself: keeps Popen from complaining
+            return
         time.sleep(0.05)
     log = (run_dir / "monitor.log").read_text("utf-8", "replace").strip().splitlines()
     stop(run_dir)
@@ -155,6 +151,15 @@ def _await_answer(
         f"The monitor did not come up within {READY_WITHIN_S:.0f} s: {' | '.join(log[-3:])}",
         f"Read {run_dir / 'monitor.log'}, or run it in the foreground: pillsnap monitor.",
     )
+
+
+def _answers(daemon: Daemon, token: str | None) -> bool:
+    connection = http.client.HTTPConnection(_local(daemon.host), daemon.port, timeout=5)
+    with closing(connection), suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"})
+        with connection.getresponse() as response:
+            return response.status == http.client.OK
+    return False
 
 
 def _await_end(process: psutil.Process) -> None:

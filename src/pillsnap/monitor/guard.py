@@ -1,4 +1,4 @@
-"""Who may ask: every request is judged here before a route sees it (method, Host, Origin, token)."""
+"""Who may ask: each request is judged by method, Host, Origin and token before a route sees it."""
 
 import hashlib
 import hmac

@@ -192,10 +192,6 @@ def _epoch(stage: StageState, event: Event) -> StageState:
     )
 
 
-def _log(stage: StageState, event: Event) -> StageState:
-    return stage
-
-
 def _failure(stage: StageState, event: Event) -> StageState:
     failure = Failure(event.time_s, event.message, event.cause, event.cures)
     return replace(stage, status="failed", failure=failure, ended_s=event.time_s)
@@ -217,7 +213,7 @@ _STEPS: Mapping[str, Callable[[StageState, Event], StageState]] = MappingProxyTy
         "start": _start,
         "progress": _progress,
         "epoch": _epoch,
-        "log": _log,
+        "log": lambda stage, _: stage,
         "failure": _failure,
         "end": _end,
     }

@@ -1,25 +1,25 @@
 """The page's content for a terminal: `pillsnap status`, once or as it changes."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from pillsnap.monitor.artifacts import ArtifactFiles
-from pillsnap.monitor.events import TRAININGS, EventReader
+from pillsnap.monitor.events import STAGES, TRAININGS, EventReader
 from pillsnap.monitor.state import LogLine, StageState, State, fold, seconds_left, share_done
 from pillsnap.monitor.view import Json, status_of
 
 NUM_LOG_LINES = 8
 STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "stalled": "yellow"}
 LEVEL_STYLES = {"ERROR": "red", "WARNING": "yellow", "DEBUG": "dim"}
-FIGURES = ("loss", "loss/train", "loss/val", "map50", "map50_95", "top1", "top5", "lr")
+FIGURES = ("map50", "map50_95", "top1", "top5", "loss/train", "loss/val", "loss", "lr")
 
 
 class StatusReader:
@@ -72,7 +72,9 @@ def status_view(state: State, validation: Json | None, now_s: float) -> Renderab
     """Stages, figures of both trainings, hardware, data checks, failures and the last log lines."""
     if not state.num_events:
         return Text("nothing has run here yet; pillsnap train starts it")
-    parts: list[RenderableType] = [_stages(state, now_s), _hardware(state)]
+    parts: list[RenderableType] = [_stages(state, now_s)]
+    parts += [_figures(name, state.stages[name]) for name in TRAININGS if _has(state, name)]
+    parts.append(_hardware(state))
     if validation is not None:
         parts.append(_validation(validation))
     parts += [_failure(name, stage) for name, stage in state.stages.items() if stage.failure]
@@ -89,43 +91,44 @@ def duration(seconds: float) -> str:
 
 
 def _stages(state: State, now_s: float) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("stage", "status", "progress", "", "epoch", "images/s", "left", "figures"):
-        table.add_column(name, justify="right" if name in ("images/s", "left") else "left")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for width in (max(map(len, STAGES)), 7, 4):
+        table.add_column(no_wrap=True, min_width=width)
     for name, stage in state.stages.items():
         status = status_of(stage, now_s)
         done = 1.0 if status == "done" else share_done(stage)
-        rate, left_s = stage.metrics.get("images_per_s"), seconds_left(stage)
-        left = "" if left_s is None else duration(left_s - (now_s - (stage.updated_s or now_s)))
         table.add_row(
             name,
             Text(status, style=STYLES.get(status, "dim")),
-            "" if done is None else ProgressBar(total=1.0, completed=done, width=16),
             "" if done is None else f"{done:4.0%}",
-            _epoch(name, stage),
-            "" if rate is None or status != "running" else f"{rate:,.0f}",
-            left,
-            _figures(stage),
+            ", ".join(_place(name, stage, now_s)),
         )
     return table
 
 
-def _epoch(name: str, stage: StageState) -> str:
-    if name not in TRAININGS or stage.epoch is None:
-        return ""
-    step = f" step {stage.step}/{stage.total}" if stage.step is not None and stage.total else ""
-    inside = step if stage.epoch > stage.epochs_done else ""
-    return f"{stage.epoch}/{stage.epochs or '?'}{inside}"
+def _place(name: str, stage: StageState, now_s: float) -> Iterator[str]:
+    if name in TRAININGS and stage.epoch is not None:
+        under_way = stage.epoch > stage.epochs_done and stage.step is not None and stage.total
+        step = f" step {stage.step}/{stage.total}" if under_way else ""
+        yield f"{stage.epoch}/{stage.epochs or '?'}{step}"
+    rate, left_s = stage.metrics.get("images_per_s"), seconds_left(stage)
+    if status_of(stage, now_s) != "running":
+        return
+    if rate is not None:
+        yield f"{rate:,.0f} img/s"
+    if left_s is not None and stage.updated_s is not None:
+        yield f"{duration(left_s - (now_s - stage.updated_s))} left"
 
 
-def _figures(stage: StageState) -> str:
-    told = [f"{name} {stage.metrics[name]:.4g}" for name in FIGURES if _known(stage, name)]
-    goals = [f"goal {name} {value:g}" for name, value in stage.goals.items() if value is not None]
-    return ", ".join(told + goals) or stage.message
+def _figures(name: str, stage: StageState) -> Text:
+    goals = {key: f" (goal {value:g})" for key, value in stage.goals.items() if value is not None}
+    known = [(key, stage.metrics.get(key)) for key in FIGURES]
+    told = [f"{key} {value:.4g}{goals.get(key, '')}" for key, value in known if value is not None]
+    return Text(f"{name}: {', '.join(told)}")
 
 
-def _known(stage: StageState, name: str) -> bool:
-    return stage.metrics.get(name) is not None
+def _has(state: State, name: str) -> bool:
+    return bool(state.stages[name].metrics)
 
 
 def _hardware(state: State) -> Text:

@@ -1,0 +1,74 @@
+"""Time and memory of evaluate's figures at stage 3's size, on made answers.
+
+Run: python benchmarks/evaluation.py [crops] [classes]
+"""
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from made_answers import class_table, frame_answer
+from pillsnap import calibration, evaluation, exports
+from pillsnap.answers import Answers, CropAnswers
+from pillsnap.params import load
+
+FEATURES, FRAMES = 1280, 2000
+
+
+def answers(pills: int, classes: int, known: bool, rng: np.random.Generator) -> CropAnswers:
+    """Logits of a classifier that is right nine times in ten."""
+    truth = np.sort(rng.integers(0, classes, pills))
+    logits = rng.normal(0, 1, (pills, classes)).astype(np.float32)
+    if known:
+        logits[np.arange(pills), truth] += 5
+    table = pd.DataFrame(
+        {
+            "image_path": [f"{known}/{pill}.png" for pill in range(pills)],
+            "mapping_code": [f"K-{index:06d}" for index in truth],
+            "class_index": truth if known else -1,
+            "known": known,
+            "image_type": np.where(np.arange(pills) % 20 == 0, "combination", "single"),
+            "group_id": [f"g{pill // 6}" for pill in range(pills)],
+            **{name: rng.integers(0, 3, pills) for name in ("back", "direction", "light")},
+            "latitude": 70,
+            "longitude": 0,
+            **{f"box_{side}": 10 for side in "xywh"},
+            "content_hash": "",
+        }
+    )
+    embeddings = rng.normal(0, 1, (pills, FEATURES)).astype(np.float32)
+    return CropAnswers(table, logits, embeddings)
+
+
+def main() -> None:
+    """Print seconds of each step and the peak memory."""
+    pills, classes = (int(value) for value in (*sys.argv[1:], 18_525, 1_000)[:2])
+    params, rng, table = load(), np.random.default_rng(0), class_table(classes)
+    val, test = answers(pills, classes, True, rng), answers(5000, classes, False, rng)
+    means = calibration.normalised(rng.normal(0, 1, (classes, FEATURES)))
+    frames = [
+        frame_answer(i, ("single", "combination")[i % 2], [i % classes], [i % classes])
+        for i in range(FRAMES)
+    ]
+    answered = Answers(val, test, frames, frames[1:200:2])
+    marks = [time.perf_counter()]
+    fitted = calibration.fit(val.logits, val.embeddings, val.truth, means, 0.95, 0)
+    marks.append(time.perf_counter())
+    evaluation.measure(params, answered, fitted, table)
+    marks.append(time.perf_counter())
+    exports.named_crops("val", val, fitted, table)
+    marks.append(time.perf_counter())
+    for name, seconds in zip(("calibrate", "measure", "export"), np.diff(marks), strict=True):
+        print(f"{name:10} {seconds:7.1f} s")
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{pills} crops, {classes} classes: {marks[-1] - marks[0]:.1f} s, peak {peak_gb:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""Ultralytics' switches, set before it is imported: it reads them then.
+
+Without them, importing 8.4 looks up hosts (23 s offline) and may install packages.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("YOLO_VERBOSE", "false")
+os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")  # a .pt is a pickle: never run what it holds
+os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(".checkpoints").resolve()))
+
+STRIDE = 32
+MAX_PILLS = 100  # boxes kept per frame

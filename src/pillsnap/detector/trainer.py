@@ -1,0 +1,185 @@
+"""Ultralytics' trainer, subclassed where 8.4 is not exact.
+
+Samples are keyed by (seed, epoch, index), and a full-precision checkpoint is kept at every epoch,
+so that an interrupted training ends with the weights of one that was not. (Ultralytics' own
+checkpoint holds half-precision averages, no random state, and is not written atomically.)
+"""
+
+# isort: off
+from pillsnap.detector.settings import STRIDE  # first: sets Ultralytics' switches
+# isort: on
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import unwrap_model
+
+from pillsnap.checkpoints import WorkFolder
+from pillsnap.detector.frames import Frames, Keys, LazyLoader
+from pillsnap.detector.plan import Plan
+from pillsnap.interrupts import Interrupt, leave_to_parent
+from pillsnap.live import Recorder
+from pillsnap.run_log import RunLog
+
+METRIC_NAMES = {
+    "precision": "metrics/precision(B)",
+    "recall": "metrics/recall(B)",
+    "map50": "metrics/mAP50(B)",
+    "map50_95": "metrics/mAP50-95(B)",
+}
+
+
+@dataclass
+class Run:
+    """What the trainer needs beside Ultralytics' own arguments."""
+
+    plan: Plan
+    data_dir: Path
+    folder: WorkFolder
+    recorder: Recorder
+    log: RunLog
+    interrupt: Interrupt
+    saved: dict[str, Any] | None
+    resumes: int
+
+
+class PillTrainer(DetectionTrainer):
+    """Ultralytics' trainer with exact resume and this project's records."""
+
+    def __init__(self, run: Run, overrides: dict[str, Any]) -> None:
+        self.run = run
+        self.kept: dict[str, Any] = run.saved["best"] if run.saved else {}
+        super().__init__(overrides=overrides)
+        self.add_callback("on_train_epoch_start", PillTrainer._begin_epoch)
+        self.add_callback("on_train_batch_end", PillTrainer._end_batch)
+
+    def get_dataset(self) -> dict[str, Any]:
+        images = self.run.data_dir / "images"
+        return {
+            "path": str(self.run.data_dir),
+            "train": str(images / "train"),
+            "val": str(images / "val"),
+            "names": {0: "pill"},
+            "nc": 1,
+            "channels": 3,
+        }
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Frames:
+        training = mode == "train"
+        return Frames(
+            self.run.plan.seed,
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=training,
+            hyp=self.args,
+            rect=not training,
+            stride=STRIDE,
+            pad=0.0 if training else 0.5,
+            task="detect",
+            data=self.data,
+        )
+
+    def get_dataloader(
+        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> Any:
+        if mode != "train":
+            return super().get_dataloader(dataset_path, batch_size, rank, mode)
+        dataset = self.build_dataset(dataset_path, mode, batch_size)
+        return LazyLoader(
+            dataset,
+            batch_size=min(batch_size, len(dataset)),
+            sampler=Keys(len(dataset), self.run.plan.seed),
+            num_workers=self.args.workers,
+            collate_fn=dataset.collate_fn,
+            worker_init_fn=leave_to_parent,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=self.args.workers > 0,
+            generator=torch.Generator().manual_seed(self.run.plan.seed),
+        )
+
+    def _begin_epoch(self) -> None:
+        self._epoch_begun_s = time.monotonic()
+        self._batches = 0
+        self.train_loader.sampler.epoch = self.epoch
+        torch.manual_seed(self.run.plan.seed * 1_000_003 + self.epoch)
+
+    def _end_batch(self) -> None:
+        self._batches += 1
+        if self.run.interrupt.came:
+            raise KeyboardInterrupt
+        if self.run.log.due():
+            seconds = time.monotonic() - self._epoch_begun_s
+            figures = {"images_per_s": self._batches * self.batch_size / seconds}
+            figures["loss"] = float(sum(self.tloss.values()))
+            self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, figures)
+
+    def validate(self) -> Any:
+        self._trained_s = time.monotonic() - self._epoch_begun_s
+        return super().validate()
+
+    def save_model(self) -> bool:
+        """An epoch is complete: record it, then keep everything a resumed run needs."""
+        metrics = self._epoch_metrics()
+        if not self.kept or float(self.fitness) > self.kept["fitness"]:
+            weights = self.ema.ema.state_dict()
+            self.kept = {
+                "fitness": float(self.fitness),
+                "epoch": self.epoch + 1,
+                "metrics": {name: metrics[name] for name in METRIC_NAMES},
+                "weights": {k: v.detach().cpu().clone() for k, v in weights.items()},
+            }
+        self.run.recorder.record(metrics, time.monotonic() - self._epoch_begun_s)
+        self.run.folder.save(
+            {
+                "model": unwrap_model(self.model).state_dict(),
+                "average": self.ema.ema.state_dict(),
+                "updates": self.ema.updates,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "epoch": self.epoch + 1,
+                "best": self.kept,
+                "best_fitness": float(self.best_fitness),
+                "batch_size": self.batch_size,
+                "history": self.run.recorder.history,
+                "resumes": self.run.resumes,
+            }
+        )
+        return False  # Ultralytics' own checkpoint callbacks have nothing to do
+
+    def resume_training(self, ckpt: Any) -> None:
+        saved = self.run.saved
+        if saved is None:
+            return
+        model = unwrap_model(self.model)
+        model.load_state_dict(saved["model"])
+        self.ema.ema.load_state_dict(saved["average"])
+        self.ema.updates = saved["updates"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.best_fitness = saved["best_fitness"]
+        self.start_epoch = saved["epoch"]
+        if getattr(model.model[-1], "one2one_cv2", None) is not None:
+            model.criterion = model.init_criterion()  # YOLO26 shifts its loss weights each epoch
+            model.criterion.updates = self.start_epoch - 1
+            model.criterion.update()
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """Recorded by save_model."""
+
+    def final_eval(self) -> None:
+        """The evaluate stage measures the published checkpoint."""
+
+    def _epoch_metrics(self) -> dict[str, float]:
+        losses = {"loss/train": float(sum(self.tloss.values()))}
+        losses["loss/val"] = sum(v for k, v in self.metrics.items() if k.startswith("val/"))
+        named = {name: float(self.metrics[key]) for name, key in METRIC_NAMES.items()}
+        rates = {
+            "lr": float(self.optimizer.param_groups[0]["lr"]),
+            "images_per_s": round(len(self.train_loader.dataset) / self._trained_s, 2),
+        }
+        return {name: round(float(v), 6) for name, v in {**losses, **named}.items()} | rates

@@ -1,0 +1,130 @@
+"""The detector's training: Ultralytics' arguments, start, failures explained."""
+
+# isort: off
+from pillsnap.detector.settings import MAX_PILLS  # first: sets Ultralytics' switches
+# isort: on
+
+import os
+from pathlib import Path
+
+from ultralytics.utils import SETTINGS
+from ultralytics.utils.downloads import attempt_download_asset
+
+from pillsnap.checkpoints import WorkFolder
+from pillsnap.detector.plan import Plan, Trained
+from pillsnap.detector.trainer import PillTrainer, Run
+from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.interrupts import deferred
+from pillsnap.live import Recorder
+from pillsnap.run_log import RunLog
+
+
+def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: RunLog) -> Trained:
+    """Train on `data_dir` (a YOLO data set), keep the average of the epoch best on its val.
+
+    Goes on from the folder's checkpoint when there is one.
+    """
+    saved, damaged = folder.load()
+    for line in damaged:
+        log.warning(line)
+    resumes = 0 if saved is None else saved["resumes"] + 1
+    recorder = Recorder(live_dir, log, plan.epochs, [] if saved is None else saved["history"])
+    if saved is not None:
+        log.info(f"resuming after epoch {saved['epoch']}")
+    log.start(plan.epochs, len(recorder.history), plan.goals)
+    best = saved["best"] if saved is not None else {}
+    if len(recorder.history) < plan.epochs:
+        with deferred() as interrupt:
+            run = Run(plan, data_dir.resolve(), folder, recorder, log, interrupt, saved, resumes)
+            trainer = _trainer(run)
+            _fit(trainer, plan)
+            best = trainer.kept
+    recorder.finish(resumed=resumes, best_epoch=best["epoch"], batch_size=plan.batch_size)
+    return Trained(best["weights"], best["metrics"], best["epoch"])
+
+
+def pretrained_path(architecture: str, weights: str | None) -> str | None:
+    """The .pt to start from; "hub" fetches Ultralytics' own, a path is taken as it is."""
+    cure = (
+        "Fetch it where there is a network and set scales.<scale>.detector_weights to its path; "
+        "null trains from scratch."
+    )
+    if weights is None:
+        return None
+    if weights != "hub":
+        if not Path(weights).is_file():
+            raise CheckpointError(f"Weights {weights} are not here.", cure)
+        return weights
+    os.environ.pop("YOLO_OFFLINE", None)  # asked for: the one moment a network is wanted
+    target = Path(os.environ["YOLO_CONFIG_DIR"]) / f"{architecture}.pt"
+    try:
+        return str(attempt_download_asset(target, retry=0))
+    except Exception as error:
+        reason = str(error).splitlines()[0][:160]
+        raise MachineError(f"{architecture}.pt could not be fetched: {reason}", cure) from None
+    finally:
+        os.environ["YOLO_OFFLINE"] = "true"
+
+
+def _trainer(run: Run) -> "PillTrainer":
+    plan, recipe = run.plan, run.plan.recipe
+    SETTINGS.update({key: False for key, value in SETTINGS.items() if value is True})
+    overrides = {
+        "model": f"{plan.architecture}.yaml",
+        "pretrained": pretrained_path(plan.architecture, plan.weights) or False,
+        "data": str(run.data_dir / "dataset.yaml"),
+        "imgsz": plan.image_px,
+        "epochs": plan.epochs,
+        "patience": plan.epochs,
+        "batch": plan.batch_size,
+        "nbs": plan.batch_size,  # one optimizer step per batch: 64 starves short trainings
+        "optimizer": "AdamW",  # named, because "auto" ignores lr0
+        "lr0": plan.lr,
+        "lrf": 0.01,
+        "cos_lr": True,
+        "momentum": 0.9,
+        "weight_decay": recipe.weight_decay,
+        "warmup_epochs": recipe.warmup_epochs,
+        "warmup_bias_lr": 0.0,
+        "translate": recipe.translate,
+        "scale": recipe.scale,
+        "degrees": recipe.degrees,
+        "hsv_h": recipe.hue,
+        "hsv_s": recipe.saturation,
+        "hsv_v": recipe.value,
+        "mosaic": recipe.mosaic,
+        "close_mosaic": 0,
+        "fliplr": 0.0,
+        "flipud": 0.0,
+        "erasing": 0.0,
+        "amp": "bf16" if plan.bf16 else False,  # True would fetch a model to test with
+        "compile": plan.compile,
+        "workers": plan.num_workers,
+        "device": str(plan.device.index or 0) if plan.device.type == "cuda" else "cpu",
+        "seed": plan.seed,
+        "single_cls": False,
+        "plots": False,
+        "save": True,
+        "save_dir": str(run.folder.path.resolve() / "ultralytics"),
+        "exist_ok": True,
+        "max_det": MAX_PILLS,
+    }
+    return PillTrainer(run, overrides)
+
+
+def _fit(trainer: "PillTrainer", plan: Plan) -> None:
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        text = str(error)
+        if "out of memory" in text.lower():
+            raise MachineError(
+                f"Out of GPU memory with a batch of {plan.batch_size} frames, also after halving.",
+                "Lower train.detection_batch_size or scales.<scale>.detection_px.",
+            ) from None
+        if "NaN" in text:
+            raise MachineError(
+                f"The detector's loss is not a number: {text}",
+                f"Lower train_detection.lr (is {plan.lr}), or set train.mixed_precision=off.",
+            ) from None
+        raise

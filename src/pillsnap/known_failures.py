@@ -1,0 +1,300 @@
+"""The failures we know: how each reads, what it means, and what helps. A table, nothing else.
+
+In `fact`, `cause` and `cures`, {names} are fields of diagnosis.Facts or groups of the pattern.
+The first entry that is recognised wins, so the particular stand before the general.
+"""
+
+import re
+from dataclasses import dataclass
+
+FLAGS = re.IGNORECASE | re.MULTILINE
+
+
+@dataclass(frozen=True)
+class Known:
+    """A kind of failure."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    fact: str
+    cause: str
+    cures: tuple[str, ...]
+    codes: frozenset[int] = frozenset()  # exit codes that say it without any text
+
+
+def _known(
+    kind: str, pattern: str, fact: str, cause: str, *cures: str, codes: tuple[int, ...] = ()
+) -> Known:
+    return Known(kind, re.compile(pattern, FLAGS), fact, cause, cures, frozenset(codes))
+
+
+RESUME = "pillsnap train  # goes on where it stopped"
+
+MACHINE = (
+    _known(
+        "interrupted",
+        r"interrupted by the user|: interrupted; the same command goes on|^KeyboardInterrupt$",
+        "The run was interrupted.",
+        "Ctrl-C, a closed terminal or `kill` ended it; what was complete is kept.",
+        RESUME,
+        codes=(130, 252, -2, -15),
+    ),
+    _known(
+        "lock",
+        r"Unable to acquire lock|is busy, it is being blocked by|This training already runs"
+        r"|LockError\b",
+        "Another run holds the lock.",
+        "Two runs cannot write the same files: another `pillsnap train`, `dvc repro` or editor "
+        "extension works in this repository, or one was killed a moment ago.",
+        "pgrep -af 'dvc|train_'  # who it is: wait for it, or kill <pid>",
+        "rm -f .dvc/tmp/lock .dvc/tmp/rwlock  # only when nothing of the above runs",
+    ),
+    _known(
+        "shared_memory",
+        r"killed by signal: Bus error|insufficient shared memory|unable to mmap \d+ bytes"
+        r"|unable to allocate shared memory|unable to open shared memory object",
+        "The loader processes ran out of shared memory (/dev/shm).",
+        "Batches travel through /dev/shm ({shared_memory}); {num_workers} loader processes with "
+        "batches of {batch_size} crops and {detection_batch_size} frames need more.",
+        "dvc exp run -S train.num_workers=0  # or, in a container: docker run --shm-size=8g",
+    ),
+    _known(
+        "gpu_memory",
+        r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation"
+        r"|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|Out of GPU memory (with|even)",
+        "The GPU ran out of memory.",
+        "A step needs more than is free on it ({gpu}); batches were {batch_size} crops and "
+        "{detection_batch_size} frames of {detection_px} px.",
+        "nvidia-smi  # who else uses it",
+        "pillsnap train --batch-size {half_batch_size} "
+        "--detection-batch-size {half_detection_batch_size}",
+        "dvc exp run -S train.mixed_precision=bf16  # half the memory of float32",
+    ),
+    _known(
+        "disk_full",
+        r"No space left on device|\[Errno 28\]|\bENOSPC\b|Disk quota exceeded|\[Errno 122\]"
+        r"|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing|(device|disk) is full",
+        "The disk is full.",
+        "A file could not be written whole. Free here: {disk}; temporary folder: {tmp_disk}.",
+        "df -h . {tmp_dir}",
+        "dvc gc --workspace  # drops cached versions that nothing refers to any more",
+        RESUME,
+    ),
+    _known(
+        "memory",
+        r"killed by signal: Killed|exited with (-9|137)\b|\b(_Array)?MemoryError\b"
+        r"|DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory|\[Errno 12\]"
+        r"|BrokenProcessPool|A process that \w+ photos was killed|malloc of size \d+ failed"
+        r"|DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly",
+        "The machine ran out of memory, or a process was killed.",
+        "The kernel kills the largest process (signal 9) when memory runs out; now "
+        "{ram} is free, {num_workers} loader processes were asked for.",
+        "sudo dmesg | grep -i 'killed process'  # whether it was the kernel",
+        "dvc exp run -S train.num_workers=1  # and validate.num_workers=1 for the photos",
+        "pillsnap train --batch-size {half_batch_size}",
+        codes=(-9, 137),
+    ),
+    _known(
+        "gpu_lost",
+        r"GPU is lost|fallen off the bus|GPU has been lost|uncorrectable ECC|"
+        r"unspecified launch failure|CUDA error: (an illegal memory access|unknown error)",
+        "The GPU failed in mid-run.",
+        "Heat, power, a driver reset or a bad card; last seen: {gpu}.",
+        "sudo dmesg | grep -i xid  # what the driver says",
+        "nvidia-smi -q -d TEMPERATURE,POWER,ECC",
+        RESUME,
+    ),
+    _known(
+        "cuda_architecture",
+        r"no kernel image is available|is not compatible with the current PyTorch installation",
+        "This torch has no code for this GPU.",
+        "Installed is torch {torch}; the GPU is {gpu}.",
+        "pillsnap preflight  # names the GPU's capability and those torch was built for",
+        "dvc exp run -S train.device=cpu",
+    ),
+    _known(
+        "cuda_assert",
+        r"device-side assert",
+        "A check on the GPU failed (device-side assert).",
+        "Most often a class index outside the model's classes, from a manifest and a class table "
+        "that do not belong together; the line that torch names is rarely the right one.",
+        "dvc repro -f build_manifest validate",
+        "CUDA_LAUNCH_BLOCKING=1 pillsnap train  # names the right line",
+        "dvc exp run -S train.device=cpu  # gives a plain message",
+    ),
+    _known(
+        "cuda_driver",
+        r"CUDA driver version is insufficient|NVIDIA driver on your system is too old"
+        r"|Driver/library version mismatch|Found no NVIDIA driver|No CUDA GPUs are available"
+        r"|not compiled with CUDA enabled|torch sees 0 CUDA devices"
+        r"|lib(cuda|cudart|cudnn|cublas|nvrtc)\S*: cannot open shared|CUDNN_STATUS_(?!ALLOC)\w+"
+        r"|CUDA unknown error|forward compatibility was attempted|cudaErrorInsufficientDriver",
+        "torch cannot use the GPU's driver.",
+        "torch {torch} and the driver ({gpu}) do not fit, or the GPU is hidden from this process.",
+        "nvidia-smi  # the driver, and the newest CUDA it knows",
+        "sudo reboot  # after a driver update ('version mismatch')",
+        "dvc exp run -S train.device=cpu",
+    ),
+)
+
+INPUTS = (
+    _known(
+        "class_table",
+        r"was trained on another class table|class table \(?[0-9a-f. ]*\)? ?(differs|mismatch)"
+        r"|size mismatch for \S*(classifier|head|fc)\.",
+        "The checkpoint and the class table do not belong together.",
+        "The classes were chosen anew since (scale {scale}), so its outputs mean other codes.",
+        "pillsnap train --fresh",
+        "dvc checkout  # the checkpoint and the classes.csv of one and the same version",
+    ),
+    _known(
+        "nan",
+        r"loss is (nan|-?inf|not a number)|loss is not a number|NaN persisted for"
+        r"|corrupted with NaN|(Loss|Fitness) NaN/Inf|FloatingPointError|returned nan values",
+        "The loss is not a number any more.",
+        "The learning rate (classifier {lr}, detector {detection_lr}) is too high for these "
+        "weights, or half precision overflowed.",
+        "pillsnap train --fresh --lr {tenth_lr}",
+        "dvc exp run -S train.mixed_precision=off",
+    ),
+    _known(
+        "checkpoint",
+        r"is not a PillSnap checkpoint|is damaged: its weights|Weights only load failed"
+        r"|PytorchStreamReader failed|UnpicklingError|invalid magic number|SafetensorError"
+        r"|Error\(s\) in loading state_dict|is not a file of weights|holds weights of another model"
+        r"|holds a \S+ model, not|unexpected EOF, expected \d+ more bytes|Invalid magic number",
+        "A checkpoint cannot be used: it is damaged, foreign or of another model.",
+        "It was cut short, or comes from elsewhere, or belongs to other parameters.",
+        "dvc checkout  # the version DVC knows",
+        "pillsnap train --fresh  # without the unfinished one",
+    ),
+    _known(
+        "data_root",
+        r"No data root:|The data root .* is not a folder|holds neither train/ and val/"
+        r"|Stale file handle|\[Errno 116\]|Transport endpoint is not connected|\[Errno 107\]"
+        r"|\[Errno 5\] Input/output error|Host is down|\[Errno 112\]",
+        "The photos cannot be reached.",
+        "The data root {data_root} is unset, unmounted, or its disk or server fails.",
+        "ls {data_root}",
+        "export PILLSNAP_DATA_ROOT=/path/to/the/AI-Hub/tree",
+    ),
+    _known(
+        "permission",
+        r"\bPermissionError\b|\[Errno 13\]|\[Errno 30\]|Read-only file system|Permission denied"
+        r"|\[Errno 1\] Operation not permitted",
+        "A file may not be read or written.",
+        "The folder belongs to someone else or is mounted read-only; you are {user}.",
+        "ls -ld . artifacts data .dvc .checkpoints logs",
+        'sudo chown -R "$USER" artifacts data .dvc .checkpoints logs',
+    ),
+    _known(
+        "port",
+        r"Address already in use|\[Errno 98\]|Port \d+ on \S+ cannot be used",
+        "The port is taken.",
+        "Another program listens there, often a monitor that still runs.",
+        "pillsnap monitor --stop  # --status tells where it is",
+        "pillsnap monitor --port 8889",
+    ),
+    _known(
+        "open_files",
+        r"Too many open files|\[Errno 24\]|Pin memory thread exited unexpectedly",
+        "Too many files are open.",
+        "The limit of this shell is {open_files}; loader processes share it.",
+        "ulimit -n 65536 && pillsnap train",
+        "dvc exp run -S train.num_workers=0",
+    ),
+    _known(
+        "environment",
+        r"ModuleNotFoundError|^ImportError|(python|dvc): (command )?not found"
+        r"|No such file or directory: '(python|dvc)'|exited with 127\b",
+        "A program or library is missing.",
+        "The command ran outside the project's environment, or that is incomplete.",
+        "source .venv/bin/activate && pillsnap train",
+        "python3 run.py check  # completes the environment",
+        codes=(127,),
+    ),
+    _known(
+        "network",
+        r"could not be fetched:|LocalEntryNotFoundError|Temporary failure in name resolution"
+        r"|Name or service not known|Max retries exceeded|Network is unreachable",
+        "Something could not be fetched from the network.",
+        "Pretrained weights come from a hub, cached versions from the DVC remote; neither answers.",
+        "pillsnap preflight  # which weights are at hand",
+        "dvc exp run -S scales.{scale}.classifier_weights=/path/to/model.safetensors",
+    ),
+)
+
+DVC = (
+    _known(
+        "git_identity",
+        r"Git user ?name and email must be configured|Please tell me who you are",
+        "git does not know who you are.",
+        "Changed parameters run as a DVC experiment, and that is a commit.",
+        'git config user.name "Your Name"',
+        "git config user.email you@example.org",
+        "pillsnap train  # without changed options needs no commit",
+    ),
+    _known(
+        "git_repository",
+        r"is not a git repository|not a git repository \(or any|Git repository is required"
+        r"|do(es)? not have any commits yet|No commits|Empty git repo|Not a Git repository",
+        "There is no git repository with a commit here.",
+        "Changed parameters run as a DVC experiment, and that needs git; `dvc repro` does not.",
+        "git init && git add -A && git commit -m 'PillSnap'",
+        "pillsnap train  # without options: edit params.yaml instead",
+    ),
+    _known(
+        "dvc_repository",
+        r"not inside of a DVC repository|NotDvcRepoError",
+        "This folder is no DVC repository.",
+        "The command runs in the wrong folder, or .dvc/ is missing.",
+        "cd /path/to/pillsnap  # the folder with dvc.yaml and .dvc/",
+        "git checkout .dvc",
+    ),
+    _known(
+        "dvc_missing_cache",
+        r"Missing cache files:|Checkout failed for following targets"
+        r"|files failed to (pull|download)|neither locally nor on remote"
+        r"|failed to pull data from the cloud",
+        "DVC's cache lacks files that dvc.lock names.",
+        "They were made elsewhere and never pushed, or the cache was cleaned.",
+        "dvc pull",
+        "dvc repro  # makes them again",
+    ),
+    _known(
+        "dvc_output",
+        r"output '(?P<path>[^']+)' does not exist",
+        "A stage ended without its output {path}.",
+        "It was removed while the stage ran, or the stage ended early.",
+        "dvc repro -f {stage}",
+    ),
+    _known(
+        "dvc_dependency",
+        r"(dependency|missing data 'source':) '?(?P<path>[^'\s]+)'?( does not exist)?"
+        r"|No such file or directory: '(?P<other>[^']+)'",
+        "A stage's input {path} is missing.",
+        "An earlier stage did not make it, or it was removed.",
+        "git checkout data/fingerprints  # if it is a fingerprint",
+        "dvc repro",
+    ),
+    _known(
+        "dvc_parameters",
+        r"Could not find '(?P<path>[\w.]+)'|Key '(?P<other>[\w.]+)' is not in struct"
+        r"|failed to parse '[^']*' in 'dvc\.yaml'",
+        "params.yaml lacks {path}, which dvc.yaml names.",
+        "A key was mistyped or removed.",
+        "git diff params.yaml dvc.yaml",
+        "git checkout params.yaml",
+    ),
+    _known(
+        "dvc_yaml",
+        r"'dvc\.yaml' (is invalid|validation failed)|unable to read: 'dvc\.(yaml|lock)'"
+        r"|YAML file structure is corrupted|RWLock-file .*(corrupted|format)",
+        "DVC cannot read its own files.",
+        "dvc.yaml, dvc.lock or .dvc/tmp is damaged or half merged.",
+        "git status dvc.yaml dvc.lock",
+        "git checkout dvc.yaml dvc.lock",
+    ),
+)
+
+TABLE: tuple[Known, ...] = MACHINE + INPUTS + DVC

@@ -1,0 +1,144 @@
+"""The whole stage on a handful of drawn photos with models that learnt nothing."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from drawn_models import COLOURS, STRANGE, classes, frame
+from pillsnap import calibration, checkpoints, classifier, crops, detector, evaluation, manifest
+from pillsnap.errors import CheckpointError
+from pillsnap.handover import FRAME_SCHEMA
+from pillsnap.params import Params, load
+from pillsnap.places import Places
+from pillsnap.run_log import RunLog
+
+KINDS = ("single", "combination")
+
+
+def pills_of(split: str) -> list[tuple[int, int]]:
+    """(class, group) of each pill of a split."""
+    known = [(index, group) for index in range(4) for group in range(3)]
+    return {"train": known, "val": known, "test": [(-1, group) for group in range(4)]}[split]
+
+
+def write_split(places: Places, split: str) -> None:
+    rows, pictures = [], []
+    with crops.arrow_writer(places.data_dir / "frames" / f"{split}.arrow", FRAME_SCHEMA) as writer:
+        for number, (index, group) in enumerate(pills_of(split)):
+            colour = STRANGE if index < 0 else tuple(int(v) for v in COLOURS[index])
+            photo = frame((40, 50, 60, colour))
+            place = {"image_path": f"{split}/{number}.png", "image_type": KINDS[number % 2]}
+            box = {"box_x": 40, "box_y": 50, "box_w": 60, "box_h": 60}
+            name = {
+                "mapping_code": f"K-{index % 1000:06d}",
+                "class_index": index,
+                "known": index >= 0,
+                "group_id": f"{split}{group}",
+            }
+            angles = dict.fromkeys(["back", "direction", "light", "latitude", "longitude"], 0)
+            rows.append({**place, **box, **name, **angles, "content_hash": ""})
+            pictures.append(crops.encode(crops.cut(photo, (40, 50, 60, 60), 32, 0.1), 95))
+            size = {"width": 300, "height": 200, "jpeg": crops.encode(photo, 95)}
+            writer.add({**place, **size, "pills": [{**name, **box}]})
+    crops.write_crops(places.data_dir / "crops" / f"{split}.arrow", pd.DataFrame(rows), pictures)
+
+
+def write_checkpoints(places: Places) -> None:
+    namer = classifier.build("test_resnet", 4, None, 0)
+    config = {
+        "kind": "classification",
+        "architecture": "test_resnet",
+        "classes": 4,
+        "class_table_hash": manifest.class_table_hash(places.classes),
+        "image_px": 32,
+        "crop_px": 32,
+        "crop_margin": 0.1,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.2, 0.2, 0.2],
+    }
+    checkpoints.publish(places.checkpoint("classification"), namer.state_dict(), config)
+    finder = detector.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
+    config = {"kind": "detection", "architecture": "yolo11n", "image_px": 64, "classes": ["pill"]}
+    checkpoints.publish(places.checkpoint("detection"), finder.state_dict(), config)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Params, Places, RunLog]:
+    params = load()
+    small = params.evaluate.model_copy(update={"device": "cpu", "bootstrap_rounds": 20})
+    monkeypatch.chdir(tmp_path)
+    params = params.model_copy(update={"evaluate": small})
+    places = Places.of(params)
+    manifest.write_classes(places.classes, classes())
+    for split in manifest.SPLITS:
+        write_split(places, split)
+    write_checkpoints(places)
+    live = places.artifacts_dir / "live"
+    (live / "detection").mkdir(parents=True)
+    summary = {"minutes": 1.5, "epochs": 3, "resumed": 1, "device": "CPU"}
+    (live / "detection" / "summary.json").write_text(json.dumps(summary))
+    return params, places, RunLog("evaluate", live, "ERROR")
+
+
+def test_the_stage_leaves_all_its_files(run) -> None:
+    params, places, log = run
+    figures = evaluation.evaluate(params, log)
+    measured = json.loads((places.artifacts_dir / "metrics.json").read_text())
+    assert figures["classification.top1"] == measured["classification"]["top1"]
+    assert set(measured) >= {
+        "classification", "detection", "pipeline", "unknown", "training", "targets",
+    }  # fmt: skip
+    left = {path.name for path in places.artifacts_dir.rglob("*") if path.is_file()}
+    assert left >= {
+        "predictions.parquet", "pipeline.parquet", "per_class.csv", "report.html",
+        "demo_recogniser.json", "demo_model_card.md", "ground_truth.json", "detections.json",
+        "pr_curve.json", "reliability.json", "coverage.json", "worst_classes.json",
+        "confusions.json", "confusions.png", "detections.png", "unknown.png",
+    }  # fmt: skip
+    assert cv2.imread(str(places.artifacts_dir / "figures" / "confusions.png")) is not None
+
+
+def test_all_but_the_times_is_the_same_twice(run) -> None:
+    params, places, log = run
+    timed = {"metrics.json", "report.html", "events.jsonl"}
+    contents = []
+    for _ in range(2):
+        evaluation.evaluate(params, log)
+        files = sorted(path for path in places.artifacts_dir.rglob("*") if path.is_file())
+        contents.append({path: path.read_bytes() for path in files if path.name not in timed})
+    assert contents[0] == contents[1]
+
+
+def test_a_missing_training_record_is_none_with_a_reason(run) -> None:
+    params, places, log = run
+    evaluation.evaluate(params, log)
+    training = json.loads((places.artifacts_dir / "metrics.json").read_text())["training"]
+    assert training["detection_minutes"] == 1.5
+    assert training["classification_minutes"] is None
+    assert "summary.json" in training["total_minutes_reason"]
+
+
+def test_the_table_of_crops_gives_top1_again(run) -> None:
+    params, places, log = run
+    top1 = evaluation.evaluate(params, log)["classification.top1"]
+    table = pq.read_table(places.artifacts_dir / "predictions.parquet").to_pandas()
+    val = table[(table["split"] == "val") & table["known"]]
+    right = [
+        codes[0] == code for codes, code in zip(val["codes"], val["mapping_code"], strict=True)
+    ]
+    assert np.mean(right) == pytest.approx(top1, abs=1e-9)
+
+
+def test_the_calibration_belongs_to_the_classifier_beside_it(run) -> None:
+    params, places, log = run
+    evaluation.evaluate(params, log)
+    weights, config = checkpoints.load_published(places.checkpoint("classification"))
+    checkpoints.publish(places.checkpoint("classification"), weights, {**config, "epoch": 2})
+    sha256 = evaluation.atomic.sha256_of(places.checkpoint("classification"))
+    with pytest.raises(CheckpointError, match="another classifier"):
+        calibration.load(places.calibration, sha256)
