@@ -195,11 +195,11 @@ def compare(photos: int, rounds: int, jobs: list[str]) -> None:
         for _ in range(rounds):
             for job in jobs:
                 figures[job].append(measure(job, root, out, photos))
-    print(f"{photos:,} photos, {rounds} rounds in turns, {os.cpu_count()} cores")
-    print("| job | s | peak MB |\n|---|---|---|")
-    for job, runs in figures.items():
-        seconds, megabytes = (statistics.median(column) for column in zip(*runs, strict=True))
-        print(f"| {job} | {seconds:.2f} | {megabytes:.0f} |")
+        print(f"{photos:,} photos, {rounds} rounds in turns, {os.cpu_count()} cores")
+        print("| job | s | peak MB |\n|---|---|---|")
+        for job, runs in figures.items():
+            seconds, megabytes = (statistics.median(column) for column in zip(*runs, strict=True))
+            print(f"| {job} | {seconds:.2f} | {megabytes:.0f} |")
 
 
 def main() -> None:

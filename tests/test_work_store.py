@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pillsnap.errors import DataError
+from pillsnap.errors import DataError, MachineError
 from pillsnap.work_store import Hashes, Kind, Picture, Prepared, WorkStore
 
 LARGE = 2**64 - 3
@@ -74,3 +74,31 @@ def test_bytes_the_disk_changed_are_refused(tmp_path: Path) -> None:
     database.close()
     with WorkStore(path) as store, pytest.raises(DataError, match="the disk is failing"):
         store.jpegs("k", Kind.CROP)
+
+
+def test_one_process_at_a_time_uses_a_store(tmp_path: Path) -> None:
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        store.add([photo("k")])
+        with pytest.raises(MachineError, match="validate already runs"):
+            WorkStore(tmp_path / "a.sqlite").__enter__()
+        assert store.kinds().keys() == {"k"}
+
+
+def test_a_page_the_disk_lost_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with WorkStore(path) as store:
+        store.add(photo(f"{number:0900}") for number in range(400))
+    content = bytearray(path.read_bytes())
+    content[8192:-8192] = bytes(len(content) - 16384)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="the disk is failing"), WorkStore(path) as store:
+        store.hashes()
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with pytest.raises(MachineError, match="disk is full"), WorkStore(path) as store:
+        store._database.execute("pragma max_page_count = 20")
+        store.add(photo(f"{number:0900}") for number in range(400))
+    with WorkStore(path) as store:
+        assert store.kinds() == {}

@@ -83,7 +83,7 @@ def scan(root: Path) -> Tree:
     walk = _Walk(root)
     tops = _tops(root)
     for path, *_ in tops:  # first of all, so that no link elsewhere takes them over
-        walk.enter(path, os.stat(root / path))
+        walk.enter(path, (root / path).stat())
     for path, part, kind, image_type in tops:
         walk.top(path, part, kind, image_type)
     return Tree(root, tuple(walk.folders), walk.findings)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import xxhash
 
-from pillsnap.errors import DataError
+from pillsnap.errors import DataError, MachineError, UserError
 
 Box = tuple[int, int, int, int]
+
+BUSY_TIMEOUT_S = 1.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Kind(StrEnum):
@@ -78,15 +81,19 @@ class WorkStore:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._open()
-        except sqlite3.DatabaseError:  # not SQLite any more: everything in it can be made again
+        except sqlite3.DatabaseError as error:
             self._close()
-            for file in _files(self.path):
+            if error.sqlite_errorcode not in DAMAGED:
+                raise self._named(error) from None
+            for file in _files(self.path):  # everything in it can be made again
                 file.unlink(missing_ok=True)
             self._open()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self._named(error) from None
 
     def kinds(self) -> dict[str, frozenset[Kind]]:
         """Key -> what has been made of the photo."""
@@ -122,10 +129,7 @@ class WorkStore:
         query = "select jpeg, jpeg_hash from pictures where key = ? and kind = ? order by position"
         found = self._database.execute(query, (key, kind)).fetchall()
         if any(xxhash.xxh3_64_hexdigest(jpeg) != expected for jpeg, expected in found):
-            raise DataError(
-                f"{self.path} gave back other bytes than were written: the disk is failing.",
-                f"Delete {self.path.parent} and run dvc repro validate; check the disk.",
-            )
+            raise self._damage()
         return [jpeg for jpeg, _ in found]
 
     def keep_only(self, keys: Iterable[str]) -> None:
@@ -144,14 +148,34 @@ class WorkStore:
         self._database.execute("delete from pictures where key = ?", (key,))
 
     def _open(self) -> None:
-        self._database = sqlite3.connect(self.path)
+        self._database = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)
+        self._database.execute("pragma locking_mode = exclusive")  # one validate at a time
         self._database.execute("pragma auto_vacuum = full")
         self._database.execute("pragma journal_mode = wal")
-        self._database.execute("pragma synchronous = normal")  # whole after a kill, fast
+        self._database.execute("pragma synchronous = normal")  # whole after a kill, and fast
         self._database.executescript(_TABLES)
+        self._database.executescript("begin immediate; commit")  # takes the lock
 
     def _close(self) -> None:
         self._database.close()
+
+    def _named(self, error: sqlite3.DatabaseError) -> UserError:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return MachineError(
+                f"{self.path} is in use: validate already runs.", "Wait for it, or stop it."
+            )
+        if error.sqlite_errorcode in DAMAGED:
+            return self._damage()
+        return MachineError(
+            f"{self.path} cannot be written or read: {error}.",
+            "Make room on the disk (df -h), then run dvc repro: it goes on where it stopped.",
+        )
+
+    def _damage(self) -> DataError:
+        return DataError(
+            f"{self.path} gave back other bytes than were written: the disk is failing.",
+            f"Delete {self.path.parent} and run dvc repro validate; check the disk.",
+        )
 
 
 def _rows(photo: Prepared) -> list[tuple[str, str, int, int, bytes, str]]:

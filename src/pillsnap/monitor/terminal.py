@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
 
 
 def _stages(state: State, now_s: float) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Table.grid(padding=(0, 1))
     for width in (max(map(len, STAGES)), 7, 4):
         table.add_column(no_wrap=True, min_width=width)
     for name, stage in state.stages.items():

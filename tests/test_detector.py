@@ -1,0 +1,159 @@
+"""The detector: letterbox, loading, and a training that is exact under interruption."""
+
+import os
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from import_graph import ROOT
+
+from pillsnap import checkpoints, detector, params
+from pillsnap.checkpoints import WorkFolder
+from pillsnap.detector.letterbox import Letterbox
+from pillsnap.detector.trainer import PillTrainer
+from pillsnap.detector.training import pretrained_path
+from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.run_log import RunLog
+
+RECIPE = params.load(ROOT / "params.yaml").train_detection
+
+
+def test_letterbox_and_back_keeps_boxes_to_a_pixel():
+    fit = Letterbox.of(976, 1280, 256)
+    assert (fit.out_width, fit.out_height) == (224, 256)
+    boxes = np.array([[100, 200, 400, 600], [0, 0, 976, 1280]], np.float32)
+    inside = boxes * fit.scale + np.array([fit.left, fit.top] * 2, np.float32)
+    assert np.abs(fit.undo(inside) - boxes).max() < 1e-2
+
+
+def test_letterboxed_frame_is_centred_on_grey():
+    picture = Letterbox.of(300, 100, 96).apply(np.zeros((100, 300, 3), np.uint8))
+    assert picture.shape == (32, 96, 3)
+    assert not picture.any()
+    tall = Letterbox.of(100, 250, 96).apply(np.zeros((250, 100, 3), np.uint8))
+    assert tall.shape == (96, 64, 3)
+    assert (tall[:, 0] == 114).all()
+
+
+def publish(path, **changes):
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96, **changes}
+    model = DetectionModel("yolo11n.yaml", nc=1, verbose=False)
+    checkpoints.publish(path, model.state_dict(), config)
+    return path
+
+
+def test_loaded_detector_answers_per_frame_in_order(tmp_path):
+    found = detector.load(publish(tmp_path / "d.pt"), torch.device("cpu")).detect(
+        [np.zeros((120, 90, 3), np.uint8), np.full((60, 90, 3), 99, np.uint8)], 0.0001, 0.6
+    )
+    assert len(found) == 2
+    for (boxes, scores), (height, width) in zip(found, [(120, 90), (60, 90)], strict=True):
+        assert boxes.shape == (len(scores), 4)
+        assert (np.diff(scores) <= 0).all()
+        assert (boxes >= 0).all()
+        assert (boxes[:, [0, 2]] <= width).all()
+        assert (boxes[:, [1, 3]] <= height).all()
+
+
+def test_classifier_checkpoint_is_refused(tmp_path):
+    path = publish(tmp_path / "d.pt", kind="classification")
+    with pytest.raises(CheckpointError, match="not a detector"):
+        detector.load(path, torch.device("cpu"))
+
+
+def test_missing_weights_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="detector_weights"):
+        pretrained_path("yolo11n", str(tmp_path / "absent.pt"))
+
+
+def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setattr("ultralytics.utils.downloads.is_online", lambda: False)
+    with pytest.raises(MachineError, match="detector_weights"):
+        pretrained_path("yolo11n", "hub")
+    assert os.environ["YOLO_OFFLINE"] == "true"
+
+
+def data_set(folder, frames=8, side=96):
+    """Bright squares on dark frames."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for i in range(frames):
+            picture = rng.integers(0, 60, (side, side, 3)).astype(np.uint8)
+            x, y = rng.integers(5, side - 40, 2)
+            picture[y : y + 30, x : x + 30] = 220
+            cv2.imwrite(str(folder / "images" / split / f"{i}.jpg"), picture)
+            line = f"0 {(x + 15) / side:.6f} {(y + 15) / side:.6f} {30 / side:.6f} {30 / side:.6f}\n"
+            (folder / "labels" / split / f"{i}.txt").write_text(line)
+    return folder
+
+
+def plan(architecture="yolo11n", num_workers=0):
+    return detector.Plan(
+        architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
+        recipe=RECIPE, seed=3, device=torch.device("cpu"), bf16=False, compile=False,
+        num_workers=num_workers, goals={},
+    )  # fmt: skip
+
+
+def fit(folder, data_dir, the_plan):
+    with RunLog("train_detection", folder / "live") as log, WorkFolder("d", "f", folder) as work:
+        return detector.train(the_plan, data_dir, work, folder / "live" / "detection", log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
+def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture):
+    data_dir = data_set(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan(architecture))
+    save, saved = PillTrainer.save_model, []
+
+    def once(self):
+        result = save(self)
+        saved.append(self.epoch)
+        if len(saved) == 1:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(PillTrainer, "save_model", once)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", data_dir, plan(architecture))
+    parts = fit(tmp_path / "parts", data_dir, plan(architecture))
+    assert saved == [0, 1, 2]
+    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+    assert not list(data_dir.rglob("*.cache"))
+
+
+@pytest.mark.slow
+def test_finished_training_is_not_trained_again(tmp_path, monkeypatch):
+    data_dir = data_set(tmp_path / "data")
+    first = fit(tmp_path, data_dir, plan())
+    monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
+    again = fit(tmp_path, data_dir, plan())
+    assert checkpoints.weights_hash(again.weights) == checkpoints.weights_hash(first.weights)
+
+
+class _Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.slow
+def test_hostile_weights_never_run(tmp_path):
+    from dataclasses import replace
+
+    evil = tmp_path / "evil.pt"
+    evil.write_bytes(pickle.dumps({"model": _Hostile(tmp_path / "ran")}))
+    with pytest.raises(CheckpointError, match=r"evil\.pt"):
+        fit(tmp_path, data_set(tmp_path / "data"), replace(plan(), weights=str(evil)))
+    assert not (tmp_path / "ran").exists()
