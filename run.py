@@ -87,7 +87,7 @@ def install() -> bool:
     quiet = ["--quiet", "--disable-pip-version-check"]
     pip = [str(PYTHON), "-m", "pip", "install", *quiet]
     requirements = ["-r", str(ROOT / "requirements.txt")]
-    if subprocess.call(pip + [UV], cwd=ROOT) == 0:
+    if subprocess.call([*pip, UV], cwd=ROOT) == 0:
         uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
         if subprocess.call(uv + requirements, cwd=ROOT) == 0:
             return True

@@ -78,7 +78,7 @@ def write_tree(
 
     A code gets len(backs) x len(lights) x len(directions) groups of photos_per_group photos,
     which differ in latitude and longitude; a combination gets combo_photos (at most 3) photos.
-    `size` is width, height in pixels; the labels carry it. For `<root>/data/train` pass root/"data".
+    `size` is width, height in pixels; labels carry it. For data/train pass root/"data".
     """
     shots = [
         Shot((code,), back, direction, light, *view, part=part, size=size)

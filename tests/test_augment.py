@@ -8,11 +8,8 @@ from pillsnap import params
 from pillsnap.augment import Augmenter, to_input
 
 RECIPE = params.load(ROOT / "params.yaml").train_classification
-STILL = RECIPE.model_copy(
-    update=dict.fromkeys(
-        "rotate_degrees scale translate brightness contrast temperature_shift blur noise".split(), 0.0
-    )
-)
+KNOBS = "rotate_degrees scale translate brightness contrast temperature_shift blur noise"
+STILL = RECIPE.model_copy(update=dict.fromkeys(KNOBS.split(), 0.0))
 
 
 def corner_crop():

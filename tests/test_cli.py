@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from import_graph import ROOT
 from tiny_project import environment
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from import_graph import ROOT
 
+from import_graph import ROOT
 from pillsnap import checkpoints, detector, params
 from pillsnap.checkpoints import WorkFolder
 from pillsnap.detector.letterbox import Letterbox
@@ -90,8 +90,9 @@ def data_set(folder, frames=8, side=96):
             x, y = rng.integers(5, side - 40, 2)
             picture[y : y + 30, x : x + 30] = 220
             cv2.imwrite(str(folder / "images" / split / f"{i}.jpg"), picture)
-            line = f"0 {(x + 15) / side:.6f} {(y + 15) / side:.6f} {30 / side:.6f} {30 / side:.6f}\n"
-            (folder / "labels" / split / f"{i}.txt").write_text(line)
+            box = [(x + 15) / side, (y + 15) / side, 30 / side, 30 / side]
+            line = " ".join(["0", *(f"{part:.6f}" for part in box)])
+            (folder / "labels" / split / f"{i}.txt").write_text(f"{line}\n")
     return folder
 
 

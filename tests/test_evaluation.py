@@ -62,7 +62,7 @@ def write_checkpoints(places: Places) -> None:
         "std": [0.2, 0.2, 0.2],
     }
     checkpoints.publish(places.checkpoint("classification"), namer.state_dict(), config)
-    finder = detector.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
+    finder = detector.model.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
     config = {"kind": "detection", "architecture": "yolo11n", "image_px": 64, "classes": ["pill"]}
     checkpoints.publish(places.checkpoint("detection"), finder.state_dict(), config)
 

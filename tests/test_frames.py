@@ -192,6 +192,8 @@ def test_a_users_photo_is_turned_upright() -> None:
         (b"no picture", "photo_not_png"),
         (bomb(20_000, 20_000), "photo_too_large"),
         (WHOLE[:HALF], "photo_damaged"),
+        (b"\xff\xd8\xff" + bytes(50), "photo_damaged"),
+        (frames.PNG_SIGNATURE, "photo_damaged"),
     ],
 )
 def test_a_users_bad_picture_is_refused(content: bytes, reason: str) -> None:

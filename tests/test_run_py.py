@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from import_graph import ROOT
 
 
@@ -74,7 +75,8 @@ def test_a_failed_install_is_one_line_and_heals(project):
     (project / "requirements.txt").write_text("no-such-package-of-ours==9.9.9\n")
     done = call(project, "demo", PIP_NO_INDEX="1", UV_OFFLINE="1")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("run.py: Installing requirements.txt failed")
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("run.py: Installing requirements.txt failed")
     (project / "requirements.txt").write_text("")
     assert "ran demo" in call(project, "demo").stdout
 

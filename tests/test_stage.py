@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
+
 from import_graph import ROOT, SRC
 
 WORK = """
@@ -103,6 +105,6 @@ def test_a_stage_ends_with_the_dvc_that_started_it(tmp_path):
     pid = int((tmp_path / "pid").read_text())
     parent.kill()
     parent.wait()
-    while os.path.exists(f"/proc/{pid}") and "Z" not in open(f"/proc/{pid}/stat").read():
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)

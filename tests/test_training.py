@@ -21,7 +21,8 @@ MODEL = "test_resnet"
 def plan(**changes):
     base = {
         "epochs": 3, "repeats": 1, "batch_size": 16, "lr": 3e-3, "recipe": RECIPE, "seed": 7,
-        "device": torch.device("cpu"), "dtype": None, "compile": False, "num_workers": 0, "goals": {},
+        "device": torch.device("cpu"), "dtype": None, "compile": False, "num_workers": 0,
+        "goals": {},
     }  # fmt: skip
     return Plan(**{**base, **changes})
 

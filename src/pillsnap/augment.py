@@ -30,7 +30,7 @@ class Augmenter:
         """One random view; the same generator state gives the same picture."""
         picture = self._warp(crop, rng)
         if rng.random() < self.recipe.blur:
-            picture = cv2.GaussianBlur(picture, (3, 3), 0)  # type: ignore[assignment]
+            picture = cv2.GaussianBlur(picture, (3, 3), 0)
         picture = self._light(picture, rng)
         return self._sensor(picture, rng)
 
@@ -41,13 +41,14 @@ class Augmenter:
         centre = (len(crop) - 1) / 2
         matrix = cv2.getRotationMatrix2D((centre, centre), angle, zoom)
         matrix[:, 2] += (self.image_px - 1) / 2 - centre + shift
-        return cv2.warpAffine(  # type: ignore[return-value]
+        warped: Picture = cv2.warpAffine(
             crop,
             matrix,
             (self.image_px, self.image_px),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
+        return warped
 
     def _light(self, picture: Picture, rng: np.random.Generator) -> Picture:
         brightness = 1 + rng.uniform(-self.recipe.brightness, self.recipe.brightness)
@@ -55,17 +56,19 @@ class Augmenter:
         warmth = rng.uniform(-self.recipe.temperature_shift, self.recipe.temperature_shift)
         gains = np.array([1 + warmth, 1.0, 1 - warmth], dtype=np.float32) * brightness
         table = (GREYS[:, None] * gains - 127.5) * contrast + 127.5
-        return cv2.LUT(picture, np.clip(table, 0, 255).astype(np.uint8)[None])  # type: ignore[return-value]
+        lit: Picture = cv2.LUT(picture, np.clip(table, 0, 255).astype(np.uint8)[None])
+        return lit
 
     def _sensor(self, picture: Picture, rng: np.random.Generator) -> Picture:
         tile = self._noise[rng.integers(len(self._noise))]
         y, x = rng.integers(0, tile.shape[0] - self.image_px + 1, 2)
         noise = tile[y : y + self.image_px, x : x + self.image_px]
-        return cv2.add(picture, noise, dtype=cv2.CV_8U)  # type: ignore[return-value]
+        noisy: Picture = cv2.add(picture, noise, dtype=cv2.CV_8U)
+        return noisy
 
     @cached_property
     def _noise(self) -> NDArray[np.int16]:
-        """Tiles of none to full noise: drawing normals for every picture costs more than the warp."""
+        """Tiles of none to full noise: normals for every picture would cost more than the warp."""
         side = self.image_px + 64
         normals = np.random.default_rng(0).standard_normal((NOISE_LEVELS, side, side, 3))
         strengths = np.linspace(0, self.recipe.noise, NOISE_LEVELS)

@@ -50,7 +50,8 @@ class CropDataset(Dataset[Batch]):
     @property
     def classes(self) -> NDArray[np.int64]:
         """Class index of every sample."""
-        return self._classes
+        classes: NDArray[np.int64] = self._classes
+        return classes
 
     def __getitems__(self, keys: list[Key]) -> Batch:
         """A whole batch in one call."""
@@ -105,7 +106,7 @@ def loader(
         dataset,
         batch_sampler=batches,
         num_workers=num_workers,
-        collate_fn=_as_is,
+        collate_fn=_as_is,  # type: ignore[arg-type]  # __getitems__ gives whole batches
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,

@@ -126,11 +126,11 @@ class WorkFolder:
         with atomic.replacing(self._newest) as temporary:
             temporary.write_bytes(MAGIC + hashlib.sha256(payload).digest() + payload)
             if self._newest.exists():
-                os.replace(self._newest, self._previous)
+                self._newest.replace(self._previous)
 
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest whole state (None at a fresh start) and a line for each damaged file."""
-        damaged = []
+        damaged: list[str] = []
         for path in (self._newest, self._previous):
             if not path.exists():
                 continue

@@ -1,4 +1,4 @@
-"""Chooses classes and frames by names and counts alone: exact totals, whole groups, even classes."""
+"""Chooses classes and frames by names and counts alone: exact totals, whole groups."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

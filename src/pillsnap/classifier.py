@@ -67,7 +67,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     wrong = sorted((set(result.missing_keys) | head) - head_names) + sorted(result.unexpected_keys)
     if wrong:
         raise CheckpointError(
-            f"{path} holds weights of another model ({len(wrong)} tensors differ, e.g. {wrong[0]}).",
+            f"{path} holds weights of another model: {len(wrong)} tensors differ, as {wrong[0]}.",
             "Choose the model it was trained with: scales.<scale>.classifier.",
         )
 
@@ -95,8 +95,16 @@ def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return model.get_classifier()(features), F.normalize(features.float(), dim=1)  # type: ignore[operator]
 
 
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on its device, in the memory order convolutions are fastest in."""
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 class Normaliser(nn.Module):
     """uint8 pictures [n, h, w, 3] -> float32 [n, 3, h, w] in channels_last order."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
         super().__init__()
@@ -113,7 +121,7 @@ class Classifier:
     def __init__(self, model: nn.Module, config: dict[str, Any], device: torch.device) -> None:
         self.config = config
         self.device = device
-        self._model = model.to(device, memory_format=torch.channels_last).eval()
+        self._model = placed(model, device).eval()
         self._normalise = Normaliser(config["mean"], config["std"]).to(device)
 
     @torch.inference_mode()
@@ -142,7 +150,7 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Clas
 
 def _head_prefix(model: nn.Module) -> str:
     head = model.get_classifier()  # type: ignore[operator]
-    return next(name for name, module in model.named_modules() if module is head)
+    return str(next(name for name, module in model.named_modules() if module is head))
 
 
 def _from_hub(name: str, classes: int) -> nn.Module:

@@ -179,7 +179,10 @@ def verify() -> None:
     )
     for damage in found.damages:
         typer.echo(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
-    typer.echo(f"{found.files} files looked at, {len(found.damages)} damaged")
+    typer.echo(
+        f"looked at {found.photos} photos, {found.outs} outs, {found.cache_files} cache files and "
+        f"{found.checkpoints} checkpoints: {len(found.damages)} damaged"
+    )
     raise typer.Exit(1 if found.damages else 0)
 
 

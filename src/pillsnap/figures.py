@@ -169,8 +169,12 @@ def framed(
     for box, what in zip(frame.labelled, outcome.labelled, strict=True):
         if what == "missed":
             _mark(pen, box * scale, "missed", COLOURS[what], size)
+    partner = dict(outcome.pairs)
     for row, what in enumerate(outcome.predicted):
         text = _name(frame, row, classes) if what != "duplicated" else "duplicated"
+        if what in ("wrong_name", "known_refused"):
+            true = int(frame.labelled_class[partner[row]])
+            text += f", is {classes['mapping_code'].iloc[true]}"
         _mark(pen, frame.named[row] * scale, text, COLOURS[what], size)
     return picture
 

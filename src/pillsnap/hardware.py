@@ -62,7 +62,7 @@ class HardwareSampler:
         self._since: list[Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hardware", daemon=True)
-        psutil.cpu_percent()  # the first call only sets the mark the next one measures from
+        psutil.cpu_percent()  # type: ignore[no-untyped-call]  # the first call only sets the mark the next one measures from
         self._newest = self._read()
 
     def __enter__(self) -> "HardwareSampler":

@@ -11,8 +11,8 @@ Json = Mapping[str, Any]
 
 LIMITS = """\
 - {device}
-- It knows the classes of `classes.csv` and no other pill. Others are refused by a score that lets
-  {accepted} of known pills through and, on pills never learnt, {passed} too many.
+- It knows the classes of `classes.csv` and no other pill. The score that refuses the others lets
+  {accepted} of the known pills of val through, and {passed} of the pills never learnt.
 - Photos: studio frames from above on a turntable, one kind of camera. Photos from a phone are
   harder; nothing here says by how much.
 - Whole pills only; broken ones were never seen.
@@ -38,12 +38,12 @@ def render(measured: Json, classes: pd.DataFrame, scale: str, models: Mapping[st
 ## Models
 - Detector: {models["detection"]}, one class "pill".
 - Classifier: {models["classification"]}, {len(classes):,} K-codes, on crops around each box.
-- Names are calibrated (temperature {measured["classification"]["temperature"]:.3f}); a pill unlike
-  all classes is refused.
+- Names are calibrated (temperature {measured["classification"]["temperature"]:.3f}).
+- A pill unlike all classes is refused.
 
 ## Data
-- {int(classes["train_pills"].sum()):,} pills to learn from, {int(classes["val_pills"].sum()):,} to
-  measure on, {unknown["pills"]:,} of codes never learnt.
+- Pills to learn from: {int(classes["train_pills"].sum()):,}. To measure on:
+  {int(classes["val_pills"].sum()):,}, and {unknown["pills"]:,} of codes never learnt.
 - Split by capture group: a code on one background under one light from one side is never in two
   splits, nor is a combination folder. Val chose the best epoch, the temperature and the refusal;
   test chose nothing.

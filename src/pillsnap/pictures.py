@@ -25,6 +25,7 @@ NUMBER_MODES = ("I", "F")  # 32 bits of no agreed range
 SHORTEST_SIDE_PX = 16  # of a photo that can hold a pill
 LONGEST_TO_SHORTEST = 16  # a thinner strip is no photo: scaled to the detector it has no width
 PLAIN_PNG_KIND = b"\x08\x02"  # 8 bits a channel, RGB
+PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 EXIF_IN_PNG = (b"eXIf", b"Raw profile type")
 

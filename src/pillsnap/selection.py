@@ -40,9 +40,7 @@ class Selection:
     fingerprint: Fingerprint
     candidates: Candidates
     choice: Choice
-    figures: NDArray[
-        np.int32
-    ]  # [pills, 6] box x, y, w, h, frame w, h; or UNREAD
+    figures: NDArray[np.int32]  # [pills, 6] box x, y, w, h, frame w, h; or UNREAD
     drug: Ints  # [pills] number in drugs; UNREAD
     drugs: list[Drug]
     labels_read: int

@@ -60,7 +60,7 @@ class Trainer:
 
     def __init__(self, model: nn.Module, plan: Plan, steps_per_epoch: int, log: RunLog) -> None:
         self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
-        self.model = model.to(plan.device, memory_format=torch.channels_last)
+        self.model = classifier.placed(model, plan.device)
         self.average = classifier.averaged(self.model, plan.recipe.ema_decay)
         self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
         groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
@@ -98,7 +98,7 @@ class Trainer:
         return self.epoch * self.steps_per_epoch + self.step
 
     def train_step(self, batch: Batch) -> None:
-        """One optimizer step; when memory runs out, redone in smaller parts, three times at most."""
+        """One optimizer step; out of memory, it is redone in smaller parts, three times at most."""
         self.model.train()
         lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
@@ -128,7 +128,7 @@ class Trainer:
         )
         for pictures, classes in parts:
             loss = self._loss(pictures, classes) * (len(classes) / len(batch.classes))
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 

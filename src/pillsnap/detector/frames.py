@@ -1,7 +1,7 @@
 """Frames for the detector's training, each sample keyed by (seed, epoch, index)."""
 
 # isort: off
-from pillsnap.detector import settings as _settings  # noqa: F401  # first: sets switches
+import pillsnap.detector.settings  # noqa: F401  # first: sets switches
 # isort: on
 
 import random
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from ultralytics.data.dataset import YOLODataset
 
 
-class Frames(YOLODataset):
+class Frames(YOLODataset):  # type: ignore[misc]  # Ultralytics has no types
     """Ultralytics' data set, reading labels without writing a cache beside them."""
 
     def __init__(self, seed: int, **arguments: Any) -> None:

@@ -47,7 +47,7 @@ class Run:
     resumes: int
 
 
-class PillTrainer(DetectionTrainer):
+class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no types
     """Ultralytics' trainer with exact resume and this project's records."""
 
     def __init__(self, run: Run, overrides: dict[str, Any]) -> None:
