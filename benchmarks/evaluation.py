@@ -58,7 +58,7 @@ def main() -> None:
     ]
     answered = Answers(val, test, frames, frames[1:200:2])
     marks = [time.perf_counter()]
-    fitted = calibration.fit(val.logits, val.embeddings, val.truth, means, 0.95, 0)
+    fitted = calibration.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
     marks.append(time.perf_counter())
     evaluation.measure(params, answered, fitted, table)
     marks.append(time.perf_counter())

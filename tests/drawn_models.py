@@ -51,7 +51,7 @@ class ColourNamer:
 def recogniser(batch_size: int = 3) -> Recogniser:
     """A recogniser of four colours that refuses a fifth."""
     means = COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)
-    calibration = Calibration(1.0, "class_mean", 0.98, means, {}, 0.25, 0.6, "", "")
+    calibration = Calibration(1.0, "class_mean", 0.98, means, {}, "", 0.25, 0.6, "", "")
     return Recogniser(SquareFinder(), ColourNamer(), calibration, classes(), batch_size)
 
 

@@ -97,7 +97,7 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
 def fitted(val: CropAnswers) -> Calibration:
     """The calibration of made answers."""
     known, means = val.known(), np.eye(CLASSES, dtype=np.float32)
-    return calibration.fit(known.logits, known.embeddings, known.truth, means, 0.95, 0)
+    return calibration.fit(known.outputs, known.truth, {}, means, 0.95, 0)
 
 
 def frame_answer(

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from made_answers import CLASSES, crop_answers, fitted, muddled, oracle
-from pillsnap import calibration, metrics
+from made_answers import crop_answers, fitted, muddled, oracle
+from pillsnap import calibration, metrics, refusal
 from pillsnap.errors import CheckpointError
 
 VAL = crop_answers(muddled, True, 1)
@@ -56,51 +56,17 @@ def test_one_group_cannot_be_cross_fitted() -> None:
     assert np.isnan(calibration.cross_fitted(VAL.logits, VAL.truth, groups, 0)).all()
 
 
-def test_every_score_puts_seen_pills_above_strange_ones() -> None:
-    known, strange = crop_answers(oracle, True, 1), crop_answers(oracle, False, 2)
-    means = np.eye(CLASSES, dtype=np.float32)
-    for score in calibration.SCORES:
-        of = [
-            calibration.score_of(score, a.logits, a.embeddings, means, 1.0)
-            for a in (known, strange)
-        ]
-        assert metrics.auroc(*of) > 0.95, score
-
-
-def test_a_left_out_class_is_told_by_its_missing_logits() -> None:
-    compared = calibration.compare(
-        VAL.logits, VAL.embeddings, VAL.truth, np.eye(CLASSES, dtype=np.float32), 1.0, 0
-    )
-    assert set(compared) == set(calibration.SCORES)
-    assert all(value > 0.6 for value in compared.values())
-
-
-def test_one_class_cannot_be_left_out() -> None:
-    truth = np.zeros(len(VAL), dtype=np.int64)
-    means = np.eye(CLASSES, dtype=np.float32)
-    compared = calibration.compare(VAL.logits, VAL.embeddings, truth, means, 1.0, 0)
-    assert set(compared.values()) == {None}
-
-
-def test_the_best_score_is_kept_and_the_first_on_a_tie() -> None:
-    assert (
-        calibration.best_of({"max_probability": 0.8, "energy": 0.9, "class_mean": 0.7}) == "energy"
-    )
-    tie = dict.fromkeys(calibration.SCORES)
-    assert calibration.best_of(tie) == "max_probability"
-
-
 def test_the_threshold_lets_the_known_part_through() -> None:
     made = fitted(VAL)
-    passed = made.refusal_score(VAL.logits, VAL.embeddings) >= made.threshold
+    passed = made.refusal_score(VAL.outputs) >= made.threshold
     assert passed.sum() == 0.95 * len(VAL)
 
 
 def test_a_pill_of_none_of_the_allowed_classes_scores_low() -> None:
     known = crop_answers(oracle, True, 1)
-    for score in calibration.SCORES:
+    for score in refusal.SCORES:
         made = replace(fitted(known), score=score)
-        values = made.refusal_score(known.logits, known.embeddings, np.array([2, 3]))
+        values = made.refusal_score(known.outputs, np.array([2, 3]))
         assert values[np.isin(known.truth, [2, 3])].min() > values[known.truth == 5].max(), score
 
 

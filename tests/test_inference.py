@@ -116,3 +116,16 @@ def test_the_table_of_found_pills_recounts_the_outcomes(frames: FrameStore, log:
     assert table["outcome"].value_counts().to_dict() == {matching.RIGHT: 3, "wrong_name": 1}
     assert table["code"].tolist() == ["K-000000", "", "K-000001", "K-000002"]
     assert table["refused"].tolist() == [False, True, False, False]
+
+
+def test_glued_crops_are_two_pills_of_different_classes(
+    store: crops.CropStore, log: RunLog
+) -> None:
+    made = inference.name_glued(ColourNamer(), store, 0, 4, 2, log)
+    assert 0 < len(made) <= 2
+    assert made.embeddings.shape == (len(made), 3)
+
+
+def test_a_glued_crop_takes_a_half_of_each() -> None:
+    left, right = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
+    assert inference.glued(left, right)[0, :, 0].tolist() == [0, 0, 1, 1]

@@ -150,7 +150,7 @@ def test_unknown_pills_recomputed_by_scikit_learn() -> None:
     known, strange = crop_answers(muddled, True, 1), crop_answers(muddled, False, 2)
     made = fitted(known)
     section = measurement.unknown(known, strange, made, 50, 0)
-    scores = [made.refusal_score(a.logits, a.embeddings) for a in (known, strange)]
+    scores = [made.refusal_score(a.outputs) for a in (known, strange)]
     labels = np.r_[np.ones(len(known)), np.zeros(len(strange))]
     assert section["auroc"] == pytest.approx(
         roc_auc_score(labels, np.concatenate(scores)), abs=1e-9

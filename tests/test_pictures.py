@@ -30,11 +30,13 @@ def bomb(width: int, height: int) -> bytes:
     """A PNG of a few hundred bytes that says it is huge."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = zlib.compress(bytes(1000))
-    return pictures.PNG_START + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])
@@ -44,7 +46,9 @@ def test_a_lossless_picture_is_read_pixel_for_pixel(form: str) -> None:
     assert np.array_equal(read, halves())
 
 
-@pytest.mark.parametrize(("form", "options"), [("WEBP", {"quality": 95}), ("JPEG", {}), ("GIF", {})])
+@pytest.mark.parametrize(
+    ("form", "options"), [("WEBP", {"quality": 95}), ("JPEG", {}), ("GIF", {})]
+)
 def test_a_lossy_picture_is_read_almost_so(form: str, options: dict) -> None:
     read = pictures.decode(saved(Image.fromarray(halves()), form, **options), "a", LIMIT)
     assert np.abs(read.astype(int) - halves())[:, [5, -5]].max() < 20
@@ -133,7 +137,7 @@ def test_a_flipped_bit_in_a_png_is_refused() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 48, 3)).astype(np.uint8)
     content = bytearray(saved(Image.fromarray(noise), "PNG"))
     content[len(content) // 2] ^= 4
-    with pytest.raises(pictures.PictureDamagedError, match="photo.png"):
+    with pytest.raises(pictures.PictureDamagedError, match=r"photo\.png"):
         pictures.decode(bytes(content), "photo.png", LIMIT)
 
 
@@ -175,6 +179,15 @@ def test_numbers_of_no_agreed_range_are_refused() -> None:
     content = saved(Image.fromarray(np.zeros((40, 40), np.float32)), "TIFF")
     with pytest.raises(pictures.PictureKindError, match="32 bits"):
         pictures.decode(content, "a", LIMIT)
+
+
+def test_the_library_of_the_detector_has_no_say_in_what_is_a_picture(monkeypatch) -> None:
+    def replaced(*_: object, **__: object) -> None:
+        raise AssertionError("ultralytics' own Image.open was called")
+
+    monkeypatch.setattr(Image, "open", replaced)
+    with pytest.raises(pictures.PictureKindError):
+        pictures.decode(b"these are words", "photo.png", LIMIT)
 
 
 def test_a_missing_file_is_refused(tmp_path) -> None:

@@ -57,6 +57,13 @@ def test_a_users_fault_is_1_and_one_screen(tmp_path):
     assert events[-1]["kind"] == "failure"
 
 
+def test_a_full_disk_is_named(tmp_path):
+    code, said, _ = ended(tmp_path, "open('/dev/full', 'w').write('x' * 99999)")
+    assert code == 1
+    assert "The disk is full" in said
+    assert "Traceback" not in said
+
+
 def test_our_own_mistake_keeps_its_traceback(tmp_path):
     code, said, events = ended(tmp_path, "return 1 / 0")
     assert code == 1

@@ -12,6 +12,7 @@ from pillsnap import matching
 from pillsnap.boxes import Boxes
 from pillsnap.coco import Instances
 from pillsnap.matching import FrameMatch
+from pillsnap.refusal import Outputs
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -27,6 +28,11 @@ class CropAnswers:
     table: pd.DataFrame
     logits: NDArray[np.float32]  # [n, classes]
     embeddings: NDArray[np.float32]  # [n, d]
+
+    @property
+    def outputs(self) -> Outputs:
+        """Logits and embeddings together."""
+        return Outputs(self.logits, self.embeddings)
 
     def where(self, keep: NDArray[np.bool_]) -> "CropAnswers":
         """The rows to keep."""

@@ -62,8 +62,12 @@ class CropDataset(Dataset[Batch]):
     def _picture(self, epoch: int, index: int) -> NDArray[np.uint8]:
         crop = self._store.decode(int(self._rows[index % len(self)]))
         if self._augmenter is None:
-            return to_input(crop[None], self._image_px)[0]
-        return self._augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
+            picture: NDArray[np.uint8] = to_input(crop[None], self._image_px)[0]
+            return picture
+        view: NDArray[np.uint8] = self._augmenter(
+            crop, np.random.default_rng((self._seed, epoch, index))
+        )
+        return view
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -112,7 +116,6 @@ def loader(
         prefetch_factor=4 if num_workers else None,
         generator=torch.Generator().manual_seed(0),  # its own: the global one belongs to the model
         worker_init_fn=leave_to_parent,
-        multiprocessing_context="forkserver" if num_workers else None,
     )
 
 

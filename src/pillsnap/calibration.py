@@ -1,12 +1,12 @@
 """How sure a name is, and when no name is given: temperature, refusal score, threshold.
 
-Chosen on val alone. Which refusal score is kept is decided by leaving classes out: a fifth of the
-classes at a time is treated as unknown by taking its logits and class means away.
+All chosen on val alone, and kept in a file beside the checkpoints.
 """
 
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from pillsnap import atomic, metrics
+from pillsnap import atomic, metrics, refusal
 from pillsnap.errors import CheckpointError
+from pillsnap.refusal import Compared, Outputs
 
 Floats = NDArray[np.floating[Any]]
 Means = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-SCORES = ("max_probability", "energy", "class_mean")
-FOLDS = 5  # every class is left out once
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
 
 
@@ -33,30 +32,29 @@ class Calibration:
     """What turns logits and embeddings into a probability and into a refusal."""
 
     temperature: float
-    score: str  # one of SCORES
+    score: str  # one of refusal.SCORES
     threshold: float  # a pill whose score is lower is refused
     class_means: Means  # [classes, d], L2-normalised; a class without pills is all 0
-    left_out_auroc: dict[str, float | None]  # how the scores compared on left-out classes
+    compared: Compared  # AUROC of every score against every stand-in for unknown pills
+    chosen_on: str  # the stand-in that decided on the score
     detection_confidence: float  # the operating point everything was measured at
     detection_iou: float
     classification_sha256: str
     class_table_hash: str
 
-    def refusal_score(
-        self, logits: Floats, embeddings: Floats, allowed: Ints | None = None
-    ) -> NDArray[np.float64]:
+    def refusal_score(self, pills: Outputs, allowed: Ints | None = None) -> NDArray[np.float64]:
         """[n]: high for pills like those the classes (only the `allowed` ones) were learnt from.
 
         Probabilities stay those among all classes: a pill that is surely none of the allowed
         ones is refused.
         """
         if allowed is None:
-            return score_of(self.score, logits, embeddings, self.class_means, self.temperature)
+            return refusal.score_of(self.score, pills, self.class_means, self.temperature)
         if self.score == "max_probability":
-            sure = metrics.probabilities(logits, self.temperature)
+            sure = metrics.probabilities(pills.logits, self.temperature)
             return np.asarray(sure[:, allowed].max(axis=1))
-        means = self.class_means[allowed]
-        return score_of(self.score, logits[:, allowed], embeddings, means, self.temperature)
+        part = Outputs(pills.logits[:, allowed], pills.embeddings)
+        return refusal.score_of(self.score, part, self.class_means[allowed], self.temperature)
 
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:
@@ -92,61 +90,26 @@ def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -
     return confidence
 
 
-def score_of(
-    score: str, logits: Floats, embeddings: Floats, means: Means, temperature: float
-) -> NDArray[np.float64]:
-    """One refusal score of each pill, [n]; higher is more like a known pill.
-
-    max_probability: Hendrycks & Gimpel 2017. energy: log-sum-exp of the logits, Liu et al. 2020.
-    class_mean: cosine to the nearest class mean of the embedding.
-    """
-    if score == "max_probability":
-        return metrics.confidences(logits, temperature)
-    if score == "energy":
-        return np.asarray(logsumexp(logits.astype(np.float64), axis=1))
-    assert score == "class_mean", score
-    nearest = (embeddings @ means.T).max(axis=1) if len(means) else np.zeros(len(embeddings))
-    return np.asarray(nearest, dtype=np.float64)
-
-
-def compare(
-    logits: Floats, embeddings: Floats, truth: Ints, means: Means, temperature: float, seed: int
-) -> dict[str, float | None]:
-    """Mean AUROC of each score over the folds of left-out classes; None with too few classes."""
-    present = np.unique(truth)
-    fold_of = np.arange(logits.shape[1]) % FOLDS
-    np.random.default_rng(seed).shuffle(fold_of)
-    folds = [fold for fold in range(FOLDS) if 0 < (fold_of[present] == fold).sum() < len(present)]
-    found: dict[str, list[float | None]] = {score: [] for score in SCORES}
-    for fold in folds:
-        kept, left_out = fold_of != fold, fold_of[truth] == fold
-        for score in SCORES:
-            values = score_of(score, logits[:, kept], embeddings, means[kept], temperature)
-            found[score].append(metrics.auroc(values[~left_out], values[left_out]))
-    return {score: metrics.mean(np.array(values)) for score, values in found.items()}
-
-
-def best_of(left_out_auroc: dict[str, float | None]) -> str:
-    """The score of the highest AUROC, the simpler one (by SCORES) on a tie or without any."""
-    return max(SCORES, key=lambda score: (left_out_auroc[score] or 0.0, -SCORES.index(score)))
-
-
 def fit(
-    logits: Floats,
-    embeddings: Floats,
+    known: Outputs,
     truth: Ints,
+    strangers: Mapping[str, Outputs],
     means: Means,
     known_recall: float,
     seed: int,
 ) -> Calibration:
-    """Calibrate on val's known pills; the caller fills in the operating point and the hashes."""
-    temperature = fit_temperature(logits, truth)
-    left_out_auroc = compare(logits, embeddings, truth, means, temperature, seed)
-    score = best_of(left_out_auroc)
-    values = score_of(score, logits, embeddings, means, temperature)
+    """Calibrate on val's known pills; `strangers` are refusal.STAND_INS' pills by name.
+
+    The caller fills in the operating point and the hashes.
+    """
+    temperature = fit_temperature(known.logits, truth)
+    compared = refusal.compare(known, truth, strangers, means, temperature, seed)
+    basis = refusal.chosen_on(strangers)
+    score = refusal.best_of(compared[basis])
+    values = refusal.score_of(score, known, means, temperature)
     threshold = metrics.threshold_at(values, known_recall)
     assert threshold is not None, "no known pill in val"
-    return Calibration(temperature, score, threshold, means, left_out_auroc, 0.0, 0.0, "", "")
+    return Calibration(temperature, score, threshold, means, compared, basis, 0.0, 0.0, "", "")
 
 
 def normalised(means: Floats) -> Means:

@@ -171,8 +171,12 @@ def _calibrate(
     known = val.known()
     if not len(known):
         raise DataError("val holds no known pill: nothing to calibrate on.", "Rebuild: dvc repro")
+    strangers = {
+        "val_unknown": val.known(False).outputs,
+        "glued": inference.name_glued(namer, places.crops("val"), params.seed, *size),
+    }
     fitted = calibration.fit(
-        known.logits, known.embeddings, known.truth, means, options.known_recall, params.seed
+        known.outputs, known.truth, strangers, means, options.known_recall, params.seed
     )
     fitted = replace(
         fitted,
@@ -182,5 +186,5 @@ def _calibrate(
         class_table_hash=table_hash,
     )
     calibration.save(places.calibration, fitted)
-    log.info(f"temperature {fitted.temperature:.3f}, refusal by {fitted.score}")
+    log.info(f"refusal by {fitted.score}, chosen on {fitted.chosen_on}")
     return fitted, val, test

@@ -45,7 +45,7 @@ def named_crops(
         rows = slice(start, start + metrics.ROWS)
         every = metrics.probabilities(pills.logits[rows], fitted.temperature)
         sure[rows] = np.take_along_axis(every, order[rows], axis=1)
-    score = fitted.refusal_score(pills.logits, pills.embeddings)
+    score = fitted.refusal_score(pills.outputs)
     table["codes"] = codes[order].tolist()
     table["probabilities"] = sure.tolist()
     table["refusal_score"] = score

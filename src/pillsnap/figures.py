@@ -102,7 +102,7 @@ def unknown_cards(
     others the most clearly refused ones; each beside the class it resembles."""
     rows = np.flatnonzero(~answered.test.table["known"].to_numpy(dtype=bool))
     strangers = answered.test.known(False)
-    score = fitted.refusal_score(strangers.logits, strangers.embeddings)
+    score = fitted.refusal_score(strangers.outputs)
     order = np.argsort(-score, kind="stable")
     codes = strangers.table["mapping_code"].to_numpy(dtype=object)
     passed = score[order] >= fitted.threshold

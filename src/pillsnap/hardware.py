@@ -7,7 +7,7 @@ this one. `pynvml` is NVIDIA's own binding (package nvidia-ml-py).
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -37,13 +37,14 @@ class GpuReader:
             "gpu_memory_used_mb": round(memory.used / 2**20, 1),
             "gpu_memory_total_mb": round(memory.total / 2**20, 1),
         }
-        for key, reading in {
+        readings: dict[str, Callable[[], float]] = {
             "gpu_util_pct": lambda: pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu,
             "gpu_temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(
                 self._handle, pynvml.NVML_TEMPERATURE_GPU
             ),
             "gpu_power_w": lambda: pynvml.nvmlDeviceGetPowerUsage(self._handle) / 1000,
-        }.items():
+        }
+        for key, reading in readings.items():
             try:
                 sample[key] = float(reading())
             except pynvml.NVMLError:
@@ -62,7 +63,7 @@ class HardwareSampler:
         self._since: list[Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hardware", daemon=True)
-        psutil.cpu_percent()  # type: ignore[no-untyped-call]  # the first call only sets the mark the next one measures from
+        psutil.cpu_percent()  # the first call only sets the mark the next one measures from
         self._newest = self._read()
 
     def __enter__(self) -> "HardwareSampler":

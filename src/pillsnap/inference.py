@@ -13,6 +13,7 @@ from pillsnap.classifier import Classifier
 from pillsnap.crops import CropStore, Pixels
 from pillsnap.frame_store import FrameStore, LabelledFrame
 from pillsnap.recogniser import Recogniser
+from pillsnap.refusal import Outputs
 from pillsnap.run_log import RunLog
 
 LOWEST_CONFIDENCE = 0.001  # average precision needs the unsure boxes too; Ultralytics' own limit
@@ -43,6 +44,36 @@ def name_crops(
     logits = [logits for logits, _ in parts] or [np.empty((0, classes), np.float32)]
     embeddings = [embedding for _, embedding in parts] or [np.empty((0, 1), np.float32)]
     return CropAnswers(store.table, np.concatenate(logits), np.concatenate(embeddings))
+
+
+def name_glued(
+    namer: Classifier, store: CropStore, seed: int, classes: int, batch_size: int, log: RunLog
+) -> Outputs:
+    """The classifier's answers on the store's known pills, each with the right half of a pill of
+    another class: pills that do not exist, made without looking at any that was kept for test."""
+    table = store.table
+    rows = np.flatnonzero(table["known"].to_numpy(dtype=bool))
+    truth = table["class_index"].to_numpy(dtype=np.int64)
+    partner = np.random.default_rng(seed).permutation(rows)
+    differ = truth[rows] != truth[partner]
+    pairs = list(zip(rows[differ].tolist(), partner[differ].tolist(), strict=True))
+    logits = [np.empty((0, classes), np.float32)]
+    embeddings: list[NDArray[np.float32]] = []
+    for start in range(0, len(pairs), batch_size):
+        part = pairs[start : start + batch_size]
+        pictures = [glued(store.decode(left), store.decode(right)) for left, right in part]
+        answer = namer.name(np.stack(pictures))
+        logits.append(answer[0])
+        embeddings.append(answer[1])
+        log.progress(start + len(part), len(pairs))
+    joined = np.concatenate(embeddings) if embeddings else np.empty((0, 1), np.float32)
+    return Outputs(np.concatenate(logits), joined)
+
+
+def glued(left: Pixels, right: Pixels) -> Pixels:
+    """The left half of one crop beside the right half of another."""
+    half = left.shape[1] // 2
+    return np.concatenate([left[:, :half], right[:, half:]], axis=1)
 
 
 def read_frames(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pillsnap import answers, bootstrap, calibration, coco, matching, metrics
+from pillsnap import answers, bootstrap, calibration, coco, matching, metrics, refusal
 from pillsnap.answers import CropAnswers, FrameAnswer
 from pillsnap.bootstrap import Resamples
 from pillsnap.calibration import Calibration
@@ -179,8 +179,8 @@ def unknown(
     known: CropAnswers, strangers: CropAnswers, fitted: Calibration, rounds: int, seed: int
 ) -> Json:
     """Whether pills never learnt are told from val's known ones, by the score chosen on val."""
-    accepted = fitted.refusal_score(known.logits, known.embeddings)
-    refused = fitted.refusal_score(strangers.logits, strangers.embeddings)
+    accepted = fitted.refusal_score(known.outputs)
+    refused = fitted.refusal_score(strangers.outputs)
     known_draws = bootstrap.resample(list(known.groups), rounds, seed)
     stranger_draws = bootstrap.resample(list(strangers.groups), rounds, seed + 1)
     sides = (known_draws, stranger_draws)
@@ -198,9 +198,14 @@ def unknown(
         "threshold": fitted.threshold,
         "pills": len(strangers),
         "known_pills": len(known),
+        "chosen_on": fitted.chosen_on,
         "compared": [
-            {"score": score, "left_out_auroc_on_val": value, "kept": score == fitted.score}
-            for score, value in fitted.left_out_auroc.items()
+            {
+                "score": score,
+                "kept": score == fitted.score,
+                **{f"auroc_{name}": values[score] for name, values in fitted.compared.items()},
+            }
+            for score in refusal.SCORES
         ],
         "ci": {
             "auroc": bootstrap.auroc(accepted, refused, *sides),

@@ -2,21 +2,46 @@
 is decoded."""
 
 import io
-import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import kornia_rs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from pillsnap.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+}
+SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"GIF8", "GIF"),
+)
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif", ".avif"})
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
@@ -25,7 +50,6 @@ NUMBER_MODES = ("I", "F")  # 32 bits of no agreed range
 SHORTEST_SIDE_PX = 16  # of a photo that can hold a pill
 LONGEST_TO_SHORTEST = 16  # a thinner strip is no photo: scaled to the detector it has no width
 PLAIN_PNG_KIND = b"\x08\x02"  # 8 bits a channel, RGB
-PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 EXIF_IN_PNG = (b"eXIf", b"Raw profile type")
 
@@ -70,27 +94,37 @@ def decode(content: bytes, name: str, max_pixels: int) -> Pixels:
 
 
 def _decode(file: BinaryIO, name: str, max_pixels: int) -> Pixels:
-    _refuse_by_start(file.read(16), name)
+    start = file.read(16)
+    _refuse_by_start(start, name)
     file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on odd EXIF: the pixels are what counts
-            with Image.open(file, formats=FORMATS) as picture:
+            with _reader(start, name)(file) as picture:
                 _refuse_by_header(picture, name, max_pixels)
                 plain = _plain_png(file, picture)
                 return _upright_rgb(picture) if plain is None else plain
-    except Image.DecompressionBombError:
-        raise _too_large(name, "more than Pillow opens", max_pixels) from None
-    except UnidentifiedImageError:
-        raise PictureKindError(
-            f"{name}: not a picture in one of the formats {', '.join(FORMATS)}.",
-            "Save it as PNG or JPEG.",
-        ) from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        if isinstance(error, PermissionError):
-            raise
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:  # a broken file fails in many ways: all mean the same
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise _damaged(name, reason) from None
+
+
+def _reader(start: bytes, name: str) -> Callable[[BinaryIO], Image.Image]:
+    """Pillow's reader of the format the first bytes show.
+
+    Not Image.open: ultralytics 8.4 replaces it by one that wants to install a HEIF library
+    whenever it meets a file that is no picture.
+    """
+    kind = "WEBP" if start[:4] == b"RIFF" and start[8:12] == b"WEBP" else ""
+    kind = kind or next((kind for word, kind in SIGNATURES if start.startswith(word)), "")
+    if not kind:
+        raise PictureKindError(
+            f"{name}: not a picture in one of the formats {', '.join(READERS)}.",
+            "Save it as PNG or JPEG.",
+        )
+    return READERS[kind]
 
 
 def _refuse_by_start(start: bytes, name: str) -> None:

@@ -75,7 +75,8 @@ def expand(images: Sequence[str]) -> list[Path]:
         elif path.exists():
             found[path] = None
         else:
-            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # any pattern
+            matches = [Path(name) for name in names]
             files = [match for match in matches if match.is_file()]
             found.update(dict.fromkeys(files or [path]))
     return list(found)

@@ -86,7 +86,7 @@ def plots(
     known = answered.val.known()
     truth, named = known.truth, known.logits.argmax(axis=1)
     sure = metrics.confidences(known.logits, fitted.temperature)
-    score = fitted.refusal_score(known.logits, known.embeddings)
+    score = fitted.refusal_score(known.outputs)
     pairs = breakdown.confusions(truth, named, sure)[:rows]
     return {
         "pr_curve": measurement.pr_curve(answered.val_frames),

@@ -18,6 +18,7 @@ from pillsnap.calibration import Calibration
 from pillsnap.classifier import Classifier
 from pillsnap.detector import Detector
 from pillsnap.errors import DataError
+from pillsnap.refusal import Outputs
 
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -56,6 +57,11 @@ class Reading:
     box_confidence: NDArray[np.float32]  # [n], best first
     logits: NDArray[np.float32]  # [n, classes]
     embeddings: NDArray[np.float32]  # [n, d]
+
+    @property
+    def outputs(self) -> Outputs:
+        """Logits and embeddings together."""
+        return Outputs(self.logits, self.embeddings)
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ class Recogniser:
     def decide(self, reading: Reading) -> Decision:
         """Give each pill its likeliest class or refuse it, among all classes."""
         fitted = self.calibration
-        score = fitted.refusal_score(reading.logits, reading.embeddings)
+        score = fitted.refusal_score(reading.outputs)
         named = reading.logits.argmax(axis=1)
         confidence = metrics.confidences(reading.logits, fitted.temperature)
         index = np.where(score >= fitted.threshold, named, UNKNOWN).astype(np.int64)
@@ -172,7 +178,7 @@ class Recogniser:
 
     def _pills(self, reading: Reading, top: int, allowed: Ints) -> list[Pill]:
         fitted = self.calibration
-        score = fitted.refusal_score(reading.logits, reading.embeddings, allowed)
+        score = fitted.refusal_score(reading.outputs, allowed)
         sure = metrics.probabilities(reading.logits[:, allowed], fitted.temperature)
         order = np.argsort(-sure, axis=1, kind="stable")[:, :top]
         return [

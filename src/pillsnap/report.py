@@ -203,10 +203,13 @@ def _unknown(measured: Json) -> str:
         f"{part['threshold']:.4f}, the value that lets {shown(part['known_accepted'])} of val's "
         f"known pills through. Of {part['pills']:,} pills never learnt, "
         f"{shown(part['unknown_accepted'], part['ci']['unknown_accepted'])} pass as known. The "
-        "score was chosen on val, by classes left out on purpose:</p>"
+        "score was chosen on val, by the first of these stand-ins for unknown pills that holds "
+        f"enough of them ({escape(part['chosen_on'].replace('_', ' '))}):</p>"
     )
-    rows = [[r["score"], r["left_out_auroc_on_val"], r["kept"]] for r in part["compared"]]
-    return lead + table(["score", "AUROC on left-out classes", "kept"], rows)
+    stand_ins = [key for key in part["compared"][0] if key.startswith("auroc_")]
+    heads = [key.replace("auroc_", "AUROC, ").replace("_", " ") for key in stand_ins]
+    rows = [[r["score"], *(r[key] for key in stand_ins), r["kept"]] for r in part["compared"]]
+    return lead + table(["score", *heads, "kept"], rows)
 
 
 def _curves(plots: Mapping[str, Sequence[Json]]) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pillsnap import params as parameters
-from pillsnap.errors import UserError
+from pillsnap.errors import MachineError, UserError
 from pillsnap.params import Params
 from pillsnap.run_log import RunLog
 
@@ -45,6 +46,17 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
     except UserError as error:
         log.failure(error.fact, "", [error.cure])
         return _refuse(stage, error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            log.failure(f"{type(error).__name__}: {error}", "", [])
+            raise
+        full = MachineError(
+            f"The disk is full: {error}.",
+            "Free space (df -h . shows how much there is; dvc gc -w drops old versions), "
+            "then repeat the command: it goes on from here.",
+        )
+        log.failure(full.fact, "", [full.cure])
+        return _refuse(stage, full)
     except KeyboardInterrupt:
         log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro goes on"])
         print(f"{stage}: interrupted; the same command goes on from here.", file=sys.stderr)
