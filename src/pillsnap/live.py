@@ -14,6 +14,15 @@ from pillsnap import atomic
 from pillsnap.hardware import numbers_only
 from pillsnap.run_log import RunLog
 
+PLOTTED = {
+    "cpu_pct",
+    "ram_used_mb",
+    "gpu_util_pct",
+    "gpu_memory_used_mb",
+    "gpu_temperature_c",
+    "gpu_power_w",
+}
+
 
 class Epoch(TypedDict):
     """One complete epoch, as kept in the checkpoint."""
@@ -59,7 +68,8 @@ class Recorder:
 
     def _write(self, number: int, epoch: Epoch) -> None:
         self._live.step = number
-        figures = {**epoch["metrics"], **_under("hardware", numbers_only(epoch["hardware"]))}
+        use = {k: v for k, v in numbers_only(epoch["hardware"]).items() if k in PLOTTED}
+        figures = {**epoch["metrics"], **_under("hardware", use)}
         for name, value in figures.items():
             self._live.log_metric(name, value)
         self._live.make_summary()
