@@ -47,10 +47,20 @@ def main() -> int:
         return complain(problem)
     environment = job_environment(sys.argv[1])
     for command in JOBS[sys.argv[1]]:
-        code = subprocess.call(command + sys.argv[2:], cwd=ROOT, env=environment)
+        code = wait_for(subprocess.Popen(command + sys.argv[2:], cwd=ROOT, env=environment))
         if code:
             return code
     return 0
+
+
+def wait_for(job: subprocess.Popen) -> int:
+    """The job's exit code; Ctrl-C reaches the job as well, which saves before it ends."""
+    while True:
+        try:
+            code = job.wait()
+            return code if code >= 0 else 128 - code
+        except KeyboardInterrupt:
+            continue
 
 
 def set_up() -> str:
@@ -96,9 +106,11 @@ def install() -> bool:
 
 
 def works() -> bool:
-    """Whether the environment has a Python that starts and a pip."""
+    """Whether the environment has a pip that starts: one moved elsewhere has not."""
     try:
-        probe = subprocess.run([str(PYTHON), "-c", "import pip"], capture_output=True, timeout=60)
+        probe = subprocess.run(
+            [str(VENV / "bin" / "pip"), "--version"], capture_output=True, timeout=60
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return probe.returncode == 0

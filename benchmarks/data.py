@@ -112,11 +112,12 @@ def ours_fingerprint(root: Path, out: Path, samples: int) -> None:
 def ours_build(root: Path, out: Path, samples: int) -> None:
     """What build_manifest does, the fingerprint's check included."""
     from pillsnap import fingerprint, params, selection, tables
+    from pillsnap.choice import Strangers
 
     stage = params.load().scales["stage3"]
     wanted = stage.model_copy(update={"samples": samples, "classes": samples // 100})
     recorded = fingerprint.read(out / "fingerprint.json")
-    order = selection.Order("stage3", wanted, 17, 0, keep_incomplete=False)
+    order = selection.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
     tables.write(selection.build(root, order, recorded, lambda done, total: None), out)
 
 

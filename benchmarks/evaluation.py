@@ -1,12 +1,14 @@
-"""Time and memory of evaluate's figures at stage 3's size, on made answers.
+"""Time and memory of evaluate's figures at stage 3's size, on made answers; size of the report.
 
 Run: python benchmarks/evaluation.py [crops] [classes]
 """
 
+import io
 import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,21 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from made_answers import class_table, frame_answer
-from pillsnap import calibration, evaluation, exports
+from pillsnap import (
+    breakdown,
+    calibration,
+    evaluation,
+    exports,
+    figures,
+    honesty,
+    publication,
+    report,
+)
 from pillsnap.answers import Answers, CropAnswers
-from pillsnap.params import load
+from pillsnap.calibration import Calibration
+from pillsnap.params import Params, load
+
+Json = dict[str, Any]
 
 FEATURES, FRAMES = 1280, 2000
 
@@ -46,6 +60,30 @@ def answers(pills: int, classes: int, known: bool, rng: np.random.Generator) -> 
     return CropAnswers(table, logits, embeddings)
 
 
+def report_page(
+    params: Params, answered: Answers, fitted: Calibration, table: pd.DataFrame, measured: Json
+) -> str:
+    """The report with pictures of noise, which no JPEG makes small."""
+    rng, known = np.random.default_rng(0), answered.val
+    photo = rng.integers(0, 256, (1280, 976, 3), dtype=np.uint8)
+    card = figures.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
+    cards = figures.montage([card] * figures.CARDS, 3, "")
+    shown = answered.val_frames[: figures.FRAMES]
+    iou = params.evaluate.match_iou
+    frames = figures.frame_montage([figures.framed(photo, one, table, iou) for one in shown])
+    drawn = {"detections": frames, "confusions": cards, "unknown": cards}
+    pictures = {}
+    for name, sheet in drawn.items():
+        buffer = io.BytesIO()
+        sheet.save(buffer, "JPEG", quality=publication.REPORT_QUALITY, subsampling=0)
+        pictures[name] = buffer.getvalue()
+    measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "honesty": honesty.of_splits({})}
+    measured |= {"targets": evaluation.targets(params, measured), "provenance": [{}]}
+    plots = publication.plots(answered, fitted, table, params.evaluate.worst_classes)
+    classes = breakdown.per_class(known.truth, known.logits.argmax(axis=1), table)
+    return report.render(measured, plots, classes, pictures, params.scale)
+
+
 def main() -> None:
     """Print seconds of each step and the peak memory."""
     pills, classes = (int(value) for value in (*sys.argv[1:], 18_525, 1_000)[:2])
@@ -60,14 +98,18 @@ def main() -> None:
     marks = [time.perf_counter()]
     fitted = calibration.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
     marks.append(time.perf_counter())
-    evaluation.measure(params, answered, fitted, table)
+    measured = evaluation.measure(params, answered, fitted, table, ())
     marks.append(time.perf_counter())
     exports.named_crops("val", val, fitted, table)
     marks.append(time.perf_counter())
-    for name, seconds in zip(("calibrate", "measure", "export"), np.diff(marks), strict=True):
+    page_bytes = len(report_page(params, answered, fitted, table, measured).encode())
+    marks.append(time.perf_counter())
+    steps = ("calibrate", "measure", "export", "report")
+    for name, seconds in zip(steps, np.diff(marks), strict=True):
         print(f"{name:10} {seconds:7.1f} s")
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{pills} crops, {classes} classes: {marks[-1] - marks[0]:.1f} s, peak {peak_gb:.2f} GB")
+    print(f"report.html {page_bytes / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

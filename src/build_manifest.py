@@ -1,6 +1,7 @@
 """build_manifest: from folders and labels to who is where: manifests, classes, sampling report."""
 
 from pillsnap import fingerprint, selection, tables
+from pillsnap.choice import Strangers
 from pillsnap.params import Params
 from pillsnap.run_log import RunLog
 from pillsnap.stage import run
@@ -8,11 +9,13 @@ from pillsnap.stage import run
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Choose classes and photos of the data root and split them by capture group."""
+    options = params.build_manifest
     order = selection.Order(
         scale=params.scale,
         wanted=params.at_scale,
+        strangers=Strangers(options.left_out_classes, options.val_unknown_pills),
         seed=params.seed,
-        num_workers=params.build_manifest.num_workers,
+        num_workers=options.num_workers,
         keep_incomplete=params.validate_.incomplete_combinations == "paint_out",
     )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))

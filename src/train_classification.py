@@ -29,6 +29,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         goals={"goal/top1": params.targets.classification_top1},
     )
     model = classifier.build(scale.classifier, classes, scale.classifier_weights, params.seed)
+    log.follow_gpu(devices.gpu_uuid(device))
     log.info(f"{scale.classifier}, {classes} classes, on {devices.describe(device)}")
     with checkpoints.WorkFolder(STAGE, checkpoints.fingerprint(STAGE)) as folder:
         trained = training.train(
@@ -51,7 +52,12 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
             "crop_margin": params.validate_.crop_margin,
             "mean": mean,
             "std": std,
-            "parameters": {**params.train.model_dump(), **params.train_classification.model_dump()},
+            "parameters": {
+                **params.train.model_dump(exclude={"num_workers", "detection_batch_size"}),
+                **params.train_classification.model_dump(),
+                "lr": params.lr,
+                "seed": params.seed,
+            },
             "metrics": trained.metrics,
             "epoch": trained.epoch,
         }

@@ -30,6 +30,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         num_workers=devices.loader_workers(params.train.num_workers),
         goals={"goal/map50": params.targets.detection_map50},
     )
+    log.follow_gpu(devices.gpu_uuid(device))
     log.info(f"{scale.detector} at {scale.detection_px} px, on {devices.describe(device)}")
     with checkpoints.WorkFolder(STAGE, checkpoints.fingerprint(STAGE)) as folder:
         live_dir = params.artifacts_dir / "live" / "detection"
@@ -39,7 +40,12 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
             "architecture": scale.detector,
             "image_px": scale.detection_px,
             "classes": ["pill"],
-            "parameters": {**params.train.model_dump(), **params.train_detection.model_dump()},
+            "parameters": {
+                **params.train.model_dump(exclude={"num_workers", "batch_size"}),
+                **params.train_detection.model_dump(),
+                "lr": params.detection_lr,
+                "seed": params.seed,
+            },
             "metrics": trained.metrics,
             "epoch": trained.epoch,
         }

@@ -9,11 +9,12 @@ import pytest
 from pillsnap import params
 from pillsnap.aihub import View
 from pillsnap.candidates import COMBINATION, Candidates
-from pillsnap.choice import NOWHERE, TEST, TRAIN, VAL, Choice, Chooser
+from pillsnap.choice import NOWHERE, TEST, TRAIN, VAL, Choice, Chooser, Strangers
 from pillsnap.errors import DataError
 from pillsnap.params import ScaleParams
 
 SCALES = params.load(Path(__file__).parent.parent / "params.yaml").scales
+NONE = Strangers(0, 0)
 KEYS = (
     "samples", "classes", "combination_share", "val_share", "min_train_per_class",
     "min_val_per_class",
@@ -62,8 +63,10 @@ def candidates(
     )  # fmt: skip
 
 
-def choose(frames: Candidates, scale: ScaleParams, seed: int = 17) -> Choice:
-    return Chooser(frames, scale, "stage1", seed).choose(frames.complete)
+def choose(
+    frames: Candidates, scale: ScaleParams, seed: int = 17, strangers: Strangers = NONE
+) -> Choice:
+    return Chooser(frames, scale, strangers, "stage1", seed).choose(frames.complete)
 
 
 def pills_of(frames: Candidates, choice: Choice, split: int) -> int:
@@ -187,7 +190,7 @@ def test_class_numbers_follow_the_k_codes() -> None:
 
 
 def test_a_frame_that_is_not_usable_is_replaced() -> None:
-    chooser = Chooser(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2), "stage1", 17)
+    chooser = Chooser(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2), NONE, "stage1", 17)
     first = chooser.choose(EVEN.complete)
     usable = EVEN.complete & (np.arange(len(first.split)) != np.flatnonzero(first.split == VAL)[0])
     second = chooser.choose(usable)
@@ -251,3 +254,64 @@ def test_a_shortage_says_how_many_there_are_and_what_to_lower(
     with pytest.raises(DataError) as refusal:
         choose(EVEN, scale)
     assert [fact for fact in facts if fact not in str(refusal.value)] == []
+
+
+COMBOS = [((0, 1, 2, 3), 3), ((4, 5, 6), 3), ((0, 5, 7), 3), ((1, 4, 9), 3)]
+MIXED = candidates({code: [10] * 18 for code in range(12)}, COMBOS, {77: [9] * 4})
+OUT = Strangers(3, 0)
+
+
+def test_left_out_codes_are_no_classes_and_their_singles_are_tested() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2, test_unknown_pills=90), strangers=OUT)
+    tested = MIXED.code[(choice.split == TEST) & MIXED.train]
+    assert len(choice.left_out) == 3
+    assert not set(choice.left_out) & set(choice.classes)
+    assert set(tested) == set(choice.left_out)
+    assert list(np.bincount(tested)[choice.left_out]) == [30, 30, 30]
+
+
+def test_left_out_codes_are_nowhere_in_train_and_val() -> None:
+    pairs = [((code, other), 3) for code in range(8) for other in range(code)]
+    frames = candidates({code: [10] * 18 for code in range(8)}, pairs)
+    choice = choose(frames, wanted(200, 5, 0.02, 0.2, 5, 2), strangers=OUT)
+    here = np.isin(choice.split[frames.pill_frame], [TRAIN, VAL])
+    assert not set(choice.left_out) & set(frames.pill_code[here])
+
+
+def test_leaving_codes_out_keeps_samples_and_share() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=OUT)
+    sizes = [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)]
+    assert sizes == [320, 80]
+
+
+def test_codes_of_no_combination_are_left_out_first() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=OUT)
+    assert set(choice.left_out) == {8, 10, 11}
+
+
+def test_the_seed_decides_which_codes_are_left_out() -> None:
+    frames = candidates({code: [9] * 3 for code in range(40)})
+    scale = wanted(60, 5, 0.0, 0.3, 3, 1)
+    chosen = [tuple(choose(frames, scale, seed, OUT).left_out) for seed in (1, 1, 2, 3, 4)]
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen)) > 1
+
+
+def test_too_few_codes_to_leave_some_out_says_so() -> None:
+    with pytest.raises(DataError, match=r"left_out_classes for 3 more; 12 of.*\n?.*at most 9"):
+        choose(MIXED, wanted(400, 10, 0.03, 0.2, 5, 2), strangers=OUT)
+
+
+def test_unknown_pills_of_val_count_as_its_samples() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=Strangers(1, 20))
+    in_val = MIXED.code[(choice.split == VAL) & MIXED.single]
+    strange = in_val[~np.isin(in_val, choice.classes)]
+    assert len(strange) == 20
+    assert not set(strange) & set(choice.left_out)
+    assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
+    assert torn_groups(MIXED, choice) == 0
+
+
+def test_too_few_unknown_pills_for_val_says_how_many_there_are() -> None:
+    with pytest.raises(DataError, match="holds 540"):
+        choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=Strangers(1, 2000))

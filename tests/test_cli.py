@@ -16,7 +16,7 @@ COMMANDS = ["demo", "fingerprint", "targets", "preflight", "train", "monitor", "
 def call(folder, *arguments, **more):
     return subprocess.run(
         [sys.executable, "-m", "pillsnap.cli", *arguments], cwd=folder, capture_output=True,
-        text=True, env=environment(COLUMNS="200", **more),
+        text=True, env=environment(ROOT, COLUMNS="200", **more),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 
 import cv2
 import numpy as np
@@ -133,6 +134,26 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
+def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(tmp_path, monkeypatch):
+    data_dir = data_set(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan())
+    end_batch, batches = PillTrainer._end_batch, []
+
+    def signalled(self):
+        batches.append(self.epoch)
+        if len(batches) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        end_batch(self)
+
+    monkeypatch.setattr(PillTrainer, "_end_batch", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", data_dir, plan())
+    parts = fit(tmp_path / "parts", data_dir, plan())
+    assert batches == [0, 0, 1, 1, 1, 2, 2]
+    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+
+
+@pytest.mark.slow
 def test_finished_training_is_not_trained_again(tmp_path, monkeypatch):
     data_dir = data_set(tmp_path / "data")
     first = fit(tmp_path, data_dir, plan())
@@ -154,7 +175,7 @@ def test_hostile_weights_never_run(tmp_path):
     from dataclasses import replace
 
     evil = tmp_path / "evil.pt"
-    evil.write_bytes(pickle.dumps({"model": _Hostile(tmp_path / "ran")}))
+    evil.write_bytes(pickle.dumps({"model": _Hostile(tmp_path / "ran")}, protocol=2))
     with pytest.raises(CheckpointError, match=r"evil\.pt"):
         fit(tmp_path, data_set(tmp_path / "data"), replace(plan(), weights=str(evil)))
     assert not (tmp_path / "ran").exists()

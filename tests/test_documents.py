@@ -4,6 +4,7 @@ import re
 
 import pytest
 import yaml
+
 from import_graph import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

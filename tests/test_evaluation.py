@@ -1,6 +1,7 @@
 """The whole stage on a handful of drawn photos with models that learnt nothing."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from drawn_models import COLOURS, STRANGE, classes, frame
+from import_graph import ROOT
 from pillsnap import calibration, checkpoints, classifier, crops, detector, evaluation, manifest
 from pillsnap.errors import CheckpointError
 from pillsnap.handover import FRAME_SCHEMA
@@ -99,8 +101,29 @@ def test_the_stage_leaves_all_its_files(run) -> None:
         "demo_recogniser.json", "demo_model_card.md", "ground_truth.json", "detections.json",
         "pr_curve.json", "reliability.json", "coverage.json", "worst_classes.json",
         "confusions.json", "confusions.png", "detections.png", "unknown.png",
+        "results_detection.csv", "results_classification.csv",
     }  # fmt: skip
     assert cv2.imread(str(places.artifacts_dir / "figures" / "confusions.png")) is not None
+
+
+def test_every_key_of_metrics_json_is_explained(run) -> None:
+    params, places, log = run
+    evaluation.evaluate(params, log)
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`\.?([a-z0-9_]+)`", text)) | {"ci"}
+    measured = json.loads((places.artifacts_dir / "metrics.json").read_text())
+    goals = {f"{goal}" for goal in measured["targets"]}
+    named = {key for key in keys_of(measured) if not key.endswith("_reason")}
+    assert named - goals - explained == set()
+
+
+def keys_of(tree) -> set[str]:
+    """Every key of a JSON tree, at any depth."""
+    if isinstance(tree, list):
+        return set().union(*map(keys_of, tree))
+    if not isinstance(tree, dict):
+        return set()
+    return set(tree) | set().union(*map(keys_of, tree.values()))
 
 
 def test_all_but_the_times_is_the_same_twice(run) -> None:

@@ -149,7 +149,7 @@ def test_precision_and_recall_count_boxes_at_the_operating_point_only() -> None:
 def test_unknown_pills_recomputed_by_scikit_learn() -> None:
     known, strange = crop_answers(muddled, True, 1), crop_answers(muddled, False, 2)
     made = fitted(known)
-    section = measurement.unknown(known, strange, made, 50, 0)
+    section = measurement.unknown(known, strange, known.known(False), made, 50, 0)
     scores = [made.refusal_score(a.outputs) for a in (known, strange)]
     labels = np.r_[np.ones(len(known)), np.zeros(len(strange))]
     assert section["auroc"] == pytest.approx(
@@ -161,19 +161,20 @@ def test_unknown_pills_recomputed_by_scikit_learn() -> None:
 
 def test_an_oracle_lets_no_unknown_pill_through() -> None:
     known, strange = crop_answers(oracle, True, 1), crop_answers(oracle, False, 2)
-    section = measurement.unknown(known, strange, fitted(known), 50, 0)
+    section = measurement.unknown(known, strange, known.known(False), fitted(known), 50, 0)
     assert (section["auroc"], section["fpr_at_95_recall"]) == (1.0, 0.0)
 
 
 def test_a_guesser_cannot_tell_unknown_pills() -> None:
     known, strange = crop_answers(guesser, True, 1), crop_answers(guesser, False, 2)
-    section = measurement.unknown(known, strange, fitted(known), 50, 0)
+    section = measurement.unknown(known, strange, known.known(False), fitted(known), 50, 0)
     assert section["auroc"] == pytest.approx(0.5, abs=0.08)
 
 
 def test_without_unknown_pills_there_is_a_reason() -> None:
     known = crop_answers(oracle, True, 1)
-    section = measurement.unknown(known, known.known(False), fitted(known), 50, 0)
+    nobody = known.known(False)
+    section = measurement.unknown(known, nobody, nobody, fitted(known), 50, 0)
     assert section["auroc"] is None
     assert section["pills"] == 0
     assert "no unknown pill" in section["auroc_reason"]
@@ -188,7 +189,7 @@ def options() -> Params:
 def test_everything_is_measured_and_can_be_written_as_json(model, found) -> None:
     answered = answers(model, frames(found=found))
     made = fitted(answered.val)
-    measured = evaluation.measure(options(), answered, made, class_table())
+    measured = evaluation.measure(options(), answered, made, class_table(), ())
     assert json.dumps(measured, allow_nan=False)
     plots = publication.plots(answered, made, class_table(), 5)
     assert json.dumps(plots, allow_nan=False)
@@ -198,7 +199,7 @@ def test_everything_is_measured_and_can_be_written_as_json(model, found) -> None
 
 def test_a_goal_is_met_missed_or_without_a_value() -> None:
     answered = answers(oracle, frames())
-    measured = evaluation.measure(options(), answered, fitted(answered.val), class_table())
+    measured = evaluation.measure(options(), answered, fitted(answered.val), class_table(), ())
     measured["training"] = {"total_minutes": None}
     found = evaluation.targets(options(), measured)
     assert found["classification_top1"]["met"] is True
@@ -209,7 +210,7 @@ def test_a_goal_is_met_missed_or_without_a_value() -> None:
 
 def test_the_facets_hold_every_known_pill_and_agree_with_the_whole() -> None:
     answered = answers(muddled, frames())
-    measured = evaluation.measure(options(), answered, fitted(answered.val), class_table())
+    measured = evaluation.measure(options(), answered, fitted(answered.val), class_table(), ())
     for title, rows in measured["by"].items():
         pills = sum(row["pills"] for row in rows)
         right = sum(row["top1"] * row["pills"] for row in rows)
@@ -248,3 +249,26 @@ def test_every_plot_has_the_row_for_nothing_with_its_own_columns() -> None:
     plots = publication.plots(answered, fitted(answered.val), class_table(), 5)
     columns = {name: set(rows[0]) for name, rows in plots.items()}
     assert columns == {name: set(row) for name, row in publication.NOTHING.items()}
+
+
+def test_left_out_codes_are_measured_apart_from_the_other_unknown_pills() -> None:
+    answered = answers(muddled, frames())
+    made, out = fitted(answered.val), {"K-000503", "K-000507"}
+    section = evaluation.measure(options(), answered, made, class_table(), out)["unknown"]
+    codes = answered.test.table["mapping_code"]
+    scores = made.refusal_score(answered.test.outputs)
+    known = made.refusal_score(answered.val.outputs)
+    for part, own in ((section["left_out"], codes.isin(out)), (section, ~codes.isin(out))):
+        values = scores[own.to_numpy()]
+        labels = np.r_[np.ones(len(known)), np.zeros(len(values))]
+        assert part["auroc"] == pytest.approx(roc_auc_score(labels, np.r_[known, values]), abs=1e-9)
+        assert part["pills"] == int(own.sum())
+    assert section["left_out"]["codes"] == 2
+
+
+def test_without_left_out_codes_there_is_a_reason() -> None:
+    answered = answers(muddled, frames())
+    made = fitted(answered.val)
+    section = evaluation.measure(options(), answered, made, class_table(), ())["unknown"]
+    assert section["left_out"]["auroc"] is None
+    assert "left_out_classes" in section["left_out"]["auroc_reason"]

@@ -17,7 +17,7 @@ PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 
 
 def loaded(batch_size: int = 2, max_pixels: int = 200_000) -> Loaded:
-    return Loaded(recogniser(), batch_size, max_pixels, "torch", "demo")
+    return Loaded(recogniser(), batch_size, max_pixels, "torch", "demo", Path("none.json"))
 
 
 def photo(path: Path, pixels: np.ndarray = PAIR) -> Path:

@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 from made_answers import OPTIONS, answers, class_table, fitted, frames, muddled, oracle
-from pillsnap import breakdown, curves, evaluation, model_card, publication, report
+from pillsnap import breakdown, curves, evaluation, honesty, model_card, publication, report
 from pillsnap.params import load
 
 PARAMS = load().model_copy(update={"evaluate": OPTIONS})
 TABLE = class_table()
+LEFT_OUT = {"K-000503"}
 
 
 def picture() -> bytes:
@@ -22,7 +23,8 @@ def picture() -> bytes:
 def measured(model=muddled, found: bool = True) -> tuple[dict, dict, object]:
     answered = answers(model, frames(found=found))
     made = fitted(answered.val)
-    sections = evaluation.measure(PARAMS, answered, made, TABLE)
+    sections = evaluation.measure(PARAMS, answered, made, TABLE, LEFT_OUT)
+    sections["honesty"] = honesty.of_splits({})
     sections["training"] = {"total_minutes": None, "total_minutes_reason": "no summary"}
     sections["targets"] = evaluation.targets(PARAMS, sections)
     sections["speed"] = {"frames": 0}
@@ -86,6 +88,14 @@ def test_only_drawn_pills_carry_the_warning_and_all_that_it_is_no_device() -> No
     assert report.SYNTHETIC in page("demo")
     assert report.SYNTHETIC not in page("stage3")
     assert report.NO_DEVICE in page("stage3")
+
+
+def test_pills_left_out_on_purpose_are_told_apart() -> None:
+    assert "on purpose: 1 codes, 40 pills" in page()
+
+
+def test_the_near_duplicates_between_splits_are_shown() -> None:
+    assert "near duplicate share" in page()
 
 
 def test_korean_names_are_in_the_class_table() -> None:

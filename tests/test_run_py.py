@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -67,6 +68,21 @@ def test_the_job_runs_in_the_environment_and_gives_its_exit_code(project):
     assert done.returncode == 7
     assert "ran demo root=\n" in done.stdout
     assert "installing" not in done.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_waits_for_the_job_to_save(project):
+    ready(project)
+    job = project / ".venv/bin/pillsnap"
+    job.write_text("#!/bin/sh\ntrap 'sleep 1; echo saved; exit 130' INT\necho in\nsleep 9 & wait\n")
+    with subprocess.Popen(
+        [sys.executable, "run.py", "demo"], cwd=project, text=True, stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as started:  # fmt: skip
+        assert started.stdout.readline() == "in\n"
+        os.killpg(started.pid, signal.SIGINT)
+        assert started.stdout.readline() == "saved\n"
+    assert started.returncode == 130
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 
 from aihub_tree import Shot, edit_label, label_path, photo_path, write_shot, write_tree
 from pillsnap import fingerprint, manifest, params, selection, tables
+from pillsnap.choice import Strangers
 from pillsnap.errors import DataError
 from pillsnap.selection import Order, Selection
 
@@ -28,7 +29,9 @@ FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes
 def order(**changes: Any) -> Order:
     numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
     wanted = SCALES["stage1"].model_copy(update=numbers)
-    return replace(Order("stage1", wanted, 17, 1, keep_incomplete=False), **changes)
+    return replace(
+        Order("stage1", wanted, Strangers(0, 0), 17, 1, keep_incomplete=False), **changes
+    )
 
 
 def build(root: Path, an_order: Order | None = None) -> Selection:

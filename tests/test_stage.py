@@ -25,12 +25,12 @@ run("validate", work)
 """
 
 
-def start(tmp_path, body):
+def start(tmp_path, body, **environment):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
     (tmp_path / "s.py").write_text(WORK.format(body=body))
     return subprocess.Popen(
         [sys.executable, "s.py"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(SRC)},
+        stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(SRC), **environment},
     )  # fmt: skip
 
 
@@ -62,6 +62,21 @@ def test_a_full_disk_is_named(tmp_path):
     assert code == 1
     assert "The disk is full" in said
     assert "Traceback" not in said
+
+
+def test_a_fault_is_told_even_where_no_event_can_be_written(tmp_path):
+    live_dir = tmp_path / "artifacts/demo/live"
+    live_dir.mkdir(parents=True)
+    (live_dir / "events.jsonl").symlink_to("/dev/full")
+    said, _ = start(tmp_path, "raise DataError('a.png is cut.', 'Copy it.')").communicate()
+    assert "a.png is cut." in said
+    assert "Traceback" not in said
+
+
+def test_unknown_log_level_is_usage(tmp_path):
+    process = start(tmp_path, "return {}", PILLSNAP_LOG_LEVEL="LOUD")
+    assert "LOUD" in process.communicate()[0]
+    assert process.returncode == 2
 
 
 def test_our_own_mistake_keeps_its_traceback(tmp_path):

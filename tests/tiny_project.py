@@ -13,13 +13,13 @@ from import_graph import ROOT
 BIN = Path(sys.executable).parent
 
 TINY_SCALE = {
-    "samples": 120, "classes": 4, "combination_share": 0.3, "val_share": 0.25,
+    "samples": 120, "classes": 6, "combination_share": 0.3, "val_share": 0.25,
     "min_train_per_class": 5, "min_val_per_class": 1, "test_unknown_pills": 10,
     "detection_single_frames": 8, "evaluation_frames": 12, "crop_px": 48, "frame_px": 96,
     "image_px": 32, "repeats": 1, "detection_px": 96,
 }  # fmt: skip
 TINY_DEMO = {
-    "classes": 5, "unknown_classes": 2, "photos_per_group": 1, "combination_folders": 8,
+    "classes": 8, "unknown_classes": 2, "photos_per_group": 1, "combination_folders": 8,
     "test_combination_folders": 3, "frame_width_px": 244, "frame_height_px": 320,
 }  # fmt: skip
 
@@ -53,8 +53,8 @@ def set_params(folder: Path, changes: dict) -> None:
     path.write_text(yaml.safe_dump(tree, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment of a user with the venv activated and a git identity."""
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a user in `folder` with the venv activated and a git identity."""
     identity = {
         f"GIT_{who}_{what}": value
         for who in ("AUTHOR", "COMMITTER")
@@ -62,13 +62,14 @@ def environment(**more: str) -> dict[str, str]:
     }
     base = {key: value for key, value in os.environ.items() if key != "PILLSNAP_DATA_ROOT"}
     path = f"{BIN}{os.pathsep}{base.get('PATH', '')}"
-    return {**base, **identity, "PATH": path, "OMP_NUM_THREADS": "1", **more}
+    own = {"PATH": path, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    return {**base, **identity, **own, **more}
 
 
 def run(folder: Path, *command: str, code: int = 0, **more: str) -> str:
     """Run a command in the project; its output; fails on another exit code."""
     done = subprocess.run(
-        command, cwd=folder, env=environment(**more), text=True,
+        command, cwd=folder, env=environment(folder, **more), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == code, f"{command} ended with {done.returncode}:\n{done.stdout}"

@@ -15,19 +15,36 @@ VAL_SHARE_TOLERANCE = 0.005  # of the samples
 
 
 @dataclass(frozen=True)
+class Strangers:
+    """How many pills are kept from being learnt, to see whether they are refused."""
+
+    left_out_classes: int  # codes that could be classes; their single photos go to test
+    val_unknown_pills: int  # of the samples: single photos in val of codes that are no class
+
+
+@dataclass(frozen=True)
 class Choice:
     """The classes in the order of their K-codes, and where each frame goes."""
 
     classes: Ints  # [classes] numbers in Candidates.codes
+    left_out: Ints  # [left_out_classes] likewise
     split: Ints  # [frames] NOWHERE | TRAIN | VAL | TEST
 
 
 class Chooser:
     """Chooses at one scale with one seed; asked again when frames turn out unusable."""
 
-    def __init__(self, candidates: Candidates, wanted: ScaleParams, scale: str, seed: int) -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        wanted: ScaleParams,
+        strangers: Strangers,
+        scale: str,
+        seed: int,
+    ) -> None:
         self._all = candidates
         self._wanted = wanted
+        self._strangers = strangers
         self._key = f"scales.{scale}"
         self._pills = candidates.pills
         self._frame_order = hashes(candidates.stems, seed)
@@ -42,29 +59,54 @@ class Chooser:
     def choose(self, usable: Flags) -> Choice:
         """Choose among the usable frames; DataError says what there is too little of."""
         in_train = usable & self._all.train
-        classes = self._classes(in_train)
-        is_class = np.zeros(len(self._all.codes), dtype=bool)
-        is_class[classes] = True
+        able = self._able(in_train)
+        left_out = self._left_out(in_train, able)
+        out = self._flags(left_out)
+        shown = np.bincount(self._all.pill_frame, out[self._all.pill_code], len(usable)) > 0
+        learnt = in_train & ~shown  # the detector does not meet them in combinations either
+        classes = self._classes(learnt, able[~out[able]])
+        is_class = self._flags(classes)
         split = np.full(len(self._all.stems), NOWHERE)
-        self._combinations(split, in_train & ~self._all.single, is_class)
-        self._singles(split, in_train & self._all.single, classes)
+        self._combinations(split, learnt & ~self._all.single, is_class)
+        self._val_unknown(split, learnt & self._all.single, is_class)
+        self._singles(split, learnt & self._all.single, classes)
         self._test(split, usable & ~self._all.train, is_class)
-        return Choice(classes, split)
+        out_of_train = np.flatnonzero(in_train & self._all.single & shown)
+        split[self._spread(out_of_train, self._wanted.test_unknown_pills)] = TEST
+        return Choice(classes, left_out, split)
 
-    def _classes(self, in_train: Flags) -> Ints:
+    def _flags(self, codes: Ints) -> Flags:
+        flags = np.zeros(len(self._all.codes), dtype=bool)
+        flags[codes] = True
+        return flags
+
+    def _able(self, in_train: Flags) -> Ints:
+        """Codes that could be classes; DataError where there are too few."""
+        wanted, out = self._wanted, self._strangers.left_out_classes
+        singles, _ = self._photos_of_codes(in_train)
+        able = np.array(sorted(self._held(in_train, np.flatnonzero(singles))), dtype=np.int64)
+        if len(able) < wanted.classes + out:
+            more = f" and build_manifest.left_out_classes for {out:,} more" if out else ""
+            raise DataError(
+                f"{self._key}.classes asks for {wanted.classes:,} classes{more}; {len(able):,} of "
+                f"the {np.count_nonzero(singles):,} codes with single photos in train/ have "
+                f"{wanted.min_train_per_class} for train and {wanted.min_val_per_class} for val "
+                "in whole capture groups.",
+                f"Lower {self._key}.classes to at most {max(len(able) - out, 0)}, or {self._key}."
+                f"min_train_per_class, {self._key}.min_val_per_class, or bring more data.",
+            )
+        return able
+
+    def _left_out(self, in_train: Flags, able: Ints) -> Ints:
+        """Codes of no combination first: a combination that shows one of them is lost."""
+        _, in_combinations = self._photos_of_codes(in_train)
+        order = np.lexsort((self._code_order[able], in_combinations[able] > 0))
+        return np.sort(able[order[: self._strangers.left_out_classes]])
+
+    def _classes(self, in_train: Flags, able: Ints) -> Ints:
         """Codes seen in combinations first, then the best filled."""
         wanted, codes = self._wanted, self._all.codes
         singles, in_combinations = self._photos_of_codes(in_train)
-        able = np.array(sorted(self._held(in_train, np.flatnonzero(singles))), dtype=np.int64)
-        if len(able) < wanted.classes:
-            raise DataError(
-                f"{self._key}.classes asks for {wanted.classes:,} classes; {len(able):,} of the "
-                f"{np.count_nonzero(singles):,} codes with single photos in train/ have "
-                f"{wanted.min_train_per_class} for train and {wanted.min_val_per_class} for val "
-                "in whole capture groups.",
-                f"Lower {self._key}.classes to at most {len(able)}, or {self._key}."
-                f"min_train_per_class, {self._key}.min_val_per_class, or bring more data.",
-            )
         order = np.lexsort(
             (
                 self._code_order[able],
@@ -114,9 +156,11 @@ class Chooser:
         frames = np.flatnonzero(usable)
         pills, group = self._pills[frames], self._all.group[frames]
         if pills.sum() < total:
+            out = self._strangers.left_out_classes
+            without = f" without the {out:,} left-out codes" if out else ""
             raise DataError(
                 f"{self._key}.combination_share asks for {total:,} pills of combination frames; "
-                f"train/ holds {pills.sum():,} in complete, readable ones.",
+                f"train/ holds {pills.sum():,} in complete, readable ones{without}.",
                 f"Lower {self._key}.combination_share to at most "
                 f"{np.floor(pills.sum() / self._wanted.samples * 1e4) / 1e4:g}, or "
                 f"{self._key}.samples, or bring more data.",
@@ -146,6 +190,26 @@ class Chooser:
         sizes = np.bincount(group, pills, len(self._all.groups)).astype(np.int64)[groups]
         places = held_out(sizes, self._wanted.val_share * float(sizes.sum()), 0, 0)
         return groups[:0] if places is None else groups[places]
+
+    def _val_unknown(self, split: Ints, usable: Flags, is_class: Flags) -> None:
+        """They count as samples of val: the classes' photos then fill up what is left."""
+        wanted = self._strangers.val_unknown_pills
+        frames = np.flatnonzero(usable)
+        frames = frames[~is_class[self._all.code[frames]]]
+        if len(frames) < wanted:
+            raise DataError(
+                f"build_manifest.val_unknown_pills asks for {wanted:,} single photos of codes "
+                f"that are no class; train/ holds {len(frames):,}.",
+                f"Lower build_manifest.val_unknown_pills to at most {len(frames)}, or "
+                f"{self._key}.classes.",
+            )
+        split[self._spread(frames, wanted)] = VAL
+
+    def _spread(self, frames: Ints, count: int) -> Ints:
+        """At most `count` of these single frames; codes take turns, and so do their groups."""
+        code, group = self._all.code[frames], self._all.group[frames]
+        place = turns(code, group, self._group_order[group], self._frame_order[frames])
+        return frames[np.lexsort((self._code_order[code], place))[:count]]
 
     def _singles(self, split: Ints, usable: Flags, classes: Ints) -> None:
         """Fill up to the exact total: classes even, val's share exact, groups taking turns."""
@@ -199,7 +263,7 @@ class Chooser:
             raise DataError(
                 f"{self._key}.samples asks for {self._wanted.samples:,} pills; the chosen "
                 f"{len(capacity):,} classes have {capacity.sum():,} usable single photos, and "
-                f"{combined:,} pills come from combinations.",
+                f"{combined:,} pills are of combinations or unknown.",
                 f"Lower {self._key}.samples to at most {capacity.sum() + combined}, or bring "
                 "more data.",
             )
@@ -225,7 +289,4 @@ class Chooser:
         seen[self._all.pill_code[split[self._all.pill_frame] != NOWHERE]] = True
         frames = np.flatnonzero(usable & self._all.single)
         frames = frames[~seen[self._all.code[frames]]]
-        code, group = self._all.code[frames], self._all.group[frames]
-        place = turns(code, group, self._group_order[group], self._frame_order[frames])
-        order = np.lexsort((self._code_order[code], place))
-        split[frames[order[: self._wanted.test_unknown_pills]]] = TEST
+        split[self._spread(frames, self._wanted.test_unknown_pills)] = TEST

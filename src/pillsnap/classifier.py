@@ -3,7 +3,6 @@
 The only module that imports timm.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +153,6 @@ def _head_prefix(model: nn.Module) -> str:
 
 
 def _from_hub(name: str, classes: int) -> nn.Module:
-    if os.environ.get("HF_HUB_OFFLINE") != "1":
-        os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
     try:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
     except Exception as error:

@@ -48,7 +48,7 @@ def demo() -> None:
     spec = DemoSpec(**params.demo.model_dump())
     draw_tree(root, spec, params.seed, cpu_count(), lines("drawing photos"))
     _fingerprint(params)
-    code = subprocess.call(["dvc", "repro"])
+    code = _dvc("repro")
     if code:
         raise typer.Exit(code)
     _show_figures(params)
@@ -70,11 +70,13 @@ def fingerprint() -> None:
 
 @app.command()
 def targets() -> None:
-    """The goals against the measured figures; exit 1 when one is missed."""
+    """The goals against the measured figures, and what stage 4 takes; exit 1 when one is missed."""
     from pillsnap import goals
 
-    table, met = goals.compare(load())
+    params = load()
+    table, met = goals.compare(params)
     _print(table)
+    _print(goals.readiness(params))
     raise typer.Exit(0 if met else 1)
 
 
@@ -211,6 +213,19 @@ def predict(
         device=device,
     )
     raise typer.Exit(prediction.predict(options))
+
+
+def _dvc(*arguments: str) -> int:
+    """0, 1 or 130; Ctrl-C reaches dvc as well, whose stage saves before it ends: wait for that."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    process = subprocess.Popen(["dvc", *arguments], env={**os.environ, "PATH": programs})
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            return 130 if code and interrupted else min(abs(code), 1)
+        except KeyboardInterrupt:
+            interrupted = True
 
 
 def _fingerprint(params: Params) -> None:

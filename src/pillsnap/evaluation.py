@@ -4,6 +4,7 @@ Nothing measured on the test part is used for a choice.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pillsnap import (
     calibration,
     classifier,
     devices,
+    honesty,
     inference,
     manifest,
     measurement,
@@ -57,22 +59,32 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     some = [store.decode(index) for index in range(min(batch_size, len(store)))]
     speed = {**inference.speed(recogniser, some), "batch_size": batch_size}
     log.info("measuring")
-    measured = measure(params, answered, fitted, classes)
+    left_out = honesty.left_out_codes(honesty.read(places.sampling))
+    measured = measure(params, answered, fitted, classes, left_out)
+    measured["honesty"] = honesty.of_splits(honesty.read(places.validation))
     measured |= {"speed": speed, **_training(params, places, measured)}
     measured["provenance"] = [publication.provenance(places, devices.describe(device))]
-    architectures = {
-        "detection": str(recogniser.detector.config["architecture"]),
-        "classification": str(recogniser.classifier.config["architecture"]),
+    models = {
+        "detection": recogniser.detector.config,
+        "classification": recogniser.classifier.config,
     }
-    publication.write(params, places, answered, fitted, classes, measured, architectures)
+    publication.write(params, places, answered, fitted, classes, measured, models)
     return headline(measured)
 
 
-def measure(params: Params, answered: Answers, fitted: Calibration, classes: pd.DataFrame) -> Json:
+def measure(
+    params: Params,
+    answered: Answers,
+    fitted: Calibration,
+    classes: pd.DataFrame,
+    left_out_codes: Collection[str],
+) -> Json:
     """The sections of metrics.json that come from the answers; pure."""
     seed, options = params.seed, params.evaluate
     rounds = options.bootstrap_rounds
     known, strangers = answered.val.known(), answered.test.known(False)
+    left_out = strangers.table["mapping_code"].isin(list(left_out_codes)).to_numpy(dtype=bool)
+    kinds = (strangers.where(~left_out), strangers.where(left_out))
     seen = breakdown.pills_seen(answered.val, answered.val_frames, options.match_iou, classes)
     tests = {
         kind: [frame for frame in answered.test_frames if frame.image_type == kind]
@@ -89,7 +101,7 @@ def measure(params: Params, answered: Answers, fitted: Calibration, classes: pd.
         "classification": classification,
         "detection": measurement.detection(answered.val_frames, options, seed),
         "pipeline": pipeline,
-        "unknown": measurement.unknown(known, strangers, fitted, rounds, seed),
+        "unknown": measurement.unknown(known, *kinds, fitted, rounds, seed),
         "by": breakdown.by_facet(seen, rounds, seed),
     }
 

@@ -1,43 +1,37 @@
-"""`pillsnap export`: the trained models as a release bundle, compared with torch before it counts."""
+"""`pillsnap export`: the trained models as a release bundle, compared with torch first."""
 
-import io
-import json
 import shutil
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import safetensors.torch
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
-from pillsnap import atomic, calibration, checkpoints, classifier, detector, manifest
-from pillsnap.augment import to_input
+from pillsnap import (
+    atomic,
+    calibration,
+    classifier,
+    detector,
+    manifest,
+    onnx_export,
+)
 from pillsnap.bundle import Bundle
 from pillsnap.classifier import Classifier
-from pillsnap.crops import CropStore
-from pillsnap.detector import Detector
 from pillsnap.errors import MachineError
-from pillsnap.letterbox import Letterbox
-from pillsnap.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector
+from pillsnap.onnx_models import OnnxClassifier, OnnxDetector
 from pillsnap.places import Places
 
 Json = dict[str, Any]
-Pixels = NDArray[np.uint8]
 
-OPSET = 17
-MOST_SCORE_ERROR = 1e-3  # of a box or a logit, relative to the largest: far under what decides
-MOST_BOX_ERROR_PX = 0.1  # of the detector's input
+MOST_LOGIT_DIFFERENCE = 1e-3  # far under what lies between two names
+MOST_SCORE_DIFFERENCE = 1e-3
+MOST_BOX_DIFFERENCE_PX = 0.1  # of the detector's input
+CALIBRATION_BATCHES = 4  # of train crops, which give the 8-bit graph its ranges
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What `pillsnap export` was asked for."""
+    """What `pillsnap export` was asked for, and the limits the bundle is used within."""
 
     out: Path
     int8: bool
@@ -46,76 +40,104 @@ class ExportOptions:
     gallery: Path | None  # enrolled drugs to put beside the models
 
 
-class DetectionGraph(nn.Module):
-    """uint8 letterboxed frames [n, h, w, 3] -> [n, 5, anchors]: centre x, y, width, height, score."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        answer = self.model(frames.permute(0, 3, 1, 2).float() / 255)
-        predicted: torch.Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
-        return predicted
-
-
-class ClassificationGraph(nn.Module):
-    """uint8 crops [n, image_px, image_px, 3] -> logits [n, classes], embeddings [n, d]."""
-
-    def __init__(self, model: nn.Module, normalise: nn.Module) -> None:
-        super().__init__()
-        self.model, self.normalise = model, normalise
-
-    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return classifier.embed(self.model, self.normalise(crops))
-
-
 def export(places: Places, options: ExportOptions) -> Json:
     """Write the bundle and return its description; MachineError when a graph disagrees with torch.
 
-    It is built beside `options.out` and takes its place when all of it stands.
+    It is built beside `options.out` and takes its place once all of it stands.
     """
-    building = Bundle(options.out.with_name(f".{options.out.name}.building"))
+    out = options.out
+    building = Bundle(out.with_name(f".{out.name}.building"))
     shutil.rmtree(building.folder, ignore_errors=True)
     building.folder.mkdir(parents=True)
     try:
         description = _fill(building, places, options)
         building.seal(description)
-        shutil.rmtree(options.out, ignore_errors=True)
-        building.folder.rename(options.out)
+        shutil.rmtree(out, ignore_errors=True)
+        building.folder.rename(out)
     finally:
         shutil.rmtree(building.folder, ignore_errors=True)
     return description
 
 
 def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:
-    device = torch.device("cpu")
-    table_hash = manifest.class_table_hash(places.classes)
-    finder = detector.load(places.checkpoint("detection"), device)
-    namer = classifier.load(places.checkpoint("classification"), device, table_hash)
-    own_sha256 = atomic.sha256_of(places.checkpoint("classification"))
+    cpu = torch.device("cpu")
+    detection_path, classification_path = (
+        places.checkpoint(name) for name in ("detection", "classification")
+    )
+    finder = detector.load(detection_path, cpu)
+    namer = classifier.load(classification_path, cpu, manifest.class_table_hash(places.classes))
+    own_sha256 = atomic.sha256_of(classification_path)
     fitted = calibration.load(places.calibration, own_sha256)
     classes = manifest.read_classes(places.classes)
-    write_detection(finder, bundle.detection_onnx, {"confidence": fitted.detection_confidence,
-                                                   "iou": fitted.detection_iou})
-    names = classes[["mapping_code", "drug_name", "edi_codes"]].to_dict("records")
-    thresholds = {"temperature": fitted.temperature, "score": fitted.score,
-                  "threshold": fitted.threshold}
-    more = {**thresholds, "class_table": names, "checkpoint_sha256": own_sha256}
-    write_classification(namer, bundle.classification_onnx, more)
-    write_timm(namer, bundle.timm_dir, [str(code) for code in classes["mapping_code"]])
-    _copy(places, bundle, options.gallery)
-    crops, frames = places.crops("val"), places.frames("val")
-    some = [frames.decode(i) for i in range(min(len(frames), options.batch_size))]
-    parity = {
-        "classification": compare_names(namer, OnnxClassifier(bundle.classification_onnx, 0), crops,
-                                        options.batch_size),
-        "detection": compare_boxes(finder, OnnxDetector(bundle.detection_onnx, 0), some),
+    onnx_export.write_detection(
+        finder,
+        bundle.detection_onnx,
+        {"confidence": fitted.detection_confidence, "iou": fitted.detection_iou},
+    )
+    more = {
+        "temperature": fitted.temperature,
+        "refusal_score": fitted.score,
+        "refusal_threshold": fitted.threshold,
+        "class_table": classes[["mapping_code", "drug_name", "edi_codes"]].to_dict("records"),
+        "checkpoint_sha256": own_sha256,
     }
-    return {
+    onnx_export.write_classification(namer, bundle.classification_onnx, more)
+    onnx_export.write_timm(namer, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
+    _copy(places, bundle, options.gallery)
+    frames = places.frames("val")
+    some = [frames.decode(i) for i in range(min(len(frames), options.batch_size))]
+    named = _compare_names(namer, bundle.classification_onnx, places, options)
+    boxed = onnx_export.compare_boxes(finder, OnnxDetector(bundle.detection_onnx, 0), some)
+    _refuse_unlike(named, boxed)
+    description = {
         "scale": places.scale,
         "batch_size": options.batch_size,
         "max_pixels": options.max_pixels,
         "classes": len(classes),
-        "parity": parity,
+        "parity": {"classification": named, "detection": boxed},
     }
+    if options.int8:
+        description["int8"] = _int8(namer, bundle, places, options)
+    return description
+
+
+def _int8(namer: Classifier, bundle: Bundle, places: Places, options: ExportOptions) -> Json:
+    image_px = int(namer.config["image_px"])
+    batches = onnx_export.inputs_of(
+        places.crops("train"), image_px, options.batch_size, CALIBRATION_BATCHES
+    )
+    onnx_export.write_int8(bundle.classification_onnx, bundle.classification_int8, batches)
+    return _compare_names(namer, bundle.classification_int8, places, options)
+
+
+def _compare_names(namer: Classifier, path: Path, places: Places, options: ExportOptions) -> Json:
+    graph = OnnxClassifier(path, 0)
+    return onnx_export.compare_names(namer, graph, places.crops("val"), options.batch_size)
+
+
+def _refuse_unlike(named: Json, boxed: Json) -> None:
+    alike = (
+        named["same_first_name"] == 1.0
+        and named["largest_logit_difference"] <= MOST_LOGIT_DIFFERENCE
+        and boxed["largest_score_difference"] <= MOST_SCORE_DIFFERENCE
+        and boxed["largest_box_difference_px"] <= MOST_BOX_DIFFERENCE_PX
+    )
+    if not alike:
+        raise MachineError(
+            f"The exported graphs differ from torch: {named}, {boxed}.",
+            "Nothing was written. Install the versions of requirements.txt and export again.",
+        )
+
+
+def _copy(places: Places, bundle: Bundle, gallery: Path | None) -> None:
+    wanted = {
+        bundle.detection_pt: places.checkpoint("detection"),
+        bundle.classification_pt: places.checkpoint("classification"),
+        bundle.calibration: places.calibration,
+        bundle.classes: places.classes,
+        bundle.model_card: places.model_card,
+    }
+    if gallery is not None and gallery.is_file():
+        wanted[bundle.gallery] = gallery
+    for target, source in wanted.items():
+        atomic.write_bytes(target, source.read_bytes())

@@ -58,11 +58,21 @@ def compare(params: Params) -> tuple[Table, bool]:
         met = met and bool(target["met"])
         sign = "<=" if name.endswith("minutes") else ">="
         interval = target.get("ci")
-        shown = _shown(target["value"])
+        shown = "no value" if target["value"] is None else _shown(target["value"])
         if interval:
             shown += f"  [{_shown(interval[0])}, {_shown(interval[1])}]"
         table.add_row(name, f"{sign} {target['goal']:g}", shown, "yes" if target["met"] else "NO")
     return table, met
+
+
+def readiness(params: Params) -> Table:
+    """Whether stage 4 can be started, and what it takes by the rates measured here."""
+    from pillsnap import preflight, readiness  # bring torch: not before they are needed
+
+    table = preflight.render(readiness.points(params))
+    table.title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
+    table.title_justify = "left"
+    return table
 
 
 def _at(tree: Any, name: str) -> Any:

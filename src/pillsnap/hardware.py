@@ -17,13 +17,19 @@ Sample = dict[str, float | str]
 
 
 class GpuReader:
-    """Reads one GPU through NVML; `read` gives {} on a machine without one."""
+    """Reads one GPU through NVML; `read` gives {} on a machine without one.
 
-    def __init__(self, index: int = 0) -> None:
+    NVML counts all cards of the machine, whatever CUDA_VISIBLE_DEVICES says: name one by its UUID.
+    """
+
+    def __init__(self, uuid: str | None = None) -> None:
         self._handle = None
         try:
             pynvml.nvmlInit()
-            self._handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            if uuid is None:
+                self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            else:
+                self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         except pynvml.NVMLError:
             pass  # no driver, no library or no such card: the machine simply has no GPU to read
 
@@ -31,13 +37,12 @@ class GpuReader:
         """Name, utilisation in percent, memory in MB, temperature in deg C, power in W."""
         if self._handle is None:
             return {}
-        memory = pynvml.nvmlDeviceGetMemoryInfo(self._handle)
-        sample: Sample = {
-            "gpu_name": _text(pynvml.nvmlDeviceGetName(self._handle)),
-            "gpu_memory_used_mb": round(memory.used / 2**20, 1),
-            "gpu_memory_total_mb": round(memory.total / 2**20, 1),
-        }
-        readings: dict[str, Callable[[], float]] = {
+        sample: Sample = {}
+        memory = pynvml.nvmlDeviceGetMemoryInfo
+        readings: dict[str, Callable[[], float | str]] = {
+            "gpu_name": lambda: _text(pynvml.nvmlDeviceGetName(self._handle)),
+            "gpu_memory_used_mb": lambda: round(memory(self._handle).used / 2**20, 1),
+            "gpu_memory_total_mb": lambda: round(memory(self._handle).total / 2**20, 1),
             "gpu_util_pct": lambda: pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu,
             "gpu_temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(
                 self._handle, pynvml.NVML_TEMPERATURE_GPU
@@ -46,9 +51,10 @@ class GpuReader:
         }
         for key, reading in readings.items():
             try:
-                sample[key] = float(reading())
+                figure = reading()
+                sample[key] = figure if isinstance(figure, str) else float(figure)
             except pynvml.NVMLError:
-                continue  # some cards do not report every figure: absent, never 0
+                continue  # not every card reports every figure, a lost one none: absent, never 0
         return sample
 
 
@@ -73,6 +79,10 @@ class HardwareSampler:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(timeout=5)
+
+    def follow(self, uuid: str) -> None:
+        """Read the GPU of this UUID from now on."""
+        self._gpu = GpuReader(uuid)
 
     def newest(self) -> Sample:
         """The last sample."""
@@ -105,7 +115,9 @@ class HardwareSampler:
 
 def cpu_count() -> int:
     """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 def mean_of(samples: list[Sample]) -> Sample:

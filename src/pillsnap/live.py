@@ -45,13 +45,16 @@ class Recorder:
             self._write(number, epoch)
 
     def record(self, metrics: dict[str, float], seconds: float) -> None:
-        """An epoch is complete."""
+        """An epoch is complete; `announce` it once the checkpoint that holds it is written."""
         epoch: Epoch = {"metrics": metrics, "hardware": self._log.hardware(), "seconds": seconds}
         self.history.append(epoch)
-        number = len(self.history)
-        self._write(number, epoch)
-        shown = {**metrics, "seconds": round(seconds, 2)}
-        self._log.epoch(number, self._epochs, shown, epoch["hardware"])
+        self._write(len(self.history), epoch)
+
+    def announce(self) -> None:
+        """Tell the log of the last epoch."""
+        last = self.history[-1]
+        shown = {**last["metrics"], "seconds": round(last["seconds"], 2)}
+        self._log.epoch(len(self.history), self._epochs, shown, last["hardware"])
 
     @property
     def minutes(self) -> float:

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from pillsnap import params
+from pillsnap import calibration, enrolment, manifest, params
+from pillsnap import gallery as galleries
 from pillsnap.boxes import Boxes
-from pillsnap.errors import ParameterError
+from pillsnap.bundle import AGAIN, Bundle
+from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.models import Floats, Namer, Pixels
 from pillsnap.params import Params
 from pillsnap.places import Places
 from pillsnap.recogniser import Recogniser
 
 BACKENDS = ("torch", "onnx")
+ALL_CORES = 0  # onnxruntime's word for it
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Loaded:
     max_pixels: int  # of a picture; larger ones are refused by their header
     backend: str
     scale: str
+    gallery_path: Path
+    enrolled: int = 0  # drugs of the gallery
 
 
 class WholePicture:
@@ -58,11 +63,33 @@ class WithoutMargin:
         return self._namer.name(crops)
 
 
-def load(backend: str, bundle_dir: Path | None, device: str) -> Loaded:
-    """What `pillsnap predict` and `pillsnap serve` use; UserError when it is not there."""
+def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
+    """What `pillsnap predict` and `pillsnap serve` use; UserError when it is not there.
+
+    From the project in this folder, or from a release bundle. Without `enrolled` the gallery is
+    left out.
+    """
     if backend not in BACKENDS:
         raise ParameterError(f"--backend is {backend!r}.", f"Use {' or '.join(BACKENDS)}.")
-    return _from_checkpoints(params.load(), device)
+    if bundle_dir is None and backend == "torch":
+        loaded = _from_checkpoints(params.load(), device)
+    else:
+        bundle = Bundle(bundle_dir or bundle_dir_of(params.load()))
+        loaded = _from_bundle(bundle, backend, device)
+    if not enrolled:
+        return loaded
+    own_sha256 = loaded.recogniser.calibration.classification_sha256
+    gallery = galleries.load(loaded.gallery_path, own_sha256)
+    return replace(
+        loaded,
+        recogniser=enrolment.with_gallery(loaded.recogniser, gallery),
+        enrolled=len(gallery.entries),
+    )
+
+
+def bundle_dir_of(project: Params) -> Path:
+    """Where `pillsnap export` writes when no other folder is named."""
+    return project.artifacts_dir / "export"
 
 
 def for_single(loaded: Loaded) -> Loaded:
@@ -90,4 +117,42 @@ def _from_checkpoints(project: Params, device: str) -> Loaded:
         devices.choose(device),
         batch_size,
     )
-    return Loaded(recogniser, batch_size, project.validate_.max_pixels, "torch", project.scale)
+    max_pixels, gallery = project.validate_.max_pixels, galleries.path_of(project.scale)
+    return Loaded(recogniser, batch_size, max_pixels, "torch", project.scale, gallery)
+
+
+def _from_bundle(bundle: Bundle, backend: str, device: str) -> Loaded:
+    told = bundle.describe()
+    batch_size = int(told["batch_size"])
+    if backend == "torch":
+        from pillsnap import devices
+
+        recogniser = Recogniser.load(
+            bundle.detection_pt,
+            bundle.classification_pt,
+            bundle.calibration,
+            bundle.classes,
+            devices.choose(device),
+            batch_size,
+        )
+    else:
+        recogniser = _by_onnx(bundle, batch_size)
+    max_pixels, scale = int(told["max_pixels"]), str(told["scale"])
+    return Loaded(recogniser, batch_size, max_pixels, backend, scale, bundle.gallery)
+
+
+def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
+    try:
+        from pillsnap.onnx_models import OnnxClassifier, OnnxDetector
+    except ModuleNotFoundError as error:
+        raise MachineError(
+            f"--backend onnx needs onnxruntime ({error}).", "pip install onnxruntime"
+        ) from None
+    namer = OnnxClassifier(bundle.classification_onnx, ALL_CORES)
+    if namer.config["class_table_hash"] != manifest.class_table_hash(bundle.classes):
+        raise CheckpointError(
+            f"{bundle.classification_onnx} was trained on another class table.", AGAIN
+        )
+    fitted = calibration.load(bundle.calibration, str(namer.config["checkpoint_sha256"]))
+    finder = OnnxDetector(bundle.detection_onnx, ALL_CORES)
+    return Recogniser(finder, namer, fitted, manifest.read_classes(bundle.classes), batch_size)

@@ -90,14 +90,14 @@ def suppress(
     return box[kept], score[rows[kept]]
 
 
-def _open(
-    path: Path, kind: str, num_threads: int
-) -> tuple[ort.InferenceSession, dict[str, Any]]:
+def _open(path: Path, kind: str, num_threads: int) -> tuple[ort.InferenceSession, dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(f"{path} is not here.", "Make it: pillsnap export")
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads  # 0: one per core
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave cores to others
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # leave cores to others
     options.log_severity_level = 3  # errors
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

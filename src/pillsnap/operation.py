@@ -105,14 +105,14 @@ def _train(options: TrainOptions, root: Path, voice: Voice) -> int:
 def options_as_keys(options: TrainOptions, root: Path, tree: dict[str, Any]) -> Changes:
     """The options as keys of params.yaml, those that were given."""
     scale = options.scale or tree.get("scale")
-    checkpoint = options.checkpoint and Path(os.path.relpath(options.checkpoint, root))
+    start = options.checkpoint and unfinished.keep_start(options.checkpoint, root)
     keys = {
         "scale": options.scale,
         "train.epochs": options.epochs,
         "train.batch_size": options.batch_size,
         "train.detection_batch_size": options.detection_batch_size,
         "train.lr": options.lr,
-        f"scales.{scale}.classifier_weights": checkpoint and checkpoint.as_posix(),
+        f"scales.{scale}.classifier_weights": start and start.as_posix(),
     }
     return {key: value for key, value in keys.items() if value is not None}
 

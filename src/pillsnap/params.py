@@ -72,9 +72,11 @@ class DemoParams(Section):
 
 
 class BuildManifestParams(Section):
-    """How labels are read."""
+    """How labels are read, and how many pills are kept from being learnt."""
 
     num_workers: Count
+    left_out_classes: Count
+    val_unknown_pills: Count
 
 
 class ValidateParams(Section):

@@ -37,6 +37,21 @@ class Places:
         """The class table."""
         return self.artifacts_dir / "classes.csv"
 
+    @property
+    def sampling(self) -> Path:
+        """build_manifest's report."""
+        return self.artifacts_dir / "sampling.json"
+
+    @property
+    def validation(self) -> Path:
+        """validate's report."""
+        return self.artifacts_dir / "validation.json"
+
+    @property
+    def epochs(self) -> Path:
+        """Folder of the detector's figures by epoch, a TSV each."""
+        return self.artifacts_dir / "live" / "detection" / "plots" / "metrics"
+
     def crops(self, split: str) -> CropStore:
         """A split's crops."""
         return CropStore(self.data_dir / "crops" / f"{split}.arrow")

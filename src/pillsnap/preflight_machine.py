@@ -3,13 +3,13 @@
 Needs are estimates from measured sizes; each point shows both figures.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 import psutil
 
 from pillsnap import manifest
+from pillsnap.hardware import cpu_count
 from pillsnap.params import Params, ScaleParams
 from pillsnap.point import Point, failed, gb, passed, warned
 
@@ -59,7 +59,7 @@ def crops_bytes(params: Params, root: Path) -> float:
     photo = FRAME_PX**2 * FRAME_SHAPE * JPEG_BYTES_PER_PX
     once = rows * crop + (combinations + scale.detection_single_frames) * frame
     once += 4 * scale.evaluation_frames * photo  # single and combination, val and test
-    return 2 * once
+    return 3 * once  # in data/, in DVC's cache, and in the store that spares a second decoding
 
 
 def memory(params: Params, _root: Path) -> list[Point]:
@@ -103,7 +103,7 @@ def shared_memory(params: Params, workers: int, free: int) -> Point:
 
 def processors(params: Params, _root: Path) -> list[Point]:
     """Cores this process may use against the loader processes."""
-    cores, workers = len(os.sched_getaffinity(0)), _workers(params)
+    cores, workers = cpu_count(), _workers(params)
     value = f"{cores} cores, {workers} loader processes"
     if workers <= cores:
         return [passed("processors", value)]

@@ -1,8 +1,8 @@
 """What the evaluate stage leaves: figures, plots, pictures, exports, report, model card."""
 
 import io
-import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ from PIL import Image
 from pillsnap import (
     atomic,
     breakdown,
+    checkpoints,
     coco,
     exports,
     figures,
+    honesty,
     manifest,
     measurement,
     metrics,
     model_card,
     report,
+    result_tables,
 )
 from pillsnap.answers import Answers
 from pillsnap.calibration import Calibration
@@ -47,9 +50,12 @@ def write(
     fitted: Calibration,
     classes: pd.DataFrame,
     measured: Json,
-    architectures: dict[str, str],
+    models: Mapping[str, Json],
 ) -> None:
-    """All files of the stage but the calibration, which stands already."""
+    """All files of the stage but the calibration, which stands already.
+
+    `models` maps detection and classification to their checkpoints' configurations.
+    """
     out, options = places.artifacts_dir, params.evaluate
     exports.write_json(out / "metrics.json", measured)
     curves = plots(answered, fitted, classes, options.worst_classes)
@@ -75,8 +81,13 @@ def write(
     pictures = {name: _jpeg(out / "figures" / f"{name}.png") for name in PICTURES}
     page = report.render(measured, curves, table, pictures, params.scale)
     atomic.write_text(out / "report.html", page)
+    architectures = {name: str(config["architecture"]) for name, config in models.items()}
     card = model_card.render(measured, classes, params.scale, architectures)
     atomic.write_text(places.model_card, card)
+    weights, config = checkpoints.load_published(places.checkpoint("classification"))
+    row = result_tables.timm_row(measured["classification"], config, weights)
+    result_tables.write(out / "results_classification.csv", [row])
+    result_tables.write(out / "results_detection.csv", result_tables.by_epoch(places.epochs))
 
 
 def plots(
@@ -99,11 +110,9 @@ def plots(
 
 def provenance(places: Places, device: str) -> Json:
     """What the figures were measured on. In a list, so that `dvc metrics diff` keeps to figures."""
-    sampling = places.artifacts_dir / "sampling.json"
-    taken = json.loads(sampling.read_text(encoding="utf-8")) if sampling.is_file() else {}
     return {
         "class_table_hash": manifest.class_table_hash(places.classes),
-        "data_fingerprint": taken.get("fingerprint"),
+        "data_fingerprint": honesty.read(places.sampling).get("fingerprint"),
         "git_revision": _git_revision(),
         **{f"{name}_sha256": atomic.sha256_of(places.checkpoint(name)) for name in TRAININGS},
         "map": coco.name(),

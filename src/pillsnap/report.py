@@ -87,6 +87,8 @@ def render(
         _picture(pictures, "unknown"),
         "<h2>Curves</h2>",
         _curves(plots),
+        "<h2>How hard the test is</h2>",
+        _honesty(measured["honesty"]),
         "<h2>Where it is right</h2>",
         _facets(measured),
         "<h2>Every class</h2>",
@@ -209,7 +211,24 @@ def _unknown(measured: Json) -> str:
     stand_ins = [key for key in part["compared"][0] if key.startswith("auroc_")]
     heads = [key.replace("auroc_", "AUROC, ").replace("_", " ") for key in stand_ins]
     rows = [[r["score"], *(r[key] for key in stand_ins), r["kept"]] for r in part["compared"]]
-    return lead + table(["score", *heads, "kept"], rows)
+    return lead + table(["score", *heads, "kept"], rows) + _left_out(part["left_out"])
+
+
+def _left_out(part: Json) -> str:
+    if not part["pills"]:
+        return ""
+    interval = part["ci"]["auroc"]
+    return (
+        f"<p>Left out of the classes on purpose: {part['codes']:,} codes, {part['pills']:,} pills. "
+        f"AUROC {shown(part['auroc'], interval)}; "
+        f"{shown(part['unknown_accepted'], part['ci']['unknown_accepted'])} pass as known.</p>"
+    )
+
+
+def _honesty(part: Json) -> str:
+    lead = "Pills of val and test that nearly equal a train pill of their code flatter the figures."
+    rows = [[k.replace("_", " "), v] for k, v in part.items() if not k.endswith("_reason")]
+    return f"<p>{lead}</p>" + table(["what", "value"], rows)
 
 
 def _curves(plots: Mapping[str, Sequence[Json]]) -> str:

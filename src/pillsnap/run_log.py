@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,11 @@ class RunLog:
         """Whether `progress` would write now: figures that cost a wait need not be made before."""
         return time.monotonic() - self._last_progress_s >= PROGRESS_S
 
+    def follow_gpu(self, uuid: str | None) -> None:
+        """Report the GPU of this UUID (None: the CPU works, nothing changes)."""
+        if uuid is not None:
+            self._hardware.follow(uuid)
+
     def hardware(self) -> Sample:
         """Mean of the hardware samples since the last call."""
         return self._hardware.mean()
@@ -139,11 +145,12 @@ class RunLog:
             **(extra or {}),
         }
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        with suppress(OSError):  # a full disk must not stop the run, nor hide its own message
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
 
 
 class _EventHandler(logging.Handler):

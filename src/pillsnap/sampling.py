@@ -41,6 +41,7 @@ def report(
         "photo_bytes": int(frames.photo_bytes[chosen].sum()),
         "manifest_bytes": manifest_bytes,
         "incomplete_combinations": "chosen too" if order.keep_incomplete else "left out",
+        "left_out_codes": [frames.codes[code] for code in selection.choice.left_out],
         "left_out": selection.left_out.as_dict(),
         "findings": selection.findings.as_dict(),
     }
@@ -82,9 +83,11 @@ def _on_disk(selection: Selection) -> dict[str, Any]:
     for folder in selection.candidates.folders:
         files[f"{folder.part}/{folder.kind}/{folder.image_type}"] += len(folder.names)
     frames = selection.candidates
+    learnable = frames.code[frames.train & frames.single]
     return {
         "files": dict(sorted(files.items())),
         "frames_with_labels": len(frames.stems),
         "complete_frames": int(np.count_nonzero(frames.complete)),
         "codes": len(frames.codes),
+        "codes_with_single_photos_in_train": len(np.unique(learnable)),
     }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pillsnap import aihub, candidates, fingerprint
 from pillsnap.candidates import Candidates, Ints
-from pillsnap.choice import NOWHERE, Choice, Chooser
+from pillsnap.choice import NOWHERE, Choice, Chooser, Strangers
 from pillsnap.findings import Findings
 from pillsnap.fingerprint import Fingerprint
 from pillsnap.label_reading import LabelReader, Task, reader
@@ -27,6 +27,7 @@ class Order:
 
     scale: str
     wanted: ScaleParams
+    strangers: Strangers
     seed: int
     num_workers: int  # processes that read labels; 0: one per core
     keep_incomplete: bool  # combination frames that lack labels may be chosen
@@ -60,7 +61,7 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
         frames = candidates.collect(tree, left_out, incomplete)
         book = _Book(frames, tree.findings, left_out)
         usable = frames.complete | order.keep_incomplete
-        chooser = Chooser(frames, order.wanted, order.scale, order.seed)
+        chooser = Chooser(frames, order.wanted, order.strangers, order.scale, order.seed)
         choice = chooser.choose(usable)
         while book.read(labels, choice.split, progress):  # some were refused: choose others
             choice = chooser.choose(usable & ~book.refused)

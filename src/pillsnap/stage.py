@@ -17,6 +17,7 @@ from pillsnap.run_log import RunLog
 
 DONE, FAULT, INTERRUPTED = 0, 1, 130
 LOG_LEVEL_VARIABLE = "PILLSNAP_LOG_LEVEL"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 Work = Callable[[Params, RunLog], dict[str, float | None]]
 
@@ -30,6 +31,8 @@ def run(stage: str, work: Work) -> NoReturn:
     parser = argparse.ArgumentParser(prog=f"src/{stage}.py", description=work.__doc__)
     parser.add_argument("--log-level", default=os.environ.get(LOG_LEVEL_VARIABLE) or "INFO")
     level = parser.parse_args().log_level.upper()
+    if level not in LOG_LEVELS:
+        parser.error(f"log level {level} is none of {', '.join(LOG_LEVELS)}")
     _die_with_parent()
     try:
         params = parameters.load()

@@ -108,7 +108,8 @@ class Trainer:
                 loss = self._gradients(batch)
                 break
             except torch.OutOfMemoryError:
-                self._halve(len(batch.classes))
+                pass  # left first: the error's traceback holds the step's tensors
+            self._halve(len(batch.classes))
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_grad_norm)
         self.scaler.step(self.optimizer)
@@ -180,7 +181,8 @@ def train(
     log.start(plan.epochs, trainer.epoch, plan.goals)
     pin = plan.device.type == "cuda"
     train_loader = loader(train_set, batches, plan.num_workers, pin)
-    val_loader = loader(val_set, _val_batches(val_set, plan), min(plan.num_workers, 1), pin)
+    val_workers = max(plan.num_workers // 2, min(plan.num_workers, 1))
+    val_loader = loader(val_set, _val_batches(val_set, plan), val_workers, pin)
 
     def save() -> None:
         work.save({**trainer.state(), "history": recorder.history, "resumes": resumes})
@@ -189,8 +191,10 @@ def train(
         while trainer.epoch < plan.epochs:
             batches.epoch, batches.start_step = trainer.epoch, trainer.step
             _epoch(trainer, train_loader, save, interrupt, log)
+            save()  # validation may outlast the patience of who sent a signal
             _close_epoch(trainer, val_loader, recorder)
             save()
+            recorder.announce()
     recorder.finish(resumed=resumes, best_epoch=trainer.best["epoch"], batch_size=plan.batch_size)
     return Trained(trainer.best["weights"], trainer.best["metrics"], trainer.best["epoch"])
 

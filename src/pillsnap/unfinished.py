@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from pillsnap import checkpoints, manifest
+from pillsnap import atomic, checkpoints, manifest
 from pillsnap.errors import CheckpointError
 
 STAGES = ("train_detection", "train_classification")
@@ -44,6 +44,18 @@ def remove(root: Path) -> str:
     if not removed:
         return "--fresh: there was no unfinished training"
     return f"--fresh: unfinished checkpoints removed: {', '.join(removed)}"
+
+
+def keep_start(path: Path, root: Path) -> Path:
+    """A copy of the weights to start from, named by their content, relative to `root`.
+
+    The original may be an out of the very stage that starts from it: DVC deletes outs first. And
+    other content under the same name would be taken for the same weights.
+    """
+    copy = BASE / "start" / f"{atomic.sha256_of(path)[:16]}.pt"
+    if not (root / copy).exists():
+        atomic.write_bytes(root / copy, path.read_bytes())
+    return copy
 
 
 def check_start(path: Path, classes_path: Path) -> None:

@@ -10,7 +10,8 @@ os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_VERBOSE", "false")
 os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")  # a .pt is a pickle: never run what it holds
-os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(".checkpoints").resolve()))
+# The project's own: the user's Ultralytics settings elsewhere are not ours to change.
+os.environ["YOLO_CONFIG_DIR"] = str(Path(".checkpoints").resolve())
 
 STRIDE = 32
 MAX_PILLS = 100  # boxes kept per frame

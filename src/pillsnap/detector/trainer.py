@@ -9,6 +9,7 @@ checkpoint holds half-precision averages, no random state, and is not written at
 from pillsnap.detector.settings import STRIDE  # first: sets Ultralytics' switches
 # isort: on
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,8 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
     def save_model(self) -> bool:
         """An epoch is complete: record it, then keep everything a resumed run needs."""
         metrics = self._epoch_metrics()
+        if not math.isfinite(metrics["loss/train"]):  # in its first epoch Ultralytics goes on
+            raise RuntimeError(f"loss/train is NaN or infinite in epoch {self.epoch + 1}")
         if not self.kept or float(self.fitness) > self.kept["fitness"]:
             weights = self.ema.ema.state_dict()
             self.kept = {
@@ -149,6 +152,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
                 "resumes": self.run.resumes,
             }
         )
+        self.run.recorder.announce()
         return False  # Ultralytics' own checkpoint callbacks have nothing to do
 
     def resume_training(self, ckpt: Any) -> None:

@@ -7,6 +7,7 @@ from pillsnap.detector.settings import MAX_PILLS  # first: sets Ultralytics' swi
 import os
 from pathlib import Path
 
+from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import attempt_download_asset
 
@@ -33,13 +34,15 @@ def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: R
         log.info(f"resuming after epoch {saved['epoch']}")
     log.start(plan.epochs, len(recorder.history), plan.goals)
     best = saved["best"] if saved is not None else {}
+    batch_size = saved["batch_size"] if saved is not None else plan.batch_size
     if len(recorder.history) < plan.epochs:
         with deferred() as interrupt:
             run = Run(plan, data_dir.resolve(), folder, recorder, log, interrupt, saved, resumes)
             trainer = _trainer(run)
             _fit(trainer, plan)
             best = trainer.kept
-    recorder.finish(resumed=resumes, best_epoch=best["epoch"], batch_size=plan.batch_size)
+            batch_size = trainer.batch_size  # smaller than asked for where memory was short
+    recorder.finish(resumed=resumes, best_epoch=best["epoch"], batch_size=batch_size)
     return Trained(best["weights"], best["metrics"], best["epoch"])
 
 
@@ -66,12 +69,26 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
         os.environ["YOLO_OFFLINE"] = "true"
 
 
+def _readable(path: str | None) -> str | None:
+    """The same path; refused before the training starts when no YOLO can be read from it."""
+    try:
+        if path is not None:
+            load_checkpoint(path)
+    except Exception as error:  # damaged, hostile and foreign files fail in many ways
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise CheckpointError(
+            f"{path} is not an Ultralytics checkpoint that loads without running code: {reason}",
+            "Delete it where it was fetched, else give another: scales.<scale>.detector_weights.",
+        ) from None
+    return path
+
+
 def _trainer(run: Run) -> "PillTrainer":
     plan, recipe = run.plan, run.plan.recipe
     SETTINGS.update({key: False for key, value in SETTINGS.items() if value is True})
     overrides = {
         "model": f"{plan.architecture}.yaml",
-        "pretrained": pretrained_path(plan.architecture, plan.weights) or False,
+        "pretrained": _readable(pretrained_path(plan.architecture, plan.weights)) or False,
         "data": str(run.data_dir / "dataset.yaml"),
         "imgsz": plan.image_px,
         "epochs": plan.epochs,

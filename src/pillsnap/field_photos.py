@@ -1,0 +1,170 @@
+"""`pillsnap evaluate-folder`: a user's own photos, one folder per K-code with one pill a photo,
+through the whole path, and how far their figures are from those of the data set."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pillsnap import bootstrap, gallery, loading, params, pictures, prediction
+from pillsnap.errors import DataError, UserError
+from pillsnap.loading import Loaded
+from pillsnap.prediction import Tally
+from pillsnap.prediction_output import Answer
+from pillsnap.recogniser import Pill
+
+Json = dict[str, Any]
+
+TOP = 5
+OUTCOMES = ("right", "wrong_name", "known_refused", "unknown_named", "no_pill", "several_pills")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of one pill, and the code of its folder."""
+
+    path: Path
+    code: str
+
+
+def photos_in(folder: Path) -> list[Photo]:
+    """Every picture in the folders named like K-codes, sorted; DataError when there is none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.", "Name one with a folder per K-code in it.")
+    suffixes = pictures.SUFFIXES | pictures.HEIF_SUFFIXES
+    found = [
+        Photo(path, own.name)
+        for own in sorted(folder.iterdir())
+        if own.is_dir() and gallery.CODE.fullmatch(own.name)
+        for path in sorted(own.rglob("*"))
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    ]
+    if not found:
+        raise DataError(
+            f"{folder} holds no folder named like K-012345 with pictures in it.",
+            "Put the photos of each drug into a folder named by its K-code.",
+        )
+    return found
+
+
+def evaluate(loaded: Loaded, photos: Sequence[Photo], rounds: int, seed: int) -> Json:
+    """The figures of the photos: of each outcome, in all and by code."""
+    paths = [photo.path for photo in photos]
+    answers = prediction.recognise(loaded, paths, TOP, None, None, Tally())
+    learnt = set(loaded.recogniser.classes["mapping_code"])
+    rows = [
+        (photo, answer, outcome(photo.code, answer.pills, photo.code in learnt))
+        for photo, answer in zip(photos, answers, strict=True)
+    ]
+    read = [row for row in rows if row[1].error is None]
+    known = [row for row in read if row[0].code in learnt]
+    exact = np.array([what == "right" for _, _, what in known], dtype=np.float64)
+    draws = bootstrap.resample([photo.code for photo, _, _ in known], rounds, seed)
+    return {
+        "photos": len(photos),
+        "refused": [_refused(answer) for _, answer, _ in rows if answer.error is not None],
+        "known": {
+            "photos": len(known),
+            "codes": len({photo.code for photo, _, _ in known}),
+            "frame_exact": float(exact.mean()) if len(exact) else None,
+            "frame_exact_ci": bootstrap.ratio(draws, exact, np.ones(len(exact))),
+            "top5": _top5(known),
+        },
+        "unknown": _unknown([row for row in read if row[0].code not in learnt]),
+        "outcomes": {name: sum(what == name for _, _, what in read) for name in OUTCOMES},
+        "by_code": _by_code(read),
+    }
+
+
+def outcome(code: str, pills: Sequence[Pill], learnt: bool) -> str:
+    """What became of a photo of one pill of `code`; one never learnt is right when refused."""
+    if len(pills) != 1:
+        return "several_pills" if pills else "no_pill"
+    named = pills[0].code
+    if named is None:
+        return "known_refused" if learnt else "right"
+    if not learnt:
+        return "unknown_named"
+    return "right" if named == code else "wrong_name"
+
+
+def gap(figures: Json, metrics_path: Path) -> Json:
+    """The figure next to that of the data set's own single photos (val), and the difference."""
+    try:
+        measured = json.loads(metrics_path.read_text(encoding="utf-8"))
+        studio = measured["pipeline"]["single"]["frame_exact"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"frame_exact": None, "reason": f"{metrics_path} holds no such figure: dvc repro"}
+    own = figures["known"]["frame_exact"]
+    if own is None or studio is None:
+        return {"frame_exact": None, "reason": "one of the two could not be computed"}
+    return {"frame_exact": own - studio, "own": own, "studio_single": studio}
+
+
+def _refused(answer: Answer) -> Json:
+    assert isinstance(answer.error, UserError)
+    return {"path": answer.path, "fact": answer.error.fact}
+
+
+def _top5(rows: Sequence[tuple[Photo, Answer, str]]) -> float | None:
+    if not rows:
+        return None
+    hits = [
+        photo.code in [candidate.code for candidate in answer.pills[0].candidates]
+        for photo, answer, _ in rows
+        if answer.pills
+    ]
+    return sum(hits) / len(rows)
+
+
+def _unknown(rows: Sequence[tuple[Photo, Answer, str]]) -> Json:
+    named = sum(what == "unknown_named" for _, _, what in rows)
+    return {"photos": len(rows), "named": named / len(rows) if rows else None}
+
+
+def _by_code(rows: Sequence[tuple[Photo, Answer, str]]) -> list[Json]:
+    codes = sorted({photo.code for photo, _, _ in rows})
+    return [
+        {
+            "code": code,
+            "photos": sum(photo.code == code for photo, _, _ in rows),
+            "right": sum(photo.code == code and what == "right" for photo, _, what in rows),
+        }
+        for code in codes
+    ]
+
+
+def render(figures: Json) -> str:
+    """The figures on one screen."""
+    known, unknown, gap_of = figures["known"], figures["unknown"], figures["gap"]
+    interval = known["frame_exact_ci"]
+    between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    lines = [
+        f"{figures['photos']} photos, {len(figures['refused'])} could not be read",
+        f"known drugs: {known['photos']} photos of {known['codes']} codes, "
+        f"exact {_shown(known['frame_exact'])}{between}, top-5 {_shown(known['top5'])}",
+        f"drugs never learnt: {unknown['photos']} photos, named all the same "
+        f"{_shown(unknown['named'])}",
+        "outcomes: " + ", ".join(f"{name} {n}" for name, n in figures["outcomes"].items()),
+        f"gap to the data set's single photos: {_shown(gap_of['frame_exact'])} "
+        f"{gap_of.get('reason', '')}".rstrip(),
+    ]
+    worst = sorted(figures["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
+    lines += [f"  {row['code']}  {row['right']}/{row['photos']} right" for row in worst[:TOP]]
+    return "\n".join(lines)
+
+
+def run(folder: Path, device: str) -> Json:
+    """Load the project's models, evaluate a folder, add the gap to metrics.json."""
+    project = params.load()
+    photos = photos_in(folder)
+    loaded = loading.load("torch", None, device)
+    figures = evaluate(loaded, photos, project.evaluate.bootstrap_rounds, project.seed)
+    return {**figures, "gap": gap(figures, project.artifacts_dir / "metrics.json")}
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""`pillsnap serve`: pictures over HTTP, named pills back."""

@@ -1,0 +1,109 @@
+"use strict";
+// Sends photos to /v1/recognise and draws the boxes and names it answers with.
+
+const KNOWN = "#0072b2";
+const UNKNOWN = "#d55e00";
+const $ = (id) => document.getElementById(id);
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  made.textContent = text || "";
+  if (className) made.className = className;
+  return made;
+}
+
+function percent(share) {
+  return (100 * share).toFixed(share > 0.995 ? 0 : 1) + " %";
+}
+
+async function ask(files) {
+  const body = new FormData();
+  for (const file of files) body.append("image", file, file.name);
+  const headers = $("key").value ? { "X-API-Key": $("key").value } : {};
+  const response = await fetch("/v1/recognise", { method: "POST", body, headers });
+  const answer = await response.json();
+  if (response.status === 401) $("key-field").hidden = false;
+  if (!answer.images) throw new Error(answer.error.fact + " " + answer.error.cure);
+  return answer.images;
+}
+
+function drawPill(pen, pill, unit) {
+  const [x, y, width, height] = pill.box;
+  const name = pill.known ? pill.drug_name + " " + percent(pill.confidence) : "unknown";
+  pen.strokeStyle = pen.fillStyle = pill.known ? KNOWN : UNKNOWN;
+  pen.lineWidth = unit / 6;
+  pen.strokeRect(x, y, width, height);
+  pen.font = "600 " + unit + "px system-ui, 'Noto Sans KR', sans-serif";
+  const plate = pen.measureText(name).width + unit / 2;
+  const left = Math.max(0, Math.min(x, pen.canvas.width - plate));
+  const top = Math.max(0, y - 1.4 * unit);
+  pen.fillRect(left, top, plate, 1.4 * unit);
+  pen.fillStyle = "#fff";
+  pen.fillText(name, left + unit / 4, top + 1.05 * unit);
+}
+
+async function photo(file, image) {
+  const canvas = element("canvas");
+  canvas.width = image.width;
+  canvas.height = image.height;
+  const pen = canvas.getContext("2d");
+  try {
+    const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+    pen.drawImage(bitmap, 0, 0, image.width, image.height);
+  } catch {
+    pen.fillStyle = "#888"; // a format the service reads and the browser does not: TIFF
+    pen.fillRect(0, 0, image.width, image.height);
+  }
+  const unit = Math.max(12, Math.max(image.width, image.height) / 45);
+  for (const pill of [...image.pills].reverse()) drawPill(pen, pill, unit);
+  return canvas;
+}
+
+function listed(pill) {
+  const item = element("li");
+  const first = pill.candidates[0];
+  if (pill.known) {
+    item.append(element("span", pill.drug_name, "known"), " " + pill.code);
+    item.append(element("small", percent(pill.confidence) + "  EDI " + (pill.edi_codes.join(", ") || "-")));
+  } else {
+    item.append(element("span", "unknown pill", "unknown"));
+    item.append(element("small", "nearest: " + first.drug_name + " " + first.code));
+  }
+  return item;
+}
+
+async function show(file, image) {
+  const article = element("article");
+  if (image.error) {
+    article.append(element("p", image.error.fact + " " + image.error.cure, "error"));
+  } else {
+    const list = element("ol");
+    for (const pill of image.pills) list.append(listed(pill));
+    if (!image.pills.length) list.append(element("p", "No pill found."));
+    article.append(await photo(file, image), list);
+  }
+  $("results").append(article);
+}
+
+async function recognise(files) {
+  if (!files.length) return;
+  $("results").replaceChildren();
+  $("status").textContent = "…";
+  try {
+    const images = await ask(files);
+    for (let i = 0; i < images.length; i += 1) await show(files[i], images[i]);
+    $("status").textContent = "";
+  } catch (error) {
+    $("status").textContent = error.message;
+  }
+}
+
+$("files").addEventListener("change", (event) => recognise([...event.target.files]));
+$("form").addEventListener("submit", (event) => event.preventDefault());
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  $("drop").addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop") recognise([...event.dataTransfer.files]);
+  });
+}
