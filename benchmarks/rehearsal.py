@@ -162,7 +162,7 @@ def training_flops(project: Path) -> float:
     tree = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     at_scale = tree["scales"][SCALE]
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        model = classifier.build(at_scale["classifier"], at_scale["classes"], None, 0)
+        model = classifier.build(at_scale["classifier"], at_scale["classes"], None, 0).eval()
         model(torch.empty(1, 3, at_scale["image_px"], at_scale["image_px"]))
     return 3.0 * counter.get_total_flops()
 

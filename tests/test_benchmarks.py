@@ -9,7 +9,7 @@ import pytest
 from import_graph import ROOT
 
 TINY = {
-    "data.py": ("--photos 400 --rounds 1", "| build_manifest |"),
+    "data.py": ("--photos 3000 --rounds 1", "| build_manifest |"),
     "evaluation.py": ("300 12", "12 classes:"),
     "validate.py": ("--frames 10 --rounds 1 --memory 20", "frames per CPU-second"),
     "training.py": (
@@ -28,6 +28,7 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 | 1 | 0 |",
     ),
+    "split_flattery.py": ("--help", "--epochs"),  # needs the demo's crops: minutes to make
 }
 PARTS = {"drawn_set.py", "peers.py"}  # of training.py
 

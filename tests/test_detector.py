@@ -12,10 +12,10 @@ import torch
 from import_graph import ROOT
 from pillsnap import checkpoints, detector, params
 from pillsnap.checkpoints import WorkFolder
-from pillsnap.detector.letterbox import Letterbox
 from pillsnap.detector.trainer import PillTrainer
 from pillsnap.detector.training import pretrained_path
 from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.letterbox import Letterbox
 from pillsnap.run_log import RunLog
 
 RECIPE = params.load(ROOT / "params.yaml").train_detection

@@ -176,27 +176,3 @@ def test_korean_paths_are_found_in_both_spellings(tmp_path: Path, disk: str, ask
 
 def test_a_path_that_is_nowhere_comes_back_as_asked(tmp_path: Path) -> None:
     assert frames.locate(tmp_path / "가" / "b.png") == tmp_path / "가" / "b.png"
-
-
-def test_a_users_photo_is_turned_upright() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    buffer = io.BytesIO()
-    Image.fromarray(PIXELS).save(buffer, "JPEG", exif=exif)
-    assert frames.decode_picture(buffer.getvalue(), "a.jpg", 10**4).shape == (30, 40, 3)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"no picture", "photo_not_png"),
-        (bomb(20_000, 20_000), "photo_too_large"),
-        (WHOLE[:HALF], "photo_damaged"),
-        (b"\xff\xd8\xff" + bytes(50), "photo_damaged"),
-        (frames.PNG_SIGNATURE, "photo_damaged"),
-    ],
-)
-def test_a_users_bad_picture_is_refused(content: bytes, reason: str) -> None:
-    with pytest.raises(FrameError, match=r"^a\.png") as refusal:
-        frames.decode_picture(content, "a.png", 10**6)
-    assert refusal.value.reason == reason

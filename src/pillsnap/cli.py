@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pillsnap import cli_use
 from pillsnap.errors import ParameterError, UserError
 from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_use.app)
 
 
 def main() -> None:
@@ -186,33 +188,6 @@ def verify() -> None:
         f"{found.checkpoints} checkpoints: {len(found.damages)} damaged"
     )
     raise typer.Exit(1 if found.damages else 0)
-
-
-@app.command()
-def predict(
-    images: Annotated[list[str], typer.Argument(help="Photos, folders or globs.")],
-    top: Annotated[int, typer.Option(min=1, help="Candidates shown per pill.")] = 5,
-    codes: Annotated[Path | None, typer.Option(help="Only these K-codes, one a line.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes.")] = None,
-    single: Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Name the pills in photos: boxes, codes, names, EDI codes, confidence, or "unknown"."""
-    from pillsnap import prediction
-
-    options = prediction.PredictOptions(
-        images=images,
-        top=top,
-        codes=codes,
-        as_json=as_json,
-        csv=csv,
-        annotate=annotate,
-        single=single,
-        device=device,
-    )
-    raise typer.Exit(prediction.predict(options))
 
 
 def _dvc(*arguments: str) -> int:

@@ -65,8 +65,8 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     measured |= {"speed": speed, **_training(params, places, measured)}
     measured["provenance"] = [publication.provenance(places, devices.describe(device))]
     models = {
-        "detection": recogniser.detector.config,
-        "classification": recogniser.classifier.config,
+        "detection": dict(recogniser.detector.config),
+        "classification": dict(recogniser.classifier.config),
     }
     publication.write(params, places, answered, fitted, classes, measured, models)
     return headline(measured)

@@ -4,7 +4,6 @@ import io
 import os
 import struct
 import unicodedata
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import kornia_rs
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pillsnap.errors import DataError
 
@@ -21,8 +20,6 @@ Pixels = NDArray[np.uint8]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 RGB, RGBA, GREY_ALPHA = 2, 6, 4  # colour types of the PNG specification, section 11.2.1
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-PICTURE_STARTS = (PNG_SIGNATURE, b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 HEAVIEST_PIXEL_BYTES = 8  # RGBA of 16 bits: with a MB of header no photo is longer on disk
 
 
@@ -105,33 +102,6 @@ def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
         raise
     except Exception as error:  # kornia_rs 0.2 raises plain Exception; PIL OSError, SyntaxError
         raise _damaged(name, str(error)) from None
-
-
-def decode_picture(content: bytes, name: str, max_pixels: int) -> Pixels:
-    """uint8 RGB [h, w, 3] of a user's picture in any usual format, turned upright by its EXIF."""
-    if not content.startswith(PICTURE_STARTS):
-        raise FrameError(
-            "photo_not_png",
-            f"{name}: not a picture in one of the formats {', '.join(PICTURE_FORMATS)}.",
-            "Save it as PNG or JPEG.",
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
-            if picture.width * picture.height > max_pixels:
-                raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise FrameError(
-            "photo_too_large",
-            f"{name}: more than {max_pixels} pixels ({error}).",
-            "Shrink the picture, or raise validate.max_pixels.",
-        ) from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
-        raise _damaged(Path(name), str(error)) from None
-    except ImportError:  # Ultralytics 8.4 patches Image.open to seek a HEIF reader at this point
-        raise _damaged(Path(name), "its header cannot be read") from None
 
 
 def _read(path: Path, max_pixels: int) -> bytes:

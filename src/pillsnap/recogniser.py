@@ -6,19 +6,21 @@ evaluate measures this very path; predict and the service use it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from pillsnap import atomic, boxes, calibration, classifier, crops, detector, manifest, metrics
+from pillsnap import atomic, boxes, calibration, crops, manifest, metrics
 from pillsnap.boxes import Boxes
 from pillsnap.calibration import Calibration
-from pillsnap.classifier import Classifier
-from pillsnap.detector import Detector
 from pillsnap.errors import DataError
+from pillsnap.models import Finder, Namer
 from pillsnap.refusal import Outputs
+
+if TYPE_CHECKING:
+    import torch
 
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -78,8 +80,8 @@ class Recogniser:
 
     def __init__(
         self,
-        finder: Detector,
-        namer: Classifier,
+        finder: Finder,
+        namer: Namer,
         fitted: Calibration,
         classes: pd.DataFrame,
         batch_size: int,
@@ -96,10 +98,12 @@ class Recogniser:
         classification_path: Path,
         calibration_path: Path,
         classes_path: Path,
-        device: torch.device,
+        device: "torch.device",
         batch_size: int,
     ) -> "Recogniser":
         """Load checkpoints; CheckpointError when one is missing, damaged or of another table."""
+        from pillsnap import classifier, detector  # torch; onnxruntime's models do without
+
         table_hash = manifest.class_table_hash(classes_path)
         namer = classifier.load(classification_path, device, table_hash)
         fitted = calibration.load(calibration_path, atomic.sha256_of(classification_path))

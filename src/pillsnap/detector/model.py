@@ -16,8 +16,8 @@ from ultralytics.utils.nms import non_max_suppression
 
 from pillsnap import checkpoints
 from pillsnap.boxes import Boxes
-from pillsnap.detector.letterbox import Frame, Letterbox
 from pillsnap.errors import CheckpointError
+from pillsnap.letterbox import Frame, Letterbox
 
 Scores = NDArray[np.float32]
 

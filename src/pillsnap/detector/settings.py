@@ -13,5 +13,4 @@ os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")  # a .pt is a pickle: never 
 # The project's own: the user's Ultralytics settings elsewhere are not ours to change.
 os.environ["YOLO_CONFIG_DIR"] = str(Path(".checkpoints").resolve())
 
-STRIDE = 32
 MAX_PILLS = 100  # boxes kept per frame

@@ -6,7 +6,7 @@ checkpoint holds half-precision averages, no random state, and is not written at
 """
 
 # isort: off
-from pillsnap.detector.settings import STRIDE  # first: sets Ultralytics' switches
+import pillsnap.detector.settings  # noqa: F401  # first: sets Ultralytics' switches
 # isort: on
 
 import math
@@ -23,6 +23,7 @@ from pillsnap.checkpoints import WorkFolder
 from pillsnap.detector.frames import Frames, Keys, LazyLoader
 from pillsnap.detector.plan import Plan
 from pillsnap.interrupts import Interrupt, leave_to_parent
+from pillsnap.letterbox import STRIDE
 from pillsnap.live import Recorder
 from pillsnap.run_log import RunLog
 

@@ -1,0 +1,142 @@
+"""The commands that use a trained recogniser: predict, serve, enroll, export, evaluate-folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pillsnap.params import load
+
+app = typer.Typer()
+gallery_app = typer.Typer(help="Drugs enrolled without training.", no_args_is_help=True)
+app.add_typer(gallery_app, name="gallery")
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Backend = Annotated[str, typer.Option(help="torch or onnx.")]
+Model = Annotated[Path | None, typer.Option(help="A release bundle instead of the checkpoints.")]
+Single = Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")]
+
+
+@app.command()
+def predict(
+    images: Annotated[list[str], typer.Argument(help="Photos, folders or globs.")],
+    top: Annotated[int, typer.Option(min=1, help="Candidates shown per pill.")] = 5,
+    codes: Annotated[Path | None, typer.Option(help="Only these K-codes, one a line.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes.")] = None,
+    single: Single = False,
+    device: Device = "auto",
+    backend: Backend = "torch",
+    model: Model = None,
+) -> None:
+    """Name the pills in photos: boxes, codes, names, EDI codes, confidence, or "unknown"."""
+    from pillsnap import prediction
+
+    options = prediction.PredictOptions(
+        images=images,
+        top=top,
+        codes=codes,
+        as_json=as_json,
+        csv=csv,
+        annotate=annotate,
+        single=single,
+        device=device,
+        backend=backend,
+        model=model,
+    )
+    raise typer.Exit(prediction.predict(options))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    device: Device = "auto",
+    backend: Backend = "torch",
+    model: Model = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures recognised at once.")] = 8,
+    queue: Annotated[int, typer.Option(min=1, help="Pictures waiting before 429.")] = 32,
+    request_mb: Annotated[int, typer.Option(min=1, help="Largest request before 413.")] = 32,
+    pictures: Annotated[int, typer.Option(min=1, help="Most pictures in a request.")] = 8,
+) -> None:
+    """Answer HTTP requests with named pills, and show an upload page."""
+    from pillsnap.service import command
+
+    command.serve(
+        command.ServeOptions(
+            host, port, device, backend, model, batch_size, queue, request_mb, pictures
+        )
+    )
+
+
+@app.command()
+def enroll(
+    code: Annotated[str, typer.Argument(help="K-code of the new drug.")],
+    images: Annotated[list[Path], typer.Argument(help="Photos of it, one pill each.")],
+    name: Annotated[str, typer.Option(help="Its name.")] = "",
+    edi: Annotated[list[str] | None, typer.Option(help="Its EDI codes.")] = None,
+    single: Single = False,
+    twin: Annotated[bool, typer.Option("--twin", help="Enrol even a trained drug's twin.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Add a drug from a handful of photos, without training."""
+    from pillsnap import enrolment, gallery_command
+
+    options = enrolment.EnrolOptions(code, images, name, tuple(edi or ()), single, twin)
+    typer.echo(gallery_command.enroll(options, device))
+
+
+@app.command()
+def unenroll(code: Annotated[str, typer.Argument(help="K-code of an enrolled drug.")]) -> None:
+    """Forget an enrolled drug."""
+    from pillsnap import gallery_command
+
+    typer.echo(gallery_command.unenroll(code))
+
+
+@gallery_app.command("list")
+def gallery_list() -> None:
+    """The enrolled drugs."""
+    from pillsnap import gallery_command
+
+    typer.echo(gallery_command.listing())
+
+
+@gallery_app.callback()
+def _gallery() -> None:
+    """Keeps `list` a subcommand."""
+
+
+@app.command()
+def export(
+    out: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Also a quantised classifier.")] = False,
+) -> None:
+    """Write a release bundle: ONNX and timm models, class table, thresholds, checksums."""
+    from pillsnap import export as exporting
+    from pillsnap import gallery, loading
+    from pillsnap.places import Places
+
+    params = load()
+    folder = out or loading.bundle_dir_of(params)
+    options = exporting.ExportOptions(
+        folder,
+        int8,
+        params.evaluate.batch_size,
+        params.validate_.max_pixels,
+        gallery.path_of(params.scale),
+    )
+    exporting.export(Places.of(params), options)
+    typer.echo(f"{folder} holds the bundle; pillsnap predict --backend onnx --model {folder} ...")
+
+
+@app.command("evaluate-folder")
+def evaluate_folder(
+    folder: Annotated[Path, typer.Argument(help="One sub-folder of photos per K-code.")],
+    device: Device = "auto",
+) -> None:
+    """Measure your own labelled photos, and the gap to the studio's."""
+    from pillsnap import field_photos
+
+    typer.echo(field_photos.render(field_photos.run(folder, device)))
