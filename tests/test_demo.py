@@ -301,9 +301,10 @@ def test_imprints_differ_among_pills_of_one_look() -> None:
     assert len(set(sides)) == len(sides)
 
 
-def test_many_codes_share_shape_and_colour() -> None:
+def test_some_codes_share_shape_and_colour() -> None:
     looks = [pill.look for pill in invent_pills(34, SEED)]
-    assert sum(looks.count(look) > 1 for look in looks) >= 17
+    shared = sum(looks.count(look) > 1 for look in looks)
+    assert 8 <= shared <= 26  # told apart by imprint alone; all of them would be too hard
 
 
 def test_edi_codes_come_as_list_single_blank_and_null() -> None:

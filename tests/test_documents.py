@@ -49,5 +49,18 @@ def test_scale_table_says_what_params_yaml_says():
 
 def test_korean_twin_has_the_same_commands():
     korean = (ROOT / "README.ko.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^(?:python3 run|dvc|pillsnap|export) ?[^#\n]*", README, re.MULTILINE)
+    commands = re.findall(r"^(?:python3 run|dvc |pillsnap |export )[^#\n]*", README, re.MULTILINE)
     assert [line for line in commands if line.strip() not in korean] == []
+
+
+def test_every_module_stands_in_the_architecture():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "src/pillsnap"
+    modules = {path.stem for path in package.glob("*.py") if path.stem != "__init__"}
+    packages = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert [name for name in sorted(modules | packages) if f"| `{name}` |" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_is_unfinished(page):
+    assert not re.search(r"^[A-Z_]{6,}$", page.read_text(encoding="utf-8"), re.MULTILINE)
