@@ -28,7 +28,9 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 | 1 | 0 |",
     ),
-    "split_flattery.py": ("--help", "--epochs"),  # needs the demo's crops: minutes to make
+    "onnx_speed.py": ("--help", "bundle"),  # these three need a trained demo: minutes to make
+    "service.py": ("--help", "photos"),
+    "split_flattery.py": ("--help", "--epochs"),
 }
 PARTS = {"drawn_set.py", "peers.py"}  # of training.py
 

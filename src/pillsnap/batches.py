@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -115,8 +116,15 @@ def loader(
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
         generator=torch.Generator().manual_seed(0),  # its own: the global one belongs to the model
-        worker_init_fn=leave_to_parent,
+        worker_init_fn=_start_worker,
+        # Not by fork: a child of a process whose OpenCV or OpenMP threads have run may hang.
+        multiprocessing_context="forkserver" if num_workers else None,
     )
+
+
+def _start_worker(number: int) -> None:
+    leave_to_parent(number)
+    cv2.setNumThreads(1)
 
 
 def _as_is(batch: Batch) -> Batch:

@@ -1,11 +1,11 @@
 """Signals that wait for a safe moment: a trainer finishes its step, saves, then goes."""
 
+import ctypes
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-import cv2
 
 
 class Interrupt:
@@ -35,6 +35,17 @@ def deferred() -> Iterator[Interrupt]:
 
 
 def leave_to_parent(_worker: int) -> None:
-    """A loader worker's start: Ctrl-C reaches the whole group, but only the trainer decides."""
+    """A loader worker's start: Ctrl-C reaches the whole group, but only the trainer decides.
+
+    It ends at once with the process that forked it, whose lock it may have inherited.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(signal.SIGKILL)
+
+
+def end_with_parent(number: int) -> None:
+    """Ask Linux to send this process a signal when the one that started it ends."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)

@@ -1,7 +1,6 @@
 """The frame every stage script runs in: parameters, log, signals, exit code."""
 
 import argparse
-import ctypes
 import errno
 import os
 import signal
@@ -12,6 +11,7 @@ from typing import NoReturn
 
 from pillsnap import params as parameters
 from pillsnap.errors import MachineError, UserError
+from pillsnap.interrupts import end_with_parent
 from pillsnap.params import Params
 from pillsnap.run_log import RunLog
 
@@ -83,6 +83,5 @@ def _die_with_parent() -> None:
     Killing `dvc repro` would otherwise leave the trainer running beside the next one.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if sys.platform == "linux" and "DVC_ROOT" in os.environ:
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if "DVC_ROOT" in os.environ:
+        end_with_parent(signal.SIGTERM)
