@@ -1,8 +1,11 @@
 """What every test run shares."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads of parallel runs must not spin
+# A shell that starts us in the background has SIGINT ignored, and programs we start inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch
