@@ -26,7 +26,7 @@ TINY = {
     ),
     "kills.py": (
         "--kills 1 --workers 0 --stages train_classification",
-        "| train_classification | 0 | 1 | 1 | 0 |",
+        "| train_classification | 0 | 1 |",
     ),
     "onnx_speed.py": ("--help", "bundle"),  # these three need a trained demo: minutes to make
     "service.py": ("--help", "photos"),
