@@ -82,6 +82,7 @@ def make_dvc(folder: Path, body: str) -> Path:
     python = folder / "python"
     python.symlink_to(Path(sys.executable).resolve())
     program = folder / "dvc"
-    program.write_text(f"#!{sys.executable}\n{body}")
+    # The venv may lie under a path with a space, which no first line can name
+    program.write_text(f"#!{Path(sys.executable).resolve()}\n{body}")
     program.chmod(0o755)
     return python

@@ -174,7 +174,7 @@ def test_a_lock_of_dvc_is_explained_before_anything_runs(
 ) -> None:
     program = Path(sys.executable).parent / "dvc"
     text = "ERROR: Unable to acquire lock. Most likely another DVC process is running"
-    program.write_text(f"#!{PYTHON}\nraise SystemExit({text!r})")
+    program.write_text(f"#!{Path(PYTHON).resolve()}\nraise SystemExit({text!r})")
     assert operation.train(TrainOptions()) == 1
     assert "Another run holds the lock." in capsys.readouterr().out
 
