@@ -7,8 +7,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads of parallel runs 
 # A shell that starts us in the background has SIGINT ignored, and programs we start inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import pytest
-import torch
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
