@@ -4,8 +4,10 @@ import os
 import signal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads of parallel runs must not spin
-# A shell that starts us in the background has SIGINT ignored, and programs we start inherit that.
+# A shell that starts us in the background has SIGINT ignored, nohup SIGHUP, and programs we start
+# inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
