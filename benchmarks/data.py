@@ -1,15 +1,18 @@
-"""Times fingerprint and build_manifest on a made tree against the plain way of doing the same job.
+"""Times fingerprint and build_manifest on a made tree against the predecessor's way.
 
     python benchmarks/data.py --photos 100000 --rounds 3
 
-The plain way: pathlib globs, json, and pandas loops over the classes. Both run in fresh processes,
-in turns, on the same tree of small files; printed are medians of wall time and peak memory
-(of the process and, for ours, the largest of its workers).
+The public project that this one follows chose photos with one program and read labels with
+another; the two together do less than build_manifest, which checks names, labels and boxes, keeps
+all labels of a combination and capture groups whole. All run in fresh processes, in turns, on the
+same tree of small files, with the same libraries. Printed are medians of wall time, CPU time of a
+process and its workers, and peak memory of the process and its largest worker.
 """
 
 import argparse
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -23,6 +26,7 @@ from typing import Any
 import orjson
 
 PILLS_PER_COMBINATION = 4
+TEXTS = ("di_edi_code", "drug_N", "dl_name", "drug_shape", "print_front", "print_back")
 LABEL = {
     "images": [
         {
@@ -121,69 +125,120 @@ def ours_build(root: Path, out: Path, samples: int) -> None:
     tables.write(selection.build(root, order, recorded, lambda done, total: None), out)
 
 
-def plain_build(root: Path, out: Path, samples: int) -> None:
-    """The same job the plain way: glob, json, pandas loops over classes."""
+def predecessor_photos(root: Path, out: Path, samples: int) -> None:
+    """The predecessor's manifest creator, its steps written anew: photos only, no labels.
+
+    A glob for .jpg and one for .png in each class folder; the best filled classes; 95 single
+    photos and up to 5 combinations of each, filled up from the list of those not taken; a dict
+    per photo; a data frame that is filtered once for every class to split it 80 : 20.
+    """
     import pandas as pd
 
-    labels = {path.stem: [] for path in sorted((root / "train/images").rglob("*.png"))}
-    rows: list[dict[str, Any]] = []
-    for path in sorted((root / "train/labels").rglob("*.json")):
-        labels.get(path.stem, []).append(path)
-    for image in sorted((root / "train/images").rglob("*.png")):
-        for path in labels[image.stem]:
-            label = json.loads(path.read_text(encoding="utf-8"))
-            drug, box = label["images"][0], label["annotations"][0]["bbox"]
-            code, *view = image.stem.split("_")
-            rows.append(
-                {
-                    "image_path": str(image.relative_to(root)),
-                    "label_path": str(path.relative_to(root)),
-                    "name": code,
-                    "mapping_code": drug["dl_mapping_code"],
-                    "edi_codes": drug["di_edi_code"],
-                    "drug_name": drug["dl_name"],
-                    "box_x": box[0],
-                    "box_y": box[1],
-                    "box_w": box[2],
-                    "box_h": box[3],
-                    "image_width": drug["width"],
-                    "image_height": drug["height"],
-                    "group_id": "_".join([code, *view[1:4]]) if len(code) == 8 else code,
-                }
-            )
-    table = pd.DataFrame(rows)
-    single = table[table["name"].str.len() == 8]
-    combined = table[table["name"].str.len() > 8].head(samples // 20)
-    codes = single["mapping_code"].value_counts().index[: samples // 100]
-    train, val = [combined], []
-    for code in sorted(codes):
-        of_code = single[single["mapping_code"] == code]
-        of_code = of_code.sample(
-            min(len(of_code), samples * 19 // 20 // len(codes)), random_state=17
-        )
-        groups = sorted(of_code["group_id"].unique())
-        held = groups[: max(1, round(len(groups) * 0.185))]
-        val.append(of_code[of_code["group_id"].isin(held)])
-        train.append(of_code[~of_code["group_id"].isin(held)])
+    chance = random.Random(42)
+    found: dict[str, dict[str, list[Path]]] = {}
+    for kind in ("single", "combination"):
+        for shard in sorted((root / "train/images" / kind).glob("TS_*")):
+            for folder in filter(Path.is_dir, shard.iterdir()):
+                photos = [*folder.glob("*.jpg"), *folder.glob("*.png")]
+                of_code = found.setdefault(folder.name, {"single": [], "combination": []})
+                of_code[kind].extend(photos)
+    filled = [(code, sum(map(len, kinds.values()))) for code, kinds in found.items()]
+    filled = sorted((one for one in filled if one[1] >= 80), key=lambda one: one[1], reverse=True)
+    rows: list[dict[str, str]] = []
+    for code, _ in filled[: samples // 100]:
+        single, combined = found[code]["single"], found[code]["combination"]
+        chosen = {
+            "single": chance.sample(single, min(95, len(single))),
+            "combination": chance.sample(combined, min(5, len(combined))),
+        }
+        short = 100 - sum(map(len, chosen.values()))
+        rest = [photo for photo in single if photo not in chosen["single"]]
+        chosen["single"] += chance.sample(rest, min(short, len(rest)))
+        for kind, photos in chosen.items():
+            for photo in photos:
+                row = {"image_path": str(photo), "mapping_code": code, "image_type": kind}
+                rows.append({**row, "source": "train"})
+    table = pd.DataFrame(rows).sample(frac=1, random_state=42).reset_index(drop=True)
+    train, val = [], []
+    for code in table["mapping_code"].unique():
+        of_code = table[table["mapping_code"] == code]
+        held = max(1, int(len(of_code) * 0.2))
+        of_code = of_code.sample(frac=1, random_state=42)
+        val.append(of_code.iloc[:held])
+        train.append(of_code.iloc[held:])
     for name, parts in (("train", train), ("val", val)):
-        pd.concat(parts).sort_values("image_path").to_csv(out / f"plain_{name}.csv", index=False)
+        whole = pd.concat(parts, ignore_index=True).sample(frac=1, random_state=42)
+        whole.to_csv(out / f"predecessor_{name}.csv", index=False)
+
+
+def predecessor_labels(root: Path, out: Path, samples: int) -> None:
+    """The predecessor's table of labels, its steps written anew: what its creator leaves out.
+
+    os.walk with a Path per file; photos and labels matched by stem (one label for each photo, so
+    most of a combination's are lost); every path resolved, and asked for again whether it is
+    there; json; row-wise apply; the CSV read back.
+    """
+    import pandas as pd
+
+    files: dict[str, dict[str, str]] = {".png": {}, ".json": {}}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder) / name
+            if path.suffix.lower() in files:
+                files[path.suffix.lower()].setdefault(path.stem, str(path))
+    photos, labels = files.values()
+    table = pd.DataFrame(
+        [
+            {"image_path": photos.get(stem), "label_path": labels.get(stem), "code": stem}
+            for stem in photos.keys() | labels.keys()
+        ]
+    )
+    for column in ("image_path", "label_path"):
+        table[column] = table[column].apply(lambda path: str(Path(path).resolve()))
+        table = table[table.apply(lambda row, name=column: Path(row[name]).exists(), axis=1)]
+    table = table.drop_duplicates(subset=["code"], keep="last")
+    said = pd.DataFrame(table["label_path"].apply(_predecessor_label).tolist())
+    for column in said.columns:
+        table[column] = said[column].to_numpy()
+    table.apply(lambda row: row["code"].startswith(row["mapping_code"]), axis=1)
+    table = table.sort_values(["code", "image_path", "label_path"]).reset_index(drop=True)
+    table.to_csv(out / "predecessor_labels.csv", index=False)
+    assert len(pd.read_csv(out / "predecessor_labels.csv")) == len(table)
+
+
+def _predecessor_label(path: str) -> dict[str, Any]:
+    file = Path(path)
+    assert file.exists()
+    with file.open(encoding="utf-8") as content:
+        image = json.load(content)["images"][0]
+    return {"mapping_code": image.get("dl_mapping_code"), **{key: image.get(key) for key in TEXTS}}
 
 
 JOBS: dict[str, Callable[[Path, Path, int], None]] = {
     "fingerprint": ours_fingerprint,
     "build_manifest": ours_build,
-    "plain build": plain_build,
+    "predecessor, photos": predecessor_photos,
+    "predecessor, labels": predecessor_labels,
 }
 
 
-def measure(job: str, root: Path, out: Path, samples: int) -> tuple[float, float]:
-    """Wall seconds and peak MB of a job in a process of its own."""
+def measure(job: str, root: Path, out: Path, samples: int) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and peak MB of a job in a process of its own."""
     command = [sys.executable, __file__, "--job", job, "--root", str(root), "--out", str(out)]
     begun_s = time.monotonic()
     done = subprocess.run(
         [*command, "--samples", str(samples)], check=True, stdout=subprocess.PIPE, text=True
     )
-    return time.monotonic() - begun_s, float(done.stdout.split()[-1])
+    wall_s = time.monotonic() - begun_s
+    cpu_s, peak_mb = map(float, done.stdout.split()[-2:])
+    return wall_s, cpu_s, peak_mb
+
+
+def used() -> tuple[float, float]:
+    """CPU seconds of this process and its workers; MB of this process and its largest worker."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu_s = sum(one.ru_utime + one.ru_stime for one in both)
+    return cpu_s, sum(one.ru_maxrss for one in both) / 1024
 
 
 def compare(photos: int, rounds: int, jobs: list[str]) -> None:
@@ -192,22 +247,22 @@ def compare(photos: int, rounds: int, jobs: list[str]) -> None:
         root, out = Path(folder) / "tree", Path(folder) / "out"
         out.mkdir()
         make_tree(root, photos)
-        figures: dict[str, list[tuple[float, float]]] = {job: [] for job in jobs}
+        figures: dict[str, list[tuple[float, float, float]]] = {job: [] for job in jobs}
         for _ in range(rounds):
             for job in jobs:
                 figures[job].append(measure(job, root, out, photos))
         print(f"{photos:,} photos, {rounds} rounds in turns, {os.cpu_count()} cores")
-        print("| job | s | peak MB |\n|---|---|---|")
+        print("| job | s | CPU-s | peak MB |\n|---|---|---|---|")
         for job, runs in figures.items():
-            seconds, megabytes = (statistics.median(column) for column in zip(*runs, strict=True))
-            print(f"| {job} | {seconds:.2f} | {megabytes:.0f} |")
+            wall_s, cpu_s, peak_mb = (statistics.median(one) for one in zip(*runs, strict=True))
+            print(f"| {job} | {wall_s:.2f} | {cpu_s:.2f} | {peak_mb:.0f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--skip-plain", action="store_true")
+    parser.add_argument("--skip-predecessor", action="store_true")
     parser.add_argument("--job", choices=JOBS, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -215,16 +270,12 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.job:
         JOBS[asked.job](asked.root, asked.out, asked.samples)
-        used = [
-            resource.getrusage(who).ru_maxrss
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        ]
-        print(sum(used) / 1024)
+        print(*used())
     else:
         compare(
             asked.photos,
             asked.rounds,
-            [job for job in JOBS if job != "plain build" or not asked.skip_plain],
+            [job for job in JOBS if not (asked.skip_predecessor and "predecessor" in job)],
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 from aihub_tree import Shot, photo_path, write_shot, write_tree
 from pillsnap import aihub
 from pillsnap.errors import DataError
+from pillsnap.workers import workers
 
 SHOT = Shot(("K-000001",))
 PAIR = Shot(("K-000001", "K-000002"))
@@ -184,3 +185,29 @@ def test_codes_are_read_from_a_combination_name() -> None:
 @pytest.mark.parametrize("text", ["K-1", "K-0157100", "k-015710", "K-015710-16232", "015710"])
 def test_codes_off_the_grammar_are_none(text: str) -> None:
     assert aihub.parse_codes(text) is None
+
+
+def test_a_shard_linked_into_another_part_is_walked_once(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    (tmp_path / "val/images/single").mkdir(parents=True)
+    (tmp_path / "val/images/single/VS_1_single").symlink_to(tmp_path / SHARD)
+    tree = aihub.scan(tmp_path)
+    assert tree.findings.counts == {"folder_met_twice": 1}
+    assert [folder.part for folder in tree.folders if folder.kind == "images"] == ["train"]
+
+
+def test_a_top_that_is_a_link_to_another_is_walked_once(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    (tmp_path / "val/images").mkdir(parents=True)
+    (tmp_path / "val/images/single").symlink_to(tmp_path / "train/images/single")
+    tree = aihub.scan(tmp_path)
+    assert tree.findings.counts["folder_met_twice"] == 2  # the top, and the shard in it
+    assert len([folder for folder in tree.folders if folder.kind == "images"]) == 1
+
+
+def test_a_walk_over_processes_finds_the_same(tmp_path: Path) -> None:
+    write_tree(tmp_path, ["K-000001", "K-000002"], combos=[("K-000001", "K-000002")])
+    for number, shard in enumerate([SHARD, SHARD, "train/labels/single/TL_1_single"] * 4):
+        (tmp_path / shard / f"._{number}.png").write_bytes(b"")
+    with workers(2) as spread:
+        assert aihub.scan(tmp_path, spread) == aihub.scan(tmp_path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from aihub_tree import write_tree
@@ -44,6 +45,7 @@ def test_it_writes_what_the_contract_names(workplace: Path) -> None:
     assert [list(table.columns) for table in tables] == [list(manifest.COLUMNS)] * 3
     assert len(manifest.read_classes(artifacts / "classes.csv")) == 24
     assert (artifacts / "sampling.json").is_file()
+    assert cv2.imread(str(artifacts / "sampling.png")) is not None
 
 
 def test_an_unset_fingerprint_is_one_screen_and_exit_1(workplace: Path) -> None:

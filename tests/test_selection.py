@@ -39,8 +39,12 @@ def build(root: Path, an_order: Order | None = None) -> Selection:
     return selection.build(root, an_order or order(), recorded, lambda done, total: None)
 
 
+def rows_of(chosen: Selection, side: int) -> pd.DataFrame:
+    return pd.DataFrame(tables.rows_of(chosen, side))
+
+
 def samples(chosen: Selection) -> pd.DataFrame:
-    return pd.concat([tables.rows_of(chosen, side) for side in (0, 1)])
+    return pd.concat([rows_of(chosen, side) for side in (0, 1)])
 
 
 @pytest.fixture
@@ -57,12 +61,12 @@ def test_samples_classes_and_shares_are_exact(root: Path) -> None:
     assert len(rows) == 200
     assert rows[rows["known"]]["mapping_code"].nunique() == 8
     assert 40 - 3 < (rows["image_type"] == "combination").sum() <= 40
-    assert len(tables.rows_of(build(root), 1)) == 40
+    assert len(rows_of(build(root), 1)) == 40
 
 
 def test_no_group_is_in_two_splits(root: Path) -> None:
     chosen = build(root)
-    groups = [set(tables.rows_of(chosen, side)["group_id"]) for side in range(3)]
+    groups = [set(rows_of(chosen, side)["group_id"]) for side in range(3)]
     assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
 
 
@@ -87,7 +91,7 @@ def test_rows_of_codes_that_are_no_classes_are_unknown(root: Path) -> None:
 
 
 def test_test_holds_known_combinations_and_unknown_singles(root: Path) -> None:
-    rows = tables.rows_of(build(root), 2)
+    rows = rows_of(build(root), 2)
     assert set(rows[rows["known"]]["group_id"]) == {"K-000001-000005"}
     unknown = rows[~rows["known"]]
     assert unknown["mapping_code"].value_counts().to_dict() == {"K-000051": 6, "K-000052": 6}
@@ -140,6 +144,7 @@ def test_workers_do_not_change_the_bytes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pillsnap.label_reading.CHUNK", 50)
+    monkeypatch.setattr(selection, "FEW", 0)
     label_path(root, Shot((CODES[0],), 0, 0, 0, 75)).write_bytes(b"{")
     one = written(root, tmp_path / "a", order(num_workers=1))
     assert written(root, tmp_path / "b", order(num_workers=2)) == one
@@ -190,7 +195,7 @@ def test_refused_labels_are_replaced_and_counted(root: Path) -> None:
     assert not set(rows["label_path"]) & set(victims)
     assert chosen.left_out.counts == {"box_outside_frame": 5}
     assert chosen.findings.counts == {"box_outside_frame": 5}
-    assert chosen.labels_read >= len(rows) + len(tables.rows_of(chosen, 2)) + 5
+    assert chosen.labels_read >= len(rows) + len(rows_of(chosen, 2)) + 5
 
 
 @pytest.mark.parametrize(
@@ -255,7 +260,7 @@ def test_a_code_without_enough_readable_labels_is_no_class(root: Path) -> None:
 
 
 def test_labels_that_differ_on_the_drug_are_found_and_the_usual_text_taken(root: Path) -> None:
-    train = tables.rows_of(build(root), 0)
+    train = rows_of(build(root), 0)
     path = train[train["mapping_code"] == CODES[0]]["label_path"].iloc[0]
     edit_label(root / path, lambda label: label["images"][0].update(dl_name="다른 이름"))
     chosen = build(root)

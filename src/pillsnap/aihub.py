@@ -7,11 +7,14 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from pillsnap.errors import DataError
-from pillsnap.findings import Findings
+from pillsnap.findings import EXAMPLES_KEPT, Findings
 
 PARTS = ("train", "val")
 KINDS = {"images": ".png", "labels": ".json"}
@@ -75,18 +78,59 @@ def parse_codes(text: str) -> tuple[str, ...] | None:
     return tuple(f"K-{digits}" for digits in text.removeprefix("K-").split("-"))
 
 
-def scan(root: Path) -> Tree:
+class _Share(NamedTuple):
+    """The part of a tree that one walk goes through."""
+
+    root: Path
+    tops: list[tuple[str, str, str, str]]
+    which: slice
+
+
+class _Walked(NamedTuple):
+    folders: list[Folder]
+    findings: Findings
+    entered: set[tuple[int, int]]  # device and inode of the folders under the tops
+
+
+Spread = Callable[[Callable[[_Share], _Walked], list[_Share]], Iterable[_Walked]]
+
+
+def scan(root: Path, spread: Spread = map) -> Tree:
     """Walk `<root>/{train,val}` or `<root>/data/{train,val}`; symbolic links are followed once.
 
-    Raises DataError where neither is there. Everything odd inside becomes a finding.
+    Raises DataError where neither is there. Everything odd inside becomes a finding. Images and
+    labels, single and combination, are walked apart, as `spread` (a kind of map) will have it.
     """
-    walk = _Walk(root)
     tops = _tops(root)
-    for path, *_ in tops:  # first of all, so that no link elsewhere takes them over
-        walk.enter(path, (root / path).stat())
-    for path, part, kind, image_type in tops:
+    shares = [_Share(root, tops, slice(at, at + 1)) for at in range(len(tops))]
+    status = [(root / path).stat() for path, *_ in tops]
+    apart = len({(one.st_dev, one.st_ino) for one in status}) == len(tops)
+    walks = list(spread(_walk, shares)) if apart else []
+    met = [identity for walk in walks for identity in walk.entered]
+    if not apart or len(set(met)) < len(met):  # links lead from one into another: go but once
+        walks = [_walk(_Share(root, tops, slice(None)))]
+    folders = tuple(folder for walk in walks for folder in walk.folders)
+    return Tree(root, folders, _together(walk.findings for walk in walks))
+
+
+def _together(parts: Iterable[Findings]) -> Findings:
+    findings = Findings()
+    for part in parts:
+        for name, count in part.counts.items():
+            examples = findings.examples.get(name, []) + part.examples[name]
+            findings.examples[name] = examples[:EXAMPLES_KEPT]
+            findings.counts[name] = findings.counts.get(name, 0) + count
+    return findings
+
+
+def _walk(share: _Share) -> _Walked:
+    walk = _Walk(share.root)
+    for path, *_ in share.tops:  # first of all, so that no link elsewhere takes them over
+        walk.enter(path, (share.root / path).stat())
+    tops = frozenset(walk.entered)
+    for path, part, kind, image_type in share.tops[share.which]:
         walk.top(path, part, kind, image_type)
-    return Tree(root, tuple(walk.folders), walk.findings)
+    return _Walked(walk.folders, walk.findings, walk.entered - tops)
 
 
 def _tops(root: Path) -> list[tuple[str, str, str, str]]:
@@ -111,15 +155,15 @@ class _Walk:
         self.root = os.fspath(root)
         self.folders: list[Folder] = []
         self.findings = Findings()
-        self._entered: set[tuple[int, int]] = set()
+        self.entered: set[tuple[int, int]] = set()
 
     def enter(self, path: str, status: os.stat_result) -> bool:
         """Whether a folder is met for the first time, under whatever name."""
         identity = (status.st_dev, status.st_ino)
-        if identity in self._entered:
+        if identity in self.entered:
             self.findings.add("folder_met_twice", path)
             return False
-        self._entered.add(identity)
+        self.entered.add(identity)
         return True
 
     def top(self, path: str, part: str, kind: str, image_type: str) -> None:
@@ -162,11 +206,13 @@ class _Walk:
 
     def _entries(self, path: str) -> "list[os.DirEntry[str]]":
         try:
-            with os.scandir(f"{self.root}/{path}") as entries:
-                return sorted(entries, key=_in_nfc)
+            with os.scandir(f"{self.root}/{path}") as listing:
+                entries = list(listing)
         except OSError as error:
             self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
             return []
+        ascii_only = all(entry.name.isascii() for entry in entries)
+        return sorted(entries, key=attrgetter("name") if ascii_only else _in_nfc)
 
     def _skipped(self, path: str, name: str) -> bool:
         """Whether a name is none of a photo, label or folder; counted."""

@@ -3,6 +3,7 @@
 Arrays with an entry per frame or per pill: a 4 TB tree has 2.6 million frames.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 COMBINATION = -1
+ROW = 7  # columns of a frame: folder, view, group, bytes, code, train, complete
 
 
 @dataclass(frozen=True)
@@ -141,58 +143,61 @@ class _Frames:
         self._codes: dict[str, int] = {}
         self._groups: dict[str, int] = {}
         self._views: dict[View, int] = {}
-        self._view_of: dict[str, View | None] = {}
+        self._view_of: dict[str, tuple[View, int] | None] = {}
         self._stems: list[str] = []
-        self._rows: list[tuple[int, ...]] = []
-        self._pills: list[tuple[int, int, int]] = []
+        self._rows = array("q")  # [frames, ROW]
+        self._pills = array("q")  # [pills, 3] frame, code, label folder
 
     def take(self, number: int, folder: Folder) -> None:
         """Add the photos of a folder that have a label."""
         met = self.met[folder.part, folder.image_type]
         named = folder.inner[-1] if folder.inner else ""
         codes = parse_codes(named) or ()
+        right = bool(codes) and (len(codes) == 1) == (folder.image_type == "single")
+        groups: dict[int, int] = {}  # capture group of a view, in this folder
         for name, size in zip(folder.names, folder.sizes, strict=True):
-            path = f"{folder.path}/{name}"
             stem = name[: -len(".png")]
             code_text, _, view_text = stem.partition("_")
             view = self._view(view_text)
-            if view is None or not parse_codes(code_text):
-                self._left_out.add("name_not_understood", path)
-            elif code_text != named or (len(codes) == 1) != (folder.image_type == "single"):
-                self._left_out.add("photo_in_foreign_folder", path)
+            if view is None or not ((code_text == named and codes) or parse_codes(code_text)):
+                self._left_out.add("name_not_understood", f"{folder.path}/{name}")
+            elif code_text != named or not right:
+                self._left_out.add("photo_in_foreign_folder", f"{folder.path}/{name}")
             elif stem in met:
-                self._left_out.add("photo_twice", path)
+                self._left_out.add("photo_twice", f"{folder.path}/{name}")
             else:
                 met.add(stem)
-                labels = self._labels_of(folder, stem, codes, path)
+                labels = self._labels_of(folder, stem, codes)
                 if labels:
-                    self._add(
-                        number,
-                        folder,
-                        stem,
-                        size,
-                        view,
-                        labels,
-                        len(labels) == len(codes),
-                    )
+                    group = groups.get(view[1])
+                    if group is None:
+                        group = groups[view[1]] = self._group(named, len(codes) == 1, view[0])
+                    self._add((number, view[1], group, size), folder, stem, labels, len(codes))
 
-    def _view(self, text: str) -> View | None:
+    def _view(self, text: str) -> tuple[View, int] | None:
+        """A view and its number."""
         if text not in self._view_of:
-            self._view_of[text] = parse_view(text)
+            view = parse_view(text)
+            number = self._views.setdefault(view, len(self._views)) if view else 0
+            self._view_of[text] = (view, number) if view else None
         return self._view_of[text]
 
-    def _labels_of(
-        self, folder: Folder, stem: str, codes: tuple[str, ...], path: str
-    ) -> dict[str, int]:
+    def _group(self, name: str, single: bool, view: View) -> int:
+        """The number of a photo's capture group."""
+        group = f"{name}_b{view.back}_l{view.light}_d{view.direction}" if single else name
+        return self._groups.setdefault(group, len(self._groups))
+
+    def _labels_of(self, folder: Folder, stem: str, codes: tuple[str, ...]) -> dict[str, int]:
         """{code: label folder} of a photo; empty where it cannot be used."""
         if folder.image_type == "single":
             number = self._labels.single[folder.part].get(stem)
             if number is None:
-                self._left_out.add("photo_without_label", path)
+                self._left_out.add("photo_without_label", f"{folder.path}/{stem}.png")
                 return {}
             return {codes[0]: number}
         labels = self._labels.combination[folder.part].get(stem, {})
         foreign = sorted(labels.keys() - set(codes))
+        path = f"{folder.path}/{stem}.png"
         if foreign:
             self._left_out.add("label_of_foreign_code", f"{path}: {', '.join(foreign)}")
             return {}
@@ -202,43 +207,28 @@ class _Frames:
 
     def _add(
         self,
-        number: int,
+        row: tuple[int, int, int, int],
         folder: Folder,
         stem: str,
-        size: int,
-        view: View,
         labels: dict[str, int],
-        complete: bool,
+        named: int,
     ) -> None:
-        codes = [self._codes.setdefault(code, len(self._codes)) for code in sorted(labels)]
-        name = stem.partition("_")[0]
-        single = folder.image_type == "single"
-        group = f"{name}_b{view.back}_l{view.light}_d{view.direction}" if single else name
-        group_number = self._groups.setdefault(group, len(self._groups))
-        view_number = self._views.setdefault(view, len(self._views))
-        code = codes[0] if single else COMBINATION
+        """A frame of `named` codes: its folder, view, group and bytes, and its labels."""
         frame = len(self._stems)
         self._stems.append(stem)
-        self._rows.append(
-            (
-                number,
-                view_number,
-                group_number,
-                code,
-                folder.part == "train",
-                size,
-                complete,
-            )
-        )
-        self._pills += [
-            (frame, code, labels[text]) for text, code in zip(sorted(labels), codes, strict=True)
-        ]
+        code = COMBINATION
+        for text in sorted(labels) if len(labels) > 1 else labels:
+            code = self._codes.setdefault(text, len(self._codes))
+            self._pills.extend((frame, code, labels[text]))
+        if folder.image_type != "single":
+            code = COMBINATION
+        self._rows.extend((*row, code, folder.part == "train", len(labels) == named))
 
     def done(self, folders: Sequence[Folder]) -> Candidates:
         """The columns as arrays."""
-        rows = np.array(self._rows, dtype=np.int64).reshape(-1, 7).T.copy()
+        rows = np.array(self._rows, dtype=np.int64).reshape(-1, ROW).T.copy()
         pills = np.array(self._pills, dtype=np.int64).reshape(-1, 3).T.copy()
-        folder, view, group, code, train, photo_bytes, complete = rows
+        folder, view, group, photo_bytes, code, train, complete = rows
         return Candidates(
             folders, list(self._codes), list(self._groups), list(self._views), self._stems,
             folder, view, group, code, train.astype(bool), photo_bytes, complete.astype(bool),

@@ -1,115 +1,98 @@
-"""Reads many label files in chunks over processes; the result does not depend on their number."""
+"""Reads many label files in chunks over processes; the result does not depend on their number.
 
-import multiprocessing
+Light imports only: the reading processes load it.
+"""
+
 import os
-import signal
-import threading
+from array import array
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-from pillsnap.errors import MachineError
-from pillsnap.labels import Drug, Expected, Label, Reading, parse
+from pillsnap.aihub import parse_view
+from pillsnap.labels import Drug, Expected, Reading, parse
+from pillsnap.workers import Spread
 
-CHUNK = 2000
+CHUNK = 2000  # labels a process is asked for at a time
 LARGEST_LABEL_BYTES = 1 << 20
 READ_BYTES = 1 << 14
+UNREAD = -1
+FIGURES = 7  # of a label: box x, y, w, h, frame w, h, number of its drug
+NO_LABEL = (UNREAD,) * FIGURES
 
 
-class Task(NamedTuple):
-    """A label file to read: its path relative to the root, and what its names promise."""
+class Batch(NamedTuple):
+    """Labels to read: of one code, in one folder (relative to the root)."""
 
-    path: str
-    expected: Expected
-
-
-@dataclass
-class _Chunk:
-    """Readings of a chunk, small to send: equal drugs once, oddities apart."""
-
-    labels: list[tuple[int, int, int, int, int, int, int] | None] = field(default_factory=list)
-    drugs: dict[Drug, int] = field(default_factory=dict)
-    odd: dict[int, tuple[str, str, list[tuple[str, str]]]] = field(default_factory=dict)
+    folder: str
+    code: str
+    stems: list[str]
 
 
-class LabelReader:
-    """Reads labels under a root; made by `reader`."""
+class Readings(NamedTuple):
+    """What stands in some labels, in their order; equal drugs once, oddities apart."""
 
-    def __init__(self, root: str, pool: ProcessPoolExecutor | None) -> None:
-        self._root = root
-        self._pool = pool
-
-    def read(
-        self, tasks: Iterator[Task], total: int, progress: Callable[[int, int], None]
-    ) -> Iterator[Reading]:
-        """A Reading per task, in their order; `progress(done, total)` after each chunk."""
-        chunks = iter(lambda: list(islice(tasks, CHUNK)), [])
-        read = partial(_read_chunk, self._root)
-        done = 0
-        try:
-            for chunk in self._pool.map(read, chunks) if self._pool else map(read, chunks):
-                done += len(chunk.labels)
-                progress(done, total)
-                yield from _unpack(chunk)
-        except BrokenProcessPool:
-            raise MachineError(
-                "A process that read labels was killed, most likely for want of memory.",
-                "Set build_manifest.num_workers to 1, or free memory, and repeat.",
-            ) from None
+    figures: bytes  # [labels, FIGURES] int32; UNREAD where a label cannot be used
+    drugs: list[Drug]
+    odd: list[tuple[int, str, str, list[tuple[str, str]]]]  # label, reason, detail, notes
 
 
-@contextmanager
-def reader(root: str, num_workers: int, expected: int) -> Iterator[LabelReader]:
-    """A LabelReader over num_workers processes (0: one per core) for some `expected` labels.
-
-    One worker, or a chunk or two to read, is this process: starting others costs a second.
-    """
-    workers = num_workers or len(os.sched_getaffinity(0))
-    if workers == 1 or expected <= 2 * CHUNK:
-        yield LabelReader(root, None)
-        return
-    context = multiprocessing.get_context("forkserver")  # fork after threads have started can hang
-    context.set_forkserver_preload(["__main__", "pillsnap.label_reading"])  # once, not per process
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_enter_process)
-    try:
-        pool.submit(os.getpid)  # processes start now, while this one walks the tree
-        yield LabelReader(root, pool)
-    finally:
-        pool.shutdown(cancel_futures=True)
+def read(
+    root: str, batches: Sequence[Batch], spread: Spread, progress: Callable[[int, int], None]
+) -> Iterator[Readings]:
+    """Readings of some labels at a time, in order; `progress(done, total)` after each."""
+    chunks = _chunks(batches)
+    total = sum(len(batch.stems) for batch in batches)
+    done = 0
+    for chunk, readings in zip(chunks, spread(partial(_read_chunk, root), chunks), strict=True):
+        done += sum(len(batch.stems) for batch in chunk)
+        progress(done, total)
+        yield readings
 
 
-def _enter_process() -> None:
-    """Ctrl-C is the parent's to handle, and a killed parent leaves no orphan behind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+def _chunks(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """The batches cut and gathered into chunks of CHUNK labels, the last one smaller."""
+    chunks: list[list[Batch]] = []
+    room = 0
+    for folder, code, stems in batches:
+        start = 0
+        while start < len(stems):
+            if not room:
+                chunks.append([])
+                room = CHUNK
+            part = stems[start : start + room]
+            chunks[-1].append(Batch(folder, code, part))
+            start, room = start + len(part), room - len(part)
+    return chunks
 
-    def leave_with_parent() -> None:
-        parent.join()
-        os._exit(1)
 
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+def _read_chunk(root: str, batches: Sequence[Batch]) -> Readings:
+    figures = array("i")
+    drugs: dict[Drug, int] = {}
+    odd = []
+    number = 0
+    for folder, code, stems in batches:
+        for stem in stems:
+            latitude, longitude = _angles(stem.partition("_")[2])
+            expected = Expected(code, f"{stem}.png", latitude, longitude)
+            reading = _read_one(f"{root}/{folder}/{stem}.json", expected)
+            if reading.label is None:
+                figures.extend(NO_LABEL)
+            else:
+                *box_and_frame, drug = reading.label
+                figures.extend(box_and_frame)
+                figures.append(drugs.setdefault(drug, len(drugs)))
+            if reading.notes or reading.reason:
+                odd.append((number, reading.reason, reading.detail, reading.notes))
+            number += 1
+    return Readings(figures.tobytes(), list(drugs), odd)
 
 
-def _read_chunk(root: str, tasks: Sequence[Task]) -> _Chunk:
-    chunk = _Chunk()
-    for number, (path, expected) in enumerate(tasks):
-        reading = _read_one(f"{root}/{path}", expected)
-        if reading.label is None:
-            chunk.labels.append(None)
-        else:
-            x, y, w, h, width, height, drug = reading.label
-            index = chunk.drugs.setdefault(drug, len(chunk.drugs))
-            chunk.labels.append((x, y, w, h, width, height, index))
-        if reading.notes or reading.reason:
-            chunk.odd[number] = (reading.reason, reading.detail, reading.notes)
-    return chunk
+@lru_cache(maxsize=4096)
+def _angles(view: str) -> tuple[int, int]:
+    parsed = parse_view(view)
+    assert parsed is not None, view
+    return parsed.latitude, parsed.longitude
 
 
 def _read_one(path: str, expected: Expected) -> Reading:
@@ -132,10 +115,3 @@ def _content(path: str) -> bytes:
         return content
     finally:
         os.close(descriptor)
-
-
-def _unpack(chunk: _Chunk) -> Iterator[Reading]:
-    drugs = list(chunk.drugs)
-    for number, figures in enumerate(chunk.labels):
-        label = None if figures is None else Label(*figures[:6], drugs[figures[6]])
-        yield Reading(label, *chunk.odd.get(number, ("", "", [])))

@@ -1,13 +1,15 @@
 """The tables the stages hand on: manifests (a row per pill) and the class table."""
 
 import hashlib
-from io import StringIO
+from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pillsnap import atomic
 from pillsnap.errors import DataError
+
+if TYPE_CHECKING:  # build_manifest only writes: it does not wait a second for pandas
+    import pandas as pd
 
 SPLITS = ("train", "val", "test")
 
@@ -53,23 +55,27 @@ CLASS_COLUMNS: dict[str, str] = {
 }
 
 
-def write(path: Path, table: pd.DataFrame) -> None:
+Rows = Mapping[str, Any]  # a sequence, an array or a series per column
+QUOTED_FOR = ('"', ",", "\r", "\n")
+
+
+def write(path: Path, rows: "Rows | pd.DataFrame") -> None:
     """Write a manifest, sorted by photo and box, byte-identical for equal rows."""
-    order = ["image_path", "mapping_code", "box_x", "box_y", "label_path"]
-    _write_csv(path, table.sort_values(order, kind="stable")[list(COLUMNS)])
+    order = ("image_path", "mapping_code", "box_x", "box_y", "label_path")
+    _write_csv(path, rows, tuple(COLUMNS), order)
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path) -> "pd.DataFrame":
     """Read a manifest; empty text stays empty text (never NaN)."""
     return _read_csv(path, COLUMNS)
 
 
-def write_classes(path: Path, table: pd.DataFrame) -> None:
+def write_classes(path: Path, rows: "Rows | pd.DataFrame") -> None:
     """Write the class table in the order of class_index."""
-    _write_csv(path, table.sort_values("class_index")[list(CLASS_COLUMNS)])
+    _write_csv(path, rows, tuple(CLASS_COLUMNS), ("class_index",))
 
 
-def read_classes(path: Path) -> pd.DataFrame:
+def read_classes(path: Path) -> "pd.DataFrame":
     """Read the class table; row i is class i."""
     table = _read_csv(path, CLASS_COLUMNS)
     if list(table["class_index"]) != list(range(len(table))):
@@ -85,13 +91,38 @@ def class_table_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    buffer = StringIO()
-    table.to_csv(buffer, index=False, lineterminator="\n")
-    atomic.write_text(path, buffer.getvalue())
+def _write_csv(
+    path: Path, rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[str, ...]
+) -> None:
+    """By hand: half of what pandas takes, and build_manifest does without its import."""
+    values = {name: _values(rows[name]) for name in columns}
+    keys = list(zip(*(values[name] for name in order), strict=True))
+    lines = [*map(",".join, zip(*map(_fields, values.values()), strict=True))]
+    in_order = [lines[at] for at in sorted(range(len(lines)), key=keys.__getitem__)]
+    atomic.write_text(path, "\n".join([",".join(columns), *in_order, ""]))
 
 
-def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+def _values(column: Any) -> list[Any]:
+    """A column as Python's own kinds."""
+    return column.tolist() if hasattr(column, "tolist") else list(column)
+
+
+def _fields(values: list[Any]) -> list[str]:
+    """A column as CSV: text that holds a comma, a quote or a line's end is quoted."""
+    if not values or not isinstance(values[0], str):
+        return list(map(str, values))
+    whole = "".join(values)
+    if not any(sign in whole for sign in QUOTED_FOR):
+        return values
+    return [
+        '"' + text.replace('"', '""') + '"' if any(sign in text for sign in QUOTED_FOR) else text
+        for text in values
+    ]
+
+
+def _read_csv(path: Path, columns: dict[str, str]) -> "pd.DataFrame":
+    import pandas as pd
+
     try:
         table = pd.read_csv(path, dtype=columns, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:

@@ -1,13 +1,14 @@
 """sampling.json: how many of what were chosen, what was left out and why."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pillsnap.choice import NOWHERE
+from pillsnap.manifest import Rows
 from pillsnap.selection import Selection
 
 WANTED = (
@@ -17,12 +18,13 @@ WANTED = (
 VIEWS = ("light", "back", "direction", "latitude")
 
 
-def report(
-    selection: Selection, rows: dict[str, pd.DataFrame], manifest_bytes: int
-) -> dict[str, Any]:
+def report(selection: Selection, rows: dict[str, Rows], manifest_bytes: int) -> dict[str, Any]:
     """Everything sampling.json says; `rows`: the manifests by split."""
     order, frames = selection.order, selection.candidates
-    samples = pd.concat([rows["train"], rows["val"]])
+    counted = {name: counts(table) for name, table in rows.items()}
+    train, val = counted["train"], counted["val"]
+    samples = train["pills"] + val["pills"]
+    combined = sum(one["pills_by"]["image_type"].get("combination", 0) for one in (train, val))
     chosen = selection.choice.split != NOWHERE
     return {
         "scale": order.scale,
@@ -30,12 +32,12 @@ def report(
         "fingerprint": asdict(selection.fingerprint),
         "wanted": {name: getattr(order.wanted, name) for name in WANTED},
         "got": {
-            "samples": len(samples),
+            "samples": samples,
             "classes": len(selection.choice.classes),
-            "combination_share": _share(samples["image_type"] == "combination"),
-            "val_share": len(rows["val"]) / max(len(samples), 1),
+            "combination_share": combined / max(samples, 1),
+            "val_share": val["pills"] / max(samples, 1),
         },
-        "counts": {name: counts(table) for name, table in rows.items()},
+        "counts": counted,
         "on_disk": _on_disk(selection),
         "labels_read": selection.labels_read,
         "photo_bytes": int(frames.photo_bytes[chosen].sum()),
@@ -47,34 +49,29 @@ def report(
     }
 
 
-def counts(table: pd.DataFrame) -> dict[str, Any]:
+def counts(rows: Rows) -> dict[str, Any]:
     """Pills, frames, classes, groups of a manifest, and pills by what can skew a model."""
-    known = table[table["known"]]
-    per_class = known["mapping_code"].astype(str).value_counts()
+    per_class = np.unique(rows["class_index"][rows["known"]], return_counts=True)[1]
     by = ("image_type", "part", *VIEWS)
+    type_of = dict(zip(rows["image_path"], rows["image_type"], strict=True))
     return {
-        "pills": len(table),
-        "frames": int(table["image_path"].nunique()),
-        "known_pills": len(known),
+        "pills": len(rows["image_path"]),
+        "frames": len(type_of),
+        "known_pills": int(per_class.sum()),
         "classes": len(per_class),
-        "groups": int(table["group_id"].nunique()),
+        "groups": len(set(rows["group_id"])),
         "pills_per_class": {
             "least": int(per_class.min()) if len(per_class) else 0,
-            "median": float(per_class.median()) if len(per_class) else 0.0,
+            "median": float(np.median(per_class)) if len(per_class) else 0.0,
             "most": int(per_class.max()) if len(per_class) else 0,
         },
-        "pills_by": {name: _tally(table[name]) for name in by},
-        "frames_by_image_type": _tally(table.drop_duplicates("image_path")["image_type"]),
+        "pills_by": {name: _tally(rows[name].tolist()) for name in by},
+        "frames_by_image_type": _tally(type_of.values()),
     }
 
 
-def _tally(column: "pd.Series[Any]") -> dict[str, int]:
-    values = column.astype(str).value_counts().sort_index()
-    return {str(value): int(count) for value, count in values.items()}
-
-
-def _share(flags: "pd.Series[bool]") -> float:
-    return float(flags.mean()) if len(flags) else 0.0
+def _tally(values: Iterable[Any]) -> dict[str, int]:
+    return dict(sorted((str(value), count) for value, count in Counter(values).items()))
 
 
 def _on_disk(selection: Selection) -> dict[str, Any]:

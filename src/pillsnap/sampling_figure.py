@@ -1,14 +1,15 @@
 """The picture of sampling.json: pills per class, and per light, background, latitude and split."""
 
+from collections import Counter
 from pathlib import Path
 
 import matplotlib as mpl
-import pandas as pd
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pillsnap import atomic
-from pillsnap.manifest import SPLITS
+from pillsnap.manifest import SPLITS, Rows
 
 COLOURS = {"train": "#4c78a8", "val": "#f58518", "test": "#54a24b"}
 VIEWS = {
@@ -20,7 +21,7 @@ VIEWS = {
 }
 
 
-def sampling_figure(rows: dict[str, pd.DataFrame], path: Path) -> None:
+def sampling_figure(rows: dict[str, Rows], path: Path) -> None:
     """Draw the manifests, given by split, into a PNG whose bytes depend on them alone."""
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
@@ -33,21 +34,22 @@ def sampling_figure(rows: dict[str, pd.DataFrame], path: Path) -> None:
             figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
 
 
-def _classes(axis: Axes, rows: dict[str, pd.DataFrame]) -> None:
+def _classes(axis: Axes, rows: dict[str, Rows]) -> None:
     """Known pills of each class, the best filled first."""
     for split in ("train", "val"):
-        known = rows[split][rows[split]["known"]]
-        pills = known["class_index"].value_counts().to_numpy()
+        known = rows[split]["class_index"][rows[split]["known"]]
+        pills = np.sort(np.unique(known, return_counts=True)[1])[::-1]
         axis.plot(range(1, len(pills) + 1), pills, color=COLOURS[split])
     axis.set(title="pills of each class", xlabel="classes, best filled first", ylim=(0, None))
 
 
-def _shares(axis: Axes, rows: dict[str, pd.DataFrame], column: str, names: dict[int, str]) -> None:
+def _shares(axis: Axes, rows: dict[str, Rows], column: str, names: dict[int, str]) -> None:
     """The part of a split's pills that has each value: equal bars mean equal splits."""
     values = sorted(set().union(*(set(table[column]) for table in rows.values())))
     for place, split in enumerate(SPLITS):
-        counts = rows[split][column].value_counts(normalize=True)
-        heights = [100 * float(counts.get(value, 0.0)) for value in values]
+        pills = len(rows[split][column])
+        counts: Counter[object] = Counter(rows[split][column])
+        heights = [100 * counts[value] / max(pills, 1) for value in values]
         spots = [at + (place - 1) * 0.27 for at in range(len(values))]
         axis.bar(spots, heights, width=0.25, color=COLOURS[split], label=split)
     axis.set_xticks(range(len(values)), [names.get(value, str(value)) for value in values])

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pillsnap import aihub, candidates, fingerprint
+from pillsnap import aihub, candidates, fingerprint, label_reading
 from pillsnap.candidates import Candidates, Ints
 from pillsnap.choice import NOWHERE, Choice, Chooser, Strangers
 from pillsnap.findings import Findings
 from pillsnap.fingerprint import Fingerprint
-from pillsnap.label_reading import LabelReader, Task, reader
-from pillsnap.labels import Drug, Expected, Reading
+from pillsnap.label_reading import FIGURES, UNREAD, Batch
+from pillsnap.labels import Drug
 from pillsnap.params import ScaleParams
+from pillsnap.workers import Spread, workers
 
 Progress = Callable[[int, int], None]
-UNREAD = -1
+FEW = 5000  # labels that one process reads before others would have started
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,19 @@ class Selection:
 
 def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:
     """Scan, check the fingerprint, choose, read; DataError where the tree does not suffice."""
-    labels_expected = order.wanted.samples + order.wanted.test_unknown_pills
-    with reader(os.fspath(root), order.num_workers, labels_expected) as labels:
-        tree = aihub.scan(root)
+    few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
+    with workers(1 if few else order.num_workers) as spread:
+        tree = aihub.scan(root, spread)
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
         left_out = Findings()
         incomplete = tree.findings if order.keep_incomplete else left_out
         frames = candidates.collect(tree, left_out, incomplete)
-        book = _Book(frames, tree.findings, left_out)
+        book = _Book(os.fspath(root), frames, tree.findings, left_out)
         usable = frames.complete | order.keep_incomplete
         chooser = Chooser(frames, order.wanted, order.strangers, order.scale, order.seed)
         choice = chooser.choose(usable)
-        while book.read(labels, choice.split, progress):  # some were refused: choose others
+        while book.read(spread, choice.split, progress):  # some were refused: choose others
             choice = chooser.choose(usable & ~book.refused)
     return Selection(
         order, found, frames, choice, book.figures, book.drug, list(book.drugs), book.labels_read,
@@ -74,7 +75,10 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
 class _Book:
     """What has been read of the labels so far."""
 
-    def __init__(self, frames: Candidates, findings: Findings, left_out: Findings) -> None:
+    def __init__(
+        self, root: str, frames: Candidates, findings: Findings, left_out: Findings
+    ) -> None:
+        self._root = root
         self._frames = frames
         self._findings = findings
         self._left_out = left_out
@@ -85,15 +89,22 @@ class _Book:
         self.labels_read = 0
         self._read = np.zeros(len(frames.stems), dtype=bool)
 
-    def read(self, labels: LabelReader, split: Ints, progress: Progress) -> bool:
+    def read(self, spread: Spread, split: Ints, progress: Progress) -> bool:
         """Read the labels of chosen frames not read yet; whether any frame was refused."""
         frames = self._frames
         new = (split != NOWHERE) & ~self._read
         pills = np.flatnonzero(new[frames.pill_frame])
         reasons: dict[int, str] = {}
-        readings = labels.read(map(self._task, pills.tolist()), len(pills), progress)
-        for pill, reading in zip(pills.tolist(), readings, strict=True):
-            self._note(pill, reading, reasons)
+        done = 0
+        batches = self._batches(pills)
+        for readings in label_reading.read(self._root, batches, spread, progress):
+            figures = np.frombuffer(readings.figures, dtype=np.int32).reshape(-1, FIGURES)
+            here = pills[done : done + len(figures)]
+            done += len(figures)
+            self._note(here, figures, readings.drugs)
+            for number, reason, detail, notes in readings.odd:
+                self._note_oddities(int(here[number]), reason, detail, notes, reasons)
+        assert done == len(pills), (done, len(pills))
         self._read |= new
         self.labels_read += len(pills)
         self._compare_boxes(np.flatnonzero(new & ~frames.single), reasons)
@@ -102,25 +113,38 @@ class _Book:
             self.refused[frame] = True
         return bool(reasons)
 
-    def _task(self, pill: int) -> Task:
+    def _batches(self, pills: Ints) -> list[Batch]:
+        """Runs of pills of one code whose labels lie in one folder."""
         frames = self._frames
-        frame = frames.pill_frame[pill]
-        view = frames.views[frames.view[frame]]
-        code, name = frames.codes[frames.pill_code[pill]], f"{frames.stems[frame]}.png"
-        expected = Expected(code, name, view.latitude, view.longitude)
-        return Task(frames.label_path(pill), expected)
+        folder, code = frames.pill_folder[pills], frames.pill_code[pills]
+        changed = (np.diff(folder) != 0) | (np.diff(code) != 0)
+        starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if len(pills) else []
+        stems = [frames.stems[frame] for frame in frames.pill_frame[pills].tolist()]
+        return [
+            Batch(frames.folders[folder[start]].path, frames.codes[code[start]], stems[start:stop])
+            for start, stop in zip(starts, [*starts[1:], len(pills)], strict=True)
+        ]
 
-    def _note(self, pill: int, reading: Reading, reasons: dict[int, str]) -> None:
-        if reading.label:
-            *figures, drug = reading.label
-            self.figures[pill] = figures
-            self.drug[pill] = self.drugs.setdefault(drug, len(self.drugs))
-        else:
-            reasons.setdefault(int(self._frames.pill_frame[pill]), reading.reason)
-            reading.notes.append((reading.reason, reading.detail))
-        for name, detail in reading.notes:
-            path = self._frames.label_path(pill)
-            self._findings.add(name, f"{path}: {detail}" if detail else path)
+    def _note(self, pills: Ints, figures: NDArray[np.int32], drugs: list[Drug]) -> None:
+        """Keep boxes, frame sizes and drugs of these pills; of unusable ones UNREAD."""
+        numbers = [self.drugs.setdefault(drug, len(self.drugs)) for drug in drugs]
+        self.figures[pills] = figures[:, :-1]
+        self.drug[pills] = np.array([*numbers, UNREAD])[figures[:, -1]]
+
+    def _note_oddities(
+        self,
+        pill: int,
+        reason: str,
+        detail: str,
+        notes: list[tuple[str, str]],
+        reasons: dict[int, str],
+    ) -> None:
+        if reason:
+            reasons.setdefault(int(self._frames.pill_frame[pill]), reason)
+            notes = [*notes, (reason, detail)]
+        path = self._frames.label_path(pill)
+        for name, said in notes:
+            self._findings.add(name, f"{path}: {said}" if said else path)
 
     def _compare_boxes(self, combinations: Ints, reasons: dict[int, str]) -> None:
         """Two codes on one box, or labels that disagree on the frame's size, spoil a frame."""

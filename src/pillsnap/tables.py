@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
 from numpy.typing import NDArray
 
 from pillsnap import atomic, manifest, sampling
-from pillsnap.candidates import Ints
+from pillsnap.candidates import Flags, Ints
 from pillsnap.choice import TRAIN, VAL
 from pillsnap.labels import Drug
+from pillsnap.manifest import Rows
 from pillsnap.selection import Selection
 
 FIGURES = ("box_x", "box_y", "box_w", "box_h", "image_width", "image_height")
@@ -39,37 +39,46 @@ def write(selection: Selection, artifacts_dir: Path) -> dict[str, Any]:
     return report
 
 
-def rows_of(selection: Selection, side: int) -> pd.DataFrame:
+def draw(selection: Selection, path: Path) -> None:
+    """Draw the choice: sampling.png."""
+    from pillsnap.sampling_figure import sampling_figure  # a second's import
+
+    rows = {name: rows_of(selection, side) for side, name in enumerate(manifest.SPLITS)}
+    sampling_figure(rows, path)
+
+
+def rows_of(selection: Selection, side: int) -> Rows:
     """The manifest of a split: a row per pill of its frames, columns as manifest.COLUMNS."""
     frames = selection.candidates
     pills = np.flatnonzero(selection.choice.split[frames.pill_frame] == side)
     frame, code = frames.pill_frame[pills], frames.pill_code[pills]
     class_index = _class_index(selection)[code]
-    folder = frames.folder[frame]
-    single = frames.single[frame]
-    table = {
-        "image_path": [frames.photo_path(number) for number in frame.tolist()],
-        "label_path": [frames.label_path(number) for number in pills.tolist()],
-        "image_type": np.where(single, "single", "combination"),
+    folders = [one.path for one in frames.folders]
+    stems = [frames.stems[number] for number in frame.tolist()]
+    folder, label_folder = frames.folder[frame], frames.pill_folder[pills]
+    table: dict[str, Any] = {
+        "image_path": _paths(folders, folder, stems, "png"),
+        "label_path": _paths(folders, label_folder, stems, "json"),
+        "image_type": _named(("combination", "single"), frames.single[frame]),
         "mapping_code": _named(frames.codes, code),
         "class_index": class_index,
         "known": class_index >= 0,
         "group_id": _named(frames.groups, frames.group[frame]),
-        "part": np.where(frames.train[frame], "train", "val"),
+        "part": _named(("val", "train"), frames.train[frame]),
         "shard": _named([one.shard for one in frames.folders], folder),
     }
-    drug = selection.drug[pills]
-    for column, name in (("edi_codes", "edi_codes"), ("drug_name", "drug_name")):
-        table[column] = _named([getattr(one, name) for one in selection.drugs], drug)
+    for name in ("edi_codes", "drug_name"):
+        said = [getattr(one, name) for one in selection.drugs]
+        table[name] = _named(said, selection.drug[pills])
     table |= {name: selection.figures[pills, at] for at, name in enumerate(FIGURES)}
     view = frames.view[frame]
     for column, name in VIEW.items():
         values = np.array([getattr(one, name) for one in frames.views], dtype=np.int64)
         table[column] = values[view]
-    return pd.DataFrame(table)[list(manifest.COLUMNS)]
+    return {name: table[name] for name in manifest.COLUMNS}
 
 
-def classes_of(selection: Selection, drugs: list[list[Drug]]) -> pd.DataFrame:
+def classes_of(selection: Selection, drugs: list[list[Drug]]) -> Rows:
     """The class table; its texts are the most usual of each class (the first of `drugs`)."""
     frames, classes = selection.candidates, selection.choice.classes
     split = selection.choice.split[frames.pill_frame]
@@ -78,15 +87,13 @@ def classes_of(selection: Selection, drugs: list[list[Drug]]) -> pd.DataFrame:
         for side in (TRAIN, VAL)
     }
     usual = [of_class[0] for of_class in drugs]
-    return pd.DataFrame(
-        {
-            "class_index": np.arange(len(classes)),
-            "mapping_code": _named(frames.codes, classes),
-            **{name: [getattr(drug, name) for drug in usual] for name in Drug._fields},
-            "train_pills": pills[TRAIN],
-            "val_pills": pills[VAL],
-        }
-    )[list(manifest.CLASS_COLUMNS)]
+    return {
+        "class_index": np.arange(len(classes)),
+        "mapping_code": _named(frames.codes, classes),
+        **{name: [getattr(drug, name) for drug in usual] for name in Drug._fields},
+        "train_pills": pills[TRAIN],
+        "val_pills": pills[VAL],
+    }
 
 
 def drugs_of_classes(selection: Selection) -> list[list[Drug]]:
@@ -107,6 +114,13 @@ def _class_index(selection: Selection) -> Ints:
     return index
 
 
-def _named(names: Sequence[str], numbers: Ints) -> NDArray[np.object_]:
+def _named(names: Sequence[str], numbers: Ints | Flags) -> NDArray[np.object_]:
     """Names by their numbers."""
-    return np.array([*names, ""], dtype=object)[numbers]
+    return np.array(names, dtype=object)[numbers.astype(np.int64)]
+
+
+def _paths(folders: list[str], numbers: Ints, stems: list[str], ending: str) -> list[str]:
+    return [
+        f"{folders[number]}/{stem}.{ending}"
+        for number, stem in zip(numbers.tolist(), stems, strict=True)
+    ]
