@@ -1,4 +1,5 @@
-"""Both models by torch and by onnxruntime, one picture at a time, interleaved, on a made bundle.
+"""Both models by torch and by onnxruntime, one picture at a time, interleaved, on a made bundle;
+the classifier in 8 bits too, where the bundle holds it.
 
     python benchmarks/onnx_speed.py BUNDLE [--threads N] [--rounds N]
 
@@ -45,20 +46,23 @@ def main() -> None:
     frame = rng.integers(0, 255, (1280, 976, 3)).astype(np.uint8)
     crop_px = int(namers[0].config["crop_px"])
     crop = rng.integers(0, 255, (1, crop_px, crop_px, 3)).astype(np.uint8)
-    found: dict[str, list[float]] = {}
+    steps: dict[str, Callable[[], object]] = {}
+    for name, finder, namer in zip(("torch", "onnx"), finders, namers, strict=True):
+        steps[f"detect {name}"] = lambda finder=finder: finder.detect([frame], 0.25, 0.6)
+        steps[f"name {name}"] = lambda namer=namer: namer.name(crop)
+    if bundle.classification_int8.is_file():
+        eight = OnnxClassifier(bundle.classification_int8, options.threads)
+        steps["name onnx-int8"] = lambda: eight.name(crop)
+    found: dict[str, list[float]] = {key: [] for key in steps}
     for turn in range(options.rounds + 5):
-        for name, finder, namer in zip(("torch", "onnx"), finders, namers, strict=True):
-            detect = cpu_ms(lambda finder=finder: finder.detect([frame], 0.25, 0.6))
-            naming = cpu_ms(lambda namer=namer: namer.name(crop))
+        for key, work in steps.items():
+            spent = cpu_ms(work)
             if turn >= 5:  # the first calls warm up
-                found.setdefault(f"detect {name}", []).append(detect)
-                found.setdefault(f"name {name}", []).append(naming)
-    median = {key: float(np.median(values)) for key, values in found.items()}
-    for step in ("detect", "name"):
-        torch_ms, onnx_ms = median[f"{step} torch"], median[f"{step} onnx"]
-        print(
-            f"{step:7} torch {torch_ms:7.2f} ms  onnx {onnx_ms:7.2f} ms  {torch_ms / onnx_ms:.2f}x"
-        )
+                found[key].append(spent)
+    for key, values in found.items():
+        median = float(np.median(values))
+        torch_ms = float(np.median(found[f"{key.split()[0]} torch"]))
+        print(f"{key:15} {median:7.2f} ms  {torch_ms / median:.2f}x")
 
 
 if __name__ == "__main__":

@@ -1,70 +1,239 @@
-"""A running service under load on loopback, next to one client that asks one by one.
+"""The HTTP service under load, as a process of its own on loopback, next to one client at a time.
 
-    pillsnap serve --port 8080 & python benchmarks/service.py http://127.0.0.1:8080 PHOTO...
-        [--clients 4] [--seconds 60]
+    python benchmarks/service.py [PHOTO...] [--clients 4] [--seconds 60] [--rounds 6]
+        [--backend torch] [--model BUNDLE] [--batch-size 8] [--queue 32]
 
-Prints for 1 client and for N: requests, statuses, pictures/s, p50 and p95 in ms.
+Without photos: the frames evaluate measures on (val). Several clients and a single one take turns;
+then twice as many clients as it holds; then SIGTERM while every client waits. Prints Markdown.
 """
 
 import argparse
 import http.client
+import io
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
+from PIL import Image
+
+FRAMES = 64  # of the frame store, when no photo is named
+WARM_UP_S = 3.0
+IN_FLIGHT = "pillsnap_requests_in_flight "
+START_S = 120.0  # importing torch and loading two models on a busy machine
 
 
-def ask(base: str, contents: list[bytes], until_s: float, told: list[tuple[int, float]]) -> None:
-    """One client on one kept connection, picture after picture, until the time is over."""
-    connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=60)
-    turn = 0
-    while time.perf_counter() < until_s:
-        begun_s = time.perf_counter()
-        content = contents[turn % len(contents)]
-        connection.request("POST", "/v1/recognise", content, {"content-type": "image/png"})
+@dataclass(frozen=True)
+class Asker:
+    """One client on one kept connection."""
+
+    address: str
+    contents: list[bytes]
+
+    def until(self, end_s: float, told: list[tuple[str, float]]) -> None:
+        """Picture after picture until the time is over; notes status and seconds of each."""
+        connection = http.client.HTTPConnection(self.address, timeout=120)
+        turn = 0
+        while time.perf_counter() < end_s:
+            begun_s = time.perf_counter()
+            status = post(connection, "image/jpeg", self.contents[turn % len(self.contents)])
+            told.append((status, time.perf_counter() - begun_s))
+            turn += 1
+
+
+@dataclass
+class Load:
+    """What one kind of load has shown so far."""
+
+    clients: int
+    seconds: float = 0.0
+    told: list[tuple[str, float]] = field(default_factory=list)
+
+    def run(self, address: str, contents: list[bytes], seconds: float) -> None:
+        """All clients at once."""
+        asker, begun_s = Asker(address, contents), time.perf_counter()
+        threads = [
+            threading.Thread(target=asker.until, args=(begun_s + seconds, self.told))
+            for _ in range(self.clients)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.seconds += time.perf_counter() - begun_s
+
+    def row(self, name: str) -> str:
+        """Its line of the table."""
+        good_ms = [1000 * one_s for status, one_s in self.told if status == "200"] or [float("nan")]
+        p50, p95 = np.percentile(good_ms, [50, 95])
+        good = sum(status == "200" for status, _ in self.told)
+        errors = len(self.told) - good
+        rate = good / self.seconds
+        return f"| {name} | {rate:.1f} | {p50:.1f} | {p95:.1f} | {good} | {errors} |"
+
+
+def post(connection: http.client.HTTPConnection, kind: str, content: bytes) -> str:
+    """The status of one request, or the name of what went wrong."""
+    try:
+        connection.request("POST", "/v1/recognise", content, {"content-type": kind})
         answer = connection.getresponse()
         answer.read()
-        told.append((answer.status, time.perf_counter() - begun_s))
-        turn += 1
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        return type(error).__name__
+    return str(answer.status)
 
 
-def load(base: str, contents: list[bytes], clients: int, seconds: float) -> None:
-    """Run the clients and print a line."""
-    told: list[tuple[int, float]] = []
-    begun_s = time.perf_counter()
-    threads = [
-        threading.Thread(target=ask, args=(base, contents, begun_s + seconds, told))
-        for _ in range(clients)
+def photos(paths: list[Path]) -> list[bytes]:
+    """JPEG bytes of the photos named, or of the project's own frames."""
+    if paths:
+        return [_jpeg(path) for path in paths]
+    from pillsnap.params import load
+    from pillsnap.places import Places
+
+    column = Places.of(load()).frames("val").arrow.column("jpeg")
+    return [column[i].as_py() for i in range(min(FRAMES, len(column)))]
+
+
+def _jpeg(path: Path) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(path).convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+@contextmanager
+def service(options: argparse.Namespace) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`pillsnap serve` on a free port, ready; its process and address."""
+    named = ["--model", str(options.model)] if options.model else []
+    held = ["--batch-size", str(options.batch_size), "--queue", str(options.queue)]
+    program = [sys.executable, "-m", "pillsnap.cli", "serve", "--port", "0"]
+    program += ["--backend", options.backend, *named, *held]
+    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(program, stderr=log) as process:
+        try:
+            begun_s = time.perf_counter()
+            while not (said := Path(log.name).read_text("utf-8")).endswith(")\n"):
+                late = time.perf_counter() - begun_s > START_S
+                if late or process.poll() is not None:
+                    raise SystemExit(f"the service did not start:\n{said}")
+                time.sleep(0.1)
+            address = said.split("http://")[1].split("/")[0]
+            yield process, address
+        finally:
+            process.kill()
+
+
+def overload(address: str, contents: list[bytes], options: argparse.Namespace) -> list[str]:
+    """Twice as many clients as queue and batch take together; then one that is answered again."""
+    clients = 2 * (options.queue + options.batch_size)
+    heavy = Load(clients)
+    heavy.run(address, contents, min(5.0, options.seconds))
+    statuses = Counter(status for status, _ in heavy.told)
+    after = post(http.client.HTTPConnection(address, timeout=120), "image/jpeg", contents[0])
+    counts = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+    return [
+        f"overload, {clients} clients for {heavy.seconds:.0f} s: {counts}",
+        f"one request after it: {after}",
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took_s = time.perf_counter() - begun_s
-    good_ms = [1000 * one_s for status, one_s in told if status == 200] or [float("nan")]
-    p50, p95 = np.percentile(good_ms, [50, 95])
-    rate = sum(status == 200 for status, _ in told) / took_s
-    statuses = dict(Counter(status for status, _ in told))
-    print(
-        f"{clients:3} clients  {rate:7.1f} pictures/s  p50 {p50:6.0f} ms  p95 {p95:6.0f} ms  "
-        f"{statuses}"
-    )
+
+
+def ending(
+    process: subprocess.Popen[bytes], address: str, contents: list[bytes], clients: int
+) -> list[str]:
+    """SIGTERM while every client waits for several pictures; each answer, and the exit code."""
+    kind, form = _form(contents)
+    connections = [http.client.HTTPConnection(address, timeout=120) for _ in range(clients)]
+    with ThreadPoolExecutor(clients) as pool:
+        waiting = [pool.submit(post, connection, kind, form) for connection in connections]
+        held = _settled(address, lambda: sum(not one.done() for one in waiting))
+        process.send_signal(signal.SIGTERM)
+        answers = Counter(one.result() for one in waiting)
+    code = process.wait(timeout=120)
+    counts = ", ".join(f"{count} x {status}" for status, count in sorted(answers.items()))
+    return [
+        f"SIGTERM with {held} of {clients} requests in flight: {counts}; exit code {code}",
+        f"new connections afterwards: {'taken' if _listens(address) else 'refused'}",
+    ]
+
+
+def _settled(address: str, unanswered: Callable[[], int]) -> int:
+    """Requests in flight once the service holds all that are not answered yet."""
+    while True:
+        connection = http.client.HTTPConnection(address, timeout=120)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        held = next(int(line.split()[1]) for line in lines if line.startswith(IN_FLIGHT))
+        if held >= unanswered():
+            return held
+
+
+def _form(contents: list[bytes]) -> tuple[str, bytes]:
+    """Content type and body of a request with eight pictures."""
+    mark = "one-picture-ends-here"
+    head = f'--{mark}\r\ncontent-disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+    parts = [head.encode() + contents[i % len(contents)] + b"\r\n" for i in range(8)]
+    body = b"".join([*parts, f"--{mark}--\r\n".encode()])
+    return f"multipart/form-data; boundary={mark}", body
+
+
+def _listens(address: str) -> bool:
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def measure(options: argparse.Namespace) -> Iterator[str]:
+    """The report, line by line."""
+    contents = photos(options.photos)
+    with service(options) as (process, address):
+        first = post(http.client.HTTPConnection(address, timeout=120), "image/jpeg", contents[0])
+        if first != "200":
+            raise SystemExit(f"the first picture is answered by {first}: nothing to measure")
+        resident = psutil.Process(process.pid).memory_info
+        rss_mb = {"after the first picture": resident().rss / 1e6}
+        Load(options.clients).run(address, contents, min(WARM_UP_S, options.seconds))
+        rss_mb["after warm-up"] = resident().rss / 1e6
+        many, one = Load(options.clients), Load(1)
+        for _ in range(options.rounds):
+            many.run(address, contents, options.seconds / options.rounds)
+            one.run(address, contents, options.seconds / options.rounds)
+        rss_mb["end"] = resident().rss / 1e6
+        yield "| clients | pictures/s | p50 ms | p95 ms | answered | errors |"
+        yield "|---|---|---|---|---|---|"
+        yield many.row(f"{many.clients} at once")
+        yield one.row("1, one by one")
+        yield ""
+        yield "memory (RSS): " + ", ".join(f"{name} {mb:.0f} MB" for name, mb in rss_mb.items())
+        yield from overload(address, contents, options)
+        yield f"memory after the overload: {resident().rss / 1e6:.0f} MB"
+        yield from ending(process, address, contents, options.clients)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("base")
-    parser.add_argument("photos", nargs="+", type=Path)
+    parser.add_argument("photos", nargs="*", type=Path)
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    options = parser.parse_args()
-    contents = [path.read_bytes() for path in options.photos]
-    load(options.base, contents, 1, min(2.0, options.seconds))  # warms up
-    load(options.base, contents, 1, options.seconds)
-    load(options.base, contents, options.clients, options.seconds)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each kind of load")
+    parser.add_argument("--rounds", type=int, default=6, help="turns the two loads take")
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--queue", type=int, default=32)
+    for line in measure(parser.parse_args()):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import pytest
 
+from pillsnap import cli_use
 from pillsnap.bundle import Bundle
 from pillsnap.errors import CheckpointError
 
@@ -26,6 +27,15 @@ def test_changed_missing_and_strange_files_are_named(bundle) -> None:
     assert [line.split("/")[-1] for line in bundle.verify()] == [
         "config.json: missing", "classes.csv: changed", "gallery.json: not sealed",
     ]  # fmt: skip
+
+
+def test_verifying_names_each_damage_with_a_cure_and_ends_with_1(bundle, capsys) -> None:
+    assert cli_use.verify_bundle(bundle.folder) == 0
+    bundle.classes.write_text("other")
+    assert cli_use.verify_bundle(bundle.folder) == 1
+    printed = capsys.readouterr().out
+    assert f"{bundle.classes}: changed\n  -> Export it again" in printed
+    assert printed.endswith("1 damaged\n")
 
 
 def test_a_folder_without_checksums_cannot_be_checked(tmp_path) -> None:

@@ -6,67 +6,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from drawn_models import COLOURS, STRANGE, classes, frame
+from drawn_models import classes
+from evaluated_project import write_checkpoints, write_split
 from import_graph import ROOT
-from pillsnap import calibration, checkpoints, classifier, crops, detector, evaluation, manifest
+from pillsnap import calibration, checkpoints, evaluation, manifest
 from pillsnap.errors import CheckpointError
-from pillsnap.handover import FRAME_SCHEMA
 from pillsnap.params import Params, load
 from pillsnap.places import Places
 from pillsnap.run_log import RunLog
-
-KINDS = ("single", "combination")
-
-
-def pills_of(split: str) -> list[tuple[int, int]]:
-    """(class, group) of each pill of a split."""
-    known = [(index, group) for index in range(4) for group in range(3)]
-    return {"train": known, "val": known, "test": [(-1, group) for group in range(4)]}[split]
-
-
-def write_split(places: Places, split: str) -> None:
-    rows, pictures = [], []
-    with crops.arrow_writer(places.data_dir / "frames" / f"{split}.arrow", FRAME_SCHEMA) as writer:
-        for number, (index, group) in enumerate(pills_of(split)):
-            colour = STRANGE if index < 0 else tuple(int(v) for v in COLOURS[index])
-            photo = frame((40, 50, 60, colour))
-            place = {"image_path": f"{split}/{number}.png", "image_type": KINDS[number % 2]}
-            box = {"box_x": 40, "box_y": 50, "box_w": 60, "box_h": 60}
-            name = {
-                "mapping_code": f"K-{index % 1000:06d}",
-                "class_index": index,
-                "known": index >= 0,
-                "group_id": f"{split}{group}",
-            }
-            angles = dict.fromkeys(["back", "direction", "light", "latitude", "longitude"], 0)
-            rows.append({**place, **box, **name, **angles, "content_hash": ""})
-            pictures.append(crops.encode(crops.cut(photo, (40, 50, 60, 60), 32, 0.1), 95))
-            size = {"width": 300, "height": 200, "jpeg": crops.encode(photo, 95)}
-            writer.add({**place, **size, "pills": [{**name, **box}]})
-    crops.write_crops(places.data_dir / "crops" / f"{split}.arrow", pd.DataFrame(rows), pictures)
-
-
-def write_checkpoints(places: Places) -> None:
-    namer = classifier.build("test_resnet", 4, None, 0)
-    config = {
-        "kind": "classification",
-        "architecture": "test_resnet",
-        "classes": 4,
-        "class_table_hash": manifest.class_table_hash(places.classes),
-        "image_px": 32,
-        "crop_px": 32,
-        "crop_margin": 0.1,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.2, 0.2, 0.2],
-    }
-    checkpoints.publish(places.checkpoint("classification"), namer.state_dict(), config)
-    finder = detector.model.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
-    config = {"kind": "detection", "architecture": "yolo11n", "image_px": 64, "classes": ["pill"]}
-    checkpoints.publish(places.checkpoint("detection"), finder.state_dict(), config)
 
 
 @pytest.fixture

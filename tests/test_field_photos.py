@@ -1,10 +1,15 @@
 import json
+import unicodedata
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import aihub_tree
+import evaluated_project
 from drawn_models import GREEN, RED, STRANGE, frame, recogniser
-from pillsnap import field_photos
+from import_graph import ROOT
+from pillsnap import field_photos, loading
 from pillsnap.errors import DataError
 from pillsnap.loading import Loaded
 
@@ -44,7 +49,7 @@ def test_every_outcome_is_counted(tmp_path) -> None:
         "right": 2, "wrong_name": 1, "known_refused": 1, "unknown_named": 1, "no_pill": 1,
         "several_pills": 1,
     }  # fmt: skip
-    assert found["unknown"] == {"photos": 2, "named": 0.5}
+    assert found["unknown"] == {"photos": 2, "frame_exact": 0.5, "named": 0.5}
     assert found["known"]["photos"] == 5
 
 
@@ -67,24 +72,77 @@ def test_a_folder_without_codes_is_refused(tmp_path) -> None:
         field_photos.photos_in(tmp_path)
 
 
-def test_the_gap_is_the_difference_to_the_data_sets_single_photos(tmp_path) -> None:
-    path = tmp_path / "metrics.json"
-    path.write_text(json.dumps({"pipeline": {"single": {"frame_exact": 0.75}}}))
-    gap = field_photos.gap({"known": {"frame_exact": 0.5}}, path)
-    assert gap == {"frame_exact": -0.25, "own": 0.5, "studio_single": 0.75}
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project with figures, its models drawn."""
+    folder = tmp_path / "project"
+    metrics_path = folder / "artifacts/demo/metrics.json"
+    metrics_path.parent.mkdir(parents=True)
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    part = {"frame_exact": 0.75, "pill_f1": 0.5, "pill_precision": 0.5, "pill_recall": 0.5}
+    measured = {"pipeline": {"single": part}, "provenance": [{"classification_sha256": ""}]}
+    metrics_path.write_text(json.dumps(measured))
+    monkeypatch.chdir(folder)
+    asked = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
+    monkeypatch.setattr(loading, "load", lambda *_: asked)
+    return folder
 
 
-def test_a_gap_that_cannot_be_computed_says_why(tmp_path) -> None:
-    gap = field_photos.gap({"known": {"frame_exact": 0.5}}, tmp_path / "metrics.json")
-    assert gap["frame_exact"] is None
-    assert "dvc repro" in gap["reason"]
-
-
-def test_the_screen_says_the_figures_and_the_gap(tmp_path) -> None:
-    photo(tmp_path, "K-000000", "a.png", (*ONE, RED))
-    photo(tmp_path, "K-000000", "b.png", (*ONE, GREEN))
-    found = figures(tmp_path)
-    text = field_photos.render({**found, "gap": field_photos.gap(found, tmp_path / "none.json")})
+def test_the_screen_says_the_figures_the_worst_codes_and_the_gap(project, tmp_path) -> None:
+    photo(tmp_path / "mine", "K-000000", "a.png", (*ONE, RED))
+    photo(tmp_path / "mine", "K-000000", "b.png", (*ONE, GREEN))
+    text = field_photos.run(tmp_path / "mine", "cpu", "torch", None)
     assert "2 photos of 1 codes, exact 0.500" in text
     assert "K-000000  1/2 right" in text
-    assert "dvc repro" in text
+    assert "gap -0.250" in text
+
+
+def test_a_folder_given_in_nfc_is_found_where_the_disk_has_it_in_nfd(project, tmp_path) -> None:
+    name = "내 약 사진"
+    photo(tmp_path / unicodedata.normalize("NFD", name), "K-000000", "가.png", (*ONE, RED))
+    text = field_photos.run(tmp_path / unicodedata.normalize("NFC", name), "cpu", "torch", None)
+    assert "1 photos of 1 codes, exact 1.000" in text
+
+
+def test_a_folder_of_which_no_photo_can_be_read_is_refused(project, tmp_path) -> None:
+    (tmp_path / "mine/K-000000").mkdir(parents=True)
+    (tmp_path / "mine/K-000000/a.png").write_bytes(b"words")
+    with pytest.raises(DataError, match="no photo that can be used") as refusal:
+        field_photos.run(tmp_path / "mine", "cpu", "torch", None)
+    assert "a.png: not a picture" in refusal.value.fact
+
+
+def test_photos_with_labels_are_measured_by_their_boxes(project, tmp_path) -> None:
+    shot = aihub_tree.Shot(("K-000000",), size=(300, 200))
+    aihub_tree.write_shot(tmp_path / "mine", shot)
+    box = aihub_tree.box_of(shot, "K-000000")
+    Image.fromarray(frame((box[0], box[1], 60, RED))).save(
+        aihub_tree.photo_path(tmp_path / "mine", shot)
+    )
+    text = field_photos.run(tmp_path / "mine", "cpu", "torch", None)
+    assert "single photos of learnt drugs: 1 with 1 pills" in text
+
+
+def test_a_folder_whose_labels_are_all_unusable_is_refused_with_their_reasons(
+    project, tmp_path
+) -> None:
+    shot = aihub_tree.Shot(("K-000000",), size=(300, 200))
+    aihub_tree.write_shot(tmp_path / "mine", shot)
+    aihub_tree.label_path(tmp_path / "mine", shot).write_text("{}")
+    with pytest.raises(DataError, match="label_keys_missing: 1"):
+        field_photos.run(tmp_path / "mine", "cpu", "torch", None)
+
+
+def test_a_bundle_of_eight_bits_can_be_measured(tmp_path_factory, tmp_path, monkeypatch) -> None:
+    base = tmp_path_factory.getbasetemp()
+    bundle = evaluated_project.exported(base)
+    monkeypatch.chdir(evaluated_project.made(base).artifacts_dir.parent.parent)
+    photo(tmp_path, "K-000000", "a.png", (*ONE, RED))
+    text = field_photos.run(tmp_path, "cpu", "onnx-int8", bundle.folder)
+    assert "1 photos of 1 codes" in text
+    assert "(pipeline.single.frame_exact of val: test has no such photos), gap" in text
+
+
+def test_what_is_no_folder_is_refused(project, tmp_path) -> None:
+    with pytest.raises(DataError, match="is not a folder"):
+        field_photos.run(tmp_path / "none", "cpu", "torch", None)

@@ -84,9 +84,16 @@ def test_what_is_no_code_is_not_enrolled(tmp_path) -> None:
 
 def test_a_drug_that_looks_like_a_trained_one_is_refused_unless_asked_for(tmp_path) -> None:
     colours = (RED, GREEN)  # nearer to the trained red and green than to each other
-    with pytest.raises(DataError, match="look more like the trained K-00000"):
+    with pytest.raises(DataError, match=r"look more like K-00000\d than like each other"):
         enrolled(tmp_path, *colours)
     assert enrolled(tmp_path, *colours, twin=True).codes == [CODE]
+
+
+def test_a_drug_that_looks_like_an_enrolled_one_is_refused(tmp_path) -> None:
+    first = enrolled(tmp_path, STRANGE)
+    paths = photos(tmp_path, (250, 90, 200), (200, 90, 250))  # one to either side of STRANGE
+    with pytest.raises(DataError, match=rf"2 of 2 photos look more like {CODE} than"):
+        enrolment.enrol(recogniser(), first, options(paths, code="K-000777"), LIMIT)
 
 
 def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> None:

@@ -12,7 +12,7 @@ gallery_app = typer.Typer(help="Drugs enrolled without training.", no_args_is_he
 app.add_typer(gallery_app, name="gallery")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Backend = Annotated[str, typer.Option(help="torch or onnx.")]
+Backend = Annotated[str, typer.Option(help="torch, onnx or onnx-int8.")]
 Model = Annotated[Path | None, typer.Option(help="A release bundle instead of the checkpoints.")]
 Single = Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")]
 
@@ -51,12 +51,12 @@ def predict(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
     device: Device = "auto",
     backend: Backend = "torch",
     model: Model = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures recognised at once.")] = 8,
-    queue: Annotated[int, typer.Option(min=1, help="Pictures waiting before 429.")] = 32,
+    queue: Annotated[int, typer.Option(min=1, help="Requests held before 429.")] = 32,
     request_mb: Annotated[int, typer.Option(min=1, help="Largest request before 413.")] = 32,
     pictures: Annotated[int, typer.Option(min=1, help="Most pictures in a request.")] = 8,
 ) -> None:
@@ -131,12 +131,25 @@ def export(
     typer.echo(f"{folder} holds the bundle; pillsnap predict --backend onnx --model {folder} ...")
 
 
+def verify_bundle(folder: Path) -> int:
+    """Say what of a release bundle is not as it was sealed; 1 when something is not, else 0."""
+    from pillsnap.bundle import AGAIN, Bundle
+
+    damages = Bundle(folder).verify()
+    for damage in damages:
+        typer.echo(f"{damage}\n  -> {AGAIN}")
+    typer.echo(f"{folder}: {len(damages)} damaged")
+    return 1 if damages else 0
+
+
 @app.command("evaluate-folder")
 def evaluate_folder(
-    folder: Annotated[Path, typer.Argument(help="One sub-folder of photos per K-code.")],
+    folder: Annotated[Path, typer.Argument(help="Photos by K-code, or with AI Hub labels.")],
     device: Device = "auto",
+    backend: Backend = "torch",
+    model: Model = None,
 ) -> None:
-    """Measure your own labelled photos, and the gap to the studio's."""
+    """Measure your own labelled photos, and the gap to the data set's figures."""
     from pillsnap import field_photos
 
-    typer.echo(field_photos.render(field_photos.run(folder, device)))
+    typer.echo(field_photos.run(folder, device, backend, model))

@@ -127,10 +127,12 @@ def enrol(
     entry = Entry(options.code, options.drug_name, options.edi_codes, tuple(photos))
     changed = galleries.with_photos(gallery, entry)
     whole = next(entry for entry in changed.entries if entry.code == options.code)
-    twin = galleries.twin_of(whole, recogniser.calibration.class_means, trained)
+    others = [entry for entry in gallery.entries if entry.code != options.code]
+    means = np.stack([*recogniser.calibration.class_means, *(entry.mean for entry in others)])
+    twin = galleries.twin_of(whole, means, [*trained, *(entry.code for entry in others)])
     if twin is not None and not options.twin:
         raise DataError(
-            f"{options.code}: {twin[1]} of {len(whole.photos)} photos look more like the trained "
+            f"{options.code}: {twin[1]} of {len(whole.photos)} photos look more like "
             f"{twin[0]} than like each other.",
             "The two would be confused: train on both, or enrol it all the same with --twin.",
         )

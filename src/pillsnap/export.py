@@ -15,9 +15,9 @@ from pillsnap import (
     manifest,
     onnx_export,
 )
-from pillsnap.bundle import Bundle
+from pillsnap.bundle import DESCRIPTION, Bundle
 from pillsnap.classifier import Classifier
-from pillsnap.errors import MachineError
+from pillsnap.errors import MachineError, ParameterError
 from pillsnap.onnx_models import OnnxClassifier, OnnxDetector
 from pillsnap.places import Places
 
@@ -43,20 +43,39 @@ class ExportOptions:
 def export(places: Places, options: ExportOptions) -> Json:
     """Write the bundle and return its description; MachineError when a graph disagrees with torch.
 
-    It is built beside `options.out` and takes its place once all of it stands.
+    It is built beside `options.out` and takes its place once all of it stands; what is there
+    already must be a bundle, else ParameterError.
     """
-    out = options.out
+    out = options.out.resolve()
+    old = out.with_name(f".{out.name}.replaced")
+    if old.is_dir() and not out.exists():  # a kill between the two renames below
+        old.rename(out)
+    _refuse_foreign(out)
     building = Bundle(out.with_name(f".{out.name}.building"))
     shutil.rmtree(building.folder, ignore_errors=True)
     building.folder.mkdir(parents=True)
     try:
         description = _fill(building, places, options)
         building.seal(description)
-        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            out.rename(old)
         building.folder.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(building.folder, ignore_errors=True)
     return description
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Export replaces the whole folder: never one that holds something else."""
+    if out.is_file():
+        raise ParameterError(f"--out {out} is a file.", "Name a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
+        raise ParameterError(
+            f"--out {out} holds other files, and the whole folder would be replaced.",
+            "Name a new folder, or an older bundle's.",
+        )
 
 
 def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:

@@ -1,7 +1,6 @@
-"""`pillsnap evaluate-folder`: a user's own photos, one folder per K-code with one pill a photo,
-through the whole path, and how far their figures are from those of the data set."""
+"""`pillsnap evaluate-folder`: a user's own photos through the whole path, and how far their figures
+are from the data set's. One folder per K-code with one pill a photo, or photos with labels."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from pillsnap import bootstrap, gallery, loading, params, pictures, prediction
+from pillsnap import (
+    bootstrap,
+    field_gap,
+    field_labels,
+    frames,
+    gallery,
+    loading,
+    params,
+    pictures,
+    prediction,
+)
 from pillsnap.errors import DataError, UserError
+from pillsnap.field_gap import shown
+from pillsnap.findings import Findings
 from pillsnap.loading import Loaded
 from pillsnap.prediction import Tally
 from pillsnap.prediction_output import Answer
@@ -32,8 +43,6 @@ class Photo:
 
 def photos_in(folder: Path) -> list[Photo]:
     """Every picture in the folders named like K-codes, sorted; DataError when there is none."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder.", "Name one with a folder per K-code in it.")
     suffixes = pictures.SUFFIXES | pictures.HEIF_SUFFIXES
     found = [
         Photo(path, own.name)
@@ -44,8 +53,9 @@ def photos_in(folder: Path) -> list[Photo]:
     ]
     if not found:
         raise DataError(
-            f"{folder} holds no folder named like K-012345 with pictures in it.",
-            "Put the photos of each drug into a folder named by its K-code.",
+            f"{folder} holds neither a folder named like K-012345 with pictures in it nor labels.",
+            "Put the photos of each drug into a folder named by its K-code, or AI Hub labels "
+            "(photo.json beside photo.png, or a tree as in data/README.md) with them.",
         )
     return found
 
@@ -91,19 +101,6 @@ def outcome(code: str, pills: Sequence[Pill], learnt: bool) -> str:
     return "right" if named == code else "wrong_name"
 
 
-def gap(figures: Json, metrics_path: Path) -> Json:
-    """The figure next to that of the data set's own single photos (val), and the difference."""
-    try:
-        measured = json.loads(metrics_path.read_text(encoding="utf-8"))
-        studio = measured["pipeline"]["single"]["frame_exact"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"frame_exact": None, "reason": f"{metrics_path} holds no such figure: dvc repro"}
-    own = figures["known"]["frame_exact"]
-    if own is None or studio is None:
-        return {"frame_exact": None, "reason": "one of the two could not be computed"}
-    return {"frame_exact": own - studio, "own": own, "studio_single": studio}
-
-
 def _refused(answer: Answer) -> Json:
     assert isinstance(answer.error, UserError)
     return {"path": answer.path, "fact": answer.error.fact}
@@ -122,7 +119,12 @@ def _top5(rows: Sequence[tuple[Photo, Answer, str]]) -> float | None:
 
 def _unknown(rows: Sequence[tuple[Photo, Answer, str]]) -> Json:
     named = sum(what == "unknown_named" for _, _, what in rows)
-    return {"photos": len(rows), "named": named / len(rows) if rows else None}
+    exact = sum(what == "right" for _, _, what in rows)
+    return {
+        "photos": len(rows),
+        "frame_exact": exact / len(rows) if rows else None,
+        "named": named / len(rows) if rows else None,
+    }
 
 
 def _by_code(rows: Sequence[tuple[Photo, Answer, str]]) -> list[Json]:
@@ -137,34 +139,55 @@ def _by_code(rows: Sequence[tuple[Photo, Answer, str]]) -> list[Json]:
     ]
 
 
-def render(figures: Json) -> str:
-    """The figures on one screen."""
-    known, unknown, gap_of = figures["known"], figures["unknown"], figures["gap"]
+def render(figures: Json) -> list[str]:
+    """The figures of photos by folder, and the worst codes."""
+    known, unknown = figures["known"], figures["unknown"]
     interval = known["frame_exact_ci"]
     between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    lines = [
-        f"{figures['photos']} photos, {len(figures['refused'])} could not be read",
-        f"known drugs: {known['photos']} photos of {known['codes']} codes, "
-        f"exact {_shown(known['frame_exact'])}{between}, top-5 {_shown(known['top5'])}",
-        f"drugs never learnt: {unknown['photos']} photos, named all the same "
-        f"{_shown(unknown['named'])}",
-        "outcomes: " + ", ".join(f"{name} {n}" for name, n in figures["outcomes"].items()),
-        f"gap to the data set's single photos: {_shown(gap_of['frame_exact'])} "
-        f"{gap_of.get('reason', '')}".rstrip(),
-    ]
     worst = sorted(figures["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
-    lines += [f"  {row['code']}  {row['right']}/{row['photos']} right" for row in worst[:TOP]]
-    return "\n".join(lines)
+    return [
+        f"{figures['photos']} photos",
+        f"known drugs: {known['photos']} photos of {known['codes']} codes, "
+        f"exact {shown(known['frame_exact'])}{between}, top-5 {shown(known['top5'])}",
+        f"drugs never learnt: {unknown['photos']} photos, named all the same "
+        f"{shown(unknown['named'])}",
+        "outcomes: " + ", ".join(f"{name} {n}" for name, n in figures["outcomes"].items()),
+        *(f"  {row['code']}  {row['right']}/{row['photos']} right" for row in worst[:TOP]),
+    ]
 
 
-def run(folder: Path, device: str) -> Json:
-    """Load the project's models, evaluate a folder, add the gap to metrics.json."""
+def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
+    """Evaluate a folder of either kind; the screen to show."""
     project = params.load()
-    photos = photos_in(folder)
-    loaded = loading.load("torch", None, device)
-    figures = evaluate(loaded, photos, project.evaluate.bootstrap_rounds, project.seed)
-    return {**figures, "gap": gap(figures, project.artifacts_dir / "metrics.json")}
+    folder = frames.locate(folder.expanduser())
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.", "Name the folder the photos are in.")
+    left_out = Findings()
+    labelled = field_labels.read(folder, left_out)
+    labels = bool(labelled or left_out.counts)
+    photos = [] if labels else photos_in(folder)
+    loaded = loading.load(backend, model, device)
+    if labels:
+        own = field_labels.evaluate(loaded, labelled, left_out, project.evaluate, project.seed)
+        lines = field_labels.render(own)
+    else:
+        figures = evaluate(loaded, photos, project.evaluate.bootstrap_rounds, project.seed)
+        left_out.add_all("photo_unusable", (one["fact"] for one in figures["refused"]))
+        own, lines = kinds(figures), render(figures)
+    why = [
+        f"left out, {name}: {count}, first {left_out.examples[name][0]}"
+        for name, count in left_out.counts.items()
+    ]
+    if not own:
+        fact = "\n".join([f"{folder} holds no photo that can be used.", *why])
+        raise DataError(fact, "Mend what is named, or name another folder.")
+    metrics_path = project.artifacts_dir.with_name(loaded.scale) / "metrics.json"
+    own_sha256 = loaded.recogniser.calibration.classification_sha256
+    gaps = field_gap.render(field_gap.compare(own, metrics_path, own_sha256))
+    return "\n".join([*lines, *why, *gaps])
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def kinds(figures: Json) -> dict[str, Json]:
+    """The figures by kind of photo, those without photos left out."""
+    parts = {"single": figures["known"], "unknown": figures["unknown"]}
+    return {name: part for name, part in parts.items() if part["photos"]}

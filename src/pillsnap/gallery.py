@@ -92,15 +92,15 @@ def without(gallery: Gallery, code: str) -> Gallery:
     return _changed(gallery, _others(gallery, code))
 
 
-def twin_of(entry: Entry, trained_means: Floats, codes: Sequence[str]) -> tuple[str, int] | None:
-    """The trained class (its code) that photos of the drug are nearer to than to the drug's other
+def twin_of(entry: Entry, means: Floats, codes: Sequence[str]) -> tuple[str, int] | None:
+    """The other drug (its code) that photos of the drug are nearer to than to the drug's other
     photos, and how many; None where none is. With a single photo nothing can be said."""
     embeddings = _stacked(entry)
     if len(embeddings) < 2:
         return None
     others = (embeddings.sum(axis=0) - embeddings) / (len(embeddings) - 1)
     own = (embeddings * calibration.normalised(others)).sum(axis=1)
-    cosines = embeddings @ trained_means.T
+    cosines = embeddings @ means.T
     astray = np.flatnonzero(cosines.max(axis=1) >= own)
     if not len(astray):
         return None

@@ -4,7 +4,7 @@ or onnxruntime, with the gallery's drugs beside the trained classes."""
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,11 @@ from pillsnap.params import Params
 from pillsnap.places import Places
 from pillsnap.recogniser import Recogniser
 
-BACKENDS = ("torch", "onnx")
+if TYPE_CHECKING:
+    import torch
+
+INT8 = "onnx-int8"
+BACKENDS = ("torch", "onnx", INT8)
 ALL_CORES = 0  # onnxruntime's word for it
 
 
@@ -70,7 +74,7 @@ def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = Tr
     left out.
     """
     if backend not in BACKENDS:
-        raise ParameterError(f"--backend is {backend!r}.", f"Use {' or '.join(BACKENDS)}.")
+        raise ParameterError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
     if bundle_dir is None and backend == "torch":
         loaded = _from_checkpoints(params.load(), device)
     else:
@@ -106,15 +110,13 @@ def for_single(loaded: Loaded) -> Loaded:
 
 
 def _from_checkpoints(project: Params, device: str) -> Loaded:
-    from pillsnap import devices  # torch is loaded for this back-end alone
-
     places, batch_size = Places.of(project), project.evaluate.batch_size
     recogniser = Recogniser.load(
         places.checkpoint("detection"),
         places.checkpoint("classification"),
         places.calibration,
         places.classes,
-        devices.choose(device),
+        _device(device),
         batch_size,
     )
     max_pixels, gallery = project.validate_.max_pixels, galleries.path_of(project.scale)
@@ -125,34 +127,46 @@ def _from_bundle(bundle: Bundle, backend: str, device: str) -> Loaded:
     told = bundle.describe()
     batch_size = int(told["batch_size"])
     if backend == "torch":
-        from pillsnap import devices
-
         recogniser = Recogniser.load(
             bundle.detection_pt,
             bundle.classification_pt,
             bundle.calibration,
             bundle.classes,
-            devices.choose(device),
+            _device(device),
             batch_size,
         )
     else:
-        recogniser = _by_onnx(bundle, batch_size)
+        recogniser = _by_onnx(bundle, batch_size, backend == INT8)
     max_pixels, scale = int(told["max_pixels"]), str(told["scale"])
     return Loaded(recogniser, batch_size, max_pixels, backend, scale, bundle.gallery)
 
 
-def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
+def _device(name: str) -> "torch.device":
+    try:
+        from pillsnap import devices  # torch is loaded for this back-end alone
+    except ModuleNotFoundError as error:
+        raise MachineError(
+            f"--backend torch needs torch ({error}).", "--backend onnx does without it."
+        ) from None
+    return devices.choose(name)
+
+
+def _by_onnx(bundle: Bundle, batch_size: int, int8: bool) -> Recogniser:
     try:
         from pillsnap.onnx_models import OnnxClassifier, OnnxDetector
     except ModuleNotFoundError as error:
         raise MachineError(
             f"--backend onnx needs onnxruntime ({error}).", "pip install onnxruntime"
         ) from None
-    namer = OnnxClassifier(bundle.classification_onnx, ALL_CORES)
-    if namer.config["class_table_hash"] != manifest.class_table_hash(bundle.classes):
+    path = bundle.classification_int8 if int8 else bundle.classification_onnx
+    if int8 and not path.is_file():
         raise CheckpointError(
-            f"{bundle.classification_onnx} was trained on another class table.", AGAIN
+            f"{path} is not here: the bundle was exported without 8 bits.",
+            "pillsnap export --int8, or --backend onnx.",
         )
+    namer = OnnxClassifier(path, ALL_CORES)
+    if namer.config["class_table_hash"] != manifest.class_table_hash(bundle.classes):
+        raise CheckpointError(f"{path} was trained on another class table.", AGAIN)
     fitted = calibration.load(bundle.calibration, str(namer.config["checkpoint_sha256"]))
     finder = OnnxDetector(bundle.detection_onnx, ALL_CORES)
     return Recogniser(finder, namer, fitted, manifest.read_classes(bundle.classes), batch_size)

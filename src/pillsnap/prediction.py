@@ -28,7 +28,7 @@ class PredictOptions:
     annotate: Path | None
     single: bool
     device: str
-    backend: str = "torch"  # torch | onnx
+    backend: str = "torch"  # one of loading.BACKENDS
     model: Path | None = None  # a release bundle; None: the project's own checkpoints
 
 
@@ -120,7 +120,8 @@ def recognise(
                 answer = Answer(str(path), [], frame)
                 print(f"{frame.fact}\n  -> {frame.cure}", file=sys.stderr)
             else:
-                answer = Answer(str(path), next(named), None)
+                size = (frame.shape[1], frame.shape[0])
+                answer = Answer(str(path), next(named), None, size)
                 if annotate_dir is not None:
                     _annotate(annotate_dir, path, frame, answer, taken)
             _count(tally, answer)

@@ -28,6 +28,7 @@ class Answer:
     path: str
     pills: list[Pill]
     error: UserError | None
+    size: tuple[int, int] | None = None  # width, height of the upright picture; None when refused
 
 
 def write(form: str, answers: Iterable[Answer], out: TextIO) -> None:

@@ -1,6 +1,7 @@
 """`pillsnap serve`: check host and key, load the models, answer until SIGTERM."""
 
 import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pillsnap.service.requests import Limits
 KEY_VARIABLE = "PILLSNAP_API_KEY"
 SHORTEST_KEY = 16
 MOST_CANDIDATES = 50
+PATIENCE_S = 30  # at the end, with clients that stall in the middle of a request
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ServeOptions:
 
 def serve(options: ServeOptions) -> None:
     """Answer on host and port until SIGINT or SIGTERM; what was taken is finished then."""
+    # uvicorn finishes what it holds and then raises the signal again: that is no failure
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     access = access_for(options.host, os.environ.get(KEY_VARIABLE))
     listener = listen(options.host, options.port)
     loaded = loading.load(options.backend, options.model, options.device)
@@ -52,6 +56,7 @@ def serve(options: ServeOptions) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_graceful_shutdown=PATIENCE_S,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,0 +1,35 @@
+"""`pillsnap serve` as a program, with the drawn models behind a gate: a batch goes through them for
+each byte on standard input, and all of them once that has ended.
+
+    python drawn_service.py BATCH_SIZE QUEUE
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from drawn_models import recogniser
+from pillsnap import loading
+from pillsnap.loading import Loaded
+from pillsnap.service import command
+
+
+def main() -> None:
+    batch_size, queue = map(int, sys.argv[1:])
+    tool = recogniser()
+    recognise = tool.recognise
+
+    def gated(*arguments: object):
+        os.read(0, 1)
+        return recognise(*arguments)
+
+    tool.recognise = gated
+    loaded = Loaded(tool, batch_size, 10**6, "drawn", "demo", Path("none.json"))
+    loading.load = lambda *_: loaded
+    command.serve(
+        command.ServeOptions("127.0.0.1", 0, "cpu", "drawn", None, batch_size, queue, 32, 8)
+    )
+
+
+if __name__ == "__main__":
+    main()
