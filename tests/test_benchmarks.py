@@ -24,6 +24,10 @@ TINY = {
         "train.num_workers=0",
         "at the same share of 2 TFLOP/s",
     ),
+    "monitor.py": (
+        "--rounds 1 --steps 20 --viewers 5 --crops 60 --idle 1",
+        "| trainer, by step | alone | beside 5 viewers | difference |",
+    ),
     "kills.py": (
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",

@@ -98,23 +98,35 @@ def test_a_tunnel_with_another_local_port_may_read(tmp_path: Path) -> None:
         assert web.get("/api/state", headers=headers).status_code == 200
 
 
+TOKENS: list[dict[str, str]] = [
+    {},
+    {"authorization": "Bearer wrong"},
+    {"authorization": f"Basic {TOKEN}"},
+    {"authorization": "Bearer "},
+    {"authorization": f"Bearer {TOKEN}x"},
+    {"authorization": f"Bearer {TOKEN[:-1]}"},
+    {"cookie": "pillsnap_monitor=wrong"},
+    {"cookie": f"pillsnap_monitor={TOKEN}"},
+    {"cookie": 'pillsnap_monitor="'},
+]
+
+
 @pytest.mark.parametrize("path", ["/", "/api/state", "/healthz", "/main.js"])
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"authorization": "Bearer wrong"},
-        {"authorization": f"Basic {TOKEN}"},
-        {"authorization": "Bearer "},
-        {"cookie": "pillsnap_monitor=wrong"},
-        {"cookie": f"pillsnap_monitor={TOKEN}"},
-    ],
-)
+@pytest.mark.parametrize("headers", TOKENS)
 def test_in_the_network_nothing_is_told_without_the_token(
     tmp_path: Path, path: str, headers: dict[str, str]
 ) -> None:
     with client(tmp_path, NETWORK) as web:
         assert web.get(path, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("headers", TOKENS)
+def test_in_the_network_there_is_no_socket_without_the_token(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    with client(tmp_path, NETWORK) as web, pytest.raises(WebSocketDenialResponse) as refused:
+        web.websocket_connect(SOCKET, headers=headers).__enter__()
+    assert refused.value.status_code == 401
 
 
 def test_a_bearer_token_opens(tmp_path: Path) -> None:
@@ -154,25 +166,72 @@ def test_a_real_server_refuses_a_foreign_socket_with_a_status(tmp_path: Path) ->
     assert refused.value.response.status_code == 403
 
 
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-        b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\x00\r\n\r\n",
-    ],
-)
+LOCAL = b"Host: localhost\r\n"
+UPGRADE = LOCAL + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+VERSION = b"Sec-WebSocket-Version: 13\r\n"
+MALFORMED = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"Host: evil.example\r\n\r\n",
+    b"GET http://evil.example/ HTTP/1.1\r\n" + LOCAL + b"\r\n",
+    b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n" + LOCAL + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"X: " + b"a" * 200_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"X: a\r\n" * 200_000 + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"X: \xff\x00\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b" folded: evil\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"Content-Length: -1\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"POST / HTTP/1.1\r\n" + LOCAL + b"Content-Length: 99999999999\r\n\r\n" + b"a" * 200_000,
+    b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00",
+    b"GET /ws HTTP/1.1\r\n" + UPGRADE + VERSION + b"\r\n",
+    b"GET /ws HTTP/1.1\r\n" + UPGRADE + KEY + b"\r\n",
+    b"GET /ws HTTP/1.1\r\n" + UPGRADE + KEY + b"Sec-WebSocket-Version: 7\r\n\r\n",
+    b"GET /ws HTTP/1.1\r\n" + UPGRADE + b"Sec-WebSocket-Key: short\r\n" + VERSION + b"\r\n",
+    b"GET /ws HTTP/1.1\r\n" + UPGRADE + KEY + KEY + VERSION + b"\r\n",
+    b"POST /ws HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n",
+    b"GET /api/state HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n",
+]
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED, ids=range(len(MALFORMED)))
 def test_malformed_requests_are_refused_and_the_server_lives(
     tmp_path: Path, request_bytes: bytes
 ) -> None:
     with serving(tmp_path) as port:
-        assert b" 200 " not in _answer_to(request_bytes, port)
+        answer = _answer_to(request_bytes, port)
+        assert b" 200 " not in answer
+        assert b" 101 " not in answer
         with viewer(port) as websocket:
             assert told(websocket)["type"] == "state"
+
+
+CLOSE = b"\x88"  # the frame of a server that hangs up; the state here is plain ASCII
+SHAKEN_HANDS = b"GET /ws HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n"
+FRAMES = [
+    b"\x81\x02hi",  # not masked, as a client's must be
+    b"\xf1\x82\x00\x00\x00\x00hi",  # reserved bits
+    b"\x83\x82\x00\x00\x00\x00hi",  # an opcode that is none
+    b"\x81\x82\x00\x00\x00\x00\xff\xff",  # text that is no UTF-8
+    b"\x80\x82\x00\x00\x00\x00hi",  # goes on with what never began
+    b"\x89\xfe\x01\x00\x00\x00\x00\x00" + b"a" * 256,  # a ping longer than one may be
+    b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",  # 2^63 - 1 bytes announced
+    b"\x01\xfe\x04\x00\x00\x00\x00\x00" + b"a" * 1024 + b"\x80\x81\x00\x00\x00\x00a",
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=range(len(FRAMES)))
+def test_a_malformed_frame_ends_its_own_socket_only(tmp_path: Path, frame: bytes) -> None:
+    with serving(tmp_path) as port, viewer(port) as websocket:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+            raw.sendall(SHAKEN_HANDS)
+            assert b" 101 " in raw.recv(65536)
+            raw.sendall(frame)
+            with suppress(ConnectionError):
+                while (answer := raw.recv(65536)) and CLOSE not in answer:
+                    pass
+        assert told(websocket)["type"] == "state"
 
 
 def _answer_to(request_bytes: bytes, port: int) -> bytes:

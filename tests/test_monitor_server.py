@@ -249,13 +249,13 @@ def test_stalled_viewers_keep_200_others_from_nothing(tmp_path: Path) -> None:
         await asyncio.gather(*viewers)
 
     with serving(tmp_path, send_buffer_bytes=8192) as port:
-        stalled = [_deaf(port) for _ in range(5)]
+        stalled = [deaf(port) for _ in range(5)]
         asyncio.run(asyncio.wait_for(crowd(port), 100))
         for raw in stalled:
             raw.close()
 
 
-def _deaf(port: int) -> socket.socket:
+def deaf(port: int) -> socket.socket:
     """A viewer that shakes hands and never reads again."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -245,6 +245,18 @@ def test_a_checkpoint_of_other_classes_is_refused(
     assert "another class table" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("content", [None, b"no weights"], ids=["absent", "foreign"])
+def test_weights_that_cannot_be_read_are_refused_before_they_are_copied(
+    project: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    path = project / "mine.pt"
+    if content:
+        path.write_bytes(content)
+    assert operation.train(TrainOptions(checkpoint=path)) == 1
+    assert "mine.pt is not" in " ".join(capsys.readouterr().out.split())
+    assert not (project / ".checkpoints/start").exists()
+
+
 def test_a_detector_is_no_start_for_the_classifier(project: Path) -> None:
     path = publish(project / "mine.pt", kind="detection")
     with pytest.raises(unfinished.CheckpointError, match="not a classifier"):

@@ -156,12 +156,40 @@ def test_rows_of_the_manifests_replace_the_estimate(project: Path) -> None:
 
 
 def test_shared_memory_of_a_container_is_too_small_for_stage3(project: Path) -> None:
-    point = preflight_machine.shared_memory(loaded(project, scale="stage3"), 8, 64 << 20)
+    point = preflight_machine.shared_memory(loaded(project, scale="stage3"), 8, 64 << 20, False)
     assert (point.status, "--shm-size" in point.cure) == ("fail", True)
 
 
 def test_loading_in_the_trainer_needs_no_shared_memory(project: Path) -> None:
-    assert preflight_machine.shared_memory(loaded(project), 0, 0).status == "pass"
+    assert preflight_machine.shared_memory(loaded(project), 0, 0, True).status == "pass"
+
+
+def test_one_loader_holds_larger_batches_in_validation_than_in_training(project: Path) -> None:
+    stage3 = loaded(project, scale="stage3")
+    batch_bytes = stage3.batch_size * stage3.at_scale.image_px**2 * 3
+    kept = [preflight_machine.crop_batches_bytes(stage3, n) / batch_bytes for n in (1, 2, 8)]
+    assert kept == [2 * 5, 2 * 5, 2 * 17]  # twice: four of each process and the one in use
+
+
+def test_a_small_set_has_no_more_batches_than_an_epoch(project: Path) -> None:
+    demo = loaded(project, train={"batch_size": 4000})
+    batch_bytes = 4000 * demo.at_scale.image_px**2 * 3
+    assert preflight_machine.crop_batches_bytes(demo, 8) == 2 * batch_bytes
+
+
+def test_the_detectors_validation_keeps_its_batches_beside_those_of_training(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight_machine.os, "cpu_count", lambda: 64)
+    stage3 = loaded(project, scale="stage3")
+    batch_bytes = stage3.train.detection_batch_size * stage3.at_scale.detection_px**2 * 3
+    kept = preflight_machine.frame_batches_bytes(stage3, 8) / batch_bytes
+    assert kept == (2 * 8 + 1) + 2 * (2 * 16)
+
+
+def test_one_loader_is_told_in_the_singular(project: Path) -> None:
+    [point] = preflight_machine.processors(loaded(project, train={"num_workers": 1}), project)
+    assert point.value.endswith("1 loader process")
 
 
 def test_more_loaders_than_cores_is_a_warning(project: Path) -> None:

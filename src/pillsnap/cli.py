@@ -95,11 +95,22 @@ def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
     raise typer.Exit(1 if any(point.status == "fail" for point in points) else 0)
 
 
+def _log_level(name: str) -> str:
+    from pillsnap.stage import LOG_LEVELS
+
+    level = name.upper()
+    if level not in LOG_LEVELS:
+        raise typer.BadParameter(f"{name} is none of {', '.join(LOG_LEVELS)}")
+    return level
+
+
 @app.command()
 def train(
     scale: Annotated[str | None, typer.Option(help="demo, stage1 ... stage4.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Crops per step.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Crops per step; batch norm needs two.")
+    ] = None,
     detection_batch_size: Annotated[
         int | None, typer.Option(min=1, help="Frames per step.")
     ] = None,
@@ -110,7 +121,9 @@ def train(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Classifier weights to start from.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    log_level: Annotated[
+        str, typer.Option(callback=_log_level, help="DEBUG, INFO, WARNING or ERROR.")
+    ] = "INFO",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Check the machine, then run the pipeline, with a log file and failures explained."""
@@ -167,8 +180,12 @@ def status(
 
 
 @app.command()
-def verify() -> None:
+def verify(
+    bundle: Annotated[Path | None, typer.Argument(help="A release bundle instead.")] = None,
+) -> None:
     """Rehash photos, crops, checkpoints and DVC's cache; name what changed, exit 1 if any did."""
+    if bundle is not None:
+        raise typer.Exit(cli_use.verify_bundle(bundle))
     from pillsnap import integrity
     from pillsnap.demo.progress import lines
 

@@ -105,7 +105,7 @@ def gather(params: Params, log_path: Path) -> Facts:
     shm = Path("/dev/shm")
     return Facts(
         scale=params.scale,
-        batch_size=params.train.batch_size,
+        batch_size=params.batch_size,
         detection_batch_size=params.train.detection_batch_size,
         detection_px=params.at_scale.detection_px,
         lr=params.lr,

@@ -236,8 +236,8 @@ DVC = (
     ),
     _known(
         "git_repository",
-        r"is not a git repository|not a git repository \(or any|Git repository is required"
-        r"|do(es)? not have any commits yet|No commits|Empty git repo|Not a Git repository",
+        r"not a git repository|Git repository is required"
+        r"|do(es)? not have any commits yet|No commits|Empty git repo|Only supported for Git repo",
         "There is no git repository with a commit here.",
         "Changed parameters run as a DVC experiment, and that needs git; `dvc repro` does not.",
         "git init && git add -A && git commit -m 'PillSnap'",
@@ -280,7 +280,7 @@ DVC = (
     _known(
         "dvc_parameters",
         r"Could not find '(?P<path>[\w.]+)'|Key '(?P<other>[\w.]+)' is not in struct"
-        r"|failed to parse '[^']*' in 'dvc\.yaml'",
+        r"|failed to parse '[^']*' in '(\./)?dvc\.yaml'",
         "params.yaml lacks {path}, which dvc.yaml names.",
         "A key was mistyped or removed.",
         "git diff params.yaml dvc.yaml",
@@ -288,7 +288,7 @@ DVC = (
     ),
     _known(
         "dvc_yaml",
-        r"'dvc\.yaml' (is invalid|validation failed)|unable to read: 'dvc\.(yaml|lock)'"
+        r"'(\./)?dvc\.yaml' (is invalid|validation failed)|unable to read: 'dvc\.(yaml|lock)'"
         r"|YAML file structure is corrupted|RWLock-file .*(corrupted|format)",
         "DVC cannot read its own files.",
         "dvc.yaml, dvc.lock or .dvc/tmp is damaged or half merged.",

@@ -67,12 +67,7 @@ def train(options: TrainOptions, root: Path = Path()) -> int:
 
 
 def _train(options: TrainOptions, root: Path, voice: Voice) -> int:
-    before = parameters.read(root / "params.yaml")
-    changes = parameter_changes.of(options_as_keys(options, root, before), before)
-    tree = parameter_changes.applied(before, changes)
-    params = parameters.parse(tree, root / "params.yaml")
-    if options.checkpoint:
-        unfinished.check_start(options.checkpoint, root / params.artifacts_dir / "classes.csv")
+    changes, tree, params = _asked(options, root)
     points = preflight.check(params, root)
     voice.say(preflight.render(points))
     if preflight.failures(points):
@@ -102,17 +97,31 @@ def _train(options: TrainOptions, root: Path, voice: Voice) -> int:
     return _carry_out(run, command, environment)
 
 
-def options_as_keys(options: TrainOptions, root: Path, tree: dict[str, Any]) -> Changes:
-    """The options as keys of params.yaml, those that were given."""
-    scale = options.scale or tree.get("scale")
-    start = options.checkpoint and unfinished.keep_start(options.checkpoint, root)
+def _asked(options: TrainOptions, root: Path) -> tuple[Changes, dict[str, Any], Params]:
+    """The keys that change, params.yaml with them, and that tree checked.
+
+    Weights to start from are judged before they are copied.
+    """
+    path = root / "params.yaml"
+    before, wanted = parameters.read(path), _as_keys(options)
+    if options.checkpoint:
+        params = parameters.parse(parameter_changes.applied(before, wanted), path)
+        unfinished.check_start(options.checkpoint, root / params.artifacts_dir / "classes.csv")
+        start = unfinished.keep_start(options.checkpoint, root)
+        wanted[f"scales.{params.scale}.classifier_weights"] = start.as_posix()
+    changes = parameter_changes.of(wanted, before)
+    tree = parameter_changes.applied(before, changes)
+    return changes, tree, parameters.parse(tree, path)
+
+
+def _as_keys(options: TrainOptions) -> Changes:
+    """The options that were given as keys of params.yaml."""
     keys = {
         "scale": options.scale,
         "train.epochs": options.epochs,
         "train.batch_size": options.batch_size,
         "train.detection_batch_size": options.detection_batch_size,
         "train.lr": options.lr,
-        f"scales.{scale}.classifier_weights": start and start.as_posix(),
     }
     return {key: value for key, value in keys.items() if value is not None}
 

@@ -3,7 +3,9 @@
 Needs are estimates from measured sizes; each point shows both figures.
 """
 
+import os
 import shutil
+from math import ceil
 from pathlib import Path
 
 import psutil
@@ -22,7 +24,8 @@ CHECKPOINT_BYTES = 2e9  # weights, averaged weights, optimizer, twice, of both m
 SMALL_CHECKPOINT_BYTES = 0.2e9  # of models trained from scratch: the demo's
 TRAINER_BYTES = 2.5e9
 WORKER_BYTES = 0.6e9
-PREFETCHED_BATCHES = 4  # of each loader process
+CROP_BATCHES = 4  # ready or in the making, of each loader process of the classifier
+FRAME_BATCHES = 2  # of the detector
 
 
 def disk(params: Params, root: Path) -> list[Point]:
@@ -67,8 +70,8 @@ def memory(params: Params, _root: Path) -> list[Point]:
     workers = _workers(params)
     free = psutil.virtual_memory().available
     needed = TRAINER_BYTES + workers * WORKER_BYTES
-    value = f"{gb(free)} of {gb(psutil.virtual_memory().total)} free; {workers} loader processes "
-    value += f"and a trainer: about {gb(needed)}"
+    value = f"{gb(free)} of {gb(psutil.virtual_memory().total)} free; "
+    value += f"{_loaders(workers)} and a trainer: about {gb(needed)}"
     if free >= needed:
         ram = passed("memory", value)
     else:
@@ -81,15 +84,19 @@ def memory(params: Params, _root: Path) -> list[Point]:
     shm = Path("/dev/shm")
     return [
         ram,
-        *([shared_memory(params, workers, shutil.disk_usage(shm).free)] if shm.is_dir() else []),
+        *(
+            [shared_memory(params, workers, shutil.disk_usage(shm).free, _on_gpu(params))]
+            if shm.is_dir()
+            else []
+        ),
     ]
 
 
-def shared_memory(params: Params, workers: int, free: int) -> Point:
+def shared_memory(params: Params, workers: int, free: int, on_gpu: bool) -> Point:
     """Whether the batches that loader processes keep ready fit into `free` bytes."""
-    crops = params.train.batch_size * params.at_scale.image_px**2 * 3
-    frames = params.train.detection_batch_size * params.at_scale.detection_px**2 * 3
-    needed = workers * PREFETCHED_BATCHES * max(crops, frames)
+    needed = crop_batches_bytes(params, workers)
+    if on_gpu:  # on a CPU Ultralytics loads in the trainer itself
+        needed = max(needed, frame_batches_bytes(params, workers))
     value = f"{gb(free)} free in /dev/shm; batches kept ready: {gb(needed)}"
     if free >= needed:
         return passed("shared memory", value)
@@ -101,19 +108,64 @@ def shared_memory(params: Params, workers: int, free: int) -> Point:
     )
 
 
+def crop_batches_bytes(params: Params, workers: int) -> float:
+    """Shared memory of the classifier's loaders: training and validation take turns.
+
+    Validation has half the processes, but one at least, and batches twice as large. One batch
+    more than is kept ready is in use.
+    """
+    if not workers:
+        return 0.0
+    scale, size = params.at_scale, params.batch_size
+    val = scale.samples * scale.val_share
+    steps = (ceil((scale.samples - val) * scale.repeats / size), ceil(val / (2 * size)))
+    ready = (CROP_BATCHES * workers + 1, CROP_BATCHES * max(workers // 2, 1) + 1)
+    batches = max(min(steps[0], ready[0]), 2 * min(steps[1], ready[1]))
+    return batches * size * scale.image_px**2 * 3
+
+
+def frame_batches_bytes(params: Params, workers: int) -> float:
+    """Shared memory of the detector's loaders.
+
+    Ultralytics' one for validation has twice the processes (the machine's cores at most) and
+    batches twice as large, and fills itself for the next validation while the training goes on.
+    """
+    if not workers:
+        return 0.0
+    scale, size = params.at_scale, params.train.detection_batch_size
+    combinations = scale.samples * scale.combination_share / PILLS_PER_COMBINATION
+    frames = combinations * (1 - scale.val_share) + scale.detection_single_frames
+    batches = min(FRAME_BATCHES * workers + 1, ceil(frames / size))
+    steps = ceil(frames * scale.val_share / (1 - scale.val_share) / (2 * size))
+    if steps > 1:  # one batch is made in the trainer itself
+        batches += 2 * FRAME_BATCHES * min(2 * workers, os.cpu_count() or 1, steps)
+    return batches * size * scale.detection_px**2 * 3
+
+
 def processors(params: Params, _root: Path) -> list[Point]:
     """Cores this process may use against the loader processes."""
     cores, workers = cpu_count(), _workers(params)
-    value = f"{cores} cores, {workers} loader processes"
+    value = f"{cores} {'core' if cores == 1 else 'cores'}, {_loaders(workers)}"
     if workers <= cores:
         return [passed("processors", value)]
     return [warned("processors", value, f"dvc exp run -S train.num_workers={max(0, cores - 1)}")]
+
+
+def _loaders(workers: int) -> str:
+    return "1 loader process" if workers == 1 else f"{workers} loader processes"
 
 
 def _workers(params: Params) -> int:
     from pillsnap import devices  # brings torch: not before it is needed
 
     return devices.loader_workers(params.train.num_workers)
+
+
+def _on_gpu(params: Params) -> bool:
+    import torch  # seconds to import: not before it is needed
+
+    device = params.train.device
+    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
 def _checkpoint_bytes(scale: ScaleParams) -> float:

@@ -60,7 +60,8 @@ def data(params: Params, root: Path) -> list[Point]:
         ]
     mb_s = count_bytes / 1e6 / max(seconds, 1e-6)
     total = params.at_scale.samples * count_bytes / read
-    value = f"{data_root}: {mb_s:.0f} MB/s over {read} photos; reading "
+    photos_read = "1 photo" if read == 1 else f"{read} photos"
+    value = f"{data_root}: {mb_s:.0f} MB/s over {photos_read}; reading "
     value += f"{gb(total)} once takes about {max(1.0, total / 1e6 / mb_s):,.0f} s"
     speed = (
         passed("data root", value)
@@ -125,7 +126,8 @@ def git(_params: Params, root: Path) -> list[Point]:
     state = git_state.read(root)
     if state.hindrance:
         return [warned("git", f"{state.hindrance}: no experiments, only dvc repro", state.cure)]
-    changed = f", {state.changed} files changed" if state.changed else ""
+    files = "1 file" if state.changed == 1 else f"{state.changed} files"
+    changed = f", {files} changed" if state.changed else ""
     return [passed("git", f"{state.branch} at {state.commit}{changed}, {state.identity}")]
 
 
