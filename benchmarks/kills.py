@@ -1,11 +1,13 @@
 """Kills the trainings at random moments and compares their weights with an undisturbed run's.
 
     python benchmarks/kills.py --kills 30 --workers 0 2 --stages train_classification
+    python benchmarks/kills.py --kills 30 --workers 0 --stages train_classification --devices 2
 
 On a tiny drawn set, in a temporary copy of the repository, without dvc and git. SIGKILL reaches
 the trainer alone, as a user's `kill -9` would. A training is killed up to three times and then
 left to end; the sha256 of its published weights must be the undisturbed run's, for any number of
-loader workers.
+loader workers. With several devices (processes of the classifier's training) one of them is killed
+and torchrun starts all again.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+import psutil
 import yaml
 from rehearsal import copy_project, environment, record_fingerprint, stage_command
 
@@ -50,6 +53,7 @@ class Count:
 
     stage: str
     workers: int
+    devices: int
     trainings: int = 0
     kills: int = 0
     different: int = 0
@@ -69,11 +73,11 @@ class Project:
         for stage in ("build_manifest", "validate"):
             self.finish(stage)
 
-    def configure(self, stage: str, workers: int) -> None:
-        """Write the number of workers and of epochs into params.yaml."""
+    def configure(self, stage: str, workers: int, devices: int) -> None:
+        """Write the numbers of workers, processes and epochs into params.yaml."""
         path = self.path / "params.yaml"
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        tree["train"] |= {"num_workers": workers, "epochs": EPOCHS[stage]}
+        tree["train"] |= {"num_workers": workers, "devices": devices, "epochs": EPOCHS[stage]}
         path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
 
     def clear(self, stage: str) -> None:
@@ -135,9 +139,9 @@ class Project:
         return self.path / "artifacts" / SCALE / "checkpoints" / name
 
 
-def undisturbed(project: Project, stage: str) -> tuple[str, float]:
+def undisturbed(project: Project, stage: str, devices: int) -> tuple[str, float]:
     """Hash of the weights and seconds from the loop's begin to the end of the process."""
-    project.configure(stage, 0)
+    project.configure(stage, 0, devices)
     project.clear(stage)
     process = begun(project, stage)
     begun_s = time.monotonic()
@@ -149,9 +153,11 @@ def killed_training(
     project: Project, count: Count, kills: int, seconds: float, chance: random.Random
 ) -> str:
     """Kill a training up to `kills` times, let it end; hash of its weights."""
-    project.configure(count.stage, count.workers)
+    project.configure(count.stage, count.workers, count.devices)
     project.clear(count.stage)
     count.trainings += 1
+    if count.devices > 1:
+        return killed_ranks(project, count, kills, seconds, chance)
     for _ in range(kills):
         process = begun(project, count.stage)
         try:
@@ -164,6 +170,25 @@ def killed_training(
             count.longest_lock_s = max(count.longest_lock_s, project.unlocked(count.stage))
     if process.returncode != 0:
         project.end(begun(project, count.stage))
+    return project.weights_hash(count.stage)
+
+
+def killed_ranks(
+    project: Project, count: Count, kills: int, seconds: float, chance: random.Random
+) -> str:
+    """Kill one process of a training up to `kills` times; hash of its weights."""
+    process = begun(project, count.stage)
+    for _ in range(kills):
+        runs = project.runs()
+        time.sleep(chance.uniform(0, seconds))
+        ranks = psutil.Process(process.pid).children() if process.poll() is None else []
+        if not ranks:
+            break  # it ended before its moment came
+        chance.choice(ranks).kill()
+        count.kills += 1
+        while not project.begun(runs) and process.poll() is None:
+            time.sleep(0.01)
+    project.end(process)
     return project.weights_hash(count.stage)
 
 
@@ -182,6 +207,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30, help="of each training and worker count")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--stages", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--devices", type=int, default=1, help="processes of the classifier's")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     chance = random.Random(asked.seed)
@@ -189,9 +215,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder))
         for stage in asked.stages:
-            expected, seconds = undisturbed(project, stage)
+            devices = asked.devices if stage == "train_classification" else 1
+            expected, seconds = undisturbed(project, stage, devices)
             for workers in asked.workers:
-                count = Count(stage, workers)
+                count = Count(stage, workers, devices)
                 counts.append(count)
                 while count.kills < asked.kills:
                     kills = min(KILLS_OF_ONE_TRAINING, asked.kills - count.kills)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from one_training import train_once
 
-from pillsnap import checkpoints, classifier, crops, devices, manifest, split_checks, training
+from pillsnap import crops, split_checks
 from pillsnap.augment import Augmenter
 from pillsnap.crops import CropStore
 from pillsnap.findings import Findings
 from pillsnap.params import Params, load
 from pillsnap.places import Places
-from pillsnap.run_log import RunLog
 
 
 def pooled(places: Places, most: int, seed: int) -> tuple[pd.DataFrame, list[bytes]]:
@@ -51,33 +51,12 @@ def top1(
     params: Params, table: pd.DataFrame, jpegs: list[bytes], epochs: int, folder: Path
 ) -> float:
     """Best top-1 on the table's val after training on its train."""
-    scale, device = params.at_scale, devices.choose(params.train.device)
     for split in ("train", "val"):
         rows = np.flatnonzero(table["split"] == split)
         part = [jpegs[row] for row in rows]
         crops.write_crops(folder / "crops" / f"{split}.arrow", table.iloc[rows], part)
-    plan = training.Plan(
-        epochs=epochs,
-        repeats=scale.repeats,
-        batch_size=params.train.batch_size,
-        lr=params.lr,
-        recipe=params.train_classification,
-        seed=params.seed,
-        device=device,
-        dtype=devices.autocast_dtype(device, params.train.mixed_precision),
-        compile=devices.compiles(device, params.train.compile),
-        num_workers=devices.loader_workers(params.train.num_workers),
-        goals={},
-    )
-    classes = len(manifest.read_classes(Places.of(params).classes))
-    model = classifier.build(scale.classifier, classes, scale.classifier_weights, params.seed)
-    augmenter = Augmenter(scale.image_px, params.train_classification)
-    with (
-        RunLog("split_flattery", folder / "live", "WARNING") as log,
-        checkpoints.WorkFolder("split_flattery", "run", folder / "work") as work,
-    ):
-        live_dir = folder / "live" / "classification"
-        trained = training.train(model, plan, folder / "crops", augmenter, work, live_dir, log)
+    augmenter = Augmenter(params.at_scale.image_px, params.train_classification)
+    trained = train_once(params, folder / "crops", augmenter, epochs, folder)
     return trained.metrics["top1"]
 
 

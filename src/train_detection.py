@@ -8,6 +8,9 @@ from pillsnap.run_log import RunLog
 from pillsnap.stage import run
 
 STAGE = "train_detection"
+NOT_THE_DETECTORS = {
+    "num_workers", "batch_size", "batch_size_cpu", "batch_size_most", "devices",
+}  # fmt: skip
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
@@ -41,7 +44,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
             "image_px": scale.detection_px,
             "classes": ["pill"],
             "parameters": {
-                **params.train.model_dump(exclude={"num_workers", "batch_size"}),
+                **params.train.model_dump(exclude=NOT_THE_DETECTORS),
                 **params.train_detection.model_dump(),
                 "lr": params.detection_lr,
                 "seed": params.seed,

@@ -9,6 +9,7 @@ import crop_files
 from import_graph import ROOT
 from pillsnap import checkpoints, classifier, params, training
 from pillsnap.augment import Augmenter
+from pillsnap.batches import Batch
 from pillsnap.checkpoints import WorkFolder
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.run_log import RunLog
@@ -27,14 +28,14 @@ def plan(**changes):
     return Plan(**{**base, **changes})
 
 
-def fit(folder, crops_dir, the_plan):
-    model = classifier.build(MODEL, 4, None, seed=7)
+def fit(folder, crops_dir, the_plan, image_px=24, model_name=MODEL):
+    model = classifier.build(model_name, 4, None, seed=7)
     with (
         RunLog("train_classification", folder / "live") as log,
         WorkFolder("c", "f", folder) as work,
     ):
         return training.train(
-            model, the_plan, crops_dir, Augmenter(24, RECIPE), work, folder / "live" / "c", log
+            model, the_plan, crops_dir, Augmenter(image_px, RECIPE), work, folder / "live/c", log
         )
 
 
@@ -54,25 +55,29 @@ def test_learns_classes_apart(tmp_path, crops_dir):
     assert trained.metrics["top1"] > 0.9
 
 
+def interrupt_at(monkeypatch, at_step):
+    """SIGTERM once, after so many steps; returns a list that holds their number."""
+    steps, step = [0], Trainer.train_step
+
+    def counted(self, batch, whole):
+        step(self, batch, whole)
+        steps[0] += 1
+        if steps[0] == at_step:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "train_step", counted)
+    return steps
+
+
 @pytest.mark.parametrize("at_step", [1, 3, 4, 7])
 def test_interrupted_anywhere_it_ends_with_the_same_weights(
     tmp_path, crops_dir, undisturbed, at_step, monkeypatch
 ):
-    steps = 0
-    step = Trainer.train_step
-
-    def counted(self, batch):
-        nonlocal steps
-        step(self, batch)
-        steps += 1
-        if steps == at_step:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "train_step", counted)
+    steps = interrupt_at(monkeypatch, at_step)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, crops_dir, plan())
     trained = fit(tmp_path, crops_dir, plan())
-    assert steps == 9
+    assert steps == [9]
     assert checkpoints.weights_hash(trained.weights) == undisturbed
 
 
@@ -83,26 +88,103 @@ def test_finished_training_is_not_trained_again(tmp_path, crops_dir, undisturbed
 
 
 def test_out_of_memory_is_redone_in_parts_with_the_same_batch(tmp_path, crops_dir, monkeypatch):
-    gradients, failures = Trainer._gradients, [1]
+    gradients, failures = Trainer.gradients, [1]
 
-    def scarce(self, batch):
+    def scarce(self, batch, whole):
         if failures:
             failures.pop()
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return gradients(self, batch)
+        return gradients(self, batch, whole)
 
-    monkeypatch.setattr(Trainer, "_gradients", scarce)
+    monkeypatch.setattr(Trainer, "gradients", scarce)
     fit(tmp_path, crops_dir, plan(epochs=1))
     events = (tmp_path / "live" / "events.jsonl").read_text()
     assert "redone in 2 parts" in events
     assert "effective batch of 16" in events
 
 
+def test_weighted_losses_of_parts_add_up_to_that_of_the_batch(tmp_path, crops_dir):
+    recipe = RECIPE.model_copy(update={"class_weights": "balanced"})
+    model = classifier.build(MODEL, 4, None, seed=7)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.track_running_stats = False  # parts have statistics of their own
+            module.eval()
+    pictures = torch.randint(0, 256, (8, 24, 24, 3), dtype=torch.uint8)
+    batch = Batch(pictures, torch.tensor([0, 0, 0, 1, 1, 2, 3, 3]))
+    with RunLog("t", tmp_path / "live") as log:
+        weights = torch.tensor([0.5, 1.0, 2.0, 1.5])
+        trainer = Trainer(model.eval(), plan(recipe=recipe), 9, log, weights)
+        whole = trainer.gradients(batch, 8)
+        trainer.micro_batches = 2
+        assert float(trainer.gradients(batch, 8)) == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_class_weights_change_what_is_learnt(tmp_path):
+    uneven = crop_files.write(tmp_path / "crops", train=58)
+    hashes = set()
+    for kind in ("none", "balanced", "effective"):
+        recipe = RECIPE.model_copy(update={"class_weights": kind})
+        trained = fit(tmp_path / kind, uneven, plan(recipe=recipe))
+        hashes.add(checkpoints.weights_hash(trained.weights))
+    assert len(hashes) == 3
+
+
+def test_early_layers_learn_slower_by_the_layer_decay(tmp_path):
+    model = classifier.build(MODEL, 4, None, seed=7)
+    recipe = RECIPE.model_copy(update={"layer_decay": 0.5})
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    with RunLog("t", tmp_path / "live") as log:
+        trainer = Trainer(model, plan(recipe=recipe), 9, log)
+        pictures = torch.zeros(4, 24, 24, 3, dtype=torch.uint8)
+        trainer.train_step(Batch(pictures, torch.tensor([0, 1, 2, 3])))
+    rates = {
+        names[id(p)]: group["lr"]
+        for group in trainer.optimizer.param_groups
+        for p in group["params"]
+    }
+    peak = training.learning_rate(0, plan(), 9)
+    assert rates["fc.weight"] == peak
+    assert rates["layer1.0.conv1.weight"] < rates["layer4.0.conv1.weight"] < peak
+
+
+def growing(**changes):
+    recipe = RECIPE.model_copy(update={"progressive_px": 32})
+    return plan(recipe=recipe, epochs=4, **changes)
+
+
+def test_growing_pictures_are_of_the_epochs_size(tmp_path, crops_dir, monkeypatch):
+    sides, step = [], Trainer.train_step
+
+    def seen(self, batch, whole):
+        sides.append(batch.pictures.shape[1])
+        step(self, batch, whole)
+
+    monkeypatch.setattr(Trainer, "train_step", seen)
+    fit(tmp_path, crops_dir, growing(), image_px=64)
+    assert sides[::3] == [32, 32, 64, 64]
+
+
+@pytest.mark.parametrize("at_step", [2, 7])
+def test_growing_pictures_resume_exactly(tmp_path, crops_dir, monkeypatch, at_step):
+    whole = fit(tmp_path / "whole", crops_dir, growing(), image_px=96)
+    interrupt_at(monkeypatch, at_step)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", crops_dir, growing(), image_px=96)
+    cut = fit(tmp_path / "cut", crops_dir, growing(), image_px=96)
+    assert checkpoints.weights_hash(cut.weights) == checkpoints.weights_hash(whole.weights)
+
+
+def test_growing_pictures_are_refused_for_a_model_of_one_size(tmp_path, crops_dir):
+    with pytest.raises(ParameterError, match=r"progressive_px is 32"):
+        fit(tmp_path, crops_dir, growing(), model_name="test_vit", image_px=160)
+
+
 def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, crops_dir, monkeypatch):
-    def never(self, batch):
+    def never(self, batch, whole):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainer, "_gradients", never)
+    monkeypatch.setattr(Trainer, "gradients", never)
     with pytest.raises(MachineError, match=r"train\.batch_size \(is 16\)"):
         fit(tmp_path, crops_dir, plan(epochs=1))
 

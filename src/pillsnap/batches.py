@@ -4,8 +4,10 @@ The key decides order and augmentation, so a batch is the same for any number of
 a run that was interrupted before it.
 """
 
+import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pillsnap.augment import Augmenter, to_input
 from pillsnap.crops import CropStore
+from pillsnap.image_growth import ImageGrowth
 from pillsnap.interrupts import leave_to_parent
+from pillsnap.ranks import ALONE, Ranks
 
 Key = tuple[int, int]  # epoch, row
 
@@ -36,11 +40,19 @@ class Batch:
 class CropDataset(Dataset[Batch]):
     """The known pills of a crop store; augmented when an augmenter is given."""
 
-    def __init__(self, path: Path, image_px: int, augmenter: Augmenter | None, seed: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        image_px: int,
+        augmenter: Augmenter | None,
+        seed: int,
+        growth: ImageGrowth | None = None,
+    ) -> None:
         self._store = CropStore(path)
         self._image_px = image_px
         self._augmenter = augmenter
-        self._seed = seed
+        self._grown: Augmenter | None = None  # the augmenter of the epoch's size
+        self._seed, self._growth = seed, growth
         table = self._store.table
         self._rows = np.flatnonzero(table["known"].to_numpy())
         self._classes = table["class_index"].to_numpy()[self._rows]
@@ -55,7 +67,10 @@ class CropDataset(Dataset[Batch]):
         return classes
 
     def __getitems__(self, keys: list[Key]) -> Batch:
-        """A whole batch in one call."""
+        """A whole batch in one call; a rank's part of a small one may be empty."""
+        if not keys:
+            empty = np.empty((0, self._image_px, self._image_px, 3), np.uint8)
+            return Batch(torch.from_numpy(empty), torch.empty(0, dtype=torch.int64))
         pictures = [self._picture(epoch, index) for epoch, index in keys]
         classes = self._classes[[index % len(self) for _, index in keys]]
         return Batch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(classes.copy()))
@@ -65,23 +80,37 @@ class CropDataset(Dataset[Batch]):
         if self._augmenter is None:
             picture: NDArray[np.uint8] = to_input(crop[None], self._image_px)[0]
             return picture
-        view: NDArray[np.uint8] = self._augmenter(
-            crop, np.random.default_rng((self._seed, epoch, index))
-        )
+        augmenter = self._augmenter
+        if self._growth is not None:
+            augmenter = self._of_size(self._growth.at(epoch))
+        view: NDArray[np.uint8] = augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
         return view
+
+    def _of_size(self, image_px: int) -> Augmenter:
+        assert self._augmenter is not None
+        if self._grown is None or self._grown.image_px != image_px:
+            self._grown = replace(self._augmenter, image_px=image_px)
+        return self._grown
 
 
 class EpochBatches(Sampler[list[Key]]):
     """Keys of the batches of one epoch, shuffled by (seed, epoch), from `start_step` on.
 
     A key's index runs over `samples` x `repeats`: each sample comes that often, augmented anew.
+    The batches are the same for any number of ranks; each takes its part by position.
     """
 
     def __init__(
-        self, samples: int, batch_size: int, seed: int, shuffle: bool, repeats: int = 1
+        self,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        repeats: int = 1,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._samples, self._batch_size = samples * repeats, batch_size
-        self._seed, self._shuffle = seed, shuffle
+        self._seed, self._shuffle, self._ranks = seed, shuffle, ranks
         self.epoch, self.start_step = 0, 0
 
     @property
@@ -91,6 +120,10 @@ class EpochBatches(Sampler[list[Key]]):
         least = 2 if self._shuffle else 1
         return whole + (rest >= least)
 
+    def size(self, step: int) -> int:
+        """Samples in the batch of a step, over all ranks."""
+        return min(self._batch_size, self._samples - step * self._batch_size)
+
     def __len__(self) -> int:
         return self.steps - self.start_step
 
@@ -99,7 +132,8 @@ class EpochBatches(Sampler[list[Key]]):
         if self._shuffle:
             order = np.random.default_rng((self._seed, self.epoch)).permutation(self._samples)
         for step in range(self.start_step, self.steps):
-            part = order[step * self._batch_size : (step + 1) * self._batch_size]
+            batch = order[step * self._batch_size : (step + 1) * self._batch_size]
+            part = batch[self._ranks.part(len(batch))]
             yield [(self.epoch, int(index)) for index in part]
 
 
@@ -120,6 +154,17 @@ def loader(
         # Not by fork: a child of a process whose OpenCV or OpenMP threads have run may hang.
         multiprocessing_context="forkserver" if num_workers else None,
     )
+
+
+def shield_loaders() -> None:
+    """Start the process that forks loader workers so that SIGTERM passes them by.
+
+    torchrun signals a rank and all it has started; the rank needs its workers for the step it is
+    in. They end with it. (A blocked signal stays blocked in what is started.)
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(number: int) -> None:

@@ -25,6 +25,9 @@ Means = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
+CHUNK = (
+    4096  # pills in float64 at once: all of stage 4's would take 3 GB, and twice more on the way
+)
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,13 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     """The temperature of the lowest negative log-likelihood (Guo et al. 2017); 1 for no pills."""
     if not len(truth):
         return 1.0
-    logits = logits.astype(np.float64)
-    own = np.take_along_axis(logits, truth[:, None], axis=1)[:, 0]
+    chunks = [logits[start : start + CHUNK] for start in range(0, len(logits), CHUNK)]
+    own = np.take_along_axis(logits, truth[:, None], axis=1)[:, 0].astype(np.float64)
 
     def loss(log_temperature: float) -> float:
         beta = np.exp(-log_temperature)
-        return float(np.mean(logsumexp(logits * beta, axis=1) - own * beta))
+        parts = [logsumexp(part.astype(np.float64) * beta, axis=1) for part in chunks]
+        return float(np.mean(np.concatenate(parts) - own * beta))
 
     found = minimize_scalar(loss, bounds=LOG_TEMPERATURE, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))

@@ -104,14 +104,16 @@ class WorkFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = (self.path / "lock").read_text() or "unknown"
+            other = (self.path / "lock").read_text() or "unknown"
             os.close(self._lock)
             raise MachineError(
-                f"This training already runs (process {holder}).",
-                f"Wait for it, or end it: kill {holder}",
+                f"This training already runs (process {other}).",
+                f"Wait for it, or end it: kill {other}",
             ) from None
         os.ftruncate(self._lock, 0)
-        os.write(self._lock, str(os.getpid()).encode())
+        # torchrun would start a killed process of its own again: its agent is the one to end
+        holder = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
+        os.write(self._lock, str(holder).encode())
         return self
 
     def __exit__(self, *_: object) -> None:

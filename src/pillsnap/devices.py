@@ -10,8 +10,13 @@ from pillsnap.errors import MachineError, ParameterError
 from pillsnap.hardware import cpu_count
 
 
-def choose(name: str) -> torch.device:
-    """The device named by a parameter: auto takes the first GPU, else the CPU."""
+def choose(name: str, local_rank: int | None = None) -> torch.device:
+    """The device named by a parameter: auto takes the first GPU, else the CPU.
+
+    With several processes on this host each takes the GPU of its number there.
+    """
+    if local_rank is not None:
+        return _own(choose(name), name, local_rank)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -26,6 +31,23 @@ def choose(name: str) -> torch.device:
             "Set the device to auto, or check the driver: nvidia-smi",
         )
     return device
+
+
+def _own(device: torch.device, name: str, local_rank: int) -> torch.device:
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise ParameterError(
+            f"train.device is {name!r}, one GPU, but train.devices asks for several processes.",
+            "Set train.device to auto or cuda; CUDA_VISIBLE_DEVICES=1,2 chooses among the GPUs.",
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise MachineError(
+            f"Process {local_rank + 1} on this host has no GPU of its own: torch sees "
+            f"{torch.cuda.device_count()}.",
+            f"Set train.devices to {torch.cuda.device_count()} (times the number of hosts).",
+        )
+    return torch.device("cuda", local_rank)
 
 
 def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | None:
@@ -54,10 +76,10 @@ def _has_compiler() -> bool:
     return headers.is_file() and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
 
 
-def loader_workers(num_workers: int | str) -> int:
-    """Loader processes: auto leaves one core to the trainer and stops at eight."""
+def loader_workers(num_workers: int | str, trainers: int = 1) -> int:
+    """Loader processes of each trainer: auto leaves it one of its cores and stops at eight."""
     if num_workers == "auto":
-        return max(0, min(8, cpu_count() - 1))
+        return max(0, min(8, cpu_count() // trainers - 1))
     return int(num_workers)
 
 
@@ -68,8 +90,10 @@ def gpu_uuid(device: torch.device) -> str | None:
     return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
-def describe(device: torch.device) -> str:
+def describe(device: torch.device, processes: int = 1) -> str:
     """The device's name for reports."""
+    if processes > 1:
+        return f"{processes} processes, each on {describe(device)}"
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU, {torch.get_num_threads()} threads"

@@ -95,8 +95,11 @@ class TrainParams(Section):
     """What both trainings share."""
 
     epochs: Positive
-    batch_size: Positive
+    batch_size: Positive | Literal["auto"]
+    batch_size_cpu: Positive
+    batch_size_most: Annotated[int, Field(ge=8)]
     detection_batch_size: Positive
+    devices: Positive
     lr: Rate | None
     mixed_precision: Literal["auto", "bf16", "fp16", "off"]
     compile: Switch
@@ -127,6 +130,10 @@ class TrainClassificationParams(Section):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     clip_grad_norm: Rate
+    class_weights: Literal["none", "balanced", "effective"]
+    class_weight_beta: Annotated[float, Field(gt=0.0, lt=1.0)]
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)]
+    progressive_px: Annotated[int, Field(ge=32, multiple_of=16)] | None
     rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)]
     scale: Annotated[float, Field(ge=0.0, lt=1.0)]
     translate: Share
@@ -180,6 +187,32 @@ class Params(Section):
             known = ", ".join(self.scales)
             raise ValueError(f"scale is {self.scale!r}, known scales are {known}")
         return self
+
+    @model_validator(mode="after")
+    def _batch_is_enough_for_all(self) -> "Params":
+        least = 2 * self.train.devices
+        if self.batch_size < least:
+            raise ValueError(
+                f"train.batch_size is {self.batch_size}: batch norm needs {least} at least "
+                f"with train.devices {self.train.devices}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pictures_grow(self) -> "Params":
+        first_px = self.train_classification.progressive_px
+        if first_px is not None and first_px >= self.at_scale.image_px:
+            raise ValueError(
+                f"train_classification.progressive_px is {first_px}: must be smaller than "
+                f"scales.{self.scale}.image_px, {self.at_scale.image_px}"
+            )
+        return self
+
+    @property
+    def batch_size(self) -> int:
+        """Crops per step; for auto, before a GPU was tried, what it means on a CPU."""
+        asked = self.train.batch_size
+        return self.train.batch_size_cpu if asked == "auto" else asked
 
     @property
     def at_scale(self) -> ScaleParams:
@@ -254,8 +287,10 @@ def parse(tree: dict[str, Any], path: Path) -> Params:
         return Params.model_validate(tree)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'scale'}: {item['msg']}"
+            f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
             f" (is {item['input']!r:.60})"
+            if item["loc"]
+            else f"  {item['msg']}"  # about several keys, which it names
             for item in error.errors()
         ]
         raise ParameterError(

@@ -1,12 +1,7 @@
-"""The classifier's training loop: exact under interruption, nothing waited for inside a step.
-
-Everything random in a step is keyed by (seed, epoch, step) or (seed, epoch, sample), so a run
-that was killed and resumed ends with the weights of one that was not.
-"""
+"""The classifier's training loop: exact under interruption, on one device or several."""
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,36 +9,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
-from pillsnap import classifier
+from pillsnap import class_weights, classifier
 from pillsnap.augment import Augmenter
-from pillsnap.batches import Batch, CropDataset, EpochBatches, loader
+from pillsnap.batches import Batch, CropDataset, EpochBatches, loader, shield_loaders
 from pillsnap.checkpoints import WorkFolder
-from pillsnap.errors import MachineError
+from pillsnap.errors import MachineError, ParameterError
+from pillsnap.image_growth import ImageGrowth
 from pillsnap.interrupts import Interrupt, deferred
 from pillsnap.live import Recorder
-from pillsnap.params import TrainClassificationParams
 from pillsnap.run_log import RunLog
+from pillsnap.trainer import Plan, Trainer, autocast, learning_rate
 
-MEMORY_RETRIES = 3
+__all__ = ["Plan", "Trained", "Trainer", "autocast", "learning_rate", "measure", "train"]
+
 SAVE_PERIOD_S = 120.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a training run is: everything but model and data."""
-
-    epochs: int
-    repeats: int  # times an epoch shows each crop
-    batch_size: int
-    lr: float
-    recipe: TrainClassificationParams
-    seed: int
-    device: torch.device
-    dtype: torch.dtype | None  # of autocast; None: float32
-    compile: bool
-    num_workers: int
-    goals: dict[str, float | None]  # shown beside the curves, decide nothing
 
 
 @dataclass(frozen=True)
@@ -53,110 +34,6 @@ class Trained:
     weights: dict[str, torch.Tensor]
     metrics: dict[str, float]
     epoch: int
-
-
-class Trainer:
-    """The state of a training and one step of it."""
-
-    def __init__(self, model: nn.Module, plan: Plan, steps_per_epoch: int, log: RunLog) -> None:
-        self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
-        self.model = classifier.placed(model, plan.device)
-        self.average = classifier.averaged(self.model, plan.recipe.ema_decay)
-        self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
-        groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
-        self.scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.dtype is torch.float16)
-        self.loss_sum = torch.zeros((), device=plan.device)  # of this epoch, over its steps
-        self.epoch = self.step = 0  # whole epochs done, steps done in the next one
-        self.seconds = 0.0  # spent in the epoch under way
-        self.micro_batches = 1
-        self.best: dict[str, Any] = {}
-        self._forward: Callable[[torch.Tensor], torch.Tensor] = self.model
-        if plan.compile:
-            self._forward = torch.compile(self.model)
-
-    def state(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
-        modules = {"model": self.model, "average": self.average.module}
-        holders = {**modules, "optimizer": self.optimizer, "scaler": self.scaler}
-        plain = {name: getattr(self, name) for name in _PLAIN_STATE}
-        return {**{name: holder.state_dict() for name, holder in holders.items()}, **plain}  # type: ignore[attr-defined]
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self.model.load_state_dict(state["model"])
-        self.average.module.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        for name in _PLAIN_STATE:
-            setattr(self, name, state[name])
-        self.loss_sum = self.loss_sum.to(self.plan.device)
-
-    @property
-    def global_step(self) -> int:
-        """Steps done since the first epoch."""
-        return self.epoch * self.steps_per_epoch + self.step
-
-    def train_step(self, batch: Batch) -> None:
-        """One optimizer step; out of memory, it is redone in smaller parts, three times at most."""
-        self.model.train()
-        lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        while True:
-            try:
-                loss = self._gradients(batch)
-                break
-            except torch.OutOfMemoryError:
-                pass  # left first: the error's traceback holds the step's tensors
-            self._halve(len(batch.classes))
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.average.update(self.model, step=self.global_step)
-        self.loss_sum += loss
-        self.step += 1
-
-    def _gradients(self, batch: Batch) -> torch.Tensor:
-        torch.manual_seed(self.plan.seed * 1_000_003 + self.global_step)  # dropout
-        self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.plan.device)
-        parts = zip(
-            batch.pictures.chunk(self.micro_batches),
-            batch.classes.chunk(self.micro_batches),
-            strict=True,
-        )
-        for pictures, classes in parts:
-            loss = self._loss(pictures, classes) * (len(classes) / len(batch.classes))
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
-
-    def _loss(self, pictures: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        inputs = self.normalise(pictures.to(self.plan.device, non_blocking=True))
-        targets = classes.to(self.plan.device, non_blocking=True)
-        with autocast(self.plan):
-            logits = self._forward(inputs)
-        smoothing = self.plan.recipe.label_smoothing
-        return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
-
-    def _halve(self, batch_size: int) -> None:
-        self.micro_batches *= 2
-        torch.cuda.empty_cache()
-        if self.micro_batches > min(2**MEMORY_RETRIES, batch_size):
-            raise MachineError(
-                f"Out of GPU memory even in {self.micro_batches // 2} parts of a batch.",
-                f"Lower train.batch_size (is {self.plan.batch_size}) or scales.<scale>.image_px, "
-                "or free the GPU: nvidia-smi names who uses it.",
-            )
-        self._log.warning(
-            f"Out of GPU memory: the step is redone in {self.micro_batches} parts, "
-            f"with the same effective batch of {batch_size}."
-        )
-
-
-_PLAIN_STATE = ("loss_sum", "epoch", "step", "seconds", "micro_batches", "best")
 
 
 def train(
@@ -170,71 +47,137 @@ def train(
 ) -> Trained:
     """Train on `crops_dir`/train.arrow, keep the average of the epoch best on val.arrow.
 
-    Goes on from the folder's checkpoint when there is one.
+    Goes on from the folder's checkpoint when there is one. With several ranks all call it; only
+    the one that speaks uses `work`, `live_dir` and `log`.
     """
-    train_set = CropDataset(crops_dir / "train.arrow", augmenter.image_px, augmenter, plan.seed)
-    val_set = CropDataset(crops_dir / "val.arrow", augmenter.image_px, None, plan.seed)
-    batches = EpochBatches(len(train_set), plan.batch_size, plan.seed, True, plan.repeats)
-    trainer = Trainer(model, plan, batches.steps, log)
-    history, resumes = _resume(trainer, work, log)
-    recorder = Recorder(live_dir, log, plan.epochs, history)
+    px, recipe = augmenter.image_px, plan.recipe
+    growth = _growth(model, plan, px)
+    train_set = CropDataset(crops_dir / "train.arrow", px, augmenter, plan.seed, growth)
+    val_set = CropDataset(crops_dir / "val.arrow", px, None, plan.seed)
+    batches = EpochBatches(
+        len(train_set), plan.batch_size, plan.seed, True, plan.repeats, plan.ranks
+    )
+    weights = class_weights.of(recipe, train_set.classes, classifier.outputs(model))
+    trainer = Trainer(model, plan, batches.steps, log, weights)
+    keeper = Keeper(trainer, work, live_dir, log)
     log.start(plan.epochs, trainer.epoch, plan.goals)
-    pin = plan.device.type == "cuda"
-    train_loader = loader(train_set, batches, plan.num_workers, pin)
-    val_workers = max(plan.num_workers // 2, min(plan.num_workers, 1))
-    val_loader = loader(val_set, _val_batches(val_set, plan), val_workers, pin)
-
-    def save() -> None:
-        work.save({**trainer.state(), "history": recorder.history, "resumes": resumes})
-
+    train_loader, val_loader = _loaders(train_set, val_set, batches, plan)
     with deferred() as interrupt:
         while trainer.epoch < plan.epochs:
             batches.epoch, batches.start_step = trainer.epoch, trainer.step
-            _epoch(trainer, train_loader, save, interrupt, log)
-            save()  # validation may outlast the patience of who sent a signal
-            _close_epoch(trainer, val_loader, recorder)
-            save()
-            recorder.announce()
-    recorder.finish(resumed=resumes, best_epoch=trainer.best["epoch"], batch_size=plan.batch_size)
+            _epoch(trainer, train_loader, batches, keeper, interrupt)
+            keeper.save()  # validation may outlast the patience of who sent a signal
+            _close_epoch(trainer, val_loader, keeper)
+    keeper.finish()
     return Trained(trainer.best["weights"], trainer.best["metrics"], trainer.best["epoch"])
 
 
-def _resume(trainer: Trainer, work: WorkFolder, log: RunLog) -> tuple[list[Any], int]:
-    state, damaged = work.load()
-    for line in damaged:
-        log.warning(line)
-    if state is None:
-        return [], 0
-    trainer.restore(state)
-    log.info(f"resuming after epoch {trainer.epoch}, step {trainer.step}")
-    return state["history"], state["resumes"] + 1
+def _growth(model: nn.Module, plan: Plan, image_px: int) -> ImageGrowth | None:
+    first_px = plan.recipe.progressive_px
+    if first_px is None:
+        return None
+    if not classifier.takes_any_size(model):
+        raise ParameterError(
+            f"train_classification.progressive_px is {first_px}, but this model takes pictures of "
+            "one size only.",
+            "Set it to null, or choose another scales.<scale>.classifier.",
+        )
+    return ImageGrowth(first_px, image_px, plan.epochs)
+
+
+class Keeper:
+    """What is kept of a training: checkpoints and records; only of the rank that speaks."""
+
+    def __init__(self, trainer: Trainer, work: WorkFolder, live_dir: Path, log: RunLog) -> None:
+        self.log = log
+        self._trainer, self._work, self._ranks = trainer, work, trainer.plan.ranks
+        self._resumes = 0
+        history = self._resume() if self._ranks.speaks else []
+        if self._ranks.world_size > 1:
+            trainer.restore(self._ranks.same(trainer.state()))
+        epochs = trainer.plan.epochs
+        self._recorder = Recorder(live_dir, log, epochs, history) if self._ranks.speaks else None
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if self._recorder is not None:
+            more = {"history": self._recorder.history, "resumes": self._resumes}
+            self._work.save({**self._trainer.state(), **more})
+
+    def record(self, metrics: dict[str, float], seconds: float) -> None:
+        """An epoch is complete."""
+        if self._recorder is not None:
+            self._recorder.record(metrics, seconds)
+
+    def announce(self) -> None:
+        """Write the checkpoint that holds the last epoch, then tell of it."""
+        self.save()
+        if self._recorder is not None:
+            self._recorder.announce()
+
+    def finish(self) -> None:
+        """All epochs are complete."""
+        if self._recorder is not None:
+            best, batch_size = self._trainer.best, self._trainer.plan.batch_size
+            self._recorder.finish(
+                resumed=self._resumes, best_epoch=best["epoch"], batch_size=batch_size
+            )
+
+    def _resume(self) -> list[Any]:
+        state, damaged = self._work.load()
+        for line in damaged:
+            self.log.warning(line)
+        if state is None:
+            return []
+        self._trainer.restore(state)
+        self._resumes = state["resumes"] + 1
+        self.log.info(f"resuming after epoch {self._trainer.epoch}, step {self._trainer.step}")
+        history: list[Any] = state["history"]
+        return history
+
+
+def _loaders(
+    train_set: CropDataset, val_set: CropDataset, batches: EpochBatches, plan: Plan
+) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+    val_batches = EpochBatches(
+        len(val_set), plan.batch_size * 2, plan.seed, False, ranks=plan.ranks
+    )
+    val_workers = max(plan.num_workers // 2, min(plan.num_workers, 1))
+    pin = plan.device.type == "cuda"
+    if plan.num_workers and plan.ranks.world_size > 1:
+        shield_loaders()
+    return (
+        loader(train_set, batches, plan.num_workers, pin),
+        loader(val_set, val_batches, val_workers, pin),
+    )
 
 
 def _epoch(
     trainer: Trainer,
-    batches: Any,
-    save: Callable[[], None],
+    loaded: DataLoader[Batch],
+    batches: EpochBatches,
+    keeper: Keeper,
     interrupt: Interrupt,
-    log: RunLog,
 ) -> None:
     begun_s = saved_s = time.monotonic()
     before_s, before_step = trainer.seconds, trainer.step
-    for batch in batches:
-        trainer.train_step(batch)
+    for batch in loaded:
+        trainer.train_step(batch, batches.size(trainer.step))
         now_s = time.monotonic()
         trainer.seconds = before_s + now_s - begun_s
-        if log.due():
+        if keeper.log.due():
             rate = (trainer.step - before_step) * trainer.plan.batch_size / (now_s - begun_s)
             figures = {"images_per_s": rate, "loss": float(trainer.loss_sum) / trainer.step}
-            log.progress(trainer.step, trainer.steps_per_epoch, trainer.epoch + 1, figures)
-        if interrupt.came or now_s - saved_s > SAVE_PERIOD_S:
-            save()
+            keeper.log.progress(trainer.step, trainer.steps_per_epoch, trainer.epoch + 1, figures)
+        stop = trainer.plan.ranks.any(interrupt.came)  # all after the same step
+        if stop or now_s - saved_s > SAVE_PERIOD_S:
+            keeper.save()
             saved_s = now_s
-        if interrupt.came:
+        if stop:
             raise KeyboardInterrupt
 
 
-def _close_epoch(trainer: Trainer, val_batches: Any, recorder: Recorder) -> None:
+def _close_epoch(trainer: Trainer, val_batches: Any, keeper: Keeper) -> None:
     begun_s = time.monotonic()
     train_loss = float(trainer.loss_sum) / trainer.steps_per_epoch
     if not math.isfinite(train_loss):
@@ -261,18 +204,21 @@ def _close_epoch(trainer: Trainer, val_batches: Any, recorder: Recorder) -> None
             "metrics": kept,
             "weights": weights,
         }
-    recorder.record(metrics, trainer.seconds + time.monotonic() - begun_s)
+    keeper.record(metrics, trainer.seconds + time.monotonic() - begun_s)
     trainer.epoch, trainer.step, trainer.seconds = trainer.epoch + 1, 0, 0.0
     trainer.loss_sum = torch.zeros_like(trainer.loss_sum)
+    keeper.announce()
 
 
 @torch.inference_mode()
 def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) -> dict[str, float]:
-    """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops."""
+    """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops, over all ranks."""
     model.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=plan.device)
     count = 0
     for batch in batches:
+        if not len(batch.classes):
+            continue  # a rank's part of a small batch
         targets = batch.classes.to(plan.device, non_blocking=True)
         with autocast(plan):
             logits = model(normalise(batch.pictures.to(plan.device, non_blocking=True))).float()
@@ -280,23 +226,6 @@ def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) ->
         loss = F.cross_entropy(logits, targets, reduction="sum")
         sums += torch.stack([loss, (ranks < 1).sum(), (ranks < 5).sum()]).double()
         count += len(targets)
-    loss_val, top1, top5 = (sums / count).tolist()
+    plan.ranks.add([sums])
+    loss_val, top1, top5 = (sums / plan.ranks.total(count)).tolist()
     return {"loss/val": round(loss_val, 6), "top1": round(top1, 6), "top5": round(top5, 6)}
-
-
-def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:
-    """Linear warm-up, then a cosine to zero over all epochs."""
-    warmup = plan.recipe.warmup_epochs * steps_per_epoch
-    total = plan.epochs * steps_per_epoch
-    if step < warmup:
-        return plan.lr * (step + 1) / (warmup + 1)
-    return plan.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
-
-
-def autocast(plan: Plan) -> torch.autocast:
-    """The precision of forward passes."""
-    return torch.autocast(plan.device.type, dtype=plan.dtype, enabled=plan.dtype is not None)
-
-
-def _val_batches(val_set: CropDataset, plan: Plan) -> EpochBatches:
-    return EpochBatches(len(val_set), plan.batch_size * 2, plan.seed, False)

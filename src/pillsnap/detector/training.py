@@ -7,6 +7,7 @@ from pillsnap.detector.settings import MAX_PILLS  # first: sets Ultralytics' swi
 import os
 from pathlib import Path
 
+import torch
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import attempt_download_asset
@@ -126,7 +127,10 @@ def _trainer(run: Run) -> "PillTrainer":
         "exist_ok": True,
         "max_det": MAX_PILLS,
     }
-    return PillTrainer(run, overrides)
+    threads = torch.get_num_threads()
+    trainer = PillTrainer(run, overrides)
+    torch.set_num_threads(threads)  # Ultralytics leaves a core idle on a CPU
+    return trainer
 
 
 def _fit(trainer: "PillTrainer", plan: Plan) -> None:
