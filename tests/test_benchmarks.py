@@ -32,11 +32,13 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
-    "onnx_speed.py": ("--help", "bundle"),  # these three need a trained demo: minutes to make
+    "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
+    "enrolment.py": ("--help", "--drawings"),
+    "onnx_speed.py": ("--help", "bundle"),
     "service.py": ("--help", "photos"),
     "split_flattery.py": ("--help", "--epochs"),
 }
-PARTS = {"drawn_set.py", "peers.py"}  # of training.py
+PARTS = {"drawn_set.py", "peers.py", "one_training.py"}  # of the others
 
 
 def test_every_benchmark_is_tried_here():

@@ -185,8 +185,9 @@ def _count(tally: Tally, answer: Answer) -> None:
 def _report(tally: Tally) -> None:
     answered = tally.pictures - tally.refused
     rate = f", {answered / tally.seconds:.1f} pictures/s warm" if answered else ""
+    pictures = "1 picture" if tally.pictures == 1 else f"{tally.pictures} pictures"
     print(
-        f"{tally.pictures} pictures: {answered} answered, {tally.refused} refused; "
+        f"{pictures}: {answered} answered, {tally.refused} refused; "
         f"{tally.pills} pills, {tally.unknown} of them unknown{rate}",
         file=sys.stderr,
     )

@@ -1,0 +1,131 @@
+"""How well drugs are named that were enrolled from a few photos, and what that costs the others.
+
+    python benchmarks/enrolment.py [--photos 1 3 5 10] [--drawings 10]
+
+The unknown codes of the chosen scale's test part, as `dvc repro` left them: of each, some photos
+drawn at random are enrolled, the others are asked (labelled crops, first name, refused or not).
+Once with every code, as --twin would have it, once without the codes `pillsnap enroll` refuses as
+twins.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pillsnap import gallery as galleries
+from pillsnap import loading
+from pillsnap.crops import CropStore
+from pillsnap.enrolment import GalleryNamer
+from pillsnap.gallery import Entry, Gallery, Photo
+from pillsnap.models import Floats, Pixels
+from pillsnap.params import load
+from pillsnap.places import Places
+from pillsnap.recogniser import Recogniser
+
+
+@dataclass(frozen=True)
+class Pills:
+    """Crops of a split with their codes, and what the classifier says of them, asked once."""
+
+    codes: NDArray[Any]
+    known: NDArray[np.bool_]
+    answer: tuple[Floats, Floats]  # logits, embeddings
+    config: dict[str, Any]
+
+    def name(self, crops: Pixels) -> tuple[Floats, Floats]:
+        """As a classifier: the kept answer, whatever is asked."""
+        return self.answer
+
+
+def pills_of(recogniser: Recogniser, places: Places, split: str) -> Pills:
+    """A split through the classifier."""
+    store = CropStore(places.data_dir / "crops" / f"{split}.arrow")
+    answer = recogniser.name(np.stack([store.decode(row) for row in range(len(store))]))
+    table = store.table
+    codes, known = table["mapping_code"].to_numpy(str), table["known"].to_numpy(bool)
+    return Pills(codes, known, answer, dict(recogniser.classifier.config))
+
+
+def first_names(recogniser: Recogniser, gallery: Gallery, pills: Pills) -> NDArray[Any]:
+    """The likeliest code of each pill, with the gallery beside the trained classes."""
+    logits = pills.answer[0]
+    if gallery.entries:
+        logits, _ = GalleryNamer(pills, gallery.means, recogniser.calibration).name(np.empty(0))
+    return np.array([*recogniser.classes["mapping_code"], *gallery.codes])[logits.argmax(axis=1)]
+
+
+def drawn(test: Pills, photos: int, seed: int) -> dict[str, NDArray[np.int64]]:
+    """So many rows of each unknown code."""
+    order = np.random.default_rng(seed).permutation(len(test.codes))
+    unknown = sorted(set(test.codes[~test.known]))
+    return {code: order[test.codes[order] == code][:photos] for code in unknown}
+
+
+def enrolled(
+    recogniser: Recogniser, test: Pills, rows: dict[str, NDArray[np.int64]], twins: bool
+) -> Gallery:
+    """A gallery of the rows; twins of trained or enrolled drugs only where they are wanted."""
+    gallery, trained = Gallery("", 0, ()), list(recogniser.classes["mapping_code"])
+    for code, chosen in rows.items():
+        photos = [Photo(str(row), f"{row:064d}", test.answer[1][row]) for row in chosen]
+        entry = Entry(code, code, (), tuple(photos))
+        means = np.stack([*recogniser.calibration.class_means, *(e.mean for e in gallery.entries)])
+        if twins or galleries.twin_of(entry, means, [*trained, *gallery.codes]) is None:
+            gallery = galleries.with_photos(gallery, entry)
+    return gallery
+
+
+def figures(
+    recogniser: Recogniser, test: Pills, val: Pills, photos: int, seed: int, twins: bool
+) -> dict[str, float]:
+    """Of one drawing: codes enrolled, top-1 of their other photos, change of val's known pills."""
+    rows = drawn(test, photos, seed)
+    gallery = enrolled(recogniser, test, rows, twins)
+    asked = np.isin(test.codes, gallery.codes) & ~test.known
+    asked[np.concatenate(list(rows.values()))] = False
+    new = first_names(recogniser, gallery, test) == test.codes
+    nothing = Gallery("", 0, ())
+    before, after = (
+        first_names(recogniser, held, val)[val.known] == val.codes[val.known]
+        for held in (nothing, gallery)
+    )
+    found = float(new[asked].mean()) if asked.any() else float("nan")
+    return {"codes": len(gallery.codes), "new": found, "old": 100 * (after.mean() - before.mean())}
+
+
+def report(recogniser: Recogniser, places: Places, photos: Sequence[int], drawings: int) -> None:
+    """Print the table."""
+    test, val = (pills_of(recogniser, places, split) for split in ("test", "val"))
+    print("| photos | twins too: top-1 new | old, points | twins refused: codes | new | old |")
+    print("|---|---|---|---|---|---|")
+    for count in photos:
+        means = [
+            pd.DataFrame(
+                figures(recogniser, test, val, count, seed, twins) for seed in range(drawings)
+            ).mean()
+            for twins in (True, False)
+        ]
+        every, apart = means
+        print(
+            f"| {count} | {every['new']:.2f} | {every['old']:+.1f} "
+            f"| {apart['codes']:.1f} | {apart['new']:.2f} | {apart['old']:+.1f} |"
+        )
+
+
+def main() -> None:
+    """Measure the project in this folder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=int, nargs="+", default=[1, 3, 5, 10])
+    parser.add_argument("--drawings", type=int, default=10)
+    asked = parser.parse_args()
+    recogniser = loading.load("torch", None, "cpu", enrolled=False).recogniser
+    report(recogniser, Places.of(load()), asked.photos, asked.drawings)
+
+
+if __name__ == "__main__":
+    main()
