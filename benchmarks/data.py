@@ -119,7 +119,9 @@ def ours_build(root: Path, out: Path, samples: int) -> None:
     from pillsnap.choice import Strangers
 
     stage = params.load().scales["stage3"]
-    wanted = stage.model_copy(update={"samples": samples, "classes": samples // 100})
+    wanted = stage.model_copy(
+        update={"samples": samples, "classes": samples // 100, "combination_share": 0.04}
+    )
     recorded = fingerprint.read(out / "fingerprint.json")
     order = selection.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
     tables.write(selection.build(root, order, recorded, lambda done, total: None), out)
