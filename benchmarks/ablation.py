@@ -5,7 +5,8 @@
 Trains on the chosen scale's crops, everything else equal: top-1 on val, AUROC of known against
 unknown pills of the test part (the best of the refusal scores), and top-1 among the unknown codes
 when 5 photos of each are enrolled by their mean (10 drawings). Test is looked at here to compare
-recipes, so a recipe chosen by its columns must not be reported on it.
+recipes, so a recipe chosen by its columns must not be reported on it. For another border around
+the pill set validate.crop_margin, `dvc repro validate`, then `--only "as it is"`.
 """
 
 import argparse
@@ -76,6 +77,7 @@ VARIANTS = {
     "no light": Variant({"brightness": 0.0, "contrast": 0.0, "temperature_shift": 0.0}),
     "no blur, no noise": Variant({"blur": 0.0, "noise": 0.0}),
     f"hue +-{HUE_DEGREES:.0f} degrees": Variant(before=hue_shifted),
+    "pictures grow from 64 px": Variant({"progressive_px": 64}),
     "128 px": Variant(image_px=128),
     "64 px": Variant(image_px=64),
 }

@@ -124,7 +124,8 @@ def ours_build(root: Path, out: Path, samples: int) -> None:
     )
     recorded = fingerprint.read(out / "fingerprint.json")
     order = selection.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
-    tables.write(selection.build(root, order, recorded, lambda done, total: None), out)
+    with selection.uncollected():
+        tables.write(selection.build(root, order, recorded, lambda done, total: None), out)
 
 
 def predecessor_photos(root: Path, out: Path, samples: int) -> None:

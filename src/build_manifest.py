@@ -19,8 +19,9 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         keep_incomplete=params.validate_.incomplete_combinations == "paint_out",
     )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
-    chosen = selection.build(params.data_root(), order, recorded, log.progress)
-    report = tables.write(chosen, params.artifacts_dir)
+    with selection.uncollected():
+        chosen = selection.build(params.data_root(), order, recorded, log.progress)
+        report = tables.write(chosen, params.artifacts_dir)
     tables.draw(chosen, params.artifacts_dir / "sampling.png")
     for name, finding in report["left_out"].items():
         log.warning(f"left out, {name}: {finding['count']:,}, e.g. {finding['examples'][0]}")

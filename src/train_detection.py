@@ -28,9 +28,9 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         recipe=params.train_detection,
         seed=params.seed,
         device=device,
-        bf16=dtype is torch.bfloat16 and device.type == "cuda",  # Ultralytics has it on GPUs only
+        bf16=dtype is torch.bfloat16,
         compile=params.train.compile == "on",
-        num_workers=devices.loader_workers(params.train.num_workers),
+        num_workers=devices.loader_workers(params.train.num_workers, device.type == "cuda"),
         goals={"goal/map50": params.targets.detection_map50},
     )
     log.follow_gpu(devices.gpu_uuid(device))

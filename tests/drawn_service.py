@@ -1,7 +1,7 @@
 """`pillsnap serve` as a program, with the drawn models behind a gate: a batch goes through them for
 each byte on standard input, and all of them once that has ended.
 
-    python drawn_service.py BATCH_SIZE QUEUE
+    python drawn_service.py BATCH_SIZE QUEUE PATIENCE_S
 """
 
 import os
@@ -15,7 +15,7 @@ from pillsnap.service import command
 
 
 def main() -> None:
-    batch_size, queue = map(int, sys.argv[1:])
+    batch_size, queue, command.PATIENCE_S = map(int, sys.argv[1:])
     tool = recogniser()
     recognise = tool.recognise
 

@@ -97,10 +97,10 @@ def data_set(folder, frames=8, side=96):
     return folder
 
 
-def plan(architecture="yolo11n", num_workers=0):
+def plan(architecture="yolo11n", num_workers=0, bf16=False):
     return detector.Plan(
         architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
-        recipe=RECIPE, seed=3, device=torch.device("cpu"), bf16=False, compile=False,
+        recipe=RECIPE, seed=3, device=torch.device("cpu"), bf16=bf16, compile=False,
         num_workers=num_workers, goals={},
     )  # fmt: skip
 
@@ -111,10 +111,10 @@ def fit(folder, data_dir, the_plan):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["yolo11n", "yolo26n"])
-def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture):
+@pytest.mark.parametrize(("architecture", "bf16"), [("yolo11n", True), ("yolo26n", False)])
+def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture, bf16):
     data_dir = data_set(tmp_path / "data")
-    whole = fit(tmp_path / "whole", data_dir, plan(architecture))
+    whole = fit(tmp_path / "whole", data_dir, plan(architecture, bf16=bf16))
     save, saved = PillTrainer.save_model, []
 
     def once(self):
@@ -126,11 +126,33 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(PillTrainer, "save_model", once)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", data_dir, plan(architecture))
-    parts = fit(tmp_path / "parts", data_dir, plan(architecture))
+        fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
+    parts = fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
     assert saved == [0, 1, 2]
     assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
     assert not list(data_dir.rglob("*.cache"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bf16", [True, False])
+def test_the_forward_pass_has_the_precision_asked_for(tmp_path, monkeypatch, bf16):
+    end_batch, kinds = PillTrainer._end_batch, []
+    preprocess = PillTrainer.preprocess_batch
+
+    def heard(self, batch):
+        enabled = torch.is_autocast_enabled("cpu")
+        kinds.append(torch.get_autocast_dtype("cpu") if enabled else torch.float32)
+        return preprocess(self, batch)
+
+    def once(self):
+        end_batch(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PillTrainer, "preprocess_batch", heard)
+    monkeypatch.setattr(PillTrainer, "_end_batch", once)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, data_set(tmp_path / "data"), plan(bf16=bf16))
+    assert kinds[0] is (torch.bfloat16 if bf16 else torch.float32)
 
 
 @pytest.mark.slow

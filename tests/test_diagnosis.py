@@ -420,7 +420,8 @@ def test_a_clean_log_raises_no_alarm(text: str, exit_code: int) -> None:
 
 
 def test_there_are_twenty_clean_logs_and_all_together_raise_none() -> None:
-    assert len(CLEAN) == 20
+    assert len(set(CLEAN)) == len(CLEAN) == 20
+    assert all(len(text.split()) >= 5 for text in CLEAN)
     assert explain(1, "\n".join(CLEAN), FACTS).kind == "unknown"
 
 

@@ -1,14 +1,19 @@
-"""Diagnoses of failures that DVC, torch and the kernel really make: no text here is recorded."""
+"""Diagnoses of failures that DVC, torch, our stages and the kernel really make: none recorded."""
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+import photo_set
+import training_project
+from import_graph import ROOT, SRC
 from pillsnap.diagnosis import Diagnosis, explain
 from pillsnap.errors import MachineError
 from pillsnap.monitor import daemon
@@ -119,3 +124,65 @@ def test_a_monitor_whose_port_is_taken_is_named() -> None:
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(os.environ, "CUDA_VISIBLE_DEVICES", raising=False)
     assert raise_and_explain(lambda: torch.zeros(1, device="cuda")).kind == "cuda_driver"
+
+
+def failed(folder: Path, stage: str, process: "subprocess.Popen[bytes]") -> Diagnosis:
+    """The diagnosis of a stage that runs in `folder`, from what it prints until it fails."""
+    code, said = process.wait(), training_project.said(folder)
+    assert code != 0, said
+    return explain(255, as_dvc_prints(said, code, stage), FACTS)
+
+
+def test_a_training_whose_loss_runs_away_is_named(tmp_path: Path) -> None:
+    process = training_project.start(training_project.make(tmp_path, lr=1e30))
+    found = failed(tmp_path, "train_classification", process)
+    assert (found.kind, found.fact) == ("nan", "The loss is nan in epoch 1.")
+    assert "Lower train.lr (is 1e+30)" in found.cures[0]
+
+
+def test_a_checkpoint_above_the_largest_file_allowed_is_named(tmp_path: Path) -> None:
+    limited = ("sh", "-c", 'ulimit -f 100; exec "$0" "$1"', sys.executable)  # blocks of 512 bytes
+    process = training_project.start(training_project.make(tmp_path), *limited)
+    found = failed(tmp_path, "train_classification", process)
+    assert found.kind == "disk_full"
+    assert "ulimit -f" in found.cures[0]
+    assert [path for path in tmp_path.rglob("*.tmp") if path.is_file()] == []
+
+
+def photographed(folder: Path, photos: int = 0) -> Path:
+    """What the stage validate reads: drawn photos under root/, and the tables that name them."""
+    made = photo_set.make(folder, many=photos)
+    artifacts = folder / "artifacts"
+    (artifacts / "demo").mkdir()
+    for path in artifacts.glob("*.csv"):
+        path.rename(artifacts / "demo" / path.name)
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["scales"]["demo"] |= made.settings.scale.model_dump(mode="json")
+    tree["data"]["root"] = "root"
+    tree["validate"]["num_workers"] = 1
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return folder
+
+
+def validating(folder: Path) -> "subprocess.Popen[bytes]":
+    """The stage validate as a running program."""
+    with (folder / "said.txt").open("wb") as said:
+        return subprocess.Popen(
+            [sys.executable, SRC / "validate.py"], cwd=folder, stdout=said,
+            stderr=subprocess.STDOUT, env=training_project.environment(),
+        )  # fmt: skip
+
+
+def test_photos_gone_before_validate_begins_are_named(tmp_path: Path) -> None:
+    (photographed(tmp_path) / "root").rename(tmp_path / "elsewhere")
+    assert failed(tmp_path, "validate", validating(tmp_path)).kind == "data_root"
+
+
+def test_photos_gone_while_validate_reads_them_are_named(tmp_path: Path) -> None:
+    process = validating(photographed(tmp_path, photos=1200))
+    while not training_project.events(tmp_path, "progress"):
+        assert process.poll() is None, training_project.said(tmp_path)
+        time.sleep(0.005)
+    (tmp_path / "root").rename(tmp_path / "elsewhere")
+    assert failed(tmp_path, "validate", process).kind == "data_root"
+    assert not (tmp_path / "artifacts/demo/rejected.csv").exists()

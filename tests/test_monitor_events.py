@@ -101,6 +101,13 @@ def test_an_absent_file_brings_nothing(path: Path) -> None:
     assert drain(EventReader(path)) == []
 
 
+def test_the_size_is_that_of_the_file_and_0_where_there_is_none(path: Path) -> None:
+    reader = EventReader(path)
+    absent = reader.size()
+    path.write_bytes(line())
+    assert (absent, reader.size()) == (0, len(line()))
+
+
 def test_only_what_is_new_is_read(path: Path) -> None:
     reader = EventReader(path)
     path.write_bytes(line(step=1))

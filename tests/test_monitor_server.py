@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from pillsnap.monitor.daemon import listen
 from pillsnap.monitor.guard import Access
-from pillsnap.monitor.server import PAGE_FILES, create_app, server
+from pillsnap.monitor.server import PAGE_FILES, Watch, create_app, server
 from test_monitor_events import line
 from test_monitor_run import FAILURE, drawn_run, write_run
 
@@ -148,6 +148,28 @@ def test_a_new_viewer_gets_everything_then_only_changes(tmp_path: Path) -> None:
     assert (first["type"], second["type"]) == ("state", "delta")
     assert second["since"] == first["seq"]
     assert list(second["set"]["stages"]) == ["train_detection"]
+
+
+@pytest.mark.parametrize("begun", [b"", line(step=1)], ids=["no run yet", "a run that waits"])
+def test_news_after_a_quiet_look_do_not_wait_for_the_next(tmp_path: Path, begun: bytes) -> None:
+    path = write_run(tmp_path, begun)
+    if not begun:
+        path.unlink()
+
+    async def told_soon() -> bool:
+        watch = Watch(tmp_path)
+        await watch.look()
+        known = watch.hub.seq
+        looking = asyncio.create_task(watch.forever(poll_s=5.0))
+        await asyncio.sleep(0.2)
+        assert watch.hub.seq == known  # the look was quiet
+        append(path, line(step=2))
+        try:
+            return await watch.hub.wait_past(known, 2.0)
+        finally:
+            looking.cancel()
+
+    assert asyncio.run(told_soon())
 
 
 def test_deltas_add_up_to_the_state(tmp_path: Path) -> None:

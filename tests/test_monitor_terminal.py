@@ -6,7 +6,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pillsnap.monitor.terminal import duration, status_text
+from pillsnap.monitor.terminal import NUM_LOG_LINES, duration, status_text
+from pillsnap.run_log import RunLog
 from test_monitor_run import FAILURE, drawn_run, write_run
 
 NOW_S = 1e9
@@ -63,6 +64,31 @@ def test_a_silent_stage_is_told_as_stalled(tmp_path: Path) -> None:
 def test_a_log_line_carries_its_local_time(tmp_path: Path) -> None:
     write_run(tmp_path, drawn_run(NOW_S))
     assert time.strftime("%H:%M", time.localtime(NOW_S)) in status_text(tmp_path, NOW_S)
+
+
+def test_the_end_of_a_stage_is_told_once(tmp_path: Path) -> None:
+    with RunLog("validate", tmp_path / "live") as log:
+        log.info("1,310 photos, 12 of them read in this run")
+        log.end({"admitted": 1309.0}, "done in 0.2 min")
+    rows = status_text(tmp_path, time.time()).splitlines()
+    assert [row.split(": ", 1)[1].strip() for row in rows if "validate:" in row] == [
+        "1,310 photos, 12 of them read in this run",
+        "done in 0.2 min",
+    ]
+
+
+def test_an_echo_takes_no_other_lines_place(tmp_path: Path) -> None:
+    with RunLog("validate", tmp_path / "live") as log:
+        for number in range(NUM_LOG_LINES - 1):
+            log.info(f"line {number}")
+        log.end({}, "done in 0.2 min")
+    assert "line 0" in status_text(tmp_path, time.time())
+
+
+def test_the_same_words_said_later_are_told_again(tmp_path: Path) -> None:
+    said = {"stage": "validate", "kind": "log", "run": "v", "message": "waiting for the disk"}
+    write_run(tmp_path, b"".join(orjson.dumps({**said, "time": t}) + b"\n" for t in (5.0, 65.0)))
+    assert status_text(tmp_path, 70.0).count("waiting for the disk") == 2
 
 
 @pytest.mark.parametrize(

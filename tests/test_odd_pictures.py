@@ -1,6 +1,7 @@
 """A folder of photos as people have them: good ones, odd ones, broken ones and a bomb."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 from drawn_models import RED, frame
 from import_graph import ROOT
+from pillsnap import prediction
 from pillsnap.params import load
 
 pytestmark = pytest.mark.slow
@@ -54,6 +56,22 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
+def false_checksum(path: Path) -> None:
+    """One byte of the pixels is another; only the checksums tell."""
+    Image.fromarray(GOOD).save(path, compress_level=0)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def no_width(path: Path) -> None:
+    Image.fromarray(GOOD).save(path)
+    content = path.read_bytes()
+    header = b"IHDR" + bytes(4) + content[20:29]
+    check = struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(content[:12] + header + check + content[33:])
+
+
 Maker = Callable[[Path], object]
 
 ANSWERED: dict[str, Maker] = {
@@ -75,18 +93,23 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     "bomb.png": (bomb, "20000 x 20000 pixels"),
     "cut short.png": (cut_short, "damaged"),
 }
+READABLE = ("turned by EXIF.jpg", "RGBA.png", "16 bits.png", "CMYK.jpg", "WebP.webp")
+UNREADABLE = REFUSED | {
+    "cut short.jpg": (cut_short, "damaged"),
+    "false checksum.png": (false_checksum, "damaged"),
+    "start alone.jpg": (
+        lambda path: path.write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(range(256))),
+        "damaged",
+    ),
+    "no width.png": (no_width, "damaged"),
+    "header alone.tif": (lambda path: path.write_bytes(b"II*\0\x08\0\0\0"), "damaged"),
+    "link.png": (lambda path: path.symlink_to("gone.png"), "a link to nothing"),
+    "pipe.png": (os.mkfifo, "not a file"),
+}
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory) -> subprocess.CompletedProcess[str]:
-    """`pillsnap predict --json` of a folder with five good photos and the twelve odd ones."""
-    folder = tmp_path_factory.mktemp("photos")
-    for number in range(5):
-        Image.fromarray(GOOD).save(folder / f"good {number}.png")
-    for name, make in ANSWERED.items():
-        make(folder / name)
-    for name, (make, _) in REFUSED.items():
-        make(folder / name)
+def predict(folder: Path) -> subprocess.CompletedProcess[str]:
+    """`pillsnap predict --json` of a folder; last on standard error, the memory it took."""
     program = [sys.executable, ROOT / "tests/drawn_predict.py"]
     most_pixels = load(ROOT / "params.yaml").validate_.max_pixels
     return subprocess.run(
@@ -94,9 +117,38 @@ def done(tmp_path_factory) -> subprocess.CompletedProcess[str]:
     )
 
 
+def by_name(done: subprocess.CompletedProcess[str]) -> dict[str, dict]:
+    return {Path(tree["path"]).name: tree for tree in json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> subprocess.CompletedProcess[str]:
+    """A folder with five good photos and the twelve odd ones."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(5):
+        Image.fromarray(GOOD).save(folder / f"good {number}.png")
+    for name, make in ANSWERED.items():
+        make(folder / name)
+    for name, (make, _) in REFUSED.items():
+        make(folder / name)
+    return predict(folder)
+
+
+@pytest.fixture(scope="module")
+def half_lost(tmp_path_factory) -> subprocess.CompletedProcess[str]:
+    """Five odd photos that can be read, in a folder named as a picture, and twelve that cannot."""
+    folder = tmp_path_factory.mktemp("lost")
+    (folder / "album.png").mkdir()
+    for name in READABLE:
+        ANSWERED[name](folder / "album.png" / name)
+    for name, (make, _) in UNREADABLE.items():
+        make(folder / name)
+    return predict(folder)
+
+
 @pytest.fixture
 def answers(done) -> dict[str, dict]:
-    return {Path(tree["path"]).name: tree for tree in json.loads(done.stdout)}
+    return by_name(done)
 
 
 def test_every_picture_of_the_folder_is_in_the_answer(answers) -> None:
@@ -132,3 +184,37 @@ def test_it_ends_with_exit_code_1(done) -> None:
 
 def test_no_picture_costs_much_memory(done) -> None:
     assert float(done.stderr.split()[-1]) < MOST_GROWTH_MB
+
+
+def test_five_odd_photos_are_answered_among_twelve_that_cannot_be_read(half_lost) -> None:
+    answers = by_name(half_lost)
+    assert set(answers) == {*READABLE, *UNREADABLE}
+    assert (len(READABLE), len(UNREADABLE)) == (5, 12)
+    assert {name for name, answer in answers.items() if "error" not in answer} == set(READABLE)
+    for name in READABLE:
+        [pill] = answers[name]["pills"]
+        assert pill["box"] == pytest.approx(BOX, abs=2)
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_each_of_the_twelve_has_a_reason_of_its_own_and_a_cure(half_lost, name: str) -> None:
+    refused = by_name(half_lost)[name]
+    assert refused["pills"] == []
+    assert f"{name}: " in refused["error"]["fact"]
+    assert UNREADABLE[name][1] in refused["error"]["fact"]
+    assert refused["error"]["cure"]
+    assert half_lost.stderr.count(refused["error"]["fact"]) == 1
+
+
+def test_twelve_lost_photos_end_it_with_exit_code_1_and_cost_little_memory(half_lost) -> None:
+    assert half_lost.returncode == 1
+    assert "17 pictures: 5 answered, 12 refused" in half_lost.stderr
+    assert float(half_lost.stderr.split()[-1]) < MOST_GROWTH_MB
+
+
+def test_a_glob_keeps_the_broken_link_among_the_photos_it_matches(tmp_path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.png").symlink_to("gone.png")
+    (tmp_path / "c.png").mkdir()
+    found = prediction.expand([str(tmp_path / "*.png")])
+    assert [path.name for path in found] == ["a.png", "b.png"]

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from drawn_models import GREEN, RED, STRANGE, frame, recogniser
 from pillsnap.errors import MachineError, UserError
 from pillsnap.loading import Loaded
-from pillsnap.service import command
+from pillsnap.service import command, requests
 from pillsnap.service.app import PAGE_DIR, ServiceOptions, create_app
 from pillsnap.service.batching import Batcher
 from pillsnap.service.door import Access
@@ -297,37 +297,52 @@ def test_a_failing_model_fails_its_requests_and_not_the_service(tmp_path) -> Non
         assert post(client).status_code == 200
 
 
+async def status_of(app, stalls=False) -> int:
+    """Of a request with one picture, of which only the first half arrives where it stalls."""
+    statuses = []
+    parts = iter([png()[:100]] if stalls else [png()])
+
+    async def receive():
+        for part in parts:
+            return {"type": "http.request", "body": part, "more_body": stalls}
+        return await asyncio.Event().wait()
+
+    async def send(message) -> None:
+        statuses.append(message.get("status"))
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/recognise", "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")],
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return statuses[0]
+
+
 def test_more_requests_than_it_holds_are_told_to_come_again(tmp_path) -> None:
     gate = Gate()
     app = create_app(loaded(tmp_path, gate), Access(), options(queue=2))
 
-    async def ask() -> int:
-        status = 0
+    async def scene() -> list[int]:
+        async with app.router.lifespan_context(app):
+            held = [asyncio.create_task(status_of(app)) for _ in range(2)]
+            while not gate.batches:
+                await asyncio.sleep(0.001)
+            refused = await status_of(app)
+            gate.open.set()
+            return [refused, *await asyncio.gather(*held), await status_of(app)]
 
-        async def receive():
-            return {"type": "http.request", "body": png(), "more_body": False}
+    assert asyncio.run(scene()) == [429, 200, 200, 200]
 
-        async def send(message) -> None:
-            nonlocal status
-            status = message.get("status", status)
 
-        scope = {
-            "type": "http", "method": "POST", "path": "/v1/recognise", "query_string": b"",
-            "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")],
-        }  # fmt: skip
-        await app(scope, receive, send)
-        return status
+def test_an_upload_that_stalls_gives_its_place_back(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(requests, "UPLOAD_S", 0.5)
+    app = create_app(loaded(tmp_path), Access(), options(queue=1))
 
     async def scene() -> list[int]:
         async with app.router.lifespan_context(app):
-            held = [asyncio.create_task(ask()) for _ in range(2)]
-            while not gate.batches:
-                await asyncio.sleep(0.001)
-            refused = await ask()
-            gate.open.set()
-            return [refused, *await asyncio.gather(*held), await ask()]
+            return [await status_of(app, stalls=True), await status_of(app)]
 
-    assert asyncio.run(scene()) == [429, 200, 200, 200]
+    assert asyncio.run(scene()) == [408, 200]
 
 
 def test_beyond_loopback_a_key_is_a_must() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,16 @@ class Service:
         """One photo on a connection of its own."""
         return httpx.post(f"{self.url}/v1/recognise", content=photo(), headers=HEADERS, timeout=60)
 
+    def ask_half(self) -> socket.socket:
+        """A connection over which half of a photo has come; the rest never will."""
+        host, port = self.url.removeprefix("http://").split(":")
+        content = photo()
+        head = f"POST /v1/recognise HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\n"
+        head += f"Content-Length: {len(content)}\r\n\r\n"
+        client = socket.create_connection((host, int(port)))
+        client.sendall(head.encode() + content[: len(content) // 2])
+        return client
+
     def holds(self, requests: int) -> bool:
         """Whether it holds so many."""
         figures = httpx.get(f"{self.url}/metrics").text.splitlines()
@@ -58,8 +69,9 @@ class Service:
 
 
 @contextmanager
-def running() -> Iterator[Service]:
-    program = [sys.executable, ROOT / "tests/drawn_service.py", str(BATCH), str(QUEUE)]
+def running(patience_s: int = 30) -> Iterator[Service]:
+    numbers = map(str, (BATCH, QUEUE, patience_s))
+    program = [sys.executable, ROOT / "tests/drawn_service.py", *numbers]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(program, **pipes) as process:
         try:
@@ -107,3 +119,15 @@ def test_sigterm_ends_an_idle_service_without_an_error() -> None:
         assert service.listens()
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait() == 0
+
+
+def test_a_client_that_stalls_in_mid_upload_holds_sigterm_up_no_longer_than_its_patience() -> None:
+    with running(3) as service, ThreadPoolExecutor(1) as clients, service.ask_half():
+        wait_until(lambda: service.holds(1))
+        waiting = clients.submit(service.ask)
+        wait_until(lambda: service.holds(2))
+        service.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not service.listens())
+        service.open_gate()
+        assert waiting.result().status_code == 200
+        assert service.process.wait(3 + 5) == 0

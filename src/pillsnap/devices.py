@@ -76,10 +76,13 @@ def _has_compiler() -> bool:
     return headers.is_file() and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
 
 
-def loader_workers(num_workers: int | str, trainers: int = 1) -> int:
-    """Loader processes of each trainer: auto leaves it one of its cores and stops at eight."""
+def loader_workers(num_workers: int | str, on_gpu: bool, trainers: int = 1) -> int:
+    """Loader processes of each trainer: auto leaves it one of its cores and stops at eight.
+
+    A CPU that trains makes its batches itself: its cores are the model's.
+    """
     if num_workers == "auto":
-        return max(0, min(8, cpu_count() // trainers - 1))
+        return max(0, min(8, cpu_count() // trainers - 1)) if on_gpu else 0
     return int(num_workers)
 
 

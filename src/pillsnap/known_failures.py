@@ -72,11 +72,11 @@ MACHINE = (
     ),
     _known(
         "disk_full",
-        r"No space left on device|\[Errno 28\]|\bENOSPC\b|Disk quota exceeded|\[Errno 122\]"
+        r"No space left on device|\bENOSPC\b|Disk quota exceeded|\[Errno (28|122)\]|File too large"
         r"|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing|(device|disk) is full",
-        "The disk is full.",
+        "The disk is full, or a limit of size is reached.",
         "A file could not be written whole. Free here: {disk}; temporary folder: {tmp_disk}.",
-        "df -h . {tmp_dir}",
+        "df -h . {tmp_dir}; ulimit -f  # the space, and the largest file allowed",
         "dvc gc --workspace  # drops cached versions that nothing refers to any more",
         RESUME,
     ),

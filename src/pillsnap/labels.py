@@ -178,10 +178,12 @@ def _check_identity(
     image: dict[str, Any], expected: Expected, notes: list[tuple[str, str]]
 ) -> None:
     """Only dl_mapping_code, drug_N and the folder name a pill; category_id and dl_idx never do."""
-    code, *others = expected
-    if image.get("dl_mapping_code") == code == image.get("drug_N") and others == [
-        image.get(key) for key in ("file_name", "camera_la", "camera_lo")
-    ]:
+    if (
+        image.get("dl_mapping_code") == expected.code == image.get("drug_N")
+        and image.get("file_name") == expected.file_name
+        and image.get("camera_la") == expected.latitude
+        and image.get("camera_lo") == expected.longitude
+    ):
         return  # as in nearly all
     named = [key for key in ("dl_mapping_code", "drug_N") if image.get(key) not in (None, "")]
     for key in named:

@@ -110,7 +110,8 @@ def _values(column: Any) -> list[Any]:
 def _fields(values: list[Any]) -> list[str]:
     """A column as CSV: text that holds a comma, a quote or a line's end is quoted."""
     if not values or not isinstance(values[0], str):
-        return list(map(str, values))
+        texts = {value: str(value) for value in set(values)}  # few differ
+        return list(map(texts.__getitem__, values))
     whole = "".join(values)
     if not any(sign in whole for sign in QUOTED_FOR):
         return values

@@ -77,6 +77,8 @@ class PictureMissingError(PictureError):
 def read(path: Path, max_pixels: int) -> Pixels:
     """uint8 RGB [height, width, 3] of a picture file; PictureError says why not."""
     if not path.is_file():  # also of a pipe, which would never end
+        if path.is_symlink() and not path.exists():
+            raise PictureMissingError(f"{path}: a link to nothing.", "Copy the picture itself.")
         what = "not a file" if path.exists() else "not here"
         raise PictureMissingError(f"{path}: {what}.", "Check the name.")
     try:

@@ -77,7 +77,7 @@ def expand(images: Sequence[str]) -> list[Path]:
         else:
             names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # any pattern
             matches = [Path(name) for name in names]
-            files = [match for match in matches if match.is_file()]
+            files = [match for match in matches if not match.is_dir()]
             found.update(dict.fromkeys(files or [path]))
     return list(found)
 
@@ -152,12 +152,13 @@ def _batches(
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    """Files that are pictures by their name, also HEIC ones, which reading refuses with a cure."""
+    """What is a picture by its name, also HEIC ones, pipes and broken links: reading refuses these
+    with a cure."""
     suffixes = pictures.SUFFIXES | pictures.HEIF_SUFFIXES
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir()
     )
     if not found:
         raise DataError(

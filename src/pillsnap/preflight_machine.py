@@ -158,7 +158,7 @@ def _loaders(workers: int) -> str:
 def _workers(params: Params) -> int:
     from pillsnap import devices  # brings torch: not before it is needed
 
-    return devices.loader_workers(params.train.num_workers)
+    return devices.loader_workers(params.train.num_workers, _on_gpu(params))
 
 
 def _on_gpu(params: Params) -> bool:

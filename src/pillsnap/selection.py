@@ -1,7 +1,9 @@
 """From an AI Hub tree to manifests: choose frames, read their labels, replace what is unusable."""
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,18 @@ class Selection:
     labels_read: int
     findings: Findings
     left_out: Findings
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's search for reference cycles: here are only millions of small tuples."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:

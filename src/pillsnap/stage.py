@@ -50,12 +50,13 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
         log.failure(error.fact, "", [error.cure])
         return _refuse(stage, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             log.failure(f"{type(error).__name__}: {error}", "", [])
             raise
         full = MachineError(
-            f"The disk is full: {error}.",
-            "Free space (df -h . shows how much there is; dvc gc -w drops old versions), "
+            f"The disk is full, or a limit of size is reached: {error}.",
+            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
+            "versions), "
             "then repeat the command: it goes on from here.",
         )
         log.failure(full.fact, "", [full.cure])

@@ -53,7 +53,9 @@ class Plan:
             device=device,
             dtype=devices.autocast_dtype(device, params.train.mixed_precision),
             compile=devices.compiles(device, params.train.compile),
-            num_workers=devices.loader_workers(params.train.num_workers, ranks.on_this_host()),
+            num_workers=devices.loader_workers(
+                params.train.num_workers, device.type == "cuda", ranks.on_this_host()
+            ),
             goals={"goal/top1": params.targets.classification_top1},
             ranks=ours,
         )

@@ -78,6 +78,11 @@ def validate(places: Places, settings: Settings, log: Log) -> dict[str, float | 
     with WorkStore(places.work_dir / f"{settings.recipe.fingerprint}.sqlite") as store:
         prepared = prepare(tasks, settings.recipe, store, params.num_workers, log.progress)
         log.info(f"{len(tasks)} photos, {prepared.decoded} of them read in this run")
+        if not places.root.is_dir():  # or every photo since would be told as missing
+            raise DataError(
+                f"The data root {places.root} is not a folder any more.",
+                "Mount it again, then dvc repro: what was read is kept.",
+            )
         hashes = store.hashes()
         near = audit.check_photos(found, classes, prepared, hashes, scale, params)
         photos = {

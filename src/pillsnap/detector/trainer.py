@@ -52,10 +52,14 @@ class Run:
 class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no types
     """Ultralytics' trainer with exact resume and this project's records."""
 
+    model: Any
+    amp: bool
+
     def __init__(self, run: Run, overrides: dict[str, Any]) -> None:
         self.run = run
         self.kept: dict[str, Any] = run.saved["best"] if run.saved else {}
         super().__init__(overrides=overrides)
+        self.add_callback("on_train_start", PillTrainer._use_bf16)
         self.add_callback("on_train_epoch_start", PillTrainer._begin_epoch)
         self.add_callback("on_train_batch_end", PillTrainer._end_batch)
 
@@ -103,6 +107,17 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
             persistent_workers=self.args.workers > 0,
             generator=torch.Generator().manual_seed(self.run.plan.seed),
         )
+
+    def setup_model(self) -> Any:
+        """On a CPU too channels come last: a quarter faster there (Ultralytics does so on CUDA)."""
+        checkpoint = super().setup_model()
+        if self.device.type == "cpu":
+            self.model = self.model.to(memory_format=torch.channels_last)
+        return checkpoint
+
+    def _use_bf16(self) -> None:
+        """On a CPU too, where Ultralytics refuses `amp=bf16`, though torch's autocast has it."""
+        self.amp = self.run.plan.bf16
 
     def _begin_epoch(self) -> None:
         self._epoch_begun_s = time.monotonic()

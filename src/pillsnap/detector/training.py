@@ -86,6 +86,7 @@ def _readable(path: str | None) -> str | None:
 
 def _trainer(run: Run) -> "PillTrainer":
     plan, recipe = run.plan, run.plan.recipe
+    on_cuda = plan.device.type == "cuda"
     SETTINGS.update({key: False for key, value in SETTINGS.items() if value is True})
     overrides = {
         "model": f"{plan.architecture}.yaml",
@@ -115,10 +116,10 @@ def _trainer(run: Run) -> "PillTrainer":
         "fliplr": 0.0,
         "flipud": 0.0,
         "erasing": 0.0,
-        "amp": "bf16" if plan.bf16 else False,  # True would fetch a model to test with
+        "amp": "bf16" if plan.bf16 and on_cuda else False,  # True would fetch a model to test with
         "compile": plan.compile,
         "workers": plan.num_workers,
-        "device": str(plan.device.index or 0) if plan.device.type == "cuda" else "cpu",
+        "device": str(plan.device.index or 0) if on_cuda else "cpu",
         "seed": plan.seed,
         "single_cls": False,
         "plots": False,

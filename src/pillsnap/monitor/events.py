@@ -98,6 +98,13 @@ class EventReader:
         except FileNotFoundError:
             return Batch((), restarted=self._forget(), more=False)
 
+    def size(self) -> int:
+        """Bytes of the file now: all that a glance costs."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def _batch(self, descriptor: int, restarted: bool) -> Batch:
         chunk = os.pread(descriptor, CHUNK_BYTES, self._offset)
         if len(chunk) == CHUNK_BYTES and b"\n" not in chunk:

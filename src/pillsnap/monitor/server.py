@@ -39,6 +39,7 @@ PAGE_FILES = {
     "/uplot-licence.txt": ("uplot-licence.txt", "text/plain"),
 }
 POLL_S = 1.0
+GLANCES = 10  # at the size of the file, between two looks
 TICK_S = 15.0  # a client that hears nothing for three of these calls again
 MOST_CLIENTS = 256
 CHUNKS_A_POLL = 64
@@ -88,10 +89,15 @@ class Watch:
         )
 
     async def forever(self, poll_s: float) -> None:
-        """Look again every `poll_s` seconds."""
+        """Look again every `poll_s` seconds, sooner where events follow a quiet look."""
         while True:
+            told = self.hub.seq
             await self.look()
-            await asyncio.sleep(poll_s)
+            quiet, size = self.hub.seq == told, self._reader.size()
+            for _ in range(GLANCES):
+                await asyncio.sleep(poll_s / GLANCES)
+                if quiet and self._reader.size() != size:
+                    break
 
 
 def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> Starlette:

@@ -259,7 +259,7 @@ def _mark_training(state: State, event: Event, stage: StageState) -> State:
 
 
 def _with_log(state: State, event: Event) -> State:
-    if not event.message or event.kind in ("progress", "epoch"):
+    if not event.message or event.kind in ("progress", "epoch", "end"):  # end: a log line follows
         return state
     level = "ERROR" if event.kind == "failure" else event.level
     line = LogLine(state.num_logs, event.time_s, event.stage, level, event.message)

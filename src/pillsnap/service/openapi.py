@@ -47,6 +47,7 @@ PICTURE = {
 PROBLEMS = {
     "400": "a parameter or the form cannot be read",
     "401": "no key, or another one",
+    "408": "took too long to arrive",
     "413": "too many bytes, pixels or pictures",
     "415": "not a picture of a kind that is read",
     "422": "a damaged picture",

@@ -1,5 +1,6 @@
 """A recognition request read within its limits: its pictures, and what is asked of them."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 MOST_CODES = 10_000
+UPLOAD_S = 60.0  # a client that stalls must not keep its place in the queue
 CODE = re.compile(r"K-\d{6}")
 
 
@@ -32,9 +34,13 @@ class Asked:
 
 
 async def read(request: Request, limits: Limits) -> Asked:
-    """Read a request; HTTPException 400, 413 or 415 says what is wrong with it."""
+    """Read a request; HTTPException 400, 408, 413 or 415 says what is wrong with it."""
     top, codes = _top(request, limits), _codes(request)
-    content = await _body(request, limits.request_bytes)
+    try:
+        async with asyncio.timeout(UPLOAD_S):
+            content = await _body(request, limits.request_bytes)
+    except TimeoutError:
+        raise HTTPException(408, f"The request took over {UPLOAD_S:.0f} s to arrive.") from None
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
         pictures = await _form(request, content, limits)
