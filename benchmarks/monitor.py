@@ -1,11 +1,12 @@
 """What the monitor costs: beside a training, catching up, in memory, and when nothing happens.
 
-    python benchmarks/monitor.py --rounds 7 --steps 600 --viewers 200 --idle 60
+    python benchmarks/monitor.py --rounds 5 --steps 1500 --viewers 200 --idle 60
 
-A round trains the classifier on drawn crops twice, alone and beside a monitor with viewers of
-whom one never reads; which comes first alternates. The viewers are a process of their own. On a
-machine of few cores they take time from the trainer, so look at the trainer's CPU time by step
-(all its threads) beside the wall time. Printed are medians of paired differences.
+A round trains the classifier on drawn crops beside a monitor with viewers of whom one never reads;
+every few seconds monitor and viewers are stopped (SIGSTOP) or go on, so that what else changes on
+the machine meets both alike. The viewers are a process of their own: on a machine of few cores they
+take time from the trainer too. Printed are medians over the steps, and the weights' sha256 beside
+that of a training that was left alone.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -29,51 +31,49 @@ from drawn_set import draw
 from websockets.asyncio.client import connect
 from websockets.sync.client import connect as connect_sync
 
-from pillsnap import classifier, params, training
+from pillsnap import checkpoints, classifier, params, training
 from pillsnap.augment import Augmenter
+from pillsnap.batches import Batch
 from pillsnap.checkpoints import WorkFolder
 from pillsnap.monitor import daemon
 from pillsnap.run_log import RunLog
-from pillsnap.training import Plan
+from pillsnap.training import Plan, Trainer
 
 ROOT = Path(__file__).parents[1]
 EVENTS = 10_000
 CLASSES, CROP_PX, IMAGE_PX, BATCH = 8, 48, 32, 16
+SETTLED = 1 / 6  # of a turn, left out
 
 
 def train(folder: Path, steps: int) -> None:
-    """The child: train and print wall and CPU seconds, steps and the hash of the weights."""
+    """The child: train; print when every step ended, on the monotonic clock, and the hash."""
     torch.set_num_threads(1)
     recipe = params.load(ROOT / "params.yaml").train_classification
     crops_dir = folder / f"crops_{CROP_PX}"
     known = len(training.CropDataset(crops_dir / "train.arrow", IMAGE_PX, None, 1))
-    epochs = max(2, round(steps * BATCH / known))
     plan = Plan(
-        epochs=epochs, repeats=1, batch_size=BATCH, lr=1e-3, recipe=recipe, seed=1,
-        device=torch.device("cpu"), dtype=None, compile=False, num_workers=0, goals={},
+        epochs=2, repeats=max(1, round(steps * BATCH / known / 2)), batch_size=BATCH, lr=1e-3,
+        recipe=recipe, seed=1, device=torch.device("cpu"), dtype=None, compile=False,
+        num_workers=0, goals={},
     )  # fmt: skip
     model = classifier.build("test_resnet", CLASSES, None, 1)
     live = folder / "run" / "live"
+    step, ended_s = Trainer.train_step, []
+
+    def timed(trainer: Trainer, batch: Batch, whole: int | None = None) -> None:
+        step(trainer, batch, whole)
+        ended_s.append(time.monotonic())
+
+    Trainer.train_step = timed  # type: ignore[method-assign]
     with (
         tempfile.TemporaryDirectory() as work_dir,
         RunLog("train_classification", live, "ERROR") as log,
         WorkFolder("train_classification", "benchmark", Path(work_dir)) as work,
     ):
-        wall, cpu = time.perf_counter(), time.process_time()
         trained = training.train(
             model, plan, crops_dir, Augmenter(IMAGE_PX, recipe), work, live / "classification", log
         )
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    done = epochs * known / BATCH
-    digest = training_hash(trained.weights)
-    print(json.dumps({"wall_ms": 1e3 * wall / done, "cpu_ms": 1e3 * cpu / done, "hash": digest}))
-
-
-def training_hash(weights: dict[str, torch.Tensor]) -> str:
-    """sha256 of the weights."""
-    from pillsnap import checkpoints
-
-    return checkpoints.weights_hash(weights)
+    print(json.dumps({"ended_s": ended_s, "hash": checkpoints.weights_hash(trained.weights)}))
 
 
 def watch(port: int, viewers: int) -> None:
@@ -108,15 +108,15 @@ def child(*arguments: object) -> list[str]:
 
 
 @contextmanager
-def monitored(folder: Path, viewers: int) -> Iterator[psutil.Process]:
-    """A monitor of folder/run with viewers, the last of them stalled; its process."""
+def monitored(folder: Path, viewers: int) -> Iterator[list[psutil.Process]]:
+    """A monitor of folder/run with viewers, the last of them stalled; its process and theirs."""
     started = daemon.start(folder / "run", "127.0.0.1", 0, None, folder / "daemon")
     crowd = subprocess.Popen(child("--watch", started.port, "--viewers", max(viewers - 1, 0)))
     deaf = stalled(started.port) if viewers else None
     try:
         while clients(started.url) < viewers:
             time.sleep(0.1)
-        yield psutil.Process(started.pid)
+        yield [psutil.Process(started.pid), psutil.Process(crowd.pid)]
     finally:
         crowd.kill()
         crowd.wait()
@@ -133,38 +133,71 @@ def clients(url: str) -> int:
         return int(orjson.loads(answer.read())["clients"])
 
 
-def trained(folder: Path, steps: int) -> dict[str, float | str]:
-    """Figures of one training in its own process."""
+def training_of(folder: Path, steps: int) -> "subprocess.Popen[bytes]":
+    """A training in its own process, which says what it has to in a file."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        child("--train", folder, "--steps", steps), env=environment, check=True, text=True,
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    found: dict[str, float | str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    with (folder / "said.json").open("wb") as said:
+        return subprocess.Popen(
+            child("--train", folder, "--steps", steps), env=environment, stdout=said
+        )
 
 
-def paired(folder: Path, rounds: int, steps: int, viewers: int) -> None:
-    """Trainings alone and beside the crowd, in turns."""
-    pairs = []
-    for number in range(rounds):
-        figures = {}
-        for beside in (number % 2 == 0, number % 2 == 1):
-            if beside:
-                with monitored(folder, viewers):
-                    figures[beside] = trained(folder, steps)
-            else:
-                figures[beside] = trained(folder, steps)
-        pairs.append((figures[False], figures[True]))
-    print(f"\n| trainer, by step | alone | beside {viewers} viewers | difference |")
+def told(process: "subprocess.Popen[bytes]", folder: Path) -> tuple[list[float], str]:
+    """When the training's steps ended, and the hash of its weights."""
+    if process.wait():
+        sys.exit("The training failed: see above.")
+    said = json.loads((folder / "said.json").read_text().splitlines()[-1])
+    return said["ended_s"], said["hash"]
+
+
+def alternated(folder: Path, rounds: int, steps: int, viewers: int, turn_s: float) -> None:
+    """Trainings beside a crowd that is stopped every other time."""
+    hashes = {told(training_of(folder, steps), folder)[1]}
+    milliseconds: dict[bool, list[float]] = {True: [], False: []}
+    differences = []
+    for _ in range(rounds):
+        with monitored(folder, viewers) as crowd:
+            process = training_of(folder, steps)
+            turns = take_turns(process, crowd, turn_s)
+            ended_s, found = told(process, folder)
+        hashes.add(found)
+        of_round = durations(ended_s, turns)
+        watched, alone = (statistics.median(of_round[way]) for way in (True, False))
+        differences.append(watched / alone - 1)
+        for way in milliseconds:
+            milliseconds[way] += of_round[way]
+    print(f"\n| a step of the training | alone | beside {viewers} viewers | difference |")
     print("|---|---|---|---|")
-    for name, key in (("wall ms", "wall_ms"), ("CPU ms", "cpu_ms")):
-        alone, beside = ([float(pair[i][key]) for pair in pairs] for i in (0, 1))
-        more = statistics.median(b / a - 1 for a, b in zip(alone, beside, strict=True))
-        medians = f"{statistics.median(alone):.2f} | {statistics.median(beside):.2f}"
-        print(f"| {name} | {medians} | {more:+.1%} |")
-    hashes = {figures["hash"] for pair in pairs for figures in pair}
+    alone, watched = (statistics.median(milliseconds[way]) for way in (False, True))
+    of_rounds = ", ".join(f"{difference:+.1%}" for difference in sorted(differences))
+    print(f"| ms | {alone:.2f} | {watched:.2f} | {watched / alone - 1:+.2%} |")
+    print(f"{sum(map(len, milliseconds.values()))} steps; the rounds' differences: {of_rounds}")
     print(f"weights: {'one sha256 in all' if len(hashes) == 1 else f'{len(hashes)} sha256'}")
+
+
+def take_turns(
+    process: "subprocess.Popen[bytes]", crowd: list[psutil.Process], turn_s: float
+) -> list[tuple[float, bool]]:
+    """Stop the crowd and let it go on until the training has ended; when which began."""
+    turns, watched = [], True
+    while process.poll() is None:
+        turns.append((time.monotonic(), watched))
+        time.sleep(turn_s)
+        watched = not watched
+        for one in crowd:
+            one.resume() if watched else one.suspend()
+    for one in crowd:
+        one.resume()
+    return [*turns, (time.monotonic(), watched)]
+
+
+def durations(ended_s: list[float], turns: list[tuple[float, bool]]) -> dict[bool, list[float]]:
+    """Milliseconds of the steps that lie within a turn; the first moments of each are left out."""
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for (begun_s, watched), (over_s, _) in pairwise(turns):
+        inside = [at for at in ended_s if begun_s + SETTLED * (over_s - begun_s) < at < over_s]
+        found[watched] += [1e3 * (after - before) for before, after in pairwise(inside)]
+    return found
 
 
 def events(count: int) -> bytes:
@@ -189,7 +222,7 @@ def catch_up(folder: Path) -> None:
     path = folder / "run" / "live" / "events.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"")
-    with monitored(folder, 0) as process:
+    with monitored(folder, 0) as (process, _):
         port = daemon.running(folder / "daemon")
         assert port is not None
         with connect_sync(f"ws://127.0.0.1:{port.port}/ws", max_size=None) as line:
@@ -204,16 +237,15 @@ def catch_up(folder: Path) -> None:
             cpu = sum(process.cpu_times()[:2]) - cpu
         megabytes = process.memory_info().rss / 1e6
     print("\n| monitor | measured | goal |\n|---|---|---|")
-    print(f"| {EVENTS:,} events told, up to a second of it the wait for the next look "
-          f"| {seconds:.2f} s | |")  # fmt: skip
-    print(f"| CPU for them | {cpu:.2f} s | < 1 s |")
+    print(f"| {EVENTS:,} events written at once are shown after | {seconds:.2f} s | < 1 s |")
+    print(f"| CPU for them | {cpu:.2f} s | |")
     print(f"| resident after them | {megabytes:.0f} MB | < 60 MB |")
 
 
 def idle(folder: Path, viewers: int, seconds: float) -> None:
     """Share of a core and memory while nothing happens."""
     for count in (0, viewers):
-        with monitored(folder, count) as process:
+        with monitored(folder, count) as (process, _):
             before = sum(process.cpu_times()[:2])
             time.sleep(seconds)
             share = (sum(process.cpu_times()[:2]) - before) / seconds
@@ -226,8 +258,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=600, help="of each training, about")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1500, help="of each training, about")
+    parser.add_argument("--turn", type=float, default=3.0, help="seconds with or without them")
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--crops", type=int, default=400)
     parser.add_argument("--idle", type=float, default=60.0, help="seconds")
@@ -244,7 +277,7 @@ def main() -> None:
             draw(folder, asked.crops, CLASSES, (CROP_PX,), (244, 320))
             catch_up(folder)
             idle(folder, asked.viewers, asked.idle)
-            paired(folder, asked.rounds, asked.steps, asked.viewers)
+            alternated(folder, asked.rounds, asked.steps, asked.viewers, asked.turn)
             print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 

@@ -25,8 +25,8 @@ TINY = {
         "at the same share of 2 TFLOP/s",
     ),
     "monitor.py": (
-        "--rounds 1 --steps 20 --viewers 5 --crops 60 --idle 1",
-        "| trainer, by step | alone | beside 5 viewers | difference |",
+        "--rounds 1 --steps 200 --turn 0.2 --viewers 5 --crops 60 --idle 1",
+        "| a step of the training | alone | beside 5 viewers | difference |",
     ),
     "kills.py": (
         "--kills 1 --workers 0 --stages train_classification",
