@@ -106,9 +106,9 @@ class Project:
     def unlocked(self, stage: str) -> float:
         """Seconds until the lock of a killed training is free: its workers may hold it on."""
         begun_s = time.monotonic()
-        (path,) = (self.path / ".checkpoints" / stage).glob("*/lock")
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        for path in (self.path / ".checkpoints" / stage).glob("*/lock"):  # none: it had just ended
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
         return time.monotonic() - begun_s
 
     def begun(self, runs: int) -> bool:
