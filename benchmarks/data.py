@@ -6,9 +6,8 @@ The public project that this one follows chose photos with one program and read 
 another; the two together do less than build_manifest, which checks names, labels and boxes, keeps
 all labels of a combination and capture groups whole. All run in fresh processes, in turns, on the
 same tree of small files, with the same libraries; the other project's texts are Python objects, as
-pandas kept them when it was written (by pandas 3's own kind it would save 3 s). Printed are medians
-of wall time, CPU time of a process and its workers, and peak memory of the process and its largest
-worker.
+pandas kept them when it was written. Printed are medians of wall time, CPU time of a process and
+its workers, and peak memory of the process and its largest worker.
 """
 
 import argparse

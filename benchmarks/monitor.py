@@ -1,9 +1,9 @@
 """What the monitor costs: beside a training, catching up, in memory, and when nothing happens.
 
-    python benchmarks/monitor.py --rounds 5 --steps 1500 --viewers 200 --idle 60
+    python benchmarks/monitor.py --rounds 4 --steps 3000 --viewers 200 --idle 60
 
 A round trains the classifier on drawn crops beside a monitor with viewers of whom one never reads;
-every few seconds monitor and viewers are stopped (SIGSTOP) or go on, so that what else changes on
+every other second monitor and viewers are stopped (SIGSTOP) or go on, so that what else changes on
 the machine meets both alike. The viewers are a process of their own: on a machine of few cores they
 take time from the trainer too. Printed are medians over the steps, and the weights' sha256 beside
 that of a training that was left alone.
@@ -227,6 +227,7 @@ def catch_up(folder: Path) -> None:
         assert port is not None
         with connect_sync(f"ws://127.0.0.1:{port.port}/ws", max_size=None) as line:
             line.recv()
+            time.sleep(2.0)  # a client hears once a second: nothing has happened for longer
             path.write_bytes(events(EVENTS))
             begun_s, told, cpu = time.perf_counter(), 0, sum(process.cpu_times()[:2])
             while told < EVENTS:
@@ -258,9 +259,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1500, help="of each training, about")
-    parser.add_argument("--turn", type=float, default=3.0, help="seconds with or without them")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=3000, help="of each training, about")
+    parser.add_argument("--turn", type=float, default=1.0, help="seconds with or without them")
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--crops", type=int, default=400)
     parser.add_argument("--idle", type=float, default=60.0, help="seconds")
