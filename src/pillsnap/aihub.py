@@ -181,10 +181,24 @@ class _Walk:
 
     def _list(self, path: str, ending: str) -> tuple[list[str], list[str], list[int]]:
         """Names of the folders to enter; names and bytes of the files that count. All sorted."""
+        try:
+            descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
+            return [], [], []
+        try:
+            return self._sorted(path, ending, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _sorted(
+        self, path: str, ending: str, descriptor: int
+    ) -> tuple[list[str], list[str], list[int]]:
+        """By the open folder, not by its path: the kernel then walks no path for each entry."""
         folders: list[str] = []
         names: list[str] = []
         sizes: list[int] = []
-        for entry in self._entries(path):
+        for entry in self._entries(path, descriptor):
             name = entry.name
             if (name[0] == "." or name[-9:] == "index.png" or not name.isascii()) and (
                 self._skipped(path, name)
@@ -204,9 +218,9 @@ class _Walk:
                 folders.append(name)
         return folders, names, sizes
 
-    def _entries(self, path: str) -> "list[os.DirEntry[str]]":
+    def _entries(self, path: str, descriptor: int) -> "list[os.DirEntry[str]]":
         try:
-            with os.scandir(f"{self.root}/{path}") as listing:
+            with os.scandir(descriptor) as listing:
                 entries = list(listing)
         except OSError as error:
             self.findings.add("folder_unreadable", f"{path}: {error.strerror}")

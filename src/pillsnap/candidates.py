@@ -4,7 +4,7 @@ Arrays with an entry per frame or per pill: a 4 TB tree has 2.6 million frames.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 COMBINATION = -1
+Photo = tuple[str, int, tuple[int, str]]  # stem, bytes, view's number and its group's name
 ROW = 7  # columns of a frame: folder, view, group, bytes, code, train, complete
 
 
@@ -105,18 +106,26 @@ class _Labels:
             for name in folder.names:
                 self._findings.add("label_outside_a_code_folder", f"{folder.path}/{name}")
             return
-        for name in folder.names:
-            stem = name[: -len(".json")]
-            if single and stem.partition("_")[0] != code:
-                self._findings.add("label_in_foreign_folder", f"{folder.path}/{name}")
-                continue
-            if single:
-                first = self.single[folder.part].setdefault(stem, number)
-            else:
-                pills = self.combination[folder.part].setdefault(stem, {})
-                first = pills.setdefault(code, number)
-            if first != number:
-                self._findings.add("label_twice", f"{folder.path}/{name}")
+        stems = [name[: -len(".json")] for name in folder.names]
+        if single:
+            self._take_singles(number, folder, code, stems)
+        else:
+            self._take_combinations(number, folder, code, stems)
+
+    def _take_singles(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
+        """Few calls for each: nearly all labels are of single photos."""
+        numbers = self.single[folder.part]
+        for stem in stems:
+            if stem.partition("_")[0] != code:
+                self._findings.add("label_in_foreign_folder", f"{folder.path}/{stem}.json")
+            elif numbers.setdefault(stem, number) != number:
+                self._findings.add("label_twice", f"{folder.path}/{stem}.json")
+
+    def _take_combinations(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
+        numbers = self.combination[folder.part]
+        for stem in stems:
+            if numbers.setdefault(stem, {}).setdefault(code, number) != number:
+                self._findings.add("label_twice", f"{folder.path}/{stem}.json")
 
     def unused(
         self, folders: Sequence[Folder], met: dict[tuple[str, str], set[str]]
@@ -142,24 +151,31 @@ class _Frames:
         }
         self._codes: dict[str, int] = {}
         self._groups: dict[str, int] = {}
-        self._views: dict[View, int] = {}
-        self._view_of: dict[str, tuple[View, int] | None] = {}
+        self._numbers: dict[View, int] = {}
+        self._views: dict[str, tuple[int, str]] = {}
         self._stems: list[str] = []
         self._rows = array("q")  # [frames, ROW]
         self._pills = array("q")  # [pills, 3] frame, code, label folder
 
     def take(self, number: int, folder: Folder) -> None:
         """Add the photos of a folder that have a label."""
-        met = self.met[folder.part, folder.image_type]
         named = folder.inner[-1] if folder.inner else ""
         codes = parse_codes(named) or ()
-        right = bool(codes) and (len(codes) == 1) == (folder.image_type == "single")
-        groups: dict[int, int] = {}  # capture group of a view, in this folder
+        single = folder.image_type == "single"
+        photos = self._photos(folder, named, bool(codes) and (len(codes) == 1) == single)
+        if single:
+            self._take_singles(number, folder, named, photos)
+        else:
+            self._take_combinations(number, folder, codes, photos)
+
+    def _photos(self, folder: Folder, named: str, right: bool) -> Iterator[Photo]:
+        """The photos of a folder of this name that belong there, each once."""
+        met = self.met[folder.part, folder.image_type]
         for name, size in zip(folder.names, folder.sizes, strict=True):
             stem = name[: -len(".png")]
             code_text, _, view_text = stem.partition("_")
-            view = self._view(view_text)
-            if view is None or not ((code_text == named and codes) or parse_codes(code_text)):
+            view = self._views.get(view_text) or self._view(view_text)
+            if view is None or not ((right and code_text == named) or parse_codes(code_text)):
                 self._left_out.add("name_not_understood", f"{folder.path}/{name}")
             elif code_text != named or not right:
                 self._left_out.add("photo_in_foreign_folder", f"{folder.path}/{name}")
@@ -167,34 +183,55 @@ class _Frames:
                 self._left_out.add("photo_twice", f"{folder.path}/{name}")
             else:
                 met.add(stem)
-                labels = self._labels_of(folder, stem, codes)
-                if labels:
-                    group = groups.get(view[1])
-                    if group is None:
-                        group = groups[view[1]] = self._group(named, len(codes) == 1, view[0])
-                    self._add((number, view[1], group, size), folder, stem, labels, len(codes))
+                yield stem, size, view
 
-    def _view(self, text: str) -> tuple[View, int] | None:
-        """A view and its number."""
-        if text not in self._view_of:
-            view = parse_view(text)
-            number = self._views.setdefault(view, len(self._views)) if view else 0
-            self._view_of[text] = (view, number) if view else None
-        return self._view_of[text]
+    def _view(self, text: str) -> tuple[int, str] | None:
+        """The number of a view and the end of its capture group's name."""
+        view = parse_view(text)
+        if view is None:
+            return None
+        number = self._numbers.setdefault(view, len(self._numbers))
+        self._views[text] = number, f"b{view.back}_l{view.light}_d{view.direction}"
+        return self._views[text]
 
-    def _group(self, name: str, single: bool, view: View) -> int:
-        """The number of a photo's capture group."""
-        group = f"{name}_b{view.back}_l{view.light}_d{view.direction}" if single else name
-        return self._groups.setdefault(group, len(self._groups))
+    def _take_singles(
+        self, number: int, folder: Folder, code: str, photos: Iterable[Photo]
+    ) -> None:
+        """Few calls for each: nearly all photos are single ones."""
+        labels = self._labels.single[folder.part]
+        train = folder.part == "train"
+        groups: dict[int, int] = {}  # capture group of a view
+        for stem, size, (view, setting) in photos:
+            label = labels.get(stem)
+            if label is None:
+                self._left_out.add("photo_without_label", f"{folder.path}/{stem}.png")
+                continue
+            group = groups.get(view)
+            if group is None:
+                group = groups[view] = self._group(f"{code}_{setting}")
+                pill = self._code(code)
+            self._pills.extend((len(self._stems), pill, label))
+            self._stems.append(stem)
+            self._rows.extend((number, view, group, size, pill, train, True))
+
+    def _take_combinations(
+        self, number: int, folder: Folder, codes: tuple[str, ...], photos: Iterable[Photo]
+    ) -> None:
+        group = None
+        train = folder.part == "train"
+        for stem, size, (view, _) in photos:
+            labels = self._labels_of(folder, stem, codes)
+            if not labels:
+                continue
+            group = self._group(folder.inner[-1]) if group is None else group
+            for code in sorted(labels):
+                self._pills.extend((len(self._stems), self._code(code), labels[code]))
+            self._stems.append(stem)
+            complete = len(labels) == len(codes)
+            self._rows.extend((number, view, group, size, COMBINATION, train, complete))
 
     def _labels_of(self, folder: Folder, stem: str, codes: tuple[str, ...]) -> dict[str, int]:
-        """{code: label folder} of a photo; empty where it cannot be used."""
-        if folder.image_type == "single":
-            number = self._labels.single[folder.part].get(stem)
-            if number is None:
-                self._left_out.add("photo_without_label", f"{folder.path}/{stem}.png")
-                return {}
-            return {codes[0]: number}
+        """{code: label folder} of a combination; empty where it cannot be used."""
         labels = self._labels.combination[folder.part].get(stem, {})
         foreign = sorted(labels.keys() - set(codes))
         path = f"{folder.path}/{stem}.png"
@@ -205,24 +242,11 @@ class _Frames:
             self._incomplete.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
         return labels
 
-    def _add(
-        self,
-        row: tuple[int, int, int, int],
-        folder: Folder,
-        stem: str,
-        labels: dict[str, int],
-        named: int,
-    ) -> None:
-        """A frame of `named` codes: its folder, view, group and bytes, and its labels."""
-        frame = len(self._stems)
-        self._stems.append(stem)
-        code = COMBINATION
-        for text in sorted(labels) if len(labels) > 1 else labels:
-            code = self._codes.setdefault(text, len(self._codes))
-            self._pills.extend((frame, code, labels[text]))
-        if folder.image_type != "single":
-            code = COMBINATION
-        self._rows.extend((*row, code, folder.part == "train", len(labels) == named))
+    def _code(self, code: str) -> int:
+        return self._codes.setdefault(code, len(self._codes))
+
+    def _group(self, name: str) -> int:
+        return self._groups.setdefault(name, len(self._groups))
 
     def done(self, folders: Sequence[Folder]) -> Candidates:
         """The columns as arrays."""
@@ -230,7 +254,7 @@ class _Frames:
         pills = np.array(self._pills, dtype=np.int64).reshape(-1, 3).T.copy()
         folder, view, group, photo_bytes, code, train, complete = rows
         return Candidates(
-            folders, list(self._codes), list(self._groups), list(self._views), self._stems,
+            folders, list(self._codes), list(self._groups), list(self._numbers), self._stems,
             folder, view, group, code, train.astype(bool), photo_bytes, complete.astype(bool),
             *pills,
         )  # fmt: skip

@@ -39,6 +39,8 @@ COLUMNS: dict[str, str] = {
     "shard": "str",
 }
 
+ORDER = ("image_path", "mapping_code", "box_x", "box_y", "label_path")  # of a manifest's rows
+
 CLASS_COLUMNS: dict[str, str] = {
     "class_index": "int64",
     "mapping_code": "str",
@@ -60,9 +62,13 @@ QUOTED_FOR = ('"', ",", "\r", "\n")
 
 
 def write(path: Path, rows: "Rows | pd.DataFrame") -> None:
-    """Write a manifest, sorted by photo and box, byte-identical for equal rows."""
-    order = ("image_path", "mapping_code", "box_x", "box_y", "label_path")
-    _write_csv(path, rows, tuple(COLUMNS), order)
+    """Write a manifest."""
+    atomic.write_bytes(path, as_csv(rows))
+
+
+def as_csv(rows: "Rows | pd.DataFrame") -> bytes:
+    """A manifest's file: sorted by photo and box, byte-identical for equal rows."""
+    return _as_csv(rows, tuple(COLUMNS), ORDER)
 
 
 def read(path: Path) -> "pd.DataFrame":
@@ -72,7 +78,7 @@ def read(path: Path) -> "pd.DataFrame":
 
 def write_classes(path: Path, rows: "Rows | pd.DataFrame") -> None:
     """Write the class table in the order of class_index."""
-    _write_csv(path, rows, tuple(CLASS_COLUMNS), ("class_index",))
+    atomic.write_bytes(path, _as_csv(rows, tuple(CLASS_COLUMNS), ("class_index",)))
 
 
 def read_classes(path: Path) -> "pd.DataFrame":
@@ -91,15 +97,13 @@ def class_table_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write_csv(
-    path: Path, rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[str, ...]
-) -> None:
+def _as_csv(rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[str, ...]) -> bytes:
     """By hand: half of what pandas takes, and build_manifest does without its import."""
     values = {name: _values(rows[name]) for name in columns}
     keys = list(zip(*(values[name] for name in order), strict=True))
     lines = [*map(",".join, zip(*map(_fields, values.values()), strict=True))]
     in_order = [lines[at] for at in sorted(range(len(lines)), key=keys.__getitem__)]
-    atomic.write_text(path, "\n".join([",".join(columns), *in_order, ""]))
+    return "\n".join([",".join(columns), *in_order, ""]).encode("utf-8")
 
 
 def _values(column: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """The files of build_manifest: manifests, class table and sampling report of a Selection."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,16 @@ VIEW = {"drug_state": "state", **{name: name for name in ("back", "direction", "
 def write(selection: Selection, artifacts_dir: Path) -> dict[str, Any]:
     """Write manifest_{train,val,test}.csv, classes.csv, sampling.json; return the report."""
     rows = {name: rows_of(selection, side) for side, name in enumerate(manifest.SPLITS)}
-    manifest_bytes = 0
-    for name, table in rows.items():
-        path = artifacts_dir / f"manifest_{name}.csv"
-        manifest.write(path, table)
-        manifest_bytes += path.stat().st_size
-    drugs = drugs_of_classes(selection)
-    manifest.write_classes(artifacts_dir / "classes.csv", classes_of(selection, drugs))
+    paths = [artifacts_dir / f"manifest_{name}.csv" for name in rows]
+    with ThreadPoolExecutor(1) as disk:  # waited for while the next is made
+        written = disk.map(atomic.write_bytes, paths, map(manifest.as_csv, rows.values()))
+        drugs = drugs_of_classes(selection)
+        manifest.write_classes(artifacts_dir / "classes.csv", classes_of(selection, drugs))
+        list(written)  # an error of the disk is ours
     for code, said in zip(selection.choice.classes, drugs, strict=True):
         if len(said) > 1:
             selection.findings.add("drug_texts_differ", selection.candidates.codes[code])
+    manifest_bytes = sum(path.stat().st_size for path in paths)
     report = sampling.report(selection, rows, manifest_bytes)
     layout = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     atomic.write_bytes(artifacts_dir / "sampling.json", orjson.dumps(report, option=layout))
