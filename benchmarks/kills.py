@@ -6,8 +6,8 @@
 On a tiny drawn set, in a temporary copy of the repository, without dvc and git. SIGKILL reaches
 the trainer alone, as a user's `kill -9` would. A training is killed up to three times and then
 left to end; the sha256 of its published weights must be the undisturbed run's, for any number of
-loader workers. With several devices (processes of the classifier's training) one of them is killed
-and torchrun starts all again.
+loader workers. With several devices (processes of a training) one of them is killed and torchrun
+starts all again.
 """
 
 import argparse
@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30, help="of each training and worker count")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--stages", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--devices", type=int, default=1, help="processes of the classifier's")
+    parser.add_argument("--devices", type=int, default=1, help="processes of a training")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     chance = random.Random(asked.seed)
@@ -215,10 +215,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder))
         for stage in asked.stages:
-            devices = asked.devices if stage == "train_classification" else 1
-            expected, seconds = undisturbed(project, stage, devices)
+            expected, seconds = undisturbed(project, stage, asked.devices)
             for workers in asked.workers:
-                count = Count(stage, workers, devices)
+                count = Count(stage, workers, asked.devices)
                 counts.append(count)
                 while count.kills < asked.kills:
                     kills = min(KILLS_OF_ONE_TRAINING, asked.kills - count.kills)

@@ -3,19 +3,23 @@
 import os
 import pickle
 import signal
+from dataclasses import replace
+from itertools import chain
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
+import detection_files
 from import_graph import ROOT
 from pillsnap import checkpoints, detector, params
 from pillsnap.checkpoints import WorkFolder
+from pillsnap.detector.frames import Keys
 from pillsnap.detector.trainer import PillTrainer
 from pillsnap.detector.training import pretrained_path
-from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.letterbox import Letterbox
+from pillsnap.ranks import Ranks
 from pillsnap.run_log import RunLog
 
 RECIPE = params.load(ROOT / "params.yaml").train_detection
@@ -80,23 +84,6 @@ def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
     assert os.environ["YOLO_OFFLINE"] == "true"
 
 
-def data_set(folder, frames=8, side=96):
-    """Bright squares on dark frames."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for kind in ("images", "labels"):
-            (folder / kind / split).mkdir(parents=True)
-        for i in range(frames):
-            picture = rng.integers(0, 60, (side, side, 3)).astype(np.uint8)
-            x, y = rng.integers(5, side - 40, 2)
-            picture[y : y + 30, x : x + 30] = 220
-            cv2.imwrite(str(folder / "images" / split / f"{i}.jpg"), picture)
-            box = [(x + 15) / side, (y + 15) / side, 30 / side, 30 / side]
-            line = " ".join(["0", *(f"{part:.6f}" for part in box)])
-            (folder / "labels" / split / f"{i}.txt").write_text(f"{line}\n")
-    return folder
-
-
 def plan(architecture="yolo11n", num_workers=0, bf16=False):
     return detector.Plan(
         architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
@@ -113,7 +100,7 @@ def fit(folder, data_dir, the_plan):
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "bf16"), [("yolo11n", True), ("yolo26n", False)])
 def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture, bf16):
-    data_dir = data_set(tmp_path / "data")
+    data_dir = detection_files.write(tmp_path / "data")
     whole = fit(tmp_path / "whole", data_dir, plan(architecture, bf16=bf16))
     save, saved = PillTrainer.save_model, []
 
@@ -151,13 +138,13 @@ def test_the_forward_pass_has_the_precision_asked_for(tmp_path, monkeypatch, bf1
     monkeypatch.setattr(PillTrainer, "preprocess_batch", heard)
     monkeypatch.setattr(PillTrainer, "_end_batch", once)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, data_set(tmp_path / "data"), plan(bf16=bf16))
+        fit(tmp_path, detection_files.write(tmp_path / "data"), plan(bf16=bf16))
     assert kinds[0] is (torch.bfloat16 if bf16 else torch.float32)
 
 
 @pytest.mark.slow
 def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(tmp_path, monkeypatch):
-    data_dir = data_set(tmp_path / "data")
+    data_dir = detection_files.write(tmp_path / "data")
     whole = fit(tmp_path / "whole", data_dir, plan())
     end_batch, batches = PillTrainer._end_batch, []
 
@@ -176,8 +163,16 @@ def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(tmp_path, monk
 
 
 @pytest.mark.slow
+def test_every_step_takes_the_gradients_of_all_ranks(tmp_path, monkeypatch):
+    shared = []
+    monkeypatch.setattr(Ranks, "share", lambda _ranks, _model, part: shared.append(part))
+    fit(tmp_path, detection_files.write(tmp_path / "data"), replace(plan(), epochs=1))
+    assert shared == [1.0, 1.0]
+
+
+@pytest.mark.slow
 def test_finished_training_is_not_trained_again(tmp_path, monkeypatch):
-    data_dir = data_set(tmp_path / "data")
+    data_dir = detection_files.write(tmp_path / "data")
     first = fit(tmp_path, data_dir, plan())
     monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
     again = fit(tmp_path, data_dir, plan())
@@ -194,10 +189,41 @@ class _Hostile:
 
 @pytest.mark.slow
 def test_hostile_weights_never_run(tmp_path):
-    from dataclasses import replace
-
     evil = tmp_path / "evil.pt"
     evil.write_bytes(pickle.dumps({"model": _Hostile(tmp_path / "ran")}, protocol=2))
     with pytest.raises(CheckpointError, match=r"evil\.pt"):
-        fit(tmp_path, data_set(tmp_path / "data"), replace(plan(), weights=str(evil)))
+        fit(tmp_path, detection_files.write(tmp_path / "data"), replace(plan(), weights=str(evil)))
     assert not (tmp_path / "ran").exists()
+
+
+def batched(keys, size):
+    keys = list(keys)
+    return [keys[start : start + size] for start in range(0, len(keys), size)]
+
+
+def key_order(samples, batch_size, world_size):
+    """The keys of two epochs, each batch's parts put together by rank."""
+    ranks = [Keys(samples, 5, batch_size, Ranks(rank, world_size)) for rank in range(world_size)]
+    part, batches = batch_size // world_size, []
+    for epoch in range(2):
+        for keys in ranks:
+            keys.epoch = epoch
+        parts = [[*batched(keys, part)] for keys in ranks]
+        assert len({len(one) for one in parts}) == 1
+        batches += [list(chain(*of_ranks)) for of_ranks in zip(*parts, strict=True)]
+    return batches
+
+
+def test_ranks_share_out_the_batches_of_one_process():
+    assert key_order(40, 8, 2) == key_order(40, 8, 1)
+
+
+def test_parts_are_equal_where_the_frames_do_not_go_round():
+    alone, shared = key_order(41, 8, 1), key_order(41, 8, 4)
+    assert shared[:5] == alone[:5]
+    assert shared[5] == alone[5] + alone[0][:3]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match="detection_batch_size=3"):
+        fit(tmp_path, tmp_path, replace(plan(), ranks=Ranks(0, 3)))

@@ -57,7 +57,7 @@ def start(folder, namespace, number):
 def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path):
     with ExitStack() as stack:
         names = namespaces(stack)
-        folders = [project.make(tmp_path / str(n), **project.TWO) for n in (0, 1)]
+        folders = [project.make_two(tmp_path / str(n)) for n in (0, 1)]
         first, second = (start(folders[n], names[n], n) for n in (0, 1))
         stack.callback(first.kill)
         project.begun(folders[0], first)
@@ -68,6 +68,6 @@ def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path):
         assert first.wait() == 0, project.said(folders[0])
         assert second.wait() == 0, project.said(folders[1])
         assert len(project.events(folders[0], "start")) == 2
-        assert not (folders[1] / project.PUBLISHED).exists()
+        assert not project.published(folders[1]).exists()
         lost = project.weights_hash(folders[0])
-    assert lost == project.finish(project.make(tmp_path / "one host", **project.TWO))
+    assert lost == project.finish(project.make_two(tmp_path / "one host"))

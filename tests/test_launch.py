@@ -12,9 +12,14 @@ import training_project as project
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+@pytest.fixture(scope="module", params=["classification", "detection"])
+def task(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return project.finish(project.make(tmp_path_factory.mktemp("two"), **project.TWO))
+def undisturbed(tmp_path_factory, task):
+    return project.finish(project.make_two(tmp_path_factory.mktemp("two"), task))
 
 
 def begun(folder):
@@ -23,15 +28,15 @@ def begun(folder):
     return process, project.ranks_of(process)
 
 
-def test_a_repeat_ends_with_the_same_weights(tmp_path, undisturbed):
-    folder = project.make(tmp_path / "p", **project.TWO)
+def test_a_repeat_ends_with_the_same_weights(tmp_path, task, undisturbed):
+    folder = project.make_two(tmp_path / "p", task)
     assert project.finish(folder) == undisturbed
     assert len(project.events(folder, "end")) == 1  # rank 0 alone speaks
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_is_started_again_and_changes_nothing(tmp_path, undisturbed, rank):
-    folder = project.make(tmp_path / "p", **project.TWO)
+def test_a_killed_rank_is_started_again_and_changes_nothing(tmp_path, task, undisturbed, rank):
+    folder = project.make_two(tmp_path / "p", task)
     process, ranks = begun(folder)
     project.kill(ranks[rank])
     assert process.wait() == 0, project.said(folder)
@@ -39,8 +44,8 @@ def test_a_killed_rank_is_started_again_and_changes_nothing(tmp_path, undisturbe
     assert project.weights_hash(folder) == undisturbed
 
 
-def test_sigterm_saves_within_ten_seconds_and_the_next_call_goes_on(tmp_path, undisturbed):
-    folder = project.make(tmp_path / "p", num_workers=1, **project.TWO)
+def test_sigterm_saves_within_ten_seconds_and_the_next_call_goes_on(tmp_path, task, undisturbed):
+    folder = project.make_two(tmp_path / "p", task, num_workers=1)
     process, ranks = begun(folder)
     begun_s = time.monotonic()
     process.terminate()
@@ -53,7 +58,7 @@ def test_sigterm_saves_within_ten_seconds_and_the_next_call_goes_on(tmp_path, un
 
 
 def test_a_users_fault_is_told_once_and_not_tried_again(tmp_path):
-    folder = project.make(tmp_path / "p", lr=1e30, **project.TWO)
+    folder = project.make_two(tmp_path / "p", lr=1e30)
     assert project.start(folder).wait() == 1
     said = project.said(folder)
     assert said.count("train_classification: The loss is") == 1
@@ -62,8 +67,8 @@ def test_a_users_fault_is_told_once_and_not_tried_again(tmp_path):
     assert len(project.events(folder, "start")) == 1
 
 
-def test_killed_launcher_leaves_no_rank(tmp_path):
-    process, ranks = begun(project.make(tmp_path / "p", **project.TWO))
+def test_killed_launcher_leaves_no_rank(tmp_path, task):
+    process, ranks = begun(project.make_two(tmp_path / "p", task))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(
@@ -72,8 +77,8 @@ def test_killed_launcher_leaves_no_rank(tmp_path):
     assert not alive
 
 
-def test_a_second_start_is_refused_while_the_first_goes_on(tmp_path, undisturbed):
-    folder = project.make(tmp_path / "p", **project.TWO)
+def test_a_second_start_is_refused_while_the_first_goes_on(tmp_path, task, undisturbed):
+    folder = project.make_two(tmp_path / "p", task)
     process, ranks = begun(folder)
     os.kill(ranks[0], signal.SIGSTOP)  # else it ends before the second has begun
     refused = project.start(folder).wait()

@@ -1,11 +1,16 @@
 """Ranks: parts of a batch, the same order for every number of processes, refusals."""
 
+import subprocess
+import sys
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import shared_step
+import training_project
 from pillsnap import devices, ranks
 from pillsnap.batches import EpochBatches
 from pillsnap.errors import MachineError, ParameterError
@@ -87,3 +92,18 @@ def test_torchrun_without_a_store_for_every_start_is_refused(monkeypatch):
     monkeypatch.delenv(ranks.OWN_STORE, raising=False)
     with pytest.raises(MachineError, match=f"export {ranks.OWN_STORE}=1"):
         ranks.joined(2, torch.device("cpu")).__enter__()
+
+
+@pytest.mark.slow
+def test_shared_gradients_are_those_of_the_whole_batch(tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        "--local-addr=127.0.0.1", str(Path(shared_step.__file__)), str(tmp_path),
+    ]  # fmt: skip
+    store = {ranks.OWN_STORE: "1"}
+    subprocess.run(command, check=True, env=training_project.environment(**store), timeout=120)
+    whole = shared_step.step(ALONE)
+    for rank in (0, 1):
+        shared = torch.load(tmp_path / f"{rank}.pt")
+        for name, value in whole.items():
+            torch.testing.assert_close(shared[name], value)

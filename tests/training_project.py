@@ -1,4 +1,4 @@
-"""A folder in which the classifier's training runs as a program, on crops of coloured squares."""
+"""A folder in which one of the trainings runs as a program, on coloured squares."""
 
 import os
 import signal
@@ -12,27 +12,44 @@ import pandas as pd
 import yaml
 
 import crop_files
+import detection_files
 from import_graph import ROOT, SRC
 from pillsnap import checkpoints, manifest
 
 CLASSES = 4
-AT_SCALE = {"crop_px": 32, "image_px": 32, "repeats": 2, "classes": CLASSES}
-PUBLISHED = Path("artifacts/demo/checkpoints/demo_classification_best.pt")
-TWO = {"train": 200, "devices": 2, "epochs": 6}  # long enough to be killed in the middle
+AT_SCALE = {
+    "crop_px": 32, "image_px": 32, "repeats": 2, "classes": CLASSES, "detection_px": 96,
+}  # fmt: skip
 NETWORK_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "DVC_ROOT"}
 
 
 def make(folder: Path, train: int = 70, **of_train: object) -> Path:
-    """What the stage reads; `of_train` are keys of `train` in params.yaml."""
+    """What the classifier's stage reads; `of_train` are keys of `train` in params.yaml."""
     crop_files.write(folder / "data/demo/crops", train=train, val=25, classes=CLASSES)
     rows = [dict.fromkeys(manifest.CLASS_COLUMNS, 0) | {"class_index": i} for i in range(CLASSES)]
     (folder / "artifacts/demo").mkdir(parents=True)
     pd.DataFrame(rows).to_csv(folder / "artifacts/demo/classes.csv", index=False)
+    return _with_code(folder, {"epochs": 4, "batch_size": 16} | of_train)
+
+
+def make_detection(folder: Path, frames: int = 40, **of_train: object) -> Path:
+    """What the detector's stage reads."""
+    detection_files.write(folder / "data/demo/detection", frames)
+    return _with_code(folder, {"epochs": 4, "detection_batch_size": 8} | of_train)
+
+
+def make_two(folder: Path, task: str = "classification", **of_train: object) -> Path:
+    """For two processes, long enough to be killed in the middle."""
+    two = {"devices": 2, "epochs": 6} | of_train
+    return make_detection(folder, **two) if task == "detection" else make(folder, 200, **two)
+
+
+def _with_code(folder: Path, of_train: dict[str, object]) -> Path:
     (folder / "src").symlink_to(SRC)
     (folder / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     tree["scales"]["demo"] |= AT_SCALE
-    tree["train"] |= {"epochs": 4, "batch_size": 16, "num_workers": 0, "device": "cpu"} | of_train
+    tree["train"] |= {"num_workers": 0, "device": "cpu"} | of_train
     (folder / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     return folder
 
@@ -47,9 +64,13 @@ def start(folder: Path, *prefix: str, **more: str) -> subprocess.Popen[bytes]:
     """The stage as a running program; `prefix` stands before its name instead of Python."""
     with (folder / "said.txt").open("wb") as said:
         return subprocess.Popen(
-            [*(prefix or (sys.executable,)), "src/train_classification.py"], cwd=folder,
+            [*(prefix or (sys.executable,)), f"src/train_{_task(folder)}.py"], cwd=folder,
             env=environment(**more), stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+
+def _task(folder: Path) -> str:
+    return "detection" if (folder / "data/demo/detection").exists() else "classification"
 
 
 def finish(folder: Path, *prefix: str, **more: str) -> str:
@@ -64,9 +85,14 @@ def said(folder: Path) -> str:
     return (folder / "said.txt").read_text()
 
 
+def published(folder: Path) -> Path:
+    """Where the stage leaves its checkpoint."""
+    return folder / f"artifacts/demo/checkpoints/demo_{_task(folder)}_best.pt"
+
+
 def weights_hash(folder: Path) -> str:
     """sha256 of the published weights."""
-    weights, _ = checkpoints.load_published(folder / PUBLISHED)
+    weights, _ = checkpoints.load_published(published(folder))
     return checkpoints.weights_hash(weights)
 
 

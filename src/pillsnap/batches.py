@@ -4,10 +4,7 @@ The key decides order and augmentation, so a batch is the same for any number of
 a run that was interrupted before it.
 """
 
-import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver
@@ -172,16 +169,7 @@ def shield_loaders() -> None:
 
 def _start_worker(number: int) -> None:
     leave_to_parent(number)
-    threading.Thread(target=_end_with_trainer, daemon=True).start()
     cv2.setNumThreads(1)
-
-
-def _end_with_trainer() -> None:
-    """The process that forked a worker outlives a killed trainer for as long as it has workers."""
-    trainer = multiprocessing.parent_process()
-    if trainer is not None:
-        trainer.join()
-        os._exit(1)
 
 
 def _as_is(batch: Batch) -> Batch:

@@ -16,7 +16,6 @@ from timm.data import resolve_model_data_config
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pillsnap import checkpoints
 from pillsnap.augment import to_input
@@ -101,13 +100,6 @@ def takes_any_size(model: nn.Module) -> bool:
 def outputs(model: nn.Module) -> int:
     """How many classes it names."""
     return int(model.num_classes)  # type: ignore[arg-type]
-
-
-def running_figures(model: nn.Module) -> list[torch.Tensor]:
-    """Running means and variances of the model's batch norms."""
-    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
-    figures = (figure for norm in norms for figure in (norm.running_mean, norm.running_var))
-    return [figure for figure in figures if figure is not None]
 
 
 def averaged(model: nn.Module, decay: float) -> ModelEmaV3:

@@ -1,8 +1,11 @@
 """Signals that wait for a safe moment: a trainer finishes its step, saves, then goes."""
 
 import ctypes
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -35,13 +38,24 @@ def deferred() -> Iterator[Interrupt]:
 
 
 def leave_to_parent(_worker: int) -> None:
-    """A loader worker's start: Ctrl-C reaches the whole group, but only the trainer decides.
+    """A loader worker's start: signals reach the whole group, but only the trainer decides.
 
-    It ends at once with the process that forked it, whose lock it may have inherited.
+    It ends at once with the process that forked it, whose lock it may have inherited, and with the
+    trainer where that is another.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # it sends SIGTERM to the workers as well
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if under_torchrun else signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
+    threading.Thread(target=_end_with_trainer, daemon=True).start()
+
+
+def _end_with_trainer() -> None:
+    """The server that forked a worker outlives a killed trainer for as long as it has workers."""
+    trainer = multiprocessing.parent_process()
+    if trainer is not None:
+        trainer.join()
+        os._exit(1)
 
 
 def end_with_parent(number: int) -> None:

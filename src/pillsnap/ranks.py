@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pillsnap.errors import MachineError, ParameterError
 from pillsnap.interrupts import end_with_parent
@@ -59,6 +61,22 @@ class Ranks:
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
+
+    def share(self, model: nn.Module, part: float, *sums: torch.Tensor) -> None:
+        """Add the ranks' gradients and `sums`; average their batch norms' running figures.
+
+        `part` is what this process had of the batch, from 0 to 1.
+        """
+        if self.world_size == 1:
+            return
+        trained = [p for p in model.parameters() if p.requires_grad]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        running = _running_figures(model)
+        for figure in running:
+            figure.mul_(part)
+        self.add([*(p.grad for p in trained if p.grad is not None), *running, *sums])
 
     def total(self, count: int) -> int:
         """Sum of whole numbers, waited for on the CPU alone."""
@@ -143,6 +161,13 @@ def joined(devices: int, device: torch.device) -> Iterator[Ranks]:
     _sent(dist.init_process_group, backend=backend, timeout=PATIENCE)
     yield ours
     dist.destroy_process_group()  # not after an error: it would wait for peers that have ended
+
+
+def _running_figures(model: nn.Module) -> list[torch.Tensor]:
+    """Running means and variances of the model's batch norms."""
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    figures = (figure for norm in norms for figure in (norm.running_mean, norm.running_var))
+    return [figure for figure in figures if figure is not None]
 
 
 def _sent(send: Any, *arguments: Any, **options: Any) -> None:

@@ -130,8 +130,7 @@ class Trainer:
                 break
             self._halve(whole)
         assert loss is not None
-        if self.plan.ranks.world_size > 1:
-            self._share(loss, len(batch.classes) / whole)
+        self.plan.ranks.share(self.model, len(batch.classes) / whole, loss)
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_grad_norm)
         self.scaler.step(self.optimizer)
@@ -165,17 +164,6 @@ class Trainer:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
-
-    def _share(self, loss: torch.Tensor, share: float) -> None:
-        """Add the ranks' gradients and losses, average their batch norms' running figures."""
-        for parameter in self.model.parameters():
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        running = classifier.running_figures(self.model)
-        for figure in running:
-            figure.mul_(share)
-        self.plan.ranks.add([*gradients, *running, loss])
 
     def _loss(self, pictures: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         inputs = self.normalise(pictures.to(self.plan.device, non_blocking=True))

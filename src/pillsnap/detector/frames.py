@@ -4,6 +4,7 @@
 import pillsnap.detector.settings  # noqa: F401  # first: sets switches
 # isort: on
 
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Sampler
 from ultralytics.data.dataset import YOLODataset
+
+from pillsnap.ranks import ALONE, Ranks
 
 
 class Frames(YOLODataset):  # type: ignore[misc]  # Ultralytics has no types
@@ -39,17 +42,26 @@ class Frames(YOLODataset):  # type: ignore[misc]  # Ultralytics has no types
 
 
 class Keys(Sampler[tuple[int, int]]):
-    """(epoch, index) in the order of (seed, epoch)."""
+    """(epoch, index) in the order of (seed, epoch); each rank takes its part of every batch.
 
-    def __init__(self, samples: int, seed: int) -> None:
+    Parts are equal: where the frames do not go round, the epoch's first ones come once more.
+    """
+
+    def __init__(self, samples: int, seed: int, batch_size: int, ranks: Ranks = ALONE) -> None:
         self._samples, self._seed, self.epoch = samples, seed, 0
+        self._batch_size, self._ranks = batch_size, ranks
 
     def __len__(self) -> int:
-        return self._samples
+        return math.ceil(self._samples / self._ranks.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        rank, world_size = self._ranks.rank, self._ranks.world_size
         order = np.random.default_rng((self._seed, self.epoch)).permutation(self._samples)
-        return ((self.epoch, int(index)) for index in order)
+        order = np.resize(order, len(self) * world_size)
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            for index in np.split(batch, world_size)[rank].tolist():
+                yield self.epoch, index
 
 
 class LazyLoader(DataLoader[Any]):

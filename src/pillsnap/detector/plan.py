@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from pillsnap.params import TrainDetectionParams
+from pillsnap.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Plan:
     weights: str | None  # None: from scratch | hub | path of an Ultralytics .pt
     image_px: int
     epochs: int
-    batch_size: int
+    batch_size: int  # of all ranks together; a multiple of their number
     lr: float
     recipe: TrainDetectionParams
     seed: int
@@ -24,6 +25,7 @@ class Plan:
     compile: bool
     num_workers: int
     goals: dict[str, float | None]  # shown beside the curves, decide nothing
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)

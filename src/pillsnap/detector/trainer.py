@@ -24,7 +24,7 @@ from pillsnap.detector.frames import Frames, Keys, LazyLoader
 from pillsnap.detector.plan import Plan
 from pillsnap.interrupts import Interrupt, leave_to_parent
 from pillsnap.letterbox import STRIDE
-from pillsnap.live import Recorder
+from pillsnap.live import Epoch, Recorder
 from pillsnap.run_log import RunLog
 
 METRIC_NAMES = {
@@ -42,7 +42,7 @@ class Run:
     plan: Plan
     data_dir: Path
     folder: WorkFolder
-    recorder: Recorder
+    recorder: Recorder | None  # of the rank that speaks
     log: RunLog
     interrupt: Interrupt
     saved: dict[str, Any] | None
@@ -95,17 +95,19 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
     ) -> Any:
         if mode != "train":
             return super().get_dataloader(dataset_path, batch_size, rank, mode)
+        plan = self.run.plan
         dataset = self.build_dataset(dataset_path, mode, batch_size)
+        keys = Keys(len(dataset), plan.seed, batch_size, plan.ranks)
         return LazyLoader(
             dataset,
-            batch_size=min(batch_size, len(dataset)),
-            sampler=Keys(len(dataset), self.run.plan.seed),
+            batch_size=min(batch_size // plan.ranks.world_size, len(keys)),
+            sampler=keys,
             num_workers=self.args.workers,
             collate_fn=dataset.collate_fn,
             worker_init_fn=leave_to_parent,
             pin_memory=self.device.type == "cuda",
             persistent_workers=self.args.workers > 0,
-            generator=torch.Generator().manual_seed(self.run.plan.seed),
+            generator=torch.Generator().manual_seed(plan.seed),
         )
 
     def setup_model(self) -> Any:
@@ -127,7 +129,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def _end_batch(self) -> None:
         self._batches += 1
-        if self.run.interrupt.came:
+        if self.run.plan.ranks.any(self.run.interrupt.came):  # all after the same step
             raise KeyboardInterrupt
         if self.run.log.due():
             seconds = time.monotonic() - self._epoch_begun_s
@@ -135,12 +137,27 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
             figures["loss"] = float(sum(self.tloss.values()))
             self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, figures)
 
+    def optimizer_step(self) -> None:
+        """With the gradients of the whole batch: of all ranks, whose parts are equal."""
+        ranks = self.run.plan.ranks
+        ranks.share(self.model, 1 / ranks.world_size)
+        super().optimizer_step()
+
+    def _build_train_pipeline(self) -> None:
+        """Out of memory, Ultralytics calls it again with half the batch; one rank alone cannot."""
+        if self.optimizer is not None and self.run.plan.ranks.world_size > 1:
+            raise RuntimeError("out of memory in one of several ranks")
+        super()._build_train_pipeline()
+
     def validate(self) -> Any:
         self._trained_s = time.monotonic() - self._epoch_begun_s
         return super().validate()
 
     def save_model(self) -> bool:
-        """An epoch is complete: record it, then keep everything a resumed run needs."""
+        """An epoch is complete: record it, then keep everything a resumed run needs.
+
+        Every rank has measured the same average on the same frames; one of them speaks.
+        """
         metrics = self._epoch_metrics()
         if not math.isfinite(metrics["loss/train"]):  # in its first epoch Ultralytics goes on
             raise RuntimeError(f"loss/train is NaN or infinite in epoch {self.epoch + 1}")
@@ -152,7 +169,13 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
                 "metrics": {name: metrics[name] for name in METRIC_NAMES},
                 "weights": {k: v.detach().cpu().clone() for k, v in weights.items()},
             }
-        self.run.recorder.record(metrics, time.monotonic() - self._epoch_begun_s)
+        if self.run.recorder is not None:
+            self.run.recorder.record(metrics, time.monotonic() - self._epoch_begun_s)
+            self._save(self.run.recorder.history)
+            self.run.recorder.announce()
+        return False  # Ultralytics' own checkpoint callbacks have nothing to do
+
+    def _save(self, history: list[Epoch]) -> None:
         self.run.folder.save(
             {
                 "model": unwrap_model(self.model).state_dict(),
@@ -164,12 +187,10 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
                 "best": self.kept,
                 "best_fitness": float(self.best_fitness),
                 "batch_size": self.batch_size,
-                "history": self.run.recorder.history,
+                "history": history,
                 "resumes": self.run.resumes,
             }
         )
-        self.run.recorder.announce()
-        return False  # Ultralytics' own checkpoint callbacks have nothing to do
 
     def resume_training(self, ckpt: Any) -> None:
         saved = self.run.saved
@@ -195,7 +216,9 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         """The evaluate stage measures the published checkpoint."""
 
     def _epoch_metrics(self) -> dict[str, float]:
-        losses = {"loss/train": float(sum(self.tloss.values()))}
+        loss = torch.tensor(float(sum(self.tloss.values())), device=self.device)
+        self.run.plan.ranks.add([loss])
+        losses = {"loss/train": float(loss) / self.run.plan.ranks.world_size}
         losses["loss/val"] = sum(v for k, v in self.metrics.items() if k.startswith("val/"))
         named = {name: float(self.metrics[key]) for name, key in METRIC_NAMES.items()}
         rates = {

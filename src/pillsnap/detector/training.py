@@ -6,6 +6,7 @@ from pillsnap.detector.settings import MAX_PILLS  # first: sets Ultralytics' swi
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from ultralytics.nn.tasks import load_checkpoint
@@ -15,36 +16,60 @@ from ultralytics.utils.downloads import attempt_download_asset
 from pillsnap.checkpoints import WorkFolder
 from pillsnap.detector.plan import Plan, Trained
 from pillsnap.detector.trainer import PillTrainer, Run
-from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.interrupts import deferred
 from pillsnap.live import Recorder
+from pillsnap.ranks import ALONE
 from pillsnap.run_log import RunLog
 
 
 def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: RunLog) -> Trained:
     """Train on `data_dir` (a YOLO data set), keep the average of the epoch best on its val.
 
-    Goes on from the folder's checkpoint when there is one.
+    Goes on from the folder's checkpoint when there is one. With several ranks all call it; only
+    the one that speaks uses `folder`'s files, `live_dir` and `log`. ParameterError where the batch
+    cannot be shared out evenly.
     """
-    saved, damaged = folder.load()
-    for line in damaged:
-        log.warning(line)
+    _refuse_uneven_parts(plan)
+    saved = _saved(plan, folder, log)
     resumes = 0 if saved is None else saved["resumes"] + 1
-    recorder = Recorder(live_dir, log, plan.epochs, [] if saved is None else saved["history"])
+    history = [] if saved is None else saved["history"]
+    recorder = Recorder(live_dir, log, plan.epochs, history) if plan.ranks.speaks else None
     if saved is not None:
         log.info(f"resuming after epoch {saved['epoch']}")
-    log.start(plan.epochs, len(recorder.history), plan.goals)
+    log.start(plan.epochs, len(history), plan.goals)
     best = saved["best"] if saved is not None else {}
     batch_size = saved["batch_size"] if saved is not None else plan.batch_size
-    if len(recorder.history) < plan.epochs:
+    if len(history) < plan.epochs:
         with deferred() as interrupt:
             run = Run(plan, data_dir.resolve(), folder, recorder, log, interrupt, saved, resumes)
             trainer = _trainer(run)
             _fit(trainer, plan)
             best = trainer.kept
             batch_size = trainer.batch_size  # smaller than asked for where memory was short
-    recorder.finish(resumed=resumes, best_epoch=best["epoch"], batch_size=batch_size)
+    if recorder is not None:
+        recorder.finish(resumed=resumes, best_epoch=best["epoch"], batch_size=batch_size)
     return Trained(best["weights"], best["metrics"], best["epoch"])
+
+
+def _refuse_uneven_parts(plan: Plan) -> None:
+    devices = plan.ranks.world_size
+    if plan.batch_size % devices:
+        fits = max(plan.batch_size // devices, 1) * devices
+        raise ParameterError(
+            f"train.detection_batch_size is {plan.batch_size}, not a multiple of train.devices "
+            f"({devices}): every process takes the same number of frames.",
+            f"dvc exp run -S train.detection_batch_size={fits}",
+        )
+
+
+def _saved(plan: Plan, folder: WorkFolder, log: RunLog) -> dict[str, Any] | None:
+    """The unfinished state of the rank that speaks, in every rank."""
+    saved, damaged = folder.load() if plan.ranks.speaks else (None, [])
+    for line in damaged:
+        log.warning(line)
+    state: dict[str, Any] | None = plan.ranks.same({"saved": saved})["saved"]
+    return state
 
 
 def pretrained_path(architecture: str, weights: str | None) -> str | None:
@@ -84,13 +109,22 @@ def _readable(path: str | None) -> str | None:
     return path
 
 
+def _start_weights(plan: Plan) -> str | None:
+    """Fetched by the rank that speaks, read by all."""
+    if plan.ranks.speaks:
+        pretrained_path(plan.architecture, plan.weights)
+    plan.ranks.total(0)
+    return _readable(pretrained_path(plan.architecture, plan.weights))
+
+
 def _trainer(run: Run) -> "PillTrainer":
     plan, recipe = run.plan, run.plan.recipe
     on_cuda = plan.device.type == "cuda"
-    SETTINGS.update({key: False for key, value in SETTINGS.items() if value is True})
+    if switches := {key: False for key, value in SETTINGS.items() if value is True}:
+        SETTINGS.update(switches)
     overrides = {
         "model": f"{plan.architecture}.yaml",
-        "pretrained": _readable(pretrained_path(plan.architecture, plan.weights)) or False,
+        "pretrained": _start_weights(plan) or False,
         "data": str(run.data_dir / "dataset.yaml"),
         "imgsz": plan.image_px,
         "epochs": plan.epochs,
@@ -124,7 +158,7 @@ def _trainer(run: Run) -> "PillTrainer":
         "single_cls": False,
         "plots": False,
         "save": True,
-        "save_dir": str(run.folder.path.resolve() / "ultralytics"),
+        "save_dir": str(run.folder.path.resolve() / f"ultralytics{plan.ranks.rank}"),
         "exist_ok": True,
         "max_det": MAX_PILLS,
     }
@@ -140,8 +174,9 @@ def _fit(trainer: "PillTrainer", plan: Plan) -> None:
     except RuntimeError as error:
         text = str(error)
         if "out of memory" in text.lower():
+            tried = "also after halving" if plan.ranks == ALONE else "shared out"
             raise MachineError(
-                f"Out of GPU memory with a batch of {plan.batch_size} frames, also after halving.",
+                f"Out of GPU memory with a batch of {plan.batch_size} frames, {tried}.",
                 "Lower train.detection_batch_size or scales.<scale>.detection_px.",
             ) from None
         if "NaN" in text:
