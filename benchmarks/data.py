@@ -181,7 +181,7 @@ def predecessor_labels(root: Path, out: Path, samples: int) -> None:
 
     os.walk with a Path per file; photos and labels matched by stem (one label for each photo, so
     most of a combination's are lost); every path resolved, and asked for again whether it is
-    there; json; row-wise apply; the CSV read back.
+    there, each time after a test for a missing value; json; row-wise apply; the CSV read back.
     """
     import pandas as pd
 
@@ -194,19 +194,41 @@ def predecessor_labels(root: Path, out: Path, samples: int) -> None:
     photos, labels = files.values()
     table = pd.DataFrame(
         [
-            {"image_path": photos.get(stem), "label_path": labels.get(stem), "code": stem}
+            {
+                "image_path": photos.get(stem),
+                "label_path": labels.get(stem),
+                "code": stem,
+                "is_pair": stem in photos and stem in labels,
+            }
             for stem in photos.keys() | labels.keys()
         ],
         dtype=object,
     )
+
+    def resolved(path: str | None) -> str | None:
+        return None if path is None or pd.isna(path) else str(Path(path).resolve())
+
+    def is_there(row: Any, name: str) -> bool:
+        if row[name] is None or pd.isna(row[name]):
+            return False
+        return Path(row[name]).exists()
+
     for column in ("image_path", "label_path"):
-        table[column] = table[column].apply(lambda path: str(Path(path).resolve()))
-        table = table[table.apply(lambda row, name=column: Path(row[name]).exists(), axis=1)]
+        table[column] = table[column].apply(resolved)
+    for column in ("image_path", "label_path"):
+        table = table[table.apply(is_there, axis=1, name=column)]
     table = table.drop_duplicates(subset=["code"], keep="last")
     said = pd.DataFrame(table["label_path"].apply(_predecessor_label).tolist())
     for column in said.columns:
         table[column] = said[column].to_numpy()
-    table.apply(lambda row: row["code"].startswith(row["mapping_code"]), axis=1)
+    table.apply(
+        lambda row: (
+            row["code"].startswith(row["mapping_code"])
+            if row["mapping_code"] and row["code"]
+            else None
+        ),
+        axis=1,
+    )
     table = table.sort_values(["code", "image_path", "label_path"]).reset_index(drop=True)
     table.to_csv(out / "predecessor_labels.csv", index=False)
     assert len(pd.read_csv(out / "predecessor_labels.csv")) == len(table)

@@ -54,10 +54,11 @@ def start(folder, namespace, number):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path):
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path, task):
     with ExitStack() as stack:
         names = namespaces(stack)
-        folders = [project.make_two(tmp_path / str(n)) for n in (0, 1)]
+        folders = [project.make_two(tmp_path / str(n), task) for n in (0, 1)]
         first, second = (start(folders[n], names[n], n) for n in (0, 1))
         stack.callback(first.kill)
         project.begun(folders[0], first)
@@ -70,4 +71,4 @@ def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path):
         assert len(project.events(folders[0], "start")) == 2
         assert not project.published(folders[1]).exists()
         lost = project.weights_hash(folders[0])
-    assert lost == project.finish(project.make_two(tmp_path / "one host"))
+    assert lost == project.finish(project.make_two(tmp_path / "one host", task))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aihub_tree import Shot, label_of
-from pillsnap.labels import Expected, Reading, parse
+from pillsnap.labels import KEYS_READ, Expected, Reading, parse
 
 SHOT = Shot(("K-000030",), latitude=90, longitude=300)
 EXPECTED = Expected("K-000030", f"{SHOT.stem}.png", 90, 300)
@@ -212,6 +212,19 @@ def test_control_characters_and_lone_surrogates_leave_the_text_writable() -> Non
 
 def test_a_key_given_twice_with_two_values_is_refused() -> None:
     content = GOOD.replace(b'"bbox":', b'"bbox":[1,2,3,4],"bbox":')
+    assert parse(content, EXPECTED).reason == "label_key_twice"
+
+
+@pytest.mark.parametrize("key", KEYS_READ)
+@pytest.mark.parametrize("between", [b":", b" : ", b"\t:\n"])
+def test_a_key_given_twice_is_met_however_it_is_spaced(key: bytes, between: bytes) -> None:
+    content = GOOD.replace(key, key + between + b"0," + key, 1)
+    assert content != GOOD
+    assert parse(content, EXPECTED).reason == "label_key_twice"
+
+
+def test_a_key_given_twice_is_met_beside_texts_with_colons() -> None:
+    content = GOOD.replace(b'"bbox":', b'"note":"a: b","bbox":[1,2,3,4],"bbox":')
     assert parse(content, EXPECTED).reason == "label_key_twice"
 
 

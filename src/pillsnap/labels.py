@@ -20,17 +20,12 @@ from pillsnap.aihub import CODE, nfc
 BOM = b"\xef\xbb\xbf"
 LARGEST_SIDE_PX = 1 << 20
 KEYS_READ = (b'"bbox"', b'"dl_mapping_code"', b'"drug_N"', b'"width"', b'"height"')
+KEYS_OF_COLONS = ("img_key", "img_regist_ts")  # an address, a time
 STRING_OR_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])')
 DRUG_KEYS = (
-    "di_edi_code",
-    "dl_name",
-    "item_seq",
-    "drug_shape",
-    "color_class1",
-    "color_class2",
-    "print_front",
-    "print_back",
-)  # in the order of Drug's fields
+    "di_edi_code", "dl_name", "item_seq", "drug_shape", "color_class1", "color_class2",
+    "print_front", "print_back",
+)  # in the order of Drug's fields  # fmt: skip
 
 
 class Drug(NamedTuple):
@@ -108,11 +103,25 @@ def _decode(content: bytes, notes: list[tuple[str, str]]) -> dict[str, Any]:
         tree = _decode_damaged(content, notes)
     if not isinstance(tree, dict):
         raise RefusalError("label_keys_missing", "no mapping at the top")
-    for key in KEYS_READ:
-        if content.count(key) > 1:
-            _refuse_contradicting_keys(content)
-            break
+    if content.count(b":") != _colons(tree) and any(content.count(key) > 1 for key in KEYS_READ):
+        _refuse_contradicting_keys(content)
     return tree
+
+
+def _colons(tree: dict[str, Any]) -> int:
+    """How many colons a label needs: one for each key, and those of texts that always have some.
+
+    With no more than that in the file no key stands there twice.
+    """
+    colons = len(tree)
+    for items in tree.values():
+        for item in items if type(items) is list else ():
+            if type(item) is dict:
+                colons += len(item)
+                for key in KEYS_OF_COLONS:
+                    text = item.get(key)
+                    colons += text.count(":") if type(text) is str else 0
+    return colons
 
 
 def _decode_damaged(content: bytes, notes: list[tuple[str, str]]) -> Any:
