@@ -253,6 +253,7 @@ JOBS: dict[str, Callable[[Path, Path, int], None]] = {
 def measure(job: str, root: Path, out: Path, samples: int) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds and peak MB of a job in a process of its own."""
     command = [sys.executable, __file__, "--job", job, "--root", str(root), "--out", str(out)]
+    os.sync()  # what others wrote is not this job's to wait for
     begun_s = time.monotonic()
     done = subprocess.run(
         [*command, "--samples", str(samples)], check=True, stdout=subprocess.PIPE, text=True

@@ -17,7 +17,7 @@ from pillsnap.checkpoints import WorkFolder
 from pillsnap.detector.frames import Keys
 from pillsnap.detector.trainer import PillTrainer
 from pillsnap.detector.training import pretrained_path
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.letterbox import Letterbox
 from pillsnap.ranks import Ranks
 from pillsnap.run_log import RunLog
@@ -222,8 +222,3 @@ def test_parts_are_equal_where_the_frames_do_not_go_round():
     alone, shared = key_order(41, 8, 1), key_order(41, 8, 4)
     assert shared[:5] == alone[:5]
     assert shared[5] == alone[5] + alone[0][:3]
-
-
-def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
-    with pytest.raises(ParameterError, match="detection_batch_size=3"):
-        fit(tmp_path, tmp_path, replace(plan(), ranks=Ranks(0, 3)))

@@ -67,6 +67,8 @@ def test_null_means_what_the_scale_says_and_a_value_overrides_it():
         ("scales.demo.detector", "yolo9000", "scales.demo.detector"),
         ("scales.demo.detection_px", 250, "scales.demo.detection_px"),
         ("scale", "stage9", "stage9"),
+        ("train.devices", 3, r"train.detection_batch_size is 16: must be a multiple .* 3"),
+        ("train.devices", 32, r"train.batch_size is 32: batch norm needs 64"),
     ],
 )
 def test_bad_values_are_refused_by_name(key, value, named):

@@ -189,12 +189,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _batch_is_enough_for_all(self) -> "Params":
-        least = 2 * self.train.devices
+    def _batches_can_be_shared_out(self) -> "Params":
+        train, least = self.train, 2 * self.train.devices
         if self.batch_size < least:
             raise ValueError(
                 f"train.batch_size is {self.batch_size}: batch norm needs {least} at least "
-                f"with train.devices {self.train.devices}"
+                f"with train.devices {train.devices}"
+            )
+        if train.detection_batch_size % train.devices:
+            raise ValueError(
+                f"train.detection_batch_size is {train.detection_batch_size}: must be a multiple "
+                f"of train.devices, {train.devices}"
             )
         return self
 

@@ -56,8 +56,7 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
         full = MachineError(
             f"The disk is full, or a limit of size is reached: {error}.",
             "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
-            "versions), "
-            "then repeat the command: it goes on from here.",
+            "versions), then repeat the command: it goes on from here.",
         )
         log.failure(full.fact, "", [full.cure])
         return _refuse(stage, full)

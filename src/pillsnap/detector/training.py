@@ -16,7 +16,7 @@ from ultralytics.utils.downloads import attempt_download_asset
 from pillsnap.checkpoints import WorkFolder
 from pillsnap.detector.plan import Plan, Trained
 from pillsnap.detector.trainer import PillTrainer, Run
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.interrupts import deferred
 from pillsnap.live import Recorder
 from pillsnap.ranks import ALONE
@@ -27,10 +27,8 @@ def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: R
     """Train on `data_dir` (a YOLO data set), keep the average of the epoch best on its val.
 
     Goes on from the folder's checkpoint when there is one. With several ranks all call it; only
-    the one that speaks uses `folder`'s files, `live_dir` and `log`. ParameterError where the batch
-    cannot be shared out evenly.
+    the one that speaks uses `folder`'s files, `live_dir` and `log`.
     """
-    _refuse_uneven_parts(plan)
     saved = _saved(plan, folder, log)
     resumes = 0 if saved is None else saved["resumes"] + 1
     history = [] if saved is None else saved["history"]
@@ -50,17 +48,6 @@ def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: R
     if recorder is not None:
         recorder.finish(resumed=resumes, best_epoch=best["epoch"], batch_size=batch_size)
     return Trained(best["weights"], best["metrics"], best["epoch"])
-
-
-def _refuse_uneven_parts(plan: Plan) -> None:
-    devices = plan.ranks.world_size
-    if plan.batch_size % devices:
-        fits = max(plan.batch_size // devices, 1) * devices
-        raise ParameterError(
-            f"train.detection_batch_size is {plan.batch_size}, not a multiple of train.devices "
-            f"({devices}): every process takes the same number of frames.",
-            f"dvc exp run -S train.detection_batch_size={fits}",
-        )
 
 
 def _saved(plan: Plan, folder: WorkFolder, log: RunLog) -> dict[str, Any] | None:
