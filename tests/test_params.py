@@ -65,6 +65,7 @@ def test_null_means_what_the_scale_says_and_a_value_overrides_it():
         ("train.epochs", 0, "train.epochs"),
         ("train.mixed_precision", "half", "train.mixed_precision"),
         ("scales.demo.detector", "yolo9000", "scales.demo.detector"),
+        ("train_detection.lr", 2.0, "train_detection.lr"),
         ("scales.demo.detection_px", 250, "scales.demo.detection_px"),
         ("scale", "stage9", "stage9"),
         ("train.devices", 3, r"train.detection_batch_size is 16: must be a multiple .* 3"),

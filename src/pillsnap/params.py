@@ -15,6 +15,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0.0)]
+RateToOne = Annotated[float, Field(gt=0.0, le=1.0)]  # Ultralytics takes no more
 Amount = Annotated[float, Field(ge=0.0)]
 Switch = Literal["auto", "on", "off"]
 
@@ -54,7 +55,7 @@ class ScaleParams(Section):
     detector_weights: str | None
     detection_px: Annotated[int, Field(ge=64, multiple_of=32)]
     lr: Rate
-    detection_lr: Rate
+    detection_lr: RateToOne
 
 
 class DemoParams(Section):
@@ -110,7 +111,7 @@ class TrainParams(Section):
 class TrainDetectionParams(Section):
     """Recipe of the detector."""
 
-    lr: Rate | None
+    lr: RateToOne | None
     warmup_epochs: Amount
     weight_decay: Amount
     translate: Share
