@@ -183,13 +183,13 @@ class _Walk:
         """Names of the folders to enter; names and bytes of the files that count. All sorted."""
         try:
             descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                return self._sorted(path, ending, descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
             return [], [], []
-        try:
-            return self._sorted(path, ending, descriptor)
-        finally:
-            os.close(descriptor)
 
     def _sorted(
         self, path: str, ending: str, descriptor: int
@@ -198,7 +198,7 @@ class _Walk:
         folders: list[str] = []
         names: list[str] = []
         sizes: list[int] = []
-        for entry in self._entries(path, descriptor):
+        for entry in _entries(descriptor):
             name = entry.name
             if (name[0] == "." or name[-9:] == "index.png" or not name.isascii()) and (
                 self._skipped(path, name)
@@ -218,16 +218,6 @@ class _Walk:
                 folders.append(name)
         return folders, names, sizes
 
-    def _entries(self, path: str, descriptor: int) -> "list[os.DirEntry[str]]":
-        try:
-            with os.scandir(descriptor) as listing:
-                entries = list(listing)
-        except OSError as error:
-            self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
-            return []
-        ascii_only = all(entry.name.isascii() for entry in entries)
-        return sorted(entries, key=attrgetter("name") if ascii_only else _in_nfc)
-
     def _skipped(self, path: str, name: str) -> bool:
         """Whether a name is none of a photo, label or folder; counted."""
         if name.startswith("._"):
@@ -239,6 +229,13 @@ class _Walk:
         else:
             return False
         return True
+
+
+def _entries(descriptor: int) -> "list[os.DirEntry[str]]":
+    with os.scandir(descriptor) as listing:
+        entries = list(listing)
+    ascii_only = all(entry.name.isascii() for entry in entries)
+    return sorted(entries, key=attrgetter("name") if ascii_only else _in_nfc)
 
 
 def _in_nfc(entry: "os.DirEntry[str]") -> str:

@@ -47,14 +47,21 @@ def leave_to_parent(_worker: int) -> None:
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # it sends SIGTERM to the workers as well
     signal.signal(signal.SIGTERM, signal.SIG_IGN if under_torchrun else signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
-    threading.Thread(target=_end_with_trainer, daemon=True).start()
+    end_with_starter()
 
 
-def _end_with_trainer() -> None:
-    """The server that forked a worker outlives a killed trainer for as long as it has workers."""
-    trainer = multiprocessing.parent_process()
-    if trainer is not None:
-        trainer.join()
+def end_with_starter() -> None:
+    """In a worker of multiprocessing: end when the process that asked for it does.
+
+    A server that forks workers outlives who asked for them, for as long as it has any.
+    """
+    threading.Thread(target=_wait_for_starter, daemon=True).start()
+
+
+def _wait_for_starter() -> None:
+    starter = multiprocessing.parent_process()
+    if starter is not None:
+        starter.join()
         os._exit(1)
 
 

@@ -15,9 +15,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0.0)]
-RateToOne = Annotated[float, Field(gt=0.0, le=1.0)]  # Ultralytics takes no more
 Amount = Annotated[float, Field(ge=0.0)]
-Switch = Literal["auto", "on", "off"]
 
 
 class Section(BaseModel):
@@ -55,7 +53,7 @@ class ScaleParams(Section):
     detector_weights: str | None
     detection_px: Annotated[int, Field(ge=64, multiple_of=32)]
     lr: Rate
-    detection_lr: RateToOne
+    detection_lr: Annotated[float, Field(gt=0.0, le=1.0)]  # Ultralytics takes no more
 
 
 class DemoParams(Section):
@@ -103,7 +101,7 @@ class TrainParams(Section):
     devices: Positive
     lr: Rate | None
     mixed_precision: Literal["auto", "bf16", "fp16", "off"]
-    compile: Switch
+    compile: Literal["auto", "on", "off"]
     num_workers: Count | Literal["auto"]
     device: str
 
@@ -111,7 +109,7 @@ class TrainParams(Section):
 class TrainDetectionParams(Section):
     """Recipe of the detector."""
 
-    lr: RateToOne | None
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] | None
     warmup_epochs: Amount
     weight_decay: Amount
     translate: Share
@@ -185,8 +183,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _scale_exists(self) -> "Params":
         if self.scale not in self.scales:
-            known = ", ".join(self.scales)
-            raise ValueError(f"scale is {self.scale!r}, known scales are {known}")
+            raise ValueError(f"scale is {self.scale!r}, known scales are {', '.join(self.scales)}")
         return self
 
     @model_validator(mode="after")
@@ -248,8 +245,7 @@ class Params(Section):
     def data_root(self) -> Path:
         """The AI Hub tree: the environment variable, else data.root, else the scale's root."""
         named = os.environ.get(DATA_ROOT_VARIABLE, "").strip()
-        root = named or self.data.root or self.at_scale.root
-        if not root:
+        if not (root := named or self.data.root or self.at_scale.root):
             raise ParameterError(
                 f"No data root: {DATA_ROOT_VARIABLE} is not set and data.root is null "
                 f"at scale {self.scale}.",
@@ -293,8 +289,7 @@ def parse(tree: dict[str, Any], path: Path) -> Params:
         return Params.model_validate(tree)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            f" (is {item['input']!r:.60})"
+            f"  {'.'.join(map(str, item['loc']))}: {item['msg']} (is {item['input']!r:.60})"
             if item["loc"]
             else f"  {item['msg']}"  # about several keys, which it names
             for item in error.errors()

@@ -5,7 +5,6 @@ import inspect
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -27,6 +26,7 @@ from pillsnap import crops, detection_set, frames
 from pillsnap.errors import MachineError
 from pillsnap.frames import Frame, FrameError, Pixels
 from pillsnap.hardware import cpu_count
+from pillsnap.interrupts import end_with_starter
 from pillsnap.work_store import Box, Kind, Picture, Prepared, WorkStore
 
 CHUNK_FRAMES = 8  # what a process is given at once: some 0.1 s of work
@@ -243,11 +243,4 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def leave_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    end_with_starter()

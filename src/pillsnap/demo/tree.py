@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +22,7 @@ from pillsnap.demo.frames import Camera, draw_frame, lay_out
 from pillsnap.demo.labels import label_bytes
 from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
 from pillsnap.errors import DataError, MachineError
+from pillsnap.interrupts import end_with_starter
 
 PARTS = ("train", "val")
 TALKING = ("__main__.py", "progress.py")  # modules that leave no trace in the photos
@@ -138,14 +138,7 @@ def _start_worker() -> None:
     """One thread per process, no answer to Ctrl-C, and an end when the parent is gone."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_starter()
 
 
 def _move_in(root: Path, unfinished: Path) -> None:
