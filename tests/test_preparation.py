@@ -1,5 +1,6 @@
 """Preparation: one read per photo, whatever the processes, restarts and additions."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
-from pillsnap import crops
-from pillsnap.preparation import FEW_FRAMES, FrameTask, Preparation, Recipe, prepare, with_keys
-from pillsnap.work_store import Kind, WorkStore
+from pillsnap import crops, preparation
+from pillsnap.preparation import (
+    FEW_FRAMES,
+    PICTURES_VERSION,
+    FrameTask,
+    Preparation,
+    Recipe,
+    prepare,
+    prepare_frame,
+    with_keys,
+)
+from pillsnap.work_store import Kind, Prepared, WorkStore
 
 RECIPE = Recipe(crop_px=24, crop_margin=0.1, frame_px=32, jpeg_quality=95, max_pixels=10**5)
 BOX = (10, 12, 20, 16)
@@ -127,3 +137,31 @@ def test_a_name_too_long_for_the_disk_is_named(tmp_path: Path) -> None:
 def test_other_settings_have_another_fingerprint() -> None:
     assert replace(RECIPE, crop_px=25).fingerprint != RECIPE.fingerprint
     assert replace(RECIPE).fingerprint == RECIPE.fingerprint
+
+
+def golden_task(folder: Path) -> FrameTask:
+    """A photo made of ramps and edges, no random numbers: the same bytes wherever it is made."""
+    rows, columns = np.mgrid[0:90, 0:70]
+    pixels = np.stack([rows * 2, columns * 3, (rows // 8 + columns // 8) % 2 * 200], axis=2)
+    assert cv2.imwrite(str(folder / "golden.png"), pixels.astype(np.uint8))
+    kinds = frozenset(Kind)
+    return FrameTask(
+        "golden.png", folder / "golden.png", (BOX, (50, 60, 18, 25)), (70, 90), kinds, key="k"
+    )
+
+
+def test_a_version_of_pictures_has_these_bytes(tmp_path: Path) -> None:
+    """When this fails on purpose: raise PICTURES_VERSION and put the new hash here."""
+    made = prepare_frame(golden_task(tmp_path), RECIPE)
+    assert isinstance(made, Prepared)
+    digest = hashlib.sha256(f"{PICTURES_VERSION} {made.pixel_hash}".encode())
+    for picture in made.pictures:
+        digest.update(f"{picture.kind} {picture.perceptual_hash}".encode() + picture.jpeg)
+    assert digest.hexdigest()[:16] == "4758ebaf36bf267c"
+
+
+def test_another_recipe_or_version_has_another_fingerprint(monkeypatch) -> None:
+    before = RECIPE.fingerprint
+    assert replace(RECIPE, crop_px=25).fingerprint != before
+    monkeypatch.setattr(preparation, "PICTURES_VERSION", PICTURES_VERSION + 1)
+    assert RECIPE.fingerprint != before

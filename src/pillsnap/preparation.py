@@ -1,7 +1,6 @@
 """One read per photo: decode, prove sound, cut the pills out, scale down; parallel, restartable."""
 
 import hashlib
-import inspect
 import multiprocessing
 import os
 import signal
@@ -29,6 +28,10 @@ from pillsnap.hardware import cpu_count
 from pillsnap.interrupts import end_with_starter
 from pillsnap.work_store import Box, Kind, Picture, Prepared, WorkStore
 
+# Raise it when the pictures or hashes made of a photo change: every photo is then decoded anew.
+# tests/test_preparation.py holds the bytes that belong to it.
+PICTURES_VERSION = 1
+
 CHUNK_FRAMES = 8  # what a process is given at once: some 0.1 s of work
 FEW_FRAMES = 128  # not worth the second that starting processes takes
 EXAMPLE_PX = 320  # longest side of a thumbnail in the report
@@ -48,13 +51,8 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """Hash over the settings, the code that makes pictures, and the codecs' versions."""
-        makers = (
-            crops.cut, crops.encode, crops.perceptual_hash, frames.pixel_hash,
-            detection_set.scale_down, detection_set.paint_out, prepare_frame, _pictures, _example,
-        )  # fmt: skip
-        parts = [repr(self), cv2.__version__, simplejpeg.__version__]
-        parts += [inspect.getsource(maker) for maker in makers]
+        """Hash over the settings, the version of what is made, and the codecs' versions."""
+        parts = [repr(self), str(PICTURES_VERSION), cv2.__version__, simplejpeg.__version__]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
