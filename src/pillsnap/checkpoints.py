@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -174,13 +173,19 @@ def _at(tree: Any, key: str) -> Any:
 
 
 def _content_hash(path: Path) -> str:
+    """Hash over names and bytes; of a folder of code the *.py alone, as .dvcignore has it."""
     digest = xxhash.xxh3_128()
-    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if re.search(r"(__pycache__|\.cache$)", str(file)):
-            continue
+    for file in _files(path):
         digest.update(f"{file.relative_to(path)}\n".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    pattern = "*.py" if any(path.rglob("*.py")) else "*"
+    found = (item for item in path.rglob(pattern) if item.is_file())
+    return sorted(item for item in found if item.suffix != ".cache")  # Ultralytics' own
