@@ -140,3 +140,16 @@ def test_fingerprint_changes_with_parameters_and_data_only(tmp_path):
     text = (tmp_path / "params.yaml").read_text().replace("other: 1", "other: 2")
     (tmp_path / "params.yaml").write_text(text)
     assert checkpoints.fingerprint("s", tmp_path) == first
+
+
+def test_fingerprint_of_a_code_folder_looks_at_modules_only(tmp_path):
+    pipeline_root(tmp_path)
+    code = tmp_path / "demo" / "room.py"
+    code.write_text("a = 1")
+    first = checkpoints.fingerprint("s", tmp_path)
+    (tmp_path / "demo" / "__pycache__").mkdir()
+    (tmp_path / "demo" / "__pycache__" / "room.cpython-311.pyc").write_bytes(b"1")
+    (tmp_path / "demo" / ".room.py.swp").write_bytes(b"1")
+    assert checkpoints.fingerprint("s", tmp_path) == first
+    code.write_text("a = 2")
+    assert checkpoints.fingerprint("s", tmp_path) != first
