@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from pillsnap import gallery as galleries
 from pillsnap import loading
+from pillsnap.arrays import Pixels
 from pillsnap.crops import CropStore
 from pillsnap.enrolment import GalleryNamer
 from pillsnap.gallery import Entry, Gallery, Photo
-from pillsnap.models import Floats, Pixels
+from pillsnap.models import Floats
 from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.recogniser import Recogniser

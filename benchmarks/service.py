@@ -102,7 +102,7 @@ def photos(paths: list[Path]) -> list[bytes]:
     from pillsnap.params import load
     from pillsnap.places import Places
 
-    column = Places.of(load()).frames("val").arrow.column("jpeg")
+    column = FrameStore(Places.of(load()).frames("val")).arrow.column("jpeg")
     return [column[i].as_py() for i in range(min(FRAMES, len(column)))]
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from pillsnap import crops
+from pillsnap import crops as crops_
+from pillsnap import pixels as crops
 
 
 def rows(count, classes, crop_px=32, seed=0):
@@ -35,5 +36,5 @@ def write(folder, train=60, val=30, classes=4, crop_px=32):
     for seed, (split, count) in enumerate({"train": train, "val": val}.items()):
         table = pd.DataFrame(rows(count, classes, crop_px, seed))
         jpegs = table.pop("jpeg").tolist()
-        crops.write_crops(folder / f"{split}.arrow", table, jpegs)
+        crops_.write_crops(folder / f"{split}.arrow", table, jpegs)
     return folder

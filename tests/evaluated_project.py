@@ -11,7 +11,17 @@ import yaml
 
 from drawn_models import COLOURS, STRANGE, classes, frame
 from import_graph import ROOT
-from pillsnap import checkpoints, classifier, crops, detector, evaluation, export, manifest
+from pillsnap import (
+    arrow,
+    checkpoints,
+    classifier,
+    crops,
+    detector,
+    evaluation,
+    export,
+    manifest,
+    pixels,
+)
 from pillsnap.bundle import Bundle
 from pillsnap.handover import FRAME_SCHEMA
 from pillsnap.params import load
@@ -32,7 +42,7 @@ def pills_of(split: str) -> list[tuple[int, int]]:
 
 def write_split(places: Places, split: str) -> None:
     rows, pictures = [], []
-    with crops.arrow_writer(places.data_dir / "frames" / f"{split}.arrow", FRAME_SCHEMA) as writer:
+    with arrow.arrow_writer(places.data_dir / "frames" / f"{split}.arrow", FRAME_SCHEMA) as writer:
         for number, (index, group) in enumerate(pills_of(split)):
             colour = STRANGE if index < 0 else tuple(int(v) for v in COLOURS[index])
             photo = frame((40, 50, 60, colour))
@@ -46,8 +56,8 @@ def write_split(places: Places, split: str) -> None:
             }
             angles = dict.fromkeys(["back", "direction", "light", "latitude", "longitude"], 0)
             rows.append({**place, **box, **name, **angles, "content_hash": ""})
-            pictures.append(crops.encode(crops.cut(photo, (40, 50, 60, 60), 32, 0.1), 95))
-            size = {"width": 300, "height": 200, "jpeg": crops.encode(photo, 95)}
+            pictures.append(pixels.encode(pixels.cut(photo, (40, 50, 60, 60), 32, 0.1), 95))
+            size = {"width": 300, "height": 200, "jpeg": pixels.encode(photo, 95)}
             writer.add({**place, **size, "pills": [{**name, **box}]})
     crops.write_crops(places.data_dir / "crops" / f"{split}.arrow", pd.DataFrame(rows), pictures)
 
@@ -115,7 +125,7 @@ def exported(base: Path) -> Bundle:
 def write_frames(path: Path, photos: Mapping[str, Sequence[tuple[Square, int | None]]]) -> None:
     """A frame store of squares, each with the class its label gives it (-1: never learnt, None:
     it has no label)."""
-    with crops.arrow_writer(path, FRAME_SCHEMA) as writer:
+    with arrow.arrow_writer(path, FRAME_SCHEMA) as writer:
         for name, pills in photos.items():
             labels = [
                 {
@@ -127,7 +137,7 @@ def write_frames(path: Path, photos: Mapping[str, Sequence[tuple[Square, int | N
                 if index is not None
             ]  # fmt: skip
             kind = "single" if len(labels) == 1 else "combination"
-            jpeg = crops.encode(frame(*(square for square, _ in pills)), 95)
+            jpeg = pixels.encode(frame(*(square for square, _ in pills)), 95)
             size = {"width": 300, "height": 200}
             row = {"image_path": name, "image_type": kind, **size, "jpeg": jpeg, "pills": labels}
             writer.add(row)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aihub_tree import Shot, photo_path, write_shot, write_tree
-from pillsnap import aihub
+from pillsnap import aihub, names
 from pillsnap.errors import DataError
 from pillsnap.workers import workers
 
@@ -170,21 +170,21 @@ _SCANDIR = os.scandir
 
 
 def test_a_view_is_read_from_a_name() -> None:
-    assert aihub.parse_view("0_2_1_0_75_260_200") == aihub.View(0, 2, 1, 0, 75, 260, 200)
+    assert names.parse_view("0_2_1_0_75_260_200") == names.View(0, 2, 1, 0, 75, 260, 200)
 
 
 @pytest.mark.parametrize("text", ["", "0_2_1_0_75_260", "0_2_1_0_7_260_200", "0_2_1_0_75_26٠_200"])
 def test_a_name_off_the_grammar_has_no_view(text: str) -> None:
-    assert aihub.parse_view(text) is None
+    assert names.parse_view(text) is None
 
 
 def test_codes_are_read_from_a_combination_name() -> None:
-    assert aihub.parse_codes("K-015710-016232") == ("K-015710", "K-016232")
+    assert names.parse_codes("K-015710-016232") == ("K-015710", "K-016232")
 
 
 @pytest.mark.parametrize("text", ["K-1", "K-0157100", "k-015710", "K-015710-16232", "015710"])
 def test_codes_off_the_grammar_are_none(text: str) -> None:
-    assert aihub.parse_codes(text) is None
+    assert names.parse_codes(text) is None
 
 
 def test_a_shard_linked_into_another_part_is_walked_once(tmp_path: Path) -> None:

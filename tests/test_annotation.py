@@ -11,8 +11,8 @@ FRAME = frame((40, 80, 60, RED), (150, 90, 50, STRANGE))
 
 def test_boxes_are_drawn_in_the_colour_of_known_and_of_unknown() -> None:
     drawn = annotation.draw(FRAME, recogniser().recognise([FRAME], top=1)[0])
-    assert tuple(drawn[139, 60]) == annotation.KNOWN
-    assert tuple(drawn[139, 175]) == annotation.UNKNOWN
+    assert tuple(drawn[139, 60]) == annotation.KNOWN_COLOUR
+    assert tuple(drawn[139, 175]) == annotation.UNKNOWN_COLOUR
 
 
 def test_a_known_pill_is_captioned_by_name_code_and_confidence() -> None:
@@ -31,7 +31,7 @@ def test_korean_is_drawn_with_letters_of_its_own() -> None:
 def test_a_caption_stays_in_the_picture() -> None:
     corner = frame((240, 0, 60, RED))
     drawn = annotation.draw(corner, recogniser().recognise([corner], top=1)[0])
-    plate = (drawn == annotation.KNOWN).all(axis=2)
+    plate = (drawn == annotation.KNOWN_COLOUR).all(axis=2)
     assert plate[:12].sum() > 1000
 
 

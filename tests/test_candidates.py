@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aihub_tree import Shot, label_path, photo_path, write_shot, write_tree
-from pillsnap import aihub, candidates
+from pillsnap import aihub, candidates, names
 from pillsnap.candidates import Candidates
 from pillsnap.findings import Findings
 
@@ -28,7 +28,7 @@ def test_a_single_has_one_pill_and_its_group(tmp_path: Path) -> None:
     write_shot(tmp_path, SHOT)
     found, *_ = collect(tmp_path)
     assert found.groups == ["K-000001_b1_l0_d1"]
-    assert found.views[found.view[0]] == aihub.View(0, 1, 1, 0, 90, 340, 200)
+    assert found.views[found.view[0]] == names.View(0, 1, 1, 0, 90, 340, 200)
     assert (tmp_path / found.photo_path(0)) == photo_path(tmp_path, SHOT)
     assert (tmp_path / found.label_path(0)) == label_path(tmp_path, SHOT)
     assert found.photo_bytes[0] == photo_path(tmp_path, SHOT).stat().st_size

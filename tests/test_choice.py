@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pillsnap import params
-from pillsnap.aihub import View
 from pillsnap.candidates import COMBINATION, Candidates
 from pillsnap.choice import NOWHERE, TEST, TRAIN, VAL, Choice, Chooser, Strangers
 from pillsnap.errors import DataError
+from pillsnap.names import View
 from pillsnap.params import ScaleParams
 
 SCALES = params.load(Path(__file__).parent.parent / "params.yaml").scales

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pillsnap import crops
-from pillsnap.crops import BATCH_ROWS, SCHEMA, CropStore
+from pillsnap import crops as crops_
+from pillsnap import pixels as crops
+from pillsnap.arrow import BATCH_ROWS
+from pillsnap.crops import SCHEMA, CropStore
 from pillsnap.errors import DataError
 
 FRAME = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
@@ -26,7 +28,7 @@ def rows(count: int) -> pd.DataFrame:
 def store(path: Path, count: int) -> tuple[CropStore, list[bytes]]:
     pixels = np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     jpegs = [crops.encode(crop, 95) for crop in pixels]
-    crops.write_crops(path, rows(count), jpegs)
+    crops_.write_crops(path, rows(count), jpegs)
     return CropStore(path), jpegs
 
 

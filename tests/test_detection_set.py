@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillsnap.detection_set import (
-    DetectionFrame,
-    DetectionWriter,
-    choose,
-    label_text,
-    paint_out,
-    scale_down,
-)
+from pillsnap.detection_set import DetectionFrame, DetectionWriter, label_text, paint_out
+from pillsnap.frame_choice import choose
+from pillsnap.pixels import scale_down
 
 
 def frames(paths: list[tuple[str, str, str]]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import torch
 import evaluated_project
 from pillsnap import atomic, checkpoints, export, gallery
 from pillsnap.bundle import Bundle
+from pillsnap.crops import CropStore
 from pillsnap.errors import MachineError, ParameterError
 from pillsnap.export import ExportOptions
 from pillsnap.places import Places
@@ -76,7 +77,7 @@ def test_a_damaged_file_is_named(bundle) -> None:
 def test_the_description_says_how_far_the_graphs_are_from_torch(project, exported) -> None:
     told = exported.describe()
     named, boxed = told["parity"]["classification"], told["parity"]["detection"]
-    assert named["crops"] == len(project.crops("val"))
+    assert named["crops"] == len(CropStore(project.crops("val")))
     assert named["same_first_name"] == 1.0
     assert 0 <= named["largest_logit_difference"] < export.MOST_LOGIT_DIFFERENCE
     assert boxed["frames"] == 8

@@ -13,6 +13,7 @@ import xxhash
 from PIL import Image
 
 from pillsnap import frames
+from pillsnap import pixels as frames_
 from pillsnap.frames import FrameError, read_frame
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -155,12 +156,12 @@ def test_the_pixel_hash_does_not_depend_on_the_encoding(tmp_path: Path) -> None:
     hashes = set()
     for level in (1, 9):
         (tmp_path / "a.png").write_bytes(png(compress_level=level))
-        hashes.add(frames.pixel_hash(read_frame(tmp_path / "a.png", 10**4).pixels))
+        hashes.add(frames_.pixel_hash(read_frame(tmp_path / "a.png", 10**4).pixels))
     assert len(hashes) == 1
 
 
 def test_the_pixel_hash_depends_on_the_shape() -> None:
-    assert frames.pixel_hash(PIXELS) != frames.pixel_hash(PIXELS.reshape(30, 40, 3))
+    assert frames_.pixel_hash(PIXELS) != frames_.pixel_hash(PIXELS.reshape(30, 40, 3))
 
 
 @pytest.mark.parametrize("disk", ["NFC", "NFD"])

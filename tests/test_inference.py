@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from drawn_models import BLUE, GREEN, RED, STRANGE, ColourNamer, classes, frame, recogniser
-from pillsnap import crops, exports, inference, matching
+from pillsnap import arrow, crops, exports, inference, matching, pixels
 from pillsnap.frame_store import FrameStore
 from pillsnap.handover import FRAME_SCHEMA
 from pillsnap.run_log import RunLog
@@ -20,7 +20,7 @@ PHOTOS = {
 @pytest.fixture
 def frames(tmp_path: Path) -> FrameStore:
     path = tmp_path / "frames.arrow"
-    with crops.arrow_writer(path, FRAME_SCHEMA) as writer:
+    with arrow.arrow_writer(path, FRAME_SCHEMA) as writer:
         for name, pills in PHOTOS.items():
             picture = frame(*[pill[:4] for pill in pills])
             labels = [
@@ -37,7 +37,7 @@ def frames(tmp_path: Path) -> FrameStore:
                 for x, y, side, _, index in pills
             ]
             kind = "single" if len(pills) == 1 else "combination"
-            jpeg = crops.encode(picture, 95)
+            jpeg = pixels.encode(picture, 95)
             size = {"width": 300, "height": 200}
             row = {"image_path": name, "image_type": kind, **size, "jpeg": jpeg, "pills": labels}
             writer.add(row)
@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> crops.CropStore:
     ]
     pictures = [np.full((24, 24, 3), colour, np.uint8) for colour in colours]
     path = tmp_path / "crops.arrow"
-    crops.write_crops(path, pd.DataFrame(rows), [crops.encode(p, 95) for p in pictures])
+    crops.write_crops(path, pd.DataFrame(rows), [pixels.encode(p, 95) for p in pictures])
     return crops.CropStore(path)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillsnap import crops, pictures
+from pillsnap import pictures
+from pillsnap import pixels as crops
 
 LIMIT = 10**6
 

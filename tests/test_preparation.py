@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pillsnap import crops, preparation
+from pillsnap import pixels as crops
+from pillsnap import preparation
 from pillsnap.preparation import (
     FEW_FRAMES,
     PICTURES_VERSION,

@@ -12,6 +12,7 @@ from drawn_models import BLUE, GREEN, RED, STRANGE, ColourNamer, SquareFinder
 from pillsnap import classifier, detector, field_labels, measurement, prediction
 from pillsnap.answers import FrameAnswer
 from pillsnap.field_labels import LabelledPhoto
+from pillsnap.frame_store import FrameStore
 from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction import PredictOptions
@@ -47,7 +48,7 @@ def project(tmp_path, monkeypatch) -> Places:
 
 def predicted(places: Places, photo_dir: Path, capsys) -> list[FrameAnswer]:
     """Test's frames as files through `pillsnap predict --json`, beside their labels."""
-    store = places.frames("test")
+    store = FrameStore(places.frames("test"))
     index_of = {f"K-{index:06d}": index for index in range(4)}
     photo_dir.mkdir()
     for label, jpeg in zip(store.labels, store.arrow.column("jpeg"), strict=True):

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from photo_set import CODES, PhotoSet, draw, make, settings_for, shot
-from pillsnap import crops
+from pillsnap import arrow
+from pillsnap import pixels as crops
 from pillsnap.crops import SCHEMA, CropStore
 from pillsnap.errors import DataError
 from pillsnap.frames import read_frame
@@ -52,7 +53,7 @@ def test_a_crop_shows_its_own_pill(photos: PhotoSet) -> None:
 
 def test_evaluation_frames_keep_size_and_pills(photos: PhotoSet) -> None:
     photos.run()
-    table = crops.open_arrow(photos.places.data_dir / "frames" / "val.arrow").to_pylist()
+    table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow").to_pylist()
     combination = next(row for row in table if row["image_type"] == "combination")
     assert crops.decode(combination["jpeg"]).shape == (160, 120, 3)
     assert (combination["width"], combination["height"]) == (120, 160)
@@ -68,7 +69,7 @@ def test_the_detection_set_holds_all_combinations_and_some_singles(photos: Photo
 
 def test_test_frames_are_combinations_and_unknown_singles(photos: PhotoSet) -> None:
     photos.run()
-    table = crops.open_arrow(photos.places.data_dir / "frames" / "test.arrow").to_pylist()
+    table = arrow.open_arrow(photos.places.data_dir / "frames" / "test.arrow").to_pylist()
     singles = [row for row in table if row["image_type"] == "single"]
     assert len(table) == 4
     assert [row["pills"][0]["known"] for row in singles] == [False, False]
@@ -137,7 +138,7 @@ def test_an_incomplete_combination_can_be_painted_out(photos: PhotoSet) -> None:
 def test_an_incomplete_combination_measures_nothing(photos: PhotoSet) -> None:
     path = without_a_pill(photos, "val")
     photos.run(incomplete_combinations="paint_out")
-    table = crops.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
+    table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
     assert path not in table.column("image_path").to_pylist()
 
 

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pillsnap.arrays import Pixels
 from pillsnap.fonts import korean_font_path
 from pillsnap.recogniser import Pill
 
-Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-KNOWN: Colour = (0, 114, 178)  # blue and orange: told apart by the colour-blind too
-UNKNOWN: Colour = (213, 94, 0)
+KNOWN_COLOUR: Colour = (0, 114, 178)  # blue and orange: told apart by the colour-blind too
+UNKNOWN_COLOUR: Colour = (213, 94, 0)
 INK: Colour = (255, 255, 255)
 FONT_SHARE = 1 / 45  # of the photo's longer side
 LEAST_FONT_PX = 12
@@ -29,7 +28,7 @@ def draw(frame: Pixels, pills: Sequence[Pill]) -> Pixels:
     font_px = max(LEAST_FONT_PX, round(max(picture.size) * FONT_SHARE))
     for pill in reversed(pills):  # the surest is drawn last, over the others
         x, y, width, height = pill.box
-        colour = KNOWN if pill.known else UNKNOWN
+        colour = KNOWN_COLOUR if pill.known else UNKNOWN_COLOUR
         line_px = max(2, font_px // 8)
         pen.rectangle((x, y, x + width - 1, y + height - 1), outline=colour, width=line_px)
         _write(pen, picture.size, (x, y), caption(pill), colour, font_px)

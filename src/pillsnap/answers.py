@@ -9,13 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pillsnap import matching
+from pillsnap.arrays import Bools, Floats, Floats32, Ints
 from pillsnap.boxes import Boxes
 from pillsnap.coco import Instances
 from pillsnap.matching import FrameMatch
 from pillsnap.refusal import Outputs
-
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,15 +24,15 @@ class CropAnswers:
     """
 
     table: pd.DataFrame
-    logits: NDArray[np.float32]  # [n, classes]
-    embeddings: NDArray[np.float32]  # [n, d]
+    logits: Floats32  # [n, classes]
+    embeddings: Floats32  # [n, d]
 
     @property
     def outputs(self) -> Outputs:
         """Logits and embeddings together."""
         return Outputs(self.logits, self.embeddings)
 
-    def where(self, keep: NDArray[np.bool_]) -> "CropAnswers":
+    def where(self, keep: Bools) -> "CropAnswers":
         """The rows to keep."""
         table = self.table[keep].reset_index(drop=True)
         return CropAnswers(table, self.logits[keep], self.embeddings[keep])

@@ -10,11 +10,9 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from pillsnap.arrays import Pixels
 from pillsnap.params import TrainClassificationParams
-
-Picture = NDArray[np.uint8]
 
 NOISE_LEVELS = 5
 MID_GREY = 127.5
@@ -27,7 +25,7 @@ class Augmenter:
     image_px: int
     recipe: TrainClassificationParams
 
-    def __call__(self, crop: Picture, rng: np.random.Generator) -> Picture:
+    def __call__(self, crop: Pixels, rng: np.random.Generator) -> Pixels:
         """One random view; the same generator state gives the same picture."""
         picture = self._warp(crop, rng)
         if rng.random() < self.recipe.blur:
@@ -35,7 +33,7 @@ class Augmenter:
         picture = self._light(picture, rng)
         return self._sensor(picture, rng)
 
-    def _warp(self, crop: Picture, rng: np.random.Generator) -> Picture:
+    def _warp(self, crop: Pixels, rng: np.random.Generator) -> Pixels:
         angle = rng.uniform(-self.recipe.rotate_degrees, self.recipe.rotate_degrees)
         zoom = (1 + rng.uniform(-self.recipe.scale, self.recipe.scale)) * self.image_px / len(crop)
         shift = rng.uniform(-self.recipe.translate, self.recipe.translate, 2) * self.image_px
@@ -49,28 +47,28 @@ class Augmenter:
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        picture: Picture = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
+        picture: Pixels = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
         return picture
 
-    def _light(self, picture: Picture, rng: np.random.Generator) -> Picture:
+    def _light(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         brightness = 1 + rng.uniform(-self.recipe.brightness, self.recipe.brightness)
         contrast = 1 + rng.uniform(-self.recipe.contrast, self.recipe.contrast)
         warmth = rng.uniform(-self.recipe.temperature_shift, self.recipe.temperature_shift)
         colours = np.zeros((3, 4))  # an affine map of RGB; clipped and rounded once
         np.fill_diagonal(colours, np.array([1 + warmth, 1.0, 1 - warmth]) * brightness * contrast)
         colours[:, 3] = MID_GREY * (1 - contrast)
-        lit: Picture = cv2.transform(picture, colours)
+        lit: Pixels = cv2.transform(picture, colours)
         return lit
 
-    def _sensor(self, picture: Picture, rng: np.random.Generator) -> Picture:
+    def _sensor(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         brighter, darker = self._noise[rng.integers(len(self._noise))]
         y, x = rng.integers(0, len(brighter) - self.image_px + 1, 2)
         part = np.s_[y : y + self.image_px, x : x + self.image_px]
-        noisy: Picture = cv2.subtract(cv2.add(picture, brighter[part]), darker[part])
+        noisy: Pixels = cv2.subtract(cv2.add(picture, brighter[part]), darker[part])
         return noisy
 
     @cached_property
-    def _noise(self) -> NDArray[np.uint8]:
+    def _noise(self) -> Pixels:
         """Tiles [levels, 2, side, side, 3] of none to full noise, above and below zero apart:
         normals for every picture would cost more than the warp, signed sums four times as much.
         """
@@ -81,7 +79,7 @@ class Augmenter:
         return np.stack([noise, -noise], axis=1).clip(0, 255).astype(np.uint8)
 
 
-def to_input(crops: NDArray[np.uint8], image_px: int) -> NDArray[np.uint8]:
+def to_input(crops: Pixels, image_px: int) -> Pixels:
     """Crops [n, c, c, 3] as the classifier sees them in use: [n, image_px, image_px, 3]."""
     shape = (len(crops), image_px, image_px, 3)
     if crops.shape == shape:

@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pillsnap.arrays import Ints, Pixels
 from pillsnap.augment import Augmenter, to_input
 from pillsnap.crops import CropStore
 from pillsnap.image_growth import ImageGrowth
@@ -61,9 +61,9 @@ class CropDataset(Dataset[Batch]):
         return len(self._rows)
 
     @property
-    def classes(self) -> NDArray[np.int64]:
+    def classes(self) -> Ints:
         """Class index of every sample."""
-        classes: NDArray[np.int64] = self._classes
+        classes: Ints = self._classes
         return classes
 
     def __getitems__(self, keys: list[Key]) -> Batch:
@@ -75,15 +75,15 @@ class CropDataset(Dataset[Batch]):
         classes = self._classes[[index % len(self) for _, index in keys]]
         return Batch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(classes.copy()))
 
-    def _picture(self, epoch: int, index: int) -> NDArray[np.uint8]:
+    def _picture(self, epoch: int, index: int) -> Pixels:
         crop = self._store.decode(int(self._rows[index % len(self)]))
         if self._augmenter is None:
-            picture: NDArray[np.uint8] = to_input(crop[None], self._image_px)[0]
+            picture: Pixels = to_input(crop[None], self._image_px)[0]
             return picture
         augmenter = self._augmenter
         if self._growth is not None:
             augmenter = self._of_size(self._growth.at(epoch))
-        view: NDArray[np.uint8] = augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
+        view: Pixels = augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
         return view
 
     def _of_size(self, image_px: int) -> Augmenter:

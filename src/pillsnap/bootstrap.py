@@ -3,16 +3,15 @@ independent, so pills are never drawn one by one. All rounds are computed at onc
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pillsnap import metrics
+from pillsnap.arrays import Array, Ints
 
 Interval = tuple[float, float]
-Array = NDArray[Any]
 
 LEVELS = (2.5, 97.5)
 
@@ -22,7 +21,7 @@ class Resamples:
     """`counts[r, g]`: how often group g was drawn in round r; `group_of[i]`: item i's group."""
 
     counts: NDArray[np.float64]
-    group_of: NDArray[np.int64]
+    group_of: Ints
 
     def sums(self, values: Array) -> NDArray[np.float64]:
         """Sum of values over the drawn items, [rounds]."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pillsnap import bootstrap, metrics
 from pillsnap.answers import CropAnswers, FrameAnswer
+from pillsnap.arrays import Floats, Ints
 
 Json = dict[str, Any]
-Ints = NDArray[np.int64]
 
 # What the columns are called, and what their values mean; sources: the AI Hub data sheet.
 FACETS = {
@@ -72,7 +72,7 @@ def worst(table: pd.DataFrame, rows: int) -> list[Json]:
     ]
 
 
-def confusions(truth: Ints, named: Ints, confidence: NDArray[np.floating[Any]]) -> list[Confusion]:
+def confusions(truth: Ints, named: Ints, confidence: Floats) -> list[Confusion]:
     """Pairs (true, named) that were confused, the most frequent first."""
     wrong = np.flatnonzero(truth != named)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]

@@ -17,12 +17,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from pillsnap import atomic, metrics, refusal
+from pillsnap.arrays import Floats, Floats32, Ints
 from pillsnap.errors import CheckpointError
 from pillsnap.refusal import Compared, Outputs
-
-Floats = NDArray[np.floating[Any]]
-Means = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
 CHUNK = (
@@ -37,7 +34,7 @@ class Calibration:
     temperature: float
     score: str  # one of refusal.SCORES
     threshold: float  # a pill whose score is lower is refused
-    class_means: Means  # [classes, d], L2-normalised; a class without pills is all 0
+    class_means: Floats32  # [classes, d], L2-normalised; a class without pills is all 0
     compared: Compared  # AUROC of every score against every stand-in for unknown pills
     chosen_on: str  # the stand-in that decided on the score
     detection_confidence: float  # the operating point everything was measured at
@@ -98,7 +95,7 @@ def fit(
     known: Outputs,
     truth: Ints,
     strangers: Mapping[str, Outputs],
-    means: Means,
+    means: Floats32,
     known_recall: float,
     seed: int,
 ) -> Calibration:
@@ -116,7 +113,7 @@ def fit(
     return Calibration(temperature, score, threshold, means, compared, basis, 0.0, 0.0, "", "")
 
 
-def normalised(means: Floats) -> Means:
+def normalised(means: Floats) -> Floats32:
     """Rows of length 1; a row of zeros (a class without pills) stays."""
     length = np.linalg.norm(means, axis=1, keepdims=True)
     return np.asarray(means / np.where(length > 0, length, 1.0), dtype=np.float32)

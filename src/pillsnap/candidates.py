@@ -8,22 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pillsnap.aihub import (
-    CODE,
-    PARTS,
-    TYPES,
-    Folder,
-    Tree,
-    View,
-    parse_codes,
-    parse_view,
-)
+from pillsnap.aihub import PARTS, TYPES, Folder, Tree
+from pillsnap.arrays import Bools, Ints
 from pillsnap.findings import Findings
-
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from pillsnap.names import CODE, View, parse_codes, parse_view
 
 COMBINATION = -1
 Photo = tuple[str, int, tuple[int, str]]  # stem, bytes, view's number and its group's name
@@ -43,15 +32,15 @@ class Candidates:
     view: Ints  # [n]
     group: Ints  # [n]
     code: Ints  # [n] of a single frame; COMBINATION for the others
-    train: Flags  # [n] in AI Hub's train part, else in val
+    train: Bools  # [n] in AI Hub's train part, else in val
     photo_bytes: Ints  # [n]
-    complete: Flags  # [n] as many labels as codes in the name
+    complete: Bools  # [n] as many labels as codes in the name
     pill_frame: Ints  # [p] frame of a pill, ascending
     pill_code: Ints  # [p]
     pill_folder: Ints  # [p] of the label
 
     @property
-    def single(self) -> Flags:
+    def single(self) -> Bools:
         """[n] whether a frame shows one pill."""
         return np.asarray(self.code != COMBINATION)
 

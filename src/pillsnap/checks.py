@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from pillsnap.aihub import CODE, parse_codes
 from pillsnap.findings import Findings
+from pillsnap.names import CODE, parse_codes
 
 AREA_FACTOR = 16  # of the set's 976 x 1280 photos no box is further than 7 from the median area
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pillsnap.candidates import COMBINATION, Candidates, Flags, Ints
+from pillsnap.arrays import Bools, Ints
+from pillsnap.candidates import COMBINATION, Candidates
 from pillsnap.errors import DataError
 from pillsnap.params import ScaleParams
 from pillsnap.splits import fill_up, hashes, held_out, level_fill, turns
@@ -56,7 +57,7 @@ class Chooser:
         starts = np.searchsorted(group_code[by_code], np.arange(len(candidates.codes)))
         self._groups_of = np.split(by_code, starts)[1:]
 
-    def choose(self, usable: Flags) -> Choice:
+    def choose(self, usable: Bools) -> Choice:
         """Choose among the usable frames; DataError says what there is too little of."""
         in_train = usable & self._all.train
         able = self._able(in_train)
@@ -75,12 +76,12 @@ class Chooser:
         split[self._spread(out_of_train, self._wanted.test_unknown_pills)] = TEST
         return Choice(classes, left_out, split)
 
-    def _flags(self, codes: Ints) -> Flags:
+    def _flags(self, codes: Ints) -> Bools:
         flags = np.zeros(len(self._all.codes), dtype=bool)
         flags[codes] = True
         return flags
 
-    def _able(self, in_train: Flags) -> Ints:
+    def _able(self, in_train: Bools) -> Ints:
         """Codes that could be classes; DataError where there are too few."""
         wanted, out = self._wanted, self._strangers.left_out_classes
         singles, _ = self._photos_of_codes(in_train)
@@ -97,13 +98,13 @@ class Chooser:
             )
         return able
 
-    def _left_out(self, in_train: Flags, able: Ints) -> Ints:
+    def _left_out(self, in_train: Bools, able: Ints) -> Ints:
         """Codes of no combination first: a combination that shows one of them is lost."""
         _, in_combinations = self._photos_of_codes(in_train)
         order = np.lexsort((self._code_order[able], in_combinations[able] > 0))
         return np.sort(able[order[: self._strangers.left_out_classes]])
 
-    def _classes(self, in_train: Flags, able: Ints) -> Ints:
+    def _classes(self, in_train: Bools, able: Ints) -> Ints:
         """Codes seen in combinations first, then the best filled."""
         wanted, codes = self._wanted, self._all.codes
         singles, in_combinations = self._photos_of_codes(in_train)
@@ -118,14 +119,14 @@ class Chooser:
         chosen = able[order[: wanted.classes]]
         return np.array(sorted(chosen, key=lambda code: codes[code]), dtype=np.int64)
 
-    def _photos_of_codes(self, in_train: Flags) -> tuple[Ints, Ints]:
+    def _photos_of_codes(self, in_train: Bools) -> tuple[Ints, Ints]:
         """[codes] single photos and [codes] pills in combinations."""
         count = len(self._all.codes)
         singles = np.bincount(self._all.code[in_train & self._all.single], minlength=count)
         combined = (in_train & ~self._all.single)[self._all.pill_frame]
         return singles, np.bincount(self._all.pill_code[combined], minlength=count)
 
-    def _held(self, in_train: Flags, codes: Iterable[int]) -> dict[int, Ints]:
+    def _held(self, in_train: Bools, codes: Iterable[int]) -> dict[int, Ints]:
         """The groups each code gives to val; codes that cannot serve both splits are not in it.
 
         Groups are whole, so a code gives a little too much or too little: the next makes up for it.
@@ -150,7 +151,7 @@ class Chooser:
                 owed = target - float(sizes[held[code]].sum())
         return held
 
-    def _combinations(self, split: Ints, usable: Flags, is_class: Flags) -> None:
+    def _combinations(self, split: Ints, usable: Bools, is_class: Bools) -> None:
         """Frames with few unknown pills first, combinations taking turns."""
         total = round(self._wanted.samples * self._wanted.combination_share)
         frames = np.flatnonzero(usable)
@@ -191,7 +192,7 @@ class Chooser:
         places = held_out(sizes, self._wanted.val_share * float(sizes.sum()), 0, 0)
         return groups[:0] if places is None else groups[places]
 
-    def _val_unknown(self, split: Ints, usable: Flags, is_class: Flags) -> None:
+    def _val_unknown(self, split: Ints, usable: Bools, is_class: Bools) -> None:
         """They count as samples of val: the classes' photos then fill up what is left."""
         wanted = self._strangers.val_unknown_pills
         frames = np.flatnonzero(usable)
@@ -211,7 +212,7 @@ class Chooser:
         place = turns(code, group, self._group_order[group], self._frame_order[frames])
         return frames[np.lexsort((self._code_order[code], place))[:count]]
 
-    def _singles(self, split: Ints, usable: Flags, classes: Ints) -> None:
+    def _singles(self, split: Ints, usable: Bools, classes: Ints) -> None:
         """Fill up to the exact total: classes even, val's share exact, groups taking turns."""
         position = np.full(len(self._all.codes), -1)
         position[classes] = np.arange(len(classes))
@@ -276,7 +277,7 @@ class Chooser:
                 f"{self._key}.combination_share.",
             )
 
-    def _test(self, split: Ints, usable: Flags, is_class: Flags) -> None:
+    def _test(self, split: Ints, usable: Bools, is_class: Bools) -> None:
         """AI Hub's val part: combinations of known codes, singles of codes never trained on."""
         unknown_pills = np.bincount(
             self._all.pill_frame, ~is_class[self._all.pill_code], len(split)

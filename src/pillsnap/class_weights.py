@@ -2,14 +2,12 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from pillsnap.arrays import Ints
 from pillsnap.params import TrainClassificationParams
 
 
-def of(
-    recipe: TrainClassificationParams, rows: NDArray[np.int64], classes: int
-) -> torch.Tensor | None:
+def of(recipe: TrainClassificationParams, rows: Ints, classes: int) -> torch.Tensor | None:
     """Weight of each class, [classes] float32, of mean 1 over the rows; None: all count alike.
 
     `rows` are the class indices of the train rows. balanced: 1 / n. effective: the inverse of the

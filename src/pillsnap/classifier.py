@@ -6,23 +6,19 @@ The only module that imports timm.
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from timm.data import resolve_model_data_config
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 
 from pillsnap import checkpoints
+from pillsnap.arrays import Floats32, Pixels
 from pillsnap.augment import to_input
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
-
-Logits = NDArray[np.float32]
-Embeddings = NDArray[np.float32]
 
 
 def build(name: str, classes: int, weights: str | None, seed: int) -> nn.Module:
@@ -108,7 +104,7 @@ def averaged(model: nn.Module, decay: float) -> ModelEmaV3:
 
 
 def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [n, classes] and L2-normalised features before the head [n, d]."""
+    """Floats32 [n, classes] and L2-normalised features before the head [n, d]."""
     features = model.forward_head(model.forward_features(inputs), pre_logits=True)  # type: ignore[operator]
     return model.get_classifier()(features), F.normalize(features.float(), dim=1)  # type: ignore[operator]
 
@@ -143,8 +139,8 @@ class Classifier:
         self._normalise = Normaliser(config["mean"], config["std"]).to(device)
 
     @torch.inference_mode()
-    def name(self, crops: NDArray[np.uint8]) -> tuple[Logits, Embeddings]:
-        """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+        """Floats32 [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
         pictures = torch.from_numpy(to_input(crops, self.config["image_px"])).to(self.device)
         logits, embeddings = embed(self._model, self._normalise(pictures))
         return logits.float().cpu().numpy(), embeddings.cpu().numpy()

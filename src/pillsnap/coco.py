@@ -8,6 +8,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
+from pillsnap.arrays import Ints
 from pillsnap.boxes import Boxes, to_xywh
 
 MAX_BOXES = 100  # a frame: COCO's limit
@@ -21,9 +22,9 @@ class Instances:
     """Boxes of many frames in flat arrays: `frame` [n], `box` [n, 4] x1 y1 x2 y2, `class_index`
     [n] (0 throughout when the classes do not matter), `score` [n] (1 for labels)."""
 
-    frame: NDArray[np.int64]
+    frame: Ints
     box: Boxes
-    class_index: NDArray[np.int64]
+    class_index: Ints
     score: NDArray[np.float64]
 
     def of_classes(self, low: int, high: int) -> "Instances":
@@ -92,7 +93,7 @@ def detections(found: Instances) -> list[Json]:
     ]
 
 
-def _chunks(classes: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _chunks(classes: Ints) -> list[tuple[int, int]]:
     starts = range(0, len(classes), CHUNK)
     return [(int(classes[i]), int(classes[i : i + CHUNK][-1]) + 1) for i in starts]
 
@@ -112,7 +113,7 @@ def _precisions(labelled: Instances, found: Instances, frames: int) -> NDArray[n
     return np.asarray(evaluation.eval["precision"][:, :, :, 0, 0], dtype=np.float64)
 
 
-def _known_to(classes: NDArray[np.int64], found: Instances) -> Instances:
+def _known_to(classes: Ints, found: Instances) -> Instances:
     keep = np.isin(found.class_index, classes)
     kept = (found.frame[keep], found.box[keep], found.class_index[keep], found.score[keep])
     return Instances(*kept)

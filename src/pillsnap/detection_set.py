@@ -6,13 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import xxhash
 from numpy.typing import NDArray
 
 from pillsnap import atomic
-
-Pixels = NDArray[np.uint8]
+from pillsnap.arrays import Ints, Pixels
 
 # No `path` key: Ultralytics 8.4 then takes the folder of the yaml, wherever it is called from.
 DATASET_YAML = "train: images/train\nval: images/val\nnames:\n  0: pill\n"
@@ -24,36 +22,9 @@ class DetectionFrame:
 
     image_path: str
     jpeg: bytes
-    boxes_xywh: NDArray[np.int64]
+    boxes_xywh: Ints
     width: int
     height: int
-
-
-def choose(frames: pd.DataFrame, count: int, seed: int) -> set[str]:
-    """The paths of `count` frames, as even as can be over codes, and over groups within a code.
-
-    `frames` has a row per frame: image_path, mapping_code, group_id. A frame once passed over is
-    never taken up because others join, so photos already decoded need not be decoded again.
-    """
-    table = frames[["image_path", "mapping_code", "group_id"]].copy()
-    for name in ("image_path", "mapping_code", "group_id"):
-        table[f"{name}_draw"] = [_draw(seed, value) for value in table[name]]
-    table = table.sort_values(["image_path_draw", "image_path"])
-    table["turn"] = table.groupby(["mapping_code", "group_id"]).cumcount()
-    table = table.sort_values(["turn", "group_id_draw", "group_id"])
-    table["turn"] = table.groupby("mapping_code").cumcount()
-    table = table.sort_values(["turn", "mapping_code_draw", "mapping_code"])
-    return set(table["image_path"].head(count))
-
-
-def scale_down(frame: Pixels, longest_px: int) -> Pixels:
-    """The frame with its longest side at most `longest_px`; smaller frames stay as they are."""
-    height, width = frame.shape[:2]
-    factor = longest_px / max(height, width)
-    if factor >= 1:
-        return frame
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def paint_out(picture: Pixels, boxes_xywh: NDArray[np.float64]) -> tuple[Pixels, int]:
@@ -114,13 +85,9 @@ class DetectionWriter:
         return name
 
 
-def label_text(boxes_xywh: NDArray[np.int64], width: int, height: int) -> str:
+def label_text(boxes_xywh: Ints, width: int, height: int) -> str:
     """YOLO lines `0 centre_x centre_y width height`, parts of the frame's size."""
     boxes = np.asarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
     scale = np.array([width, height, width, height])
     centred = np.hstack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]]) / scale
     return "".join(f"0 {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for x, y, w, h in centred)
-
-
-def _draw(seed: int, value: str) -> int:
-    return xxhash.xxh3_64_intdigest(f"{seed} {value}".encode())

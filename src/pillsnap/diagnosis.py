@@ -19,9 +19,9 @@ from rich.text import Text
 from pillsnap.hardware import GpuReader
 from pillsnap.known_failures import TABLE, Known
 from pillsnap.params import DATA_ROOT_VARIABLE, Params
+from pillsnap.places import STAGES
 
 LAST_LINES = 15
-STAGES = "build_manifest|validate|train_detection|train_classification|evaluate"
 
 # Lines that say a thing went on: our own below ERROR, Python's warnings, Ultralytics' warnings.
 GOES_ON = re.compile(
@@ -30,7 +30,8 @@ GOES_ON = re.compile(
     re.MULTILINE,
 )
 REFUSAL = re.compile(
-    rf"^(?:{STAGES}|pillsnap): (?P<fact>.+?)\n  -> (?P<cure>.+?)(?=\n[ \t]*\n|\nERROR|\Z)",
+    rf"^(?:{'|'.join(STAGES)}|pillsnap): (?P<fact>.+?)\n"
+    r"  -> (?P<cure>.+?)(?=\n[ \t]*\n|\nERROR|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 EXITED = re.compile(r"exited with (-?\d+)")

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from pillsnap import gallery as galleries
 from pillsnap import pictures
+from pillsnap.arrays import Floats32, Pixels
 from pillsnap.calibration import Calibration
 from pillsnap.errors import DataError, UserError
 from pillsnap.gallery import Entry, Gallery, Photo
-from pillsnap.models import Floats, Namer, Pixels
+from pillsnap.models import Namer
 from pillsnap.recogniser import Recogniser
 
 FAR = 10.0  # logits: a share of e^-10, which moves no probability and no refusal
@@ -43,7 +44,7 @@ class GalleryNamer:
     logit is so low that trained classes keep their names, probabilities and refusals.
     """
 
-    def __init__(self, namer: Namer, enrolled: Floats, fitted: Calibration) -> None:
+    def __init__(self, namer: Namer, enrolled: Floats32, fitted: Calibration) -> None:
         self._namer, self._enrolled, self._trained = namer, enrolled, fitted.class_means
         # A score of cosines refuses by itself; the others know nothing of enrolled means.
         by_cosine = fitted.score == "class_mean"
@@ -55,7 +56,7 @@ class GalleryNamer:
         """The classifier's own."""
         return self._namer.config
 
-    def name(self, crops: Pixels) -> tuple[Floats, Floats]:
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
         logits, embeddings = self._namer.name(crops)
         own, learnt = embeddings @ self._enrolled.T, embeddings @ self._trained.T
@@ -68,7 +69,7 @@ class GalleryNamer:
         return np.concatenate([logits, more], axis=1).astype(np.float32), embeddings
 
 
-def slopes(logits: Floats, cosines: Floats) -> NDArray[np.float64]:
+def slopes(logits: Floats32, cosines: Floats32) -> NDArray[np.float64]:
     """How much a pill's logit rises with its cosine, by least squares over the classes; [n]."""
     centred = cosines - cosines.mean(axis=1, keepdims=True)
     spread = np.maximum((centred**2).sum(axis=1), 1e-12)
@@ -76,7 +77,7 @@ def slopes(logits: Floats, cosines: Floats) -> NDArray[np.float64]:
     return np.asarray(np.maximum(rise, 0.0), dtype=np.float64)
 
 
-def apart(trained: Floats) -> float:
+def apart(trained: Floats32) -> float:
     """The cosine half of the trained classes do not reach with their nearest other class."""
     cosines = trained @ trained.T
     np.fill_diagonal(cosines, -1.0)

@@ -26,9 +26,11 @@ from pillsnap import (
 )
 from pillsnap.answers import Answers, CropAnswers
 from pillsnap.calibration import Calibration
+from pillsnap.crops import CropStore
 from pillsnap.errors import DataError
+from pillsnap.frame_store import FrameStore
 from pillsnap.params import Params
-from pillsnap.places import TRAININGS, Places
+from pillsnap.places import MODELS, Places
 from pillsnap.recogniser import Recogniser
 from pillsnap.run_log import RunLog
 
@@ -52,10 +54,14 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     )
     batch_size = params.evaluate.batch_size
     log.info("detecting, cutting and naming on frames")
-    val_frames = inference.read_frames(recogniser, places.frames("val"), batch_size, log)
-    test_frames = inference.read_frames(recogniser, places.frames("test"), batch_size, log)
+    val_frames = inference.read_frames(
+        recogniser, FrameStore(places.frames("val")), batch_size, log
+    )
+    test_frames = inference.read_frames(
+        recogniser, FrameStore(places.frames("test")), batch_size, log
+    )
     answered = Answers(val, test, val_frames, test_frames)
-    store = places.frames("val")
+    store = FrameStore(places.frames("val"))
     some = [store.decode(index) for index in range(min(batch_size, len(store)))]
     speed = {**inference.speed(recogniser, some), "batch_size": batch_size}
     log.info("measuring")
@@ -143,13 +149,13 @@ def _at_least(goal: float, value: float | None, interval: Any) -> Json:
 
 
 def _training(params: Params, places: Places, measured: Json) -> Json:
-    found = {name: _summary(places.artifacts_dir / "live" / name) for name in TRAININGS}
+    found = {name: _summary(places.artifacts_dir / "live" / name) for name in MODELS}
     minutes = {name: summary.get("minutes") for name, summary in found.items()}
     epochs = [summary["epochs"] for summary in found.values() if "epochs" in summary]
     whole = None not in minutes.values()
     section = measurement.explained(
         {
-            **{f"{name}_minutes": minutes[name] for name in TRAININGS},
+            **{f"{name}_minutes": minutes[name] for name in MODELS},
             "total_minutes": sum(minutes.values()) if whole else None,
             "epochs": max(epochs, default=None),
             "resumed": sum(summary["resumed"] for summary in found.values()) if whole else None,
@@ -177,15 +183,15 @@ def _calibrate(
     namer = classifier.load(path, device, table_hash)
     size = (classes, options.batch_size, log)
     log.info("naming crops")
-    means = inference.class_means(namer, places.crops("train"), *size)
-    val = inference.name_crops(namer, places.crops("val"), *size)
-    test = inference.name_crops(namer, places.crops("test"), *size)
+    means = inference.class_means(namer, CropStore(places.crops("train")), *size)
+    val = inference.name_crops(namer, CropStore(places.crops("val")), *size)
+    test = inference.name_crops(namer, CropStore(places.crops("test")), *size)
     known = val.known()
     if not len(known):
         raise DataError("val holds no known pill: nothing to calibrate on.", "Rebuild: dvc repro")
     strangers = {
         "val_unknown": val.known(False).outputs,
-        "glued": inference.name_glued(namer, places.crops("val"), params.seed, *size),
+        "glued": inference.name_glued(namer, CropStore(places.crops("val")), params.seed, *size),
     }
     fitted = calibration.fit(
         known.outputs, known.truth, strangers, means, options.known_recall, params.seed

@@ -7,17 +7,12 @@ from typing import Any
 
 import torch
 
-from pillsnap import (
-    atomic,
-    calibration,
-    classifier,
-    detector,
-    manifest,
-    onnx_export,
-)
+from pillsnap import atomic, calibration, classifier, detector, manifest, onnx_export
 from pillsnap.bundle import DESCRIPTION, Bundle
 from pillsnap.classifier import Classifier
+from pillsnap.crops import CropStore
 from pillsnap.errors import MachineError, ParameterError
+from pillsnap.frame_store import FrameStore
 from pillsnap.onnx_models import OnnxClassifier, OnnxDetector
 from pillsnap.places import Places
 
@@ -103,7 +98,7 @@ def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:
     onnx_export.write_classification(namer, bundle.classification_onnx, more)
     onnx_export.write_timm(namer, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
     _copy(places, bundle, options.gallery)
-    frames = places.frames("val")
+    frames = FrameStore(places.frames("val"))
     some = [frames.decode(i) for i in range(min(len(frames), options.batch_size))]
     named = _compare_names(namer, bundle.classification_onnx, places, options)
     boxed = onnx_export.compare_boxes(finder, OnnxDetector(bundle.detection_onnx, 0), some)
@@ -123,7 +118,7 @@ def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:
 def _int8(namer: Classifier, bundle: Bundle, places: Places, options: ExportOptions) -> Json:
     image_px = int(namer.config["image_px"])
     batches = onnx_export.inputs_of(
-        places.crops("train"), image_px, options.batch_size, CALIBRATION_BATCHES
+        CropStore(places.crops("train")), image_px, options.batch_size, CALIBRATION_BATCHES
     )
     onnx_export.write_int8(bundle.classification_onnx, bundle.classification_int8, batches)
     return _compare_names(namer, bundle.classification_int8, places, options)
@@ -131,7 +126,9 @@ def _int8(namer: Classifier, bundle: Bundle, places: Places, options: ExportOpti
 
 def _compare_names(namer: Classifier, path: Path, places: Places, options: ExportOptions) -> Json:
     graph = OnnxClassifier(path, 0)
-    return onnx_export.compare_names(namer, graph, places.crops("val"), options.batch_size)
+    return onnx_export.compare_names(
+        namer, graph, CropStore(places.crops("val")), options.batch_size
+    )
 
 
 def _refuse_unlike(named: Json, boxed: Json) -> None:

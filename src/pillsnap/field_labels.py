@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 
 from pillsnap import boxes, field_gap, measurement, pictures, prediction
-from pillsnap.aihub import CODE, nfc, parse_codes
 from pillsnap.answers import FrameAnswer
 from pillsnap.boxes import Boxes
 from pillsnap.findings import Findings
 from pillsnap.labels import BOM, Expected, Label, parse
 from pillsnap.loading import Loaded
+from pillsnap.manifest import UNKNOWN
+from pillsnap.names import CODE, nfc, parse_codes
 from pillsnap.params import EvaluateParams
 from pillsnap.prediction import Tally
-from pillsnap.recogniser import UNKNOWN, Pill
+from pillsnap.recogniser import Pill
 
 Json = dict[str, Any]
 

@@ -13,8 +13,8 @@ from pillsnap import (
     field_gap,
     field_labels,
     frames,
-    gallery,
     loading,
+    names,
     params,
     pictures,
     prediction,
@@ -47,7 +47,7 @@ def photos_in(folder: Path) -> list[Photo]:
     found = [
         Photo(path, own.name)
         for own in sorted(folder.iterdir())
-        if own.is_dir() and gallery.CODE.fullmatch(own.name)
+        if own.is_dir() and names.CODE.fullmatch(own.name)
         for path in sorted(own.rglob("*"))
         if path.suffix.lower() in suffixes and not path.name.startswith(".")
     ]

@@ -14,14 +14,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pillsnap import atomic, breakdown, matching, metrics
 from pillsnap.answers import Answers, CropAnswers, FrameAnswer
+from pillsnap.arrays import Floats32, Ints, Pixels
 from pillsnap.calibration import Calibration
-from pillsnap.crops import CropStore, Pixels
+from pillsnap.crops import CropStore
 from pillsnap.fonts import korean_font_path
+from pillsnap.frame_store import FrameStore
 from pillsnap.params import EvaluateParams
 from pillsnap.places import Places
 
 Font = ImageFont.FreeTypeFont
-Ints = NDArray[np.int64]
 
 PICTURE_PX, FRAME_PX, GAP_PX, LINE_PX = 132, 460, 12, 20
 INK, PALE, PAPER, EMPTY = "#1a1a1a", "#666666", "#ffffff", "#eeeeee"
@@ -55,13 +56,13 @@ def draw(
     options: EvaluateParams,
 ) -> None:
     """Write confusions.png, unknown.png and detections.png into a folder."""
-    stores = {split: places.crops(split) for split in ("val", "test")}
+    stores = {split: CropStore(places.crops(split)) for split in ("val", "test")}
     wrong = confusion_cards(answered.val, fitted, classes, stores["val"])
     save(out / "confusions.png", montage(wrong, 3, "val: no known pill got a wrong name"))
     strange = unknown_cards(answered, fitted, classes, stores)
     save(out / "unknown.png", montage(strange, 3, "test holds no unknown pill"))
     shown = choose(answered.val_frames, options.match_iou)
-    store = places.frames("val")
+    store = FrameStore(places.frames("val"))
     pictures = [
         framed(store.decode(i), answered.val_frames[i], classes, options.match_iou) for i in shown
     ]
@@ -270,7 +271,7 @@ def _name(frame: FrameAnswer, row: int, classes: pd.DataFrame) -> str:
 
 def _mark(
     pen: ImageDraw.ImageDraw,
-    box: NDArray[np.float32],
+    box: Floats32,
     text: str,
     colour: str,
     size: tuple[int, int],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from pillsnap import aihub, atomic
+from pillsnap import aihub, atomic, names
 from pillsnap.aihub import Tree
 from pillsnap.errors import DataError
 
@@ -30,7 +30,7 @@ def take(root: Path) -> Fingerprint:
 def of(tree: Tree) -> Fingerprint:
     """sha256 over the sorted lines `relative path NUL size newline`, paths in NFC with /."""
     lines = [
-        aihub.nfc(f"{folder.path}/{name}\0{size}\n")
+        names.nfc(f"{folder.path}/{name}\0{size}\n")
         for folder in tree.folders
         for name, size in zip(folder.names, folder.sizes, strict=True)
     ]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
+import xxhash
 
-from pillsnap.detection_set import choose
 from pillsnap.params import ScaleParams
 from pillsnap.work_store import Kind
 
@@ -62,3 +62,24 @@ def _detection(
     chosen = pick("train", ~single & detectable, every) | pick("val", ~single & detectable, every)
     chosen |= pick("train", single & detectable, scale.detection_single_frames)
     return chosen | pick("val", single & detectable, val_singles)
+
+
+def choose(frames: pd.DataFrame, count: int, seed: int) -> set[str]:
+    """The paths of `count` frames, as even as can be over codes, and over groups within a code.
+
+    `frames` has a row per frame: image_path, mapping_code, group_id. A frame once passed over is
+    never taken up because others join, so photos already decoded need not be decoded again.
+    """
+    table = frames[["image_path", "mapping_code", "group_id"]].copy()
+    for name in ("image_path", "mapping_code", "group_id"):
+        table[f"{name}_draw"] = [_draw(seed, value) for value in table[name]]
+    table = table.sort_values(["image_path_draw", "image_path"])
+    table["turn"] = table.groupby(["mapping_code", "group_id"]).cumcount()
+    table = table.sort_values(["turn", "group_id_draw", "group_id"])
+    table["turn"] = table.groupby("mapping_code").cumcount()
+    table = table.sort_values(["turn", "mapping_code_draw", "mapping_code"])
+    return set(table["image_path"].head(count))
+
+
+def _draw(seed: int, value: str) -> int:
+    return xxhash.xxh3_64_intdigest(f"{seed} {value}".encode())

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from pillsnap import boxes, crops
+from pillsnap import arrays, boxes, pixels
+from pillsnap import arrow as crops
+from pillsnap.arrays import Ints
 from pillsnap.boxes import Boxes
 
 
@@ -21,7 +22,7 @@ class LabelledFrame:
     image_type: str
     group_id: str
     box: Boxes
-    class_index: NDArray[np.int64]
+    class_index: Ints
     codes: tuple[str, ...]
 
 
@@ -44,10 +45,10 @@ class FrameStore:
     def __len__(self) -> int:
         return int(self.arrow.num_rows)
 
-    def decode(self, index: int) -> crops.Pixels:
+    def decode(self, index: int) -> arrays.Pixels:
         """A frame, uint8 RGB [height, width, 3]."""
         jpeg = memoryview(self.arrow.column("jpeg")[index].as_buffer())
-        return crops.decode(jpeg.cast("B"))  # Arrow's buffers count as signed bytes
+        return pixels.decode(jpeg.cast("B"))  # Arrow's buffers count as signed bytes
 
 
 def _labelled(row: dict[str, Any]) -> LabelledFrame:

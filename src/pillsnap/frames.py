@@ -10,12 +10,10 @@ from pathlib import Path
 import kornia_rs
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 from PIL import Image
 
+from pillsnap.arrays import Pixels
 from pillsnap.errors import DataError
-
-Pixels = NDArray[np.uint8]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -62,13 +60,6 @@ def read_frame(path: Path, max_pixels: int) -> Frame:
 def content_hash(content: bytes) -> str:
     """xxh3-128 of a file's bytes, hex."""
     return xxhash.xxh3_128_hexdigest(content)
-
-
-def pixel_hash(pixels: Pixels) -> str:
-    """xxh3-128 of size and pixels, hex: equal for the same picture in another encoding."""
-    state = xxhash.xxh3_128(struct.pack(">3I", *pixels.shape))
-    state.update(np.ascontiguousarray(pixels).data)
-    return state.hexdigest()
 
 
 def locate(path: Path) -> Path:

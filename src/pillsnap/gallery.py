@@ -4,22 +4,19 @@ classes', in a small file that carries its version and its own sha256."""
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pillsnap import atomic, calibration
+from pillsnap.arrays import Floats32
 from pillsnap.errors import CheckpointError, DataError
-
-Floats = NDArray[np.float32]
+from pillsnap.names import CODE
 
 FORMAT = 1
-CODE = re.compile(r"K-\d{6}")
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Photo:
 
     name: str
     sha256: str
-    embedding: Floats
+    embedding: Floats32
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Entry:
     photos: tuple[Photo, ...]
 
     @property
-    def mean(self) -> Floats:
+    def mean(self) -> Floats32:
         """Mean embedding, of length 1, [d]."""
         mean = calibration.normalised(_stacked(self).mean(axis=0, keepdims=True))
         return np.asarray(mean[0], np.float32)
@@ -61,7 +58,7 @@ class Gallery:
         return [entry.code for entry in self.entries]
 
     @property
-    def means(self) -> Floats:
+    def means(self) -> Floats32:
         """Mean embeddings, [entries, d]."""
         return np.stack([entry.mean for entry in self.entries])
 
@@ -92,7 +89,7 @@ def without(gallery: Gallery, code: str) -> Gallery:
     return _changed(gallery, _others(gallery, code))
 
 
-def twin_of(entry: Entry, means: Floats, codes: Sequence[str]) -> tuple[str, int] | None:
+def twin_of(entry: Entry, means: Floats32, codes: Sequence[str]) -> tuple[str, int] | None:
     """The other drug (its code) that photos of the drug are nearer to than to the drug's other
     photos, and how many; None where none is. With a single photo nothing can be said."""
     embeddings = _stacked(entry)
@@ -153,7 +150,7 @@ def _others(gallery: Gallery, code: str) -> list[Entry]:
     return [entry for entry in gallery.entries if entry.code != code]
 
 
-def _stacked(entry: Entry) -> Floats:
+def _stacked(entry: Entry) -> Floats32:
     return np.stack([photo.embedding for photo in entry.photos])
 
 
@@ -162,11 +159,11 @@ def _entry(tree: dict[str, Any]) -> Entry:
     return Entry(tree["code"], tree["drug_name"], tuple(tree["edi_codes"]), tuple(photos))
 
 
-def _encoded(embedding: Floats) -> str:
+def _encoded(embedding: Floats32) -> str:
     return base64.b64encode(embedding.astype("<f4").tobytes()).decode()
 
 
-def _decoded(text: str) -> Floats:
+def _decoded(text: str) -> Floats32:
     return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
 
 

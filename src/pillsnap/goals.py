@@ -67,7 +67,10 @@ def compare(params: Params) -> tuple[Table, bool]:
 
 def readiness(params: Params) -> Table:
     """Whether stage 4 can be started, and what it takes by the rates measured here."""
-    from pillsnap import preflight, readiness  # bring torch: not before they are needed
+    from pillsnap import (
+        preflight,  # bring torch: not before they are needed
+        readiness,
+    )
 
     table = preflight.render(readiness.points(params))
     table.title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"

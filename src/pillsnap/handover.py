@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pillsnap.crops import SCHEMA, arrow_writer
+from pillsnap.arrow import arrow_writer
+from pillsnap.crops import SCHEMA
 from pillsnap.detection_set import DetectionFrame, DetectionWriter
 from pillsnap.manifest import COLUMNS, SPLITS
 from pillsnap.work_store import Kind, WorkStore

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from pillsnap import boxes, calibration, coco
 from pillsnap.answers import CropAnswers, FrameAnswer
+from pillsnap.arrays import Floats32, Ints, Pixels
 from pillsnap.classifier import Classifier
-from pillsnap.crops import CropStore, Pixels
+from pillsnap.crops import CropStore
 from pillsnap.frame_store import FrameStore, LabelledFrame
 from pillsnap.recogniser import Recogniser
 from pillsnap.refusal import Outputs
@@ -22,7 +23,7 @@ TOP = 5  # candidates kept of each pill
 
 def class_means(
     namer: Classifier, store: CropStore, classes: int, batch_size: int, log: RunLog
-) -> NDArray[np.float32]:
+) -> Floats32:
     """Mean embedding of each class over the store's known pills, L2-normalised, [classes, d]."""
     table = store.table
     rows = np.flatnonzero(table["known"].to_numpy(dtype=bool))
@@ -58,7 +59,7 @@ def name_glued(
     differ = truth[rows] != truth[partner]
     pairs = list(zip(rows[differ].tolist(), partner[differ].tolist(), strict=True))
     logits = [np.empty((0, classes), np.float32)]
-    embeddings: list[NDArray[np.float32]] = []
+    embeddings: list[Floats32] = []
     for start in range(0, len(pairs), batch_size):
         part = pairs[start : start + batch_size]
         pictures = [glued(store.decode(left), store.decode(right)) for left, right in part]
@@ -130,8 +131,8 @@ def _read(
     recogniser: Recogniser,
     frame: Pixels,
     label: LabelledFrame,
-    found: NDArray[np.float32],
-    found_score: NDArray[np.float32],
+    found: Floats32,
+    found_score: Floats32,
 ) -> FrameAnswer:
     begun_s = time.perf_counter()
     reading = recogniser.read([frame])[0]
@@ -160,8 +161,8 @@ def _read(
 
 
 def _batches(
-    namer: Classifier, store: CropStore, rows: NDArray[np.int64], batch_size: int, log: RunLog
-) -> Iterator[tuple[int, tuple[NDArray[np.float32], NDArray[np.float32]]]]:
+    namer: Classifier, store: CropStore, rows: Ints, batch_size: int, log: RunLog
+) -> Iterator[tuple[int, tuple[Floats32, Floats32]]]:
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         pictures = np.stack([store.decode(int(row)) for row in part])

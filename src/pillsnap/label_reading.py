@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from pillsnap.aihub import parse_view
 from pillsnap.labels import Drug, Expected, Reading, parse
+from pillsnap.names import parse_view
 from pillsnap.workers import Spread
 
 CHUNK = 2000  # labels a process is asked for at a time

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pillsnap.aihub import CODE, nfc
+from pillsnap.names import CODE, nfc
 
 BOM = b"\xef\xbb\xbf"
 LARGEST_SIDE_PX = 1 << 20

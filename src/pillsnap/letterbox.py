@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pillsnap import boxes
+from pillsnap.arrays import Pixels
 from pillsnap.boxes import Boxes
-
-Frame = NDArray[np.uint8]
 
 GREY = 114  # Ultralytics' letterbox colour
 STRIDE = 32  # of the detectors' coarsest map
@@ -38,7 +36,7 @@ class Letterbox:
         left, top = (out_width - inner_width) // 2, (out_height - inner_height) // 2
         return cls(width, height, scale, left, top, out_width, out_height)
 
-    def apply(self, frame: Frame) -> Frame:
+    def apply(self, frame: Pixels) -> Pixels:
         """uint8 [out_height, out_width, 3]."""
         size = (round(self.width * self.scale), round(self.height * self.scale))
         method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR

@@ -10,10 +10,11 @@ import numpy as np
 
 from pillsnap import calibration, enrolment, manifest, params
 from pillsnap import gallery as galleries
+from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 from pillsnap.bundle import AGAIN, Bundle
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
-from pillsnap.models import Floats, Namer, Pixels
+from pillsnap.models import Namer
 from pillsnap.params import Params
 from pillsnap.places import Places
 from pillsnap.recogniser import Recogniser
@@ -46,7 +47,7 @@ class WholePicture:
 
     def detect(
         self, frames: Sequence[Pixels], confidence: float, iou: float
-    ) -> list[tuple[Boxes, Floats]]:
+    ) -> list[tuple[Boxes, Floats32]]:
         """One box a frame, its edge, surely."""
         sizes = [(frame.shape[1], frame.shape[0]) for frame in frames]
         return [
@@ -62,7 +63,7 @@ class WithoutMargin:
         self._namer = namer
         self.config = {**namer.config, "crop_margin": 0.0}
 
-    def name(self, crops: Pixels) -> tuple[Floats, Floats]:
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """As the classifier inside."""
         return self._namer.name(crops)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # build_manifest only writes: it does not wait a second for p
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
+UNKNOWN = -1  # class_index of a pill whose code is no class, and of a refused one
 
 COLUMNS: dict[str, str] = {
     "image_path": "str",

@@ -22,13 +22,13 @@ Outcomes:
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pillsnap import boxes
+from pillsnap.arrays import Bools, Floats32, Ints
 from pillsnap.boxes import Boxes
+from pillsnap.manifest import UNKNOWN
 
-UNKNOWN = -1
 RIGHT = "right"
 ERRORS = (
     "wrong_name",
@@ -38,8 +38,6 @@ ERRORS = (
     "duplicated",
     "false_box",
 )
-
-Classes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,9 @@ class FrameMatch:
 
 def match(
     predicted: Boxes,
-    predicted_class: Classes,
+    predicted_class: Ints,
     labelled: Boxes,
-    labelled_class: Classes,
+    labelled_class: Ints,
     match_iou: float,
 ) -> FrameMatch:
     """Pair predicted boxes [p, 4] with labelled boxes [l, 4] of one frame, x1 y1 x2 y2."""
@@ -87,7 +85,7 @@ def match(
     return FrameMatch(tuple(of_predicted), tuple(of_labelled), pairs)
 
 
-def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> NDArray[np.bool_]:
+def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> Bools:
     """Which found boxes (best first) take a labelled box of their own, as COCO pairs them."""
     overlap = boxes.iou(found, labelled)
     matched = np.zeros(len(found), dtype=np.bool_)
@@ -99,9 +97,7 @@ def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> NDArray[np.bool_]
     return matched
 
 
-def _assign(
-    overlap: NDArray[np.float32], same: NDArray[np.bool_], match_iou: float
-) -> tuple[tuple[int, int], ...]:
+def _assign(overlap: Floats32, same: Bools, match_iou: float) -> tuple[tuple[int, int], ...]:
     touching = overlap >= match_iou
     most = min(overlap.shape) + 1.0  # more than all overlaps of an assignment together
     worth = np.where(touching, overlap + most + np.where(same, most**2, 0.0), 0.0)

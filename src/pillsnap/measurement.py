@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from pillsnap import answers, bootstrap, calibration, coco, matching, metrics, refusal
 from pillsnap.answers import CropAnswers, FrameAnswer
+from pillsnap.arrays import Array, Bools
 from pillsnap.bootstrap import Resamples
 from pillsnap.calibration import Calibration
 from pillsnap.matching import FrameMatch
 from pillsnap.params import EvaluateParams
 
 Json = dict[str, Any]
-Array = NDArray[Any]
 
 IMAGE_TYPES = ("single", "combination")
 
@@ -110,7 +110,7 @@ def pr_curve(frames: Sequence[FrameAnswer]) -> list[dict[str, float]]:
     return [{"recall": round(recall, 2), "precision": precision} for recall, precision in points]
 
 
-def matched_boxes(frames: Sequence[FrameAnswer], match_iou: float) -> NDArray[np.bool_]:
+def matched_boxes(frames: Sequence[FrameAnswer], match_iou: float) -> Bools:
     """Of all found boxes in a row, which take a labelled box, greedily by score as COCO pairs."""
     parts = [matching.greedy(frame.found, frame.labelled, match_iou) for frame in frames]
     return np.concatenate([*parts, np.empty(0, np.bool_)])

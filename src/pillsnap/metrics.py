@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from pillsnap.arrays import Bools, Floats, Ints
 
 ECE_BINS = 15  # Guo et al. 2017, as everyone reports it
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)  # COCO's

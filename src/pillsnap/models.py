@@ -3,13 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
-
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 
 class Finder(Protocol):
@@ -21,7 +16,7 @@ class Finder(Protocol):
 
     def detect(
         self, frames: Sequence[Pixels], confidence: float, iou: float
-    ) -> list[tuple[Boxes, Floats]]:
+    ) -> list[tuple[Boxes, Floats32]]:
         """Boxes [n, 4] in pixels of each RGB frame and scores [n], best first."""
 
 
@@ -32,5 +27,5 @@ class Namer(Protocol):
     def config(self) -> Mapping[str, Any]:
         """Plain values: architecture, image_px, crop_px, crop_margin, ..."""
 
-    def name(self, crops: Pixels) -> tuple[Floats, Floats]:
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and L2-normalised embeddings [n, d] of crops [n, c, c, 3]."""

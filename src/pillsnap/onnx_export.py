@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from onnxruntime import quantization
 from torch import nn
 
 from pillsnap import atomic, classifier
+from pillsnap.arrays import Pixels
 from pillsnap.augment import to_input
 from pillsnap.classifier import Classifier
 from pillsnap.crops import CropStore
@@ -24,7 +24,6 @@ from pillsnap.letterbox import Letterbox
 from pillsnap.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector
 
 Json = dict[str, Any]
-Pixels = NDArray[np.uint8]
 
 OPSET = 17
 INPUTS = {"detection": "frames", "classification": "crops"}

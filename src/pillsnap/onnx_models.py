@@ -11,19 +11,15 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from pillsnap import boxes
+from pillsnap.arrays import Floats32, Pixels
 from pillsnap.augment import to_input
-from pillsnap.boxes import Boxes
+from pillsnap.boxes import MAX_PILLS, Boxes
 from pillsnap.errors import CheckpointError
 from pillsnap.letterbox import Letterbox
 
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-
 METADATA_KEY = "pillsnap"  # of the graph's metadata: JSON, the checkpoint's configuration and more
-MAX_PILLS = 100  # boxes kept per frame, as the torch detector does
 
 
 class OnnxDetector:
@@ -34,12 +30,12 @@ class OnnxDetector:
 
     def detect(
         self, frames: Sequence[Pixels], confidence: float, iou: float
-    ) -> list[tuple[Boxes, Floats]]:
+    ) -> list[tuple[Boxes, Floats32]]:
         """Boxes [n, 4] in pixels of each frame and scores [n], best first.
 
         `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
         """
-        found: dict[int, tuple[Boxes, Floats]] = {}
+        found: dict[int, tuple[Boxes, Floats32]] = {}
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, frame in enumerate(frames):
             by_shape.setdefault(frame.shape, []).append(i)
@@ -51,7 +47,7 @@ class OnnxDetector:
                 found[i] = (fit.undo(box), score)
         return [found[i] for i in range(len(frames))]
 
-    def raw(self, batch: Pixels) -> Floats:
+    def raw(self, batch: Pixels) -> Floats32:
         """The graph's answer [n, 5, anchors] to letterboxed frames [n, h, w, 3]."""
         return np.asarray(self._session.run(["boxes"], {"frames": batch})[0], np.float32)
 
@@ -62,7 +58,7 @@ class OnnxClassifier:
     def __init__(self, path: Path, num_threads: int) -> None:
         self._session, self.config = _open(path, "classification", num_threads)
 
-    def name(self, crops: Pixels) -> tuple[Floats, Floats]:
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
         pictures = to_input(crops, self.config["image_px"])
         logits, embeddings = self._session.run(["logits", "embeddings"], {"crops": pictures})
@@ -70,8 +66,8 @@ class OnnxClassifier:
 
 
 def suppress(
-    predicted: Floats, confidence: float, iou: float, max_boxes: int
-) -> tuple[Boxes, Floats]:
+    predicted: Floats32, confidence: float, iou: float, max_boxes: int
+) -> tuple[Boxes, Floats32]:
     """Non-maximum suppression of one frame: [5, anchors] centre x, y, width, height, score ->
     boxes [n, 4] x1 y1 x2 y2 and scores [n], best first."""
     score = predicted[4]

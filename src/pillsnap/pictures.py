@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 import kornia_rs
 import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -21,9 +20,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from pillsnap.arrays import Pixels
 from pillsnap.errors import DataError
-
-Pixels = NDArray[np.uint8]
 
 READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "PNG": PngImagePlugin.PngImageFile,

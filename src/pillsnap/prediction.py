@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillsnap import annotation, atomic, frames, loading, pictures, prediction_output
+from pillsnap.arrays import Pixels
 from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.loading import Loaded
-from pillsnap.pictures import Pixels
 from pillsnap.prediction_output import Answer
 
 ANNOTATED = "_pills.jpg"  # after the picture's own name: no original is ever written over

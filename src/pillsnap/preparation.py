@@ -21,9 +21,11 @@ import numpy as np
 import simplejpeg
 import xxhash
 
-from pillsnap import crops, detection_set, frames
+from pillsnap import detection_set, frames
+from pillsnap import pixels as frames_
+from pillsnap.arrays import Pixels
 from pillsnap.errors import MachineError
-from pillsnap.frames import Frame, FrameError, Pixels
+from pillsnap.frames import Frame, FrameError
 from pillsnap.hardware import cpu_count
 from pillsnap.interrupts import end_with_starter
 from pillsnap.work_store import Box, Kind, Picture, Prepared, WorkStore
@@ -142,32 +144,32 @@ def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Refused:
         fact = error.fact.removeprefix(f"{task.path}: ")
         return Refused(task.image_path, error.reason, fact)
     pictures, painted_out = _pictures(frame, task, recipe)
-    hashes = frame.content_hash, frames.pixel_hash(frame.pixels)
+    hashes = frame.content_hash, frames_.pixel_hash(frame.pixels)
     return Prepared(task.key, *hashes, painted_out, tuple(pictures))
 
 
 def _pictures(frame: Frame, task: FrameTask, recipe: Recipe) -> tuple[list[Picture], int]:
     pictures, painted_out = [], 0
     for box in task.boxes:
-        crop = crops.cut(frame.pixels, box, recipe.crop_px, recipe.crop_margin)
-        jpeg = crops.encode(crop, recipe.jpeg_quality)
-        pictures.append(Picture(Kind.CROP, jpeg, crops.perceptual_hash(crop)))
+        crop = frames_.cut(frame.pixels, box, recipe.crop_px, recipe.crop_margin)
+        jpeg = frames_.encode(crop, recipe.jpeg_quality)
+        pictures.append(Picture(Kind.CROP, jpeg, frames_.perceptual_hash(crop)))
     if Kind.DETECTION in task.kinds:
-        small = detection_set.scale_down(frame.pixels, recipe.frame_px)
+        small = frames_.scale_down(frame.pixels, recipe.frame_px)
         if task.paint_out:
             boxes = np.array(task.boxes, dtype=np.float64) * (small.shape[1] / frame.width)
             small, painted_out = detection_set.paint_out(small, boxes)
-        pictures.append(Picture(Kind.DETECTION, crops.encode(small, recipe.jpeg_quality)))
+        pictures.append(Picture(Kind.DETECTION, frames_.encode(small, recipe.jpeg_quality)))
     if Kind.FRAME in task.kinds:
-        pictures.append(Picture(Kind.FRAME, crops.encode(frame.pixels, recipe.jpeg_quality)))
+        pictures.append(Picture(Kind.FRAME, frames_.encode(frame.pixels, recipe.jpeg_quality)))
     if Kind.EXAMPLE in task.kinds:
-        pictures.append(Picture(Kind.EXAMPLE, crops.encode(_example(frame.pixels, task), 80)))
+        pictures.append(Picture(Kind.EXAMPLE, frames_.encode(_example(frame.pixels, task), 80)))
     return pictures, painted_out
 
 
 def _example(pixels: Pixels, task: FrameTask) -> Pixels:
     """A thumbnail with the boxes drawn in: admitted ones blue, refused ones red."""
-    small = detection_set.scale_down(pixels, EXAMPLE_PX).copy()
+    small = frames_.scale_down(pixels, EXAMPLE_PX).copy()
     factor = small.shape[1] / pixels.shape[1]
     blue, red = (40, 90, 220), (220, 40, 40)
     for (x, y, width, height), colour in [

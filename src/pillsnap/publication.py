@@ -27,7 +27,7 @@ from pillsnap import (
 from pillsnap.answers import Answers
 from pillsnap.calibration import Calibration
 from pillsnap.params import Params
-from pillsnap.places import TRAININGS, Places
+from pillsnap.places import MODELS, Places
 
 Json = dict[str, Any]
 
@@ -114,7 +114,7 @@ def provenance(places: Places, device: str) -> Json:
         "class_table_hash": manifest.class_table_hash(places.classes),
         "data_fingerprint": honesty.read(places.sampling).get("fingerprint"),
         "git_revision": _git_revision(),
-        **{f"{name}_sha256": atomic.sha256_of(places.checkpoint(name)) for name in TRAININGS},
+        **{f"{name}_sha256": atomic.sha256_of(places.checkpoint(name)) for name in MODELS},
         "map": coco.name(),
         "intervals": "95 %, capture groups drawn with replacement",
         "device": device,

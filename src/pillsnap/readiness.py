@@ -12,7 +12,7 @@ import orjson
 from pillsnap import atomic, calibration, checkpoints
 from pillsnap.errors import UserError
 from pillsnap.params import Params, ScaleParams
-from pillsnap.places import TRAININGS, Places
+from pillsnap.places import MODELS, Places
 from pillsnap.point import Point, failed, gb, passed, warned
 
 Json = dict[str, Any]
@@ -58,7 +58,7 @@ def points(params: Params) -> list[Point]:
     checks: tuple[Callable[[Evidence], Point], ...] = (goals, verified, data, disk)
     return [check(found) for check in checks] + [
         _minutes("validate", _photos(found), photos_per_s(places), "photos"),
-        *(_minutes(f"train {name}", *_training(found, name), "pictures") for name in TRAININGS),
+        *(_minutes(f"train {name}", *_training(found, name), "pictures") for name in MODELS),
     ]
 
 
@@ -75,7 +75,7 @@ def goals(found: Evidence) -> Point:
 def verified(found: Evidence) -> Point:
     """The checkpoints load, fit their hashes, and the calibration belongs to them."""
     try:
-        for name in TRAININGS:
+        for name in MODELS:
             checkpoints.load_published(found.places.checkpoint(name))
         sha256 = atomic.sha256_of(found.places.checkpoint("classification"))
         calibration.load(found.places.calibration, sha256)

@@ -12,20 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pillsnap import atomic, boxes, calibration, crops, manifest, metrics
+from pillsnap import atomic, boxes, calibration, manifest, metrics, pixels
+from pillsnap.arrays import Floats32, Ints, Pixels
 from pillsnap.boxes import Boxes
 from pillsnap.calibration import Calibration
 from pillsnap.errors import DataError
+from pillsnap.manifest import UNKNOWN
 from pillsnap.models import Finder, Namer
 from pillsnap.refusal import Outputs
 
 if TYPE_CHECKING:
     import torch
-
-Pixels = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-
-UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,9 @@ class Reading:
     """What the models say about the pills of a frame, before a name is given or refused."""
 
     box: Ints  # [n, 4] x, y, width, height in pixels, inside the frame
-    box_confidence: NDArray[np.float32]  # [n], best first
-    logits: NDArray[np.float32]  # [n, classes]
-    embeddings: NDArray[np.float32]  # [n, d]
+    box_confidence: Floats32  # [n], best first
+    logits: Floats32  # [n, classes]
+    embeddings: Floats32  # [n, d]
 
     @property
     def outputs(self) -> Outputs:
@@ -102,7 +99,10 @@ class Recogniser:
         batch_size: int,
     ) -> "Recogniser":
         """Load checkpoints; CheckpointError when one is missing, damaged or of another table."""
-        from pillsnap import classifier, detector  # torch; onnxruntime's models do without
+        from pillsnap import (
+            classifier,  # torch; onnxruntime's models do without
+            detector,
+        )
 
         table_hash = manifest.class_table_hash(classes_path)
         namer = classifier.load(classification_path, device, table_hash)
@@ -130,7 +130,7 @@ class Recogniser:
         named = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
         return [Reading(box, score, *answers) for (box, score), *answers in named]
 
-    def detect(self, frames: Sequence[Pixels]) -> list[tuple[Ints, NDArray[np.float32]]]:
+    def detect(self, frames: Sequence[Pixels]) -> list[tuple[Ints, Floats32]]:
         """Whole-pixel boxes [n, 4] x, y, width, height and confidences [n] at the calibrated
         operating point."""
         fitted = self.calibration
@@ -144,10 +144,10 @@ class Recogniser:
         """Crops [n, crop_px, crop_px, 3] of a frame, as the classifier learnt them."""
         crop_px = int(self.classifier.config["crop_px"])
         margin = float(self.classifier.config["crop_margin"])
-        cut = [crops.cut(frame, box, crop_px, margin) for box in box_xywh]
+        cut = [pixels.cut(frame, box, crop_px, margin) for box in box_xywh]
         return np.stack(cut) if cut else np.empty((0, crop_px, crop_px, 3), np.uint8)
 
-    def name(self, pictures: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def name(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops, a batch at a time."""
         if not len(pictures):
             means = self.calibration.class_means

@@ -11,17 +11,13 @@ apart, which flatters every score, and those of the logits most.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from pillsnap import metrics
-
-Floats = NDArray[np.floating[Any]]
-Means = NDArray[np.float32]
-Ints = NDArray[np.int64]
+from pillsnap.arrays import Floats, Floats32, Ints
 
 SCORES = ("max_probability", "energy", "class_mean")
 STAND_INS = ("val_unknown", "glued", "left_out")
@@ -42,7 +38,9 @@ class Outputs:
         return len(self.logits)
 
 
-def score_of(score: str, pills: Outputs, means: Means, temperature: float) -> NDArray[np.float64]:
+def score_of(
+    score: str, pills: Outputs, means: Floats32, temperature: float
+) -> NDArray[np.float64]:
     """One refusal score of each pill, [n]; higher is more like a known pill.
 
     max_probability: Hendrycks & Gimpel 2017. energy: log-sum-exp of the logits, Liu et al. 2020.
@@ -63,7 +61,7 @@ def compare(
     known: Outputs,
     truth: Ints,
     strangers: Mapping[str, Outputs],
-    means: Means,
+    means: Floats32,
     temperature: float,
     seed: int,
 ) -> Compared:
@@ -80,7 +78,7 @@ def compare(
 
 
 def left_out(
-    known: Outputs, truth: Ints, means: Means, temperature: float, seed: int
+    known: Outputs, truth: Ints, means: Floats32, temperature: float, seed: int
 ) -> dict[str, float | None]:
     """Mean AUROC of each score over the folds of left-out classes; None with too few classes."""
     present = np.unique(truth)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillsnap import aihub, candidates, fingerprint, label_reading
-from pillsnap.candidates import Candidates, Ints
+from pillsnap.arrays import Ints
+from pillsnap.candidates import Candidates
 from pillsnap.choice import NOWHERE, Choice, Chooser, Strangers
 from pillsnap.findings import Findings
 from pillsnap.fingerprint import Fingerprint

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pillsnap.arrays import Hashes, Ints
 from pillsnap.findings import Findings
 from pillsnap.params import ScaleParams
 
 SAMPLES_TOLERANCE = 0.01  # part of the samples: a combination photo brings several at once
 SHARE_TOLERANCE = 0.01  # capture groups are kept whole
-
-Hashes = NDArray[np.uint64]
 
 
 def check_classes(rows: pd.DataFrame, classes: pd.DataFrame, findings: Findings) -> None:
@@ -142,7 +140,7 @@ def near_histogram(pairs: list[tuple[int, int, int]]) -> dict[str, int]:
     return {str(bits): int(count) for bits, count in enumerate(counts)}
 
 
-def _nearest(train: Hashes, others: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _nearest(train: Hashes, others: Hashes) -> tuple[Ints, Ints]:
     """Of each other hash the nearest train hash: its position, and the bits that differ."""
     position = np.empty(len(others), dtype=np.int64)
     bits = np.empty(len(others), dtype=np.int64)

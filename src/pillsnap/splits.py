@@ -7,11 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
-from pillsnap.candidates import Flags, Ints
-
-Hashes = NDArray[np.uint64]
+from pillsnap.arrays import Bools, Hashes, Ints
 
 
 def hashes(names: Iterable[str], seed: int) -> Hashes:
@@ -82,7 +79,7 @@ def _place_in_run(sorting: Ints, bins: Ints, groups: Ints | None) -> Ints:
     return places
 
 
-def fill_up(pills: Ints, order: Ints, total: int) -> Flags:
+def fill_up(pills: Ints, order: Ints, total: int) -> Bools:
     """Which frames to take, tried in `order`, so that their pills come closest to `total`.
 
     Never more than `total`, and short of it by less than the smallest frame left over.

@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from pillsnap import atomic, manifest, sampling
-from pillsnap.candidates import Flags, Ints
+from pillsnap.arrays import Bools, Ints
 from pillsnap.choice import TRAIN, VAL
 from pillsnap.labels import Drug
 from pillsnap.manifest import Rows
@@ -115,7 +115,7 @@ def _class_index(selection: Selection) -> Ints:
     return index
 
 
-def _named(names: Sequence[str], numbers: Ints | Flags) -> NDArray[np.object_]:
+def _named(names: Sequence[str], numbers: Ints | Bools) -> NDArray[np.object_]:
     """Names by their numbers."""
     return np.array(names, dtype=object)[numbers.astype(np.int64)]
 

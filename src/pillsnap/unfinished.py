@@ -5,15 +5,15 @@ from pathlib import Path
 
 from pillsnap import atomic, checkpoints, manifest
 from pillsnap.errors import CheckpointError
+from pillsnap.places import TRAININGS
 
-STAGES = ("train_detection", "train_classification")
 BASE = Path(".checkpoints")
 
 
 def describe(root: Path) -> list[str]:
     """A line for each training that was interrupted: its last complete epoch, and when."""
     lines = []
-    for stage in STAGES:
+    for stage in TRAININGS:
         states = sorted(
             (root / BASE / stage).glob("*/newest.ckpt"), key=lambda path: path.stat().st_mtime
         )
@@ -36,7 +36,7 @@ def remove(root: Path) -> str:
     MachineError while one of them runs: its lock is held.
     """
     removed = []
-    for stage in STAGES:
+    for stage in TRAININGS:
         for path in sorted((root / BASE / stage).glob("*/")):
             with checkpoints.WorkFolder(stage, path.name, root / BASE) as folder:
                 folder.remove()

@@ -1,7 +1,7 @@
 """A trained detector, loaded back from its checkpoint."""
 
 # isort: off
-from pillsnap.detector.settings import MAX_PILLS  # first: sets Ultralytics' switches
+import pillsnap.detector.settings  # noqa: F401  first: sets Ultralytics' switches
 # isort: on
 
 from collections.abc import Sequence
@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.nms import non_max_suppression
 
 from pillsnap import checkpoints
-from pillsnap.boxes import Boxes
+from pillsnap.arrays import Floats32, Pixels
+from pillsnap.boxes import MAX_PILLS, Boxes
 from pillsnap.errors import CheckpointError
-from pillsnap.letterbox import Frame, Letterbox
-
-Scores = NDArray[np.float32]
+from pillsnap.letterbox import Letterbox
 
 
 class Detector:
@@ -38,13 +36,13 @@ class Detector:
 
     @torch.inference_mode()
     def detect(
-        self, frames: Sequence[Frame], confidence: float, iou: float
-    ) -> list[tuple[Boxes, Scores]]:
+        self, frames: Sequence[Pixels], confidence: float, iou: float
+    ) -> list[tuple[Boxes, Floats32]]:
         """Boxes [n, 4] in pixels of each frame and scores [n], best first.
 
         `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
         """
-        found: dict[int, tuple[Boxes, Scores]] = {}
+        found: dict[int, tuple[Boxes, Floats32]] = {}
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, frame in enumerate(frames):
             by_shape.setdefault(frame.shape, []).append(i)

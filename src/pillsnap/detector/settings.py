@@ -20,5 +20,3 @@ _world_size = os.environ.pop("WORLD_SIZE", None)
 importlib.import_module("ultralytics.utils")
 if _world_size is not None:
     os.environ["WORLD_SIZE"] = _world_size
-
-MAX_PILLS = 100  # boxes kept per frame

@@ -1,7 +1,7 @@
 """The detector's training: Ultralytics' arguments, start, failures explained."""
 
 # isort: off
-from pillsnap.detector.settings import MAX_PILLS  # first: sets Ultralytics' switches
+import pillsnap.detector.settings  # noqa: F401  first: sets Ultralytics' switches
 # isort: on
 
 import os
@@ -13,6 +13,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import attempt_download_asset
 
+from pillsnap.boxes import MAX_PILLS
 from pillsnap.checkpoints import WorkFolder
 from pillsnap.detector.plan import Plan, Trained
 from pillsnap.detector.trainer import PillTrainer, Run

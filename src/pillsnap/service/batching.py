@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pillsnap.arrays import Pixels
 from pillsnap.loading import Loaded
-from pillsnap.models import Pixels
 from pillsnap.recogniser import Pill
 from pillsnap.service.figures import Figures
 
