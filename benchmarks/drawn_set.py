@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pillsnap import crops, demo, pixels
+from pillsnap import demo
+from pillsnap.dataset import crops, pixels
 
 FRAMES_KEPT = 120  # PNGs to decode: more would only fill the disk
 LATITUDES = (60, 70, 75, 90)

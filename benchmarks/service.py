@@ -99,6 +99,7 @@ def photos(paths: list[Path]) -> list[bytes]:
     """JPEG bytes of the photos named, or of the project's own frames."""
     if paths:
         return [_jpeg(path) for path in paths]
+    from pillsnap.dataset.frames import FrameStore
     from pillsnap.params import load
     from pillsnap.places import Places
 

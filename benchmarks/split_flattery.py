@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from one_training import train_once
 
-from pillsnap import crops, pixels, split_checks
-from pillsnap.augment import Augmenter
-from pillsnap.crops import CropStore
-from pillsnap.findings import Findings
+from pillsnap.classification.augment import Augmenter
+from pillsnap.dataset import crops, pixels
+from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.findings import Findings
 from pillsnap.params import Params, load
 from pillsnap.places import Places
+from pillsnap.validation import split_checks
 
 
 def pooled(places: Places, most: int, seed: int) -> tuple[pd.DataFrame, list[bytes]]:

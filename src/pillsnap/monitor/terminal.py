@@ -11,9 +11,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pillsnap.monitor.artifacts import ArtifactFiles
 from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.state import LogLine, StageState, State, fold, seconds_left, share_done
+from pillsnap.monitor.summaries import ArtifactFiles
 from pillsnap.monitor.view import Json, status_of
 from pillsnap.places import STAGES, TRAININGS
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pillsnap.arrays import Pixels
-from pillsnap.loading import Loaded
-from pillsnap.recogniser import Pill
-from pillsnap.service.figures import Figures
+from pillsnap.prediction.load import Loaded
+from pillsnap.recognition.recogniser import Pill
+from pillsnap.service.counters import Figures
 
 
 @dataclass(frozen=True)

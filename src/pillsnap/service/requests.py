@@ -9,7 +9,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
-from pillsnap.names import CODE
+from pillsnap.dataset.names import CODE
 
 MOST_CODES = 10_000
 UPLOAD_S = 60.0  # a client that stalls must not keep its place in the queue
