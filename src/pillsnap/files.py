@@ -6,8 +6,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 import orjson
 import yaml
@@ -15,6 +16,7 @@ import yaml
 from pillsnap.errors import DataError, UserError, reason_of
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
@@ -57,7 +59,7 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
 @contextmanager
 def opened(
     path: Path, cure: str, error: type[UserError] = DataError, largest: int = LARGEST_BYTES
-) -> Iterator[BinaryIO]:
+) -> Iterator[BufferedReader]:
     """A regular file of at most `largest` bytes, open for reading; `error` with the `cure` where
     it is none, and where reading it fails."""
     try:
@@ -112,9 +114,26 @@ def write_sealed_json(path: Path, tree: Mapping[str, Any]) -> None:
 def read_sealed_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
     """What `write_sealed_json` wrote; `error` with the `cure` when a single bit differs."""
     tree = read_json(path, cure, error)
-    if tree.pop(SEAL, None) != _seal(tree):
+    try:
+        whole = tree.pop(SEAL, None) == _seal(tree)
+    except RecursionError:  # json gives up at fewer levels than orjson
+        whole = False
+    if not whole:
         raise error(f"{path} is damaged: its sha256 does not match its content.", cure)
     return tree
+
+
+def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:
+    """What a file holds as a dataclass `kind`; `error` names the first key that is missing or of
+    another type. Further keys are ignored."""
+    from pydantic import TypeAdapter, ValidationError  # the monitor does without
+
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"])) or "its content"
+        raise error(f"{path}: {key}: {first['msg']}.", cure) from None
 
 
 def sha256_of(path: Path) -> str:

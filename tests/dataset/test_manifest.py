@@ -75,7 +75,7 @@ def test_columns_of_different_lengths_are_our_mistake(tmp_path: Path) -> None:
 
 
 def test_a_missing_manifest_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not here") as refused:
+    with pytest.raises(DataError, match="is missing") as refused:
         manifest.read(tmp_path / "a.csv")
     assert "dvc repro" in refused.value.cure
 
