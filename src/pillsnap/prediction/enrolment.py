@@ -16,7 +16,7 @@ from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import pictures
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.models import Namer
+from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
 FAR = 10.0  # logits: e^-10 of the probability, which changes no other one and no refusal
@@ -32,7 +32,7 @@ class GalleryClassifier:
     is so low that the trained classes keep their ranks, probabilities and refusals.
     """
 
-    def __init__(self, classifier: Namer, enrolled: Floats32, fitted: Calibration) -> None:
+    def __init__(self, classifier: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
         self._classifier, self._enrolled = classifier, enrolled
         self._trained = fitted.class_means
         # A score of cosines refuses by itself; the other scores do not see the enrolled means.

@@ -18,7 +18,7 @@ from pillsnap.places import Places
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
 from pillsnap.recognition import calibration
-from pillsnap.recognition.models import Namer
+from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.release.bundle import AGAIN, Bundle
 
@@ -61,7 +61,7 @@ class WholePicture:
 class WithoutMargin:
     """A classifier whose crops are cut without a margin: they have one already."""
 
-    def __init__(self, classifier: Namer) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
         self.config = {**classifier.config, "crop_margin": 0.0}
 
