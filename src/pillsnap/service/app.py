@@ -95,15 +95,16 @@ class Service:
     ) -> tuple[dict[str, Any], UserError | None]:
         async with self._decoding:
             try:
-                frame = await asyncio.to_thread(
+                picture = await asyncio.to_thread(
                     pictures.decode, content, name, self.loaded.max_pixels
                 )
             except UserError as error:
                 self.figures.refused()
                 return bodies.refused(name, error), error
-            pills = await self.batcher.recognise(frame, top, codes)
+            found = await self.batcher.recognise(picture.pixels, top, codes)
+        pills = picture.in_file_pixels(found)
         self.figures.picture(len(pills), sum(not pill.known for pill in pills))
-        return bodies.recognised(name, frame.shape[1], frame.shape[0], pills), None
+        return bodies.recognised(name, *picture.size, pills), None
 
     def model(self) -> dict[str, Any]:
         """What answers: models, thresholds, classes."""

@@ -86,7 +86,6 @@ CHECKS = (
         "Shrink them, or raise validate.max_pixels.",
     ),
     Check("photo_damaged", R, "photos", "Photos are damaged or cut short.", _RESTORE),
-    Check("photo_kind", R, "photos", "Photos are not 8-bit RGB.", "Save them as 8-bit RGB PNG."),
     Check("size_differs", R, "photos", "Photos have another size than labelled.", _RESTORE),
     Check(
         "duplicates_across_splits", R, "photos",
