@@ -20,8 +20,14 @@ from pillsnap.errors import reason_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER_BYTES = 33
+UNPACKED_BYTES = 1 << 23  # at a time, to count them
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-RGB = 2  # colour type
+RGB, PALETTE = 2, 3  # colour types
+CHANNELS = {0: 1, RGB: 3, PALETTE: 1, 4: 2, 6: 4}
+ADAM7 = (  # first row and column, steps down and across, of the passes of an interlaced picture
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)  # fmt: skip
 ORIENTATION = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # texts that may hold it
 ONE_PIXEL = b"\0\0\0\x01\0\0\0\x01\x08\0\0\0\0"  # IHDR of 1 x 1 grey
 
@@ -37,11 +43,23 @@ class Header(NamedTuple):
     height: int
     depth: int  # bits a channel
     colour: int
+    interlace: int
 
     @property
     def plain(self) -> bool:
         """8-bit RGB, as all photos of AI Hub are."""
         return (self.depth, self.colour) == (8, RGB)
+
+    @property
+    def data_bytes(self) -> int:
+        """Length of the unpacked pixels: a filter byte and whole bytes of each row."""
+        bits = self.depth * CHANNELS[self.colour]
+        passes = ADAM7 if self.interlace else ((0, 0, 1, 1),)
+        sizes = [
+            (-(-(self.height - top) // down), -(-(self.width - left) // across))
+            for top, left, down, across in passes
+        ]
+        return sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if columns > 0)
 
 
 class Chunk(NamedTuple):
@@ -56,10 +74,12 @@ def header(content: bytes) -> Header:
     """The header, from the first HEADER_BYTES of a file."""
     if len(content) < HEADER_BYTES or content[12:16] != b"IHDR":
         raise PngError("the header is cut short")
-    head = Header(*struct.unpack(">IIBB", content[16:26]))
-    if not head.width or not head.height:
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", content[16:29])
+    if not width or not height:
         raise PngError("it has no pixels")
-    return head
+    if colour not in CHANNELS:
+        raise PngError(f"there is no colour type {colour}")
+    return Header(width, height, depth, colour, interlace)
 
 
 def decode(content: bytes) -> Pixels:
@@ -84,7 +104,7 @@ def decode(content: bytes) -> Pixels:
             size = (head.height, head.width)
             pixels = np.asarray(kornia_rs.io.decode_image_png_u8(content, size, "rgb"))
         else:
-            pixels = _by_pillow(content)
+            pixels = _by_pillow(content, head)
     except (PngError, MemoryError):
         raise
     except Exception as error:  # kornia_rs 0.2 raises plain Exception; Pillow OSError, SyntaxError
@@ -112,10 +132,22 @@ def _sound(content: bytes, chunk: Chunk) -> bool:
     return zlib.crc32(body) == int.from_bytes(content[chunk.stop - 4 : chunk.stop], "big")
 
 
-def _by_pillow(content: bytes) -> Pixels:
-    """Pillow does not look at the checksums of pixels."""
-    if not all(_sound(content, chunk) for chunk in _chunks(content)):
+def _by_pillow(content: bytes, head: Header) -> Pixels:
+    """Pillow looks neither at checksums nor for missing rows or palettes."""
+    chunks = list(_chunks(content))
+    if not all(_sound(content, chunk) for chunk in chunks):
         raise PngError("a checksum does not match")
+    if head.colour == PALETTE and not any(chunk.kind == b"PLTE" for chunk in chunks):
+        raise PngError("it has no palette")
+    left, unpacker = head.data_bytes, zlib.decompressobj()
+    for chunk in chunks:
+        if chunk.kind == b"IDAT":
+            packed = content[chunk.start + 8 : chunk.stop - 4]
+            while packed and left > 0:
+                left -= len(unpacker.decompress(packed, UNPACKED_BYTES))
+                packed = unpacker.unconsumed_tail
+    if left > 0:
+        raise PngError("rows of pixels are missing")
     with PngImagePlugin.PngImageFile(io.BytesIO(content)) as picture:
         return pillow.rgb(picture)
 
