@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import chdir
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions
@@ -237,10 +237,12 @@ def kill_and_resume_compiled(asked: Asked, record: Record) -> Facts:
 
 def _compare(record: Record, cases: Sequence[Case], on_gpu: bool, folder: Path) -> Facts:
     whole = Project(folder)
+    results = []
     with ThreadPoolExecutor(len(cases)) as pool:
-        results = list(pool.map(lambda case: _compared(whole, case, on_gpu, folder), cases))
-    for facts in results:
-        record.row(**facts)
+        begun = [pool.submit(_compared, whole, case, on_gpu, folder) for case in cases]
+        for one in as_completed(begun):
+            results.append(one.result())
+            record.row(**results[-1])
     assert all(facts["ended"] for facts in results), "a training failed: see the rows"
     return {"all_bit_equal": all(facts["bit_equal"] for facts in results)}
 

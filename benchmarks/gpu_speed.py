@@ -24,7 +24,7 @@ from rehearsal import flops_of_crop
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pillsnap import batch_size, classifier, crops, demo, detector
+from pillsnap import batch_size, classifier, crops, demo, detector, devices
 from pillsnap.augment import Augmenter
 from pillsnap.batches import Batch, CropDataset, EpochBatches, loader
 from pillsnap.checkpoints import WorkFolder
@@ -237,7 +237,9 @@ def compile_ahead_even(asked: Asked, record: Record) -> Facts:
 
 def host_time_of_a_step(asked: Asked, _record: Record) -> Facts:
     """Milliseconds for which each part of a step holds the host, the GPU being idle before it."""
-    case = SMALL[0] if asked.small else Case(STAGE_3, 224, 32, asked.device.type == "cuda")
+    compiled = devices.compiles(asked.device, "auto")
+    case = SMALL[0] if asked.small else Case(STAGE_3, 224, 32, compiled)
+    asked.needs_s(2 if asked.small else 20)
     trainer, data = made_trainer(asked, case), made_batch(asked, case.batch_size, case.image_px,
                                                           CLASSES, 1)  # fmt: skip
     parameters, norm = trainer.model.parameters, trainer.plan.recipe.clip_grad_norm
@@ -425,7 +427,7 @@ def _draw_frames(folder: Path, count: int, longest_px: int) -> None:
     writer.finish()
 
 
-SPEED = (ceilings, automatic_batch_size, training_steps, host_time_of_a_step, checkpoint_stall)
+SPEED = (ceilings, automatic_batch_size, checkpoint_stall, training_steps, host_time_of_a_step)
 MORE_SPEED = (more_training_steps,)
 DETECTOR_AND_INPUT = (detector_training, detector_step, input_pipeline)
 AHEAD_ODD, AHEAD_EVEN = (compile_ahead_odd,), (compile_ahead_even,)
