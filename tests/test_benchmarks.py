@@ -70,6 +70,7 @@ def test_benchmark_prints_its_table(script):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute and a half on two quiet cores
 def test_gpu_check_goes_through_all_sections_on_a_cpu(tmp_path):
     arguments = ["--device", "cpu", "--small", "--out", tmp_path]
     done = subprocess.run(
