@@ -24,11 +24,15 @@ import torch
 from numpy.typing import NDArray
 from one_training import class_count, train_once
 
-from pillsnap import calibration, classifier, devices, metrics, refusal
-from pillsnap.augment import Augmenter, Picture
-from pillsnap.crops import CropStore
+from pillsnap.arrays import Pixels
+from pillsnap.classification import classifier
+from pillsnap.classification.augment import Augmenter
+from pillsnap.dataset.crops import CropStore
+from pillsnap.evaluation import metrics
 from pillsnap.params import Params, load
 from pillsnap.places import Places
+from pillsnap.recognition import calibration, scores
+from pillsnap.training import devices
 
 ENROLLED_PHOTOS, DRAWINGS = 5, 10
 HUE_DEGREES = 36.0
@@ -38,9 +42,9 @@ HUE_DEGREES = 36.0
 class Changed(Augmenter):
     """An augmenter that does something to the crop first."""
 
-    before: Callable[[Picture, np.random.Generator], Picture] = lambda crop, rng: crop
+    before: Callable[[Pixels, np.random.Generator], Pixels] = lambda crop, rng: crop
 
-    def __call__(self, crop: Picture, rng: np.random.Generator) -> Picture:
+    def __call__(self, crop: Pixels, rng: np.random.Generator) -> Pixels:
         return super().__call__(self.before(crop, rng), rng)
 
 
@@ -50,20 +54,20 @@ class Variant:
 
     recipe: dict[str, Any] = field(default_factory=dict)
     image_px: int | None = None
-    before: Callable[[Picture, np.random.Generator], Picture] | None = None
+    before: Callable[[Pixels, np.random.Generator], Pixels] | None = None
 
 
-def mirrored(crop: Picture, rng: np.random.Generator) -> Picture:
+def mirrored(crop: Pixels, rng: np.random.Generator) -> Pixels:
     """Left and right exchanged, every other time."""
     return np.ascontiguousarray(crop[:, ::-1]) if rng.random() < 0.5 else crop
 
 
-def hue_shifted(crop: Picture, rng: np.random.Generator) -> Picture:
+def hue_shifted(crop: Pixels, rng: np.random.Generator) -> Pixels:
     """Another hue by up to HUE_DEGREES."""
     hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV)
     steps = round(rng.uniform(-HUE_DEGREES, HUE_DEGREES) / 2)  # OpenCV's hue has 180 steps
     hsv[..., 0] = (hsv[..., 0].astype(int) + steps) % 180
-    picture: Picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    picture: Pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     return picture
 
 
@@ -85,7 +89,7 @@ VARIANTS = {
 
 def outputs(
     params: Params, image_px: int, weights: dict[str, torch.Tensor], split: str
-) -> tuple[pd.DataFrame, refusal.Outputs]:
+) -> tuple[pd.DataFrame, scores.Outputs]:
     """A split's table, logits and embeddings."""
     store = CropStore(Places.of(params).data_dir / "crops" / f"{split}.arrow")
     model = timm.create_model(params.at_scale.classifier, num_classes=class_count(params))
@@ -96,31 +100,37 @@ def outputs(
     crops = np.stack([store.decode(row) for row in range(len(store))])
     parts = [namer.name(crops[i : i + 64]) for i in range(0, len(crops), 64)]
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return store.table, refusal.Outputs(logits, embeddings)
+    return store.table, scores.Outputs(logits, embeddings)
 
 
-def class_means(pills: refusal.Outputs, codes: NDArray[Any], names: list[str]) -> refusal.Means:
+def class_means(
+    pills: scores.Outputs, codes: NDArray[Any], names: list[str]
+) -> NDArray[np.float32]:
     """Mean embedding of each code."""
     means = [pills.embeddings[codes == name].mean(axis=0) for name in names]
     return calibration.normalised(np.stack(means))
 
 
-def unknown_auroc(known: refusal.Outputs, unknown: refusal.Outputs, means: refusal.Means) -> float:
+def unknown_auroc(
+    known: scores.Outputs, unknown: scores.Outputs, means: NDArray[np.float32]
+) -> float:
     """Of the score that tells them apart best, at temperature 1."""
     found = [
-        metrics.auroc(*(refusal.score_of(score, side, means, 1.0) for side in (known, unknown)))
-        for score in refusal.SCORES
+        metrics.auroc(*(scores.score_of(score, side, means, 1.0) for side in (known, unknown)))
+        for score in scores.SCORES
     ]
     return max(value for value in found if value is not None)
 
 
-def enrolled_top1(unknown: refusal.Outputs, codes: NDArray[Any], means: refusal.Means) -> float:
+def enrolled_top1(
+    unknown: scores.Outputs, codes: NDArray[Any], means: NDArray[np.float32]
+) -> float:
     """Share of unknown pills nearest to their own code's mean of a few photos, of all means."""
     names, right, asked = sorted(set(codes)), 0, 0
     for drawing in range(DRAWINGS):
         order = np.random.default_rng(drawing).permutation(len(codes))
         used = np.concatenate([order[codes[order] == name][:ENROLLED_PHOTOS] for name in names])
-        photos = refusal.Outputs(unknown.logits[used], unknown.embeddings[used])
+        photos = scores.Outputs(unknown.logits[used], unknown.embeddings[used])
         enrolled = class_means(photos, codes[used], names)
         rest = np.setdiff1d(np.arange(len(codes)), used)
         cosines = unknown.embeddings[rest] @ np.concatenate([enrolled, means]).T
@@ -146,7 +156,7 @@ def tried(params: Params, variant: Variant, epochs: int) -> tuple[float, float, 
     _, val = outputs(params, image_px, trained.weights, "val")
     table, test = outputs(params, image_px, trained.weights, "test")
     strange = ~table["known"].to_numpy(bool)
-    unknown = refusal.Outputs(test.logits[strange], test.embeddings[strange])
+    unknown = scores.Outputs(test.logits[strange], test.embeddings[strange])
     codes = table["mapping_code"].to_numpy(str)[strange]
     return (
         trained.metrics["top1"],

@@ -109,24 +109,26 @@ def _write(
 
 def ours_fingerprint(root: Path, out: Path, samples: int) -> None:
     """What `pillsnap fingerprint` does."""
-    from pillsnap import fingerprint
+    from pillsnap.aihub import fingerprint
 
     fingerprint.write(out / "fingerprint.json", "stage3", fingerprint.take(root))
 
 
 def ours_build(root: Path, out: Path, samples: int) -> None:
     """What build_manifest does, the fingerprint's check included."""
-    from pillsnap import fingerprint, params, selection, tables
-    from pillsnap.choice import Strangers
+    from pillsnap import params
+    from pillsnap.aihub import fingerprint
+    from pillsnap.manifest import build, tables
+    from pillsnap.manifest.choice import Strangers
 
     stage = params.load().scales["stage3"]
     wanted = stage.model_copy(
         update={"samples": samples, "classes": samples // 100, "combination_share": 0.04}
     )
     recorded = fingerprint.read(out / "fingerprint.json")
-    order = selection.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
-    with selection.uncollected():
-        tables.write(selection.build(root, order, recorded, lambda done, total: None), out)
+    order = build.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
+    with build.uncollected():
+        tables.write(build.build(root, order, recorded, lambda done, total: None), out)
 
 
 def predecessor_photos(root: Path, out: Path, samples: int) -> None:

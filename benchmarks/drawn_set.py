@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pillsnap import crops, demo
+from pillsnap import demo
+from pillsnap.dataset import crops, pixels
 
 FRAMES_KEPT = 120  # PNGs to decode: more would only fill the disk
 LATITUDES = (60, 70, 75, 90)
@@ -59,8 +60,8 @@ def draw(
             _write(drawn.frames_dir / code / f"{number}.png", demo.png_bytes(frame.photo))
         rows.append(_row(number, code, class_index, frame.boxes[0]))
         for side in crop_sizes_px:
-            crop = crops.cut(frame.photo, frame.boxes[0], side, MARGIN)
-            jpegs[side].append(crops.encode(crop, JPEG_QUALITY))
+            crop = pixels.cut(frame.photo, frame.boxes[0], side, MARGIN)
+            jpegs[side].append(pixels.encode(crop, JPEG_QUALITY))
     for side in crop_sizes_px:
         _write_crops(drawn, side, rows, jpegs[side])
     return drawn

@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pillsnap import gallery as galleries
-from pillsnap import loading
-from pillsnap.crops import CropStore
-from pillsnap.enrolment import GalleryNamer
-from pillsnap.gallery import Entry, Gallery, Photo
-from pillsnap.models import Floats, Pixels
+from pillsnap.arrays import Floats32, Pixels
+from pillsnap.dataset.crops import CropStore
 from pillsnap.params import load
 from pillsnap.places import Places
-from pillsnap.recogniser import Recogniser
+from pillsnap.prediction import gallery as galleries
+from pillsnap.prediction import load as loading
+from pillsnap.prediction.enrolment import GalleryNamer
+from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.recognition.recogniser import Recogniser
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Pills:
 
     codes: NDArray[Any]
     known: NDArray[np.bool_]
-    answer: tuple[Floats, Floats]  # logits, embeddings
+    answer: tuple[Floats32, Floats32]  # logits, embeddings
     config: dict[str, Any]
 
-    def name(self, crops: Pixels) -> tuple[Floats, Floats]:
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """As a classifier: the kept answer, whatever is asked."""
         return self.answer
 

@@ -15,20 +15,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from made_answers import class_table, frame_answer
-from pillsnap import (
-    breakdown,
-    calibration,
-    evaluation,
-    exports,
-    figures,
-    honesty,
-    publication,
-    report,
-)
-from pillsnap.answers import Answers, CropAnswers
-from pillsnap.calibration import Calibration
+from make.made_answers import class_table, frame_answer
+from pillsnap.evaluation import breakdown, evaluate, exports, fit, honesty, montage, outputs, report
+from pillsnap.evaluation.answers import Answers, CropAnswers
 from pillsnap.params import Params, load
+from pillsnap.recognition import calibration
+from pillsnap.recognition.calibration import Calibration
 
 Json = dict[str, Any]
 
@@ -66,20 +58,20 @@ def report_page(
     """The report with pictures of noise, which no JPEG makes small."""
     rng, known = np.random.default_rng(0), answered.val
     photo = rng.integers(0, 256, (1280, 976, 3), dtype=np.uint8)
-    card = figures.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
-    cards = figures.montage([card] * figures.CARDS, 3, "")
-    shown = answered.val_frames[: figures.FRAMES]
+    card = montage.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
+    cards = montage.montage([card] * montage.CARDS, 3, "")
+    shown = answered.val_frames[: montage.FRAMES]
     iou = params.evaluate.match_iou
-    frames = figures.frame_montage([figures.framed(photo, one, table, iou) for one in shown])
+    frames = montage.frame_montage([montage.framed(photo, one, table, iou) for one in shown])
     drawn = {"detections": frames, "confusions": cards, "unknown": cards}
     pictures = {}
     for name, sheet in drawn.items():
         buffer = io.BytesIO()
-        sheet.save(buffer, "JPEG", quality=publication.REPORT_QUALITY, subsampling=0)
+        sheet.save(buffer, "JPEG", quality=outputs.REPORT_QUALITY, subsampling=0)
         pictures[name] = buffer.getvalue()
     measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "honesty": honesty.of_splits({})}
-    measured |= {"targets": evaluation.targets(params, measured), "provenance": [{}]}
-    plots = publication.plots(answered, fitted, table, params.evaluate.worst_classes)
+    measured |= {"targets": evaluate.targets(params, measured), "provenance": [{}]}
+    plots = outputs.plots(answered, fitted, table, params.evaluate.worst_classes)
     classes = breakdown.per_class(known.truth, known.logits.argmax(axis=1), table)
     return report.render(measured, plots, classes, pictures, params.scale)
 
@@ -96,9 +88,9 @@ def main() -> None:
     ]
     answered = Answers(val, test, frames, frames[1:200:2])
     marks = [time.perf_counter()]
-    fitted = calibration.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
+    fitted = fit.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
     marks.append(time.perf_counter())
-    measured = evaluation.measure(params, answered, fitted, table, ())
+    measured = evaluate.measure(params, answered, fitted, table, ())
     marks.append(time.perf_counter())
     exports.named_crops("val", val, fitted, table)
     marks.append(time.perf_counter())

@@ -27,8 +27,8 @@ import psutil
 import yaml
 from rehearsal import copy_project, environment, record_fingerprint, stage_command
 
-from pillsnap import checkpoints
 from pillsnap.demo import DemoSpec, draw_tree
+from pillsnap.training import checkpoints
 
 SCALE = "demo"
 KILLS_OF_ONE_TRAINING = 3

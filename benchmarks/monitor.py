@@ -31,13 +31,16 @@ from drawn_set import draw
 from websockets.asyncio.client import connect
 from websockets.sync.client import connect as connect_sync
 
-from pillsnap import checkpoints, classifier, params, training
-from pillsnap.augment import Augmenter
-from pillsnap.batches import Batch
-from pillsnap.checkpoints import WorkFolder
+from pillsnap import params
+from pillsnap.classification import classifier
+from pillsnap.classification import train as training
+from pillsnap.classification.augment import Augmenter
+from pillsnap.classification.batches import Batch
+from pillsnap.classification.train import Plan, Trainer
 from pillsnap.monitor import daemon
-from pillsnap.run_log import RunLog
-from pillsnap.training import Plan, Trainer
+from pillsnap.stage.log import RunLog
+from pillsnap.training import checkpoints
+from pillsnap.training.checkpoints import WorkFolder
 
 ROOT = Path(__file__).parents[1]
 EVENTS = 10_000

@@ -3,19 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pillsnap import checkpoints, classifier, devices, manifest, training
-from pillsnap.augment import Augmenter
+from pillsnap.classification import classifier, train
+from pillsnap.classification.augment import Augmenter
+from pillsnap.dataset import manifest
 from pillsnap.params import Params
 from pillsnap.places import Places
-from pillsnap.run_log import RunLog
+from pillsnap.stage.log import RunLog
+from pillsnap.training import checkpoints, devices
 
 
 def train_once(
     params: Params, crops_dir: Path, augmenter: Augmenter, epochs: int, folder: Path
-) -> training.Trained:
+) -> train.Trained:
     """Train by the scale's recipe on `crops_dir`; works in `folder`, nothing is published."""
     scale, device = params.at_scale, devices.choose(params.train.device)
-    plan = replace(training.Plan.of(params, device), epochs=epochs, goals={})
+    plan = replace(train.Plan.of(params, device), epochs=epochs, goals={})
     model = classifier.build(
         scale.classifier, class_count(params), scale.classifier_weights, params.seed
     )
@@ -24,7 +26,7 @@ def train_once(
         checkpoints.WorkFolder("benchmark", "run", folder / "work") as work,
     ):
         live_dir = folder / "live" / "classification"
-        return training.train(model, plan, crops_dir, augmenter, work, live_dir, log)
+        return train.train(model, plan, crops_dir, augmenter, work, live_dir, log)
 
 
 def class_count(params: Params) -> int:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pillsnap import classifier, detector
-from pillsnap.bundle import Bundle
-from pillsnap.onnx_models import OnnxClassifier, OnnxDetector
+from pillsnap.classification import classifier
+from pillsnap.detection import detector
+from pillsnap.release.bundle import Bundle
+from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
 
 
 def cpu_ms(work: Callable[[], object]) -> float:

@@ -4,7 +4,7 @@ Not a script: `training.py` runs them on its drawn set.
 """
 
 # isort: off
-import pillsnap.detector.settings  # noqa: F401  # first: sets Ultralytics' switches
+import pillsnap.detection.settings  # noqa: F401  # first: sets Ultralytics' switches
 # isort: on
 
 import time
@@ -24,8 +24,8 @@ from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils import LOGGER
 
-from pillsnap import classifier, training
-from pillsnap.training import Plan
+from pillsnap.classification import classifier, train
+from pillsnap.classification.train import Plan
 
 LOGGER.setLevel("ERROR")
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -101,7 +101,7 @@ class PlainLoop:
         self.model.train()
         pictures, classes = (part.to(self._plan.device) for part in batch)
         self._optimizer.zero_grad()
-        with training.autocast(self._plan):
+        with train.autocast(self._plan):
             loss = F.cross_entropy(self.model(pictures), classes)
         loss.backward()
         self._optimizer.step()

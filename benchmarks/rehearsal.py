@@ -27,7 +27,8 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from pillsnap import classifier, fingerprint
+from pillsnap.aihub import fingerprint
+from pillsnap.classification import classifier
 from pillsnap.demo import DemoSpec, draw_tree
 from pillsnap.demo.progress import lines
 

@@ -99,10 +99,11 @@ def photos(paths: list[Path]) -> list[bytes]:
     """JPEG bytes of the photos named, or of the project's own frames."""
     if paths:
         return [_jpeg(path) for path in paths]
+    from pillsnap.dataset.frames import FrameStore
     from pillsnap.params import load
     from pillsnap.places import Places
 
-    column = Places.of(load()).frames("val").arrow.column("jpeg")
+    column = FrameStore(Places.of(load()).frames("val")).arrow.column("jpeg")
     return [column[i].as_py() for i in range(min(FRAMES, len(column)))]
 
 

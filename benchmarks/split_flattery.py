@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from one_training import train_once
 
-from pillsnap import crops, split_checks
-from pillsnap.augment import Augmenter
-from pillsnap.crops import CropStore
-from pillsnap.findings import Findings
+from pillsnap.classification.augment import Augmenter
+from pillsnap.dataset import crops, pixels
+from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.findings import Findings
 from pillsnap.params import Params, load
 from pillsnap.places import Places
+from pillsnap.validation import split_checks
 
 
 def pooled(places: Places, most: int, seed: int) -> tuple[pd.DataFrame, list[bytes]]:
@@ -41,7 +42,7 @@ def pooled(places: Places, most: int, seed: int) -> tuple[pd.DataFrame, list[byt
 
 def near_copies(table: pd.DataFrame, jpegs: list[bytes], distance: int) -> float:
     """Share of val's crops with a near copy in train."""
-    hashes = [crops.perceptual_hash(crops.decode(jpeg)) for jpeg in jpegs]
+    hashes = [pixels.perceptual_hash(pixels.decode(jpeg)) for jpeg in jpegs]
     pills = table.assign(perceptual_hash=np.array(hashes, dtype=np.uint64))
     found = split_checks.check_near_duplicates(pills, distance, Findings())
     return len(found) / max(int((table["split"] == "val").sum()), 1)

@@ -22,12 +22,14 @@ import peers
 import torch
 from drawn_set import DrawnSet, draw
 
-from pillsnap import classifier, devices, params, training
-from pillsnap.augment import Augmenter
-from pillsnap.batches import Batch, CropDataset, EpochBatches, loader
-from pillsnap.checkpoints import WorkFolder
-from pillsnap.run_log import RunLog
-from pillsnap.training import Plan, Trainer
+from pillsnap import params
+from pillsnap.classification import classifier, train
+from pillsnap.classification.augment import Augmenter
+from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader
+from pillsnap.classification.train import Plan, Trainer
+from pillsnap.stage.log import RunLog
+from pillsnap.training import devices
+from pillsnap.training.checkpoints import WorkFolder
 
 ROOT = Path(__file__).parents[1]
 INPUT_CASES = ((224, 256), (160, 256), (160, 192))  # px the model sees, px of the stored crop
@@ -137,7 +139,7 @@ def our_accuracy(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]
         WorkFolder("c", "f", Path(folder)) as work,
     ):
         live_dir = Path(folder) / "live"
-        training.train(net, plan, drawn.stores_dir(sizes[0]), augmenter, work, live_dir, log)
+        train.train(net, plan, drawn.stores_dir(sizes[0]), augmenter, work, live_dir, log)
         state, _ = work.load()
     assert state is not None
     return float(state["history"][-1]["metrics"]["top1"])

@@ -26,10 +26,11 @@ import pandas as pd
 import psutil
 from PIL import Image
 
-from pillsnap import manifest, params
-from pillsnap.preparation import FrameTask, Recipe, prepare
-from pillsnap.validation import Places, Settings, validate
-from pillsnap.work_store import Kind, WorkStore
+from pillsnap import params
+from pillsnap.dataset import manifest
+from pillsnap.validation.prepare import FrameTask, Recipe, prepare
+from pillsnap.validation.validate import Places, Settings, validate
+from pillsnap.validation.work_store import Kind, WorkStore
 
 WIDTH, HEIGHT, NOISE = 976, 1280, 2.0
 DISTINCT = {"train": 12, "val": 4}

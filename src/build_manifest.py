@@ -1,16 +1,17 @@
 """build_manifest: from folders and labels to who is where: manifests, classes, sampling report."""
 
-from pillsnap import fingerprint, selection, tables
-from pillsnap.choice import Strangers
+from pillsnap.aihub import fingerprint
+from pillsnap.manifest import build, tables
+from pillsnap.manifest.choice import Strangers
 from pillsnap.params import Params
-from pillsnap.run_log import RunLog
-from pillsnap.stage import run
+from pillsnap.stage.log import RunLog
+from pillsnap.stage.run import run
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Choose classes and photos of the data root and split them by capture group."""
     options = params.build_manifest
-    order = selection.Order(
+    order = build.Order(
         scale=params.scale,
         wanted=params.at_scale,
         strangers=Strangers(options.left_out_classes, options.val_unknown_pills),
@@ -19,8 +20,8 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         keep_incomplete=params.validate_.incomplete_combinations == "paint_out",
     )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
-    with selection.uncollected():
-        chosen = selection.build(params.data_root(), order, recorded, log.progress)
+    with build.uncollected():
+        chosen = build.build(params.data_root(), order, recorded, log.progress)
         report = tables.write(chosen, params.artifacts_dir)
     tables.draw(chosen, params.artifacts_dir / "sampling.png")
     for name, finding in report["left_out"].items():

@@ -3,10 +3,12 @@
 from contextlib import nullcontext
 from dataclasses import replace
 
-from pillsnap import batch_size, checkpoints, classifier, devices, launch, manifest, ranks, training
-from pillsnap.augment import Augmenter
+from pillsnap.classification import batch_size, classifier, train
+from pillsnap.classification.augment import Augmenter
+from pillsnap.dataset import manifest
 from pillsnap.params import Params
-from pillsnap.run_log import RunLog
+from pillsnap.stage.log import RunLog
+from pillsnap.training import checkpoints, devices, launch, ranks
 
 STAGE = "train_classification"
 
@@ -26,12 +28,12 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         log.follow_gpu(devices.gpu_uuid(device))
         where = devices.describe(device, ours.world_size)
         log.info(f"{scale.classifier}, {classes} classes, on {where}")
-        plan = training.Plan.of(params, device, ours)
+        plan = train.Plan.of(params, device, ours)
         size = batch_size.settle(params, model, plan, folder.path, log)
         plan = replace(plan, batch_size=size)
         augmenter = Augmenter(scale.image_px, params.train_classification)
         live_dir = params.artifacts_dir / "live" / "classification"
-        trained = training.train(
+        trained = train.train(
             model, plan, params.data_dir / "crops", augmenter, folder, live_dir, log
         )
         config = {

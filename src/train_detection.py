@@ -4,10 +4,12 @@ from contextlib import nullcontext
 
 import torch
 
-from pillsnap import checkpoints, detector, devices, launch, ranks
+from pillsnap.detection import plan as detector
+from pillsnap.detection import train
 from pillsnap.params import Params
-from pillsnap.ranks import Ranks
-from pillsnap.run_log import RunLog
+from pillsnap.stage.log import RunLog
+from pillsnap.training import checkpoints, devices, launch, ranks
+from pillsnap.training.ranks import Ranks
 
 STAGE = "train_detection"
 NOT_THE_DETECTORS = {"num_workers", "batch_size", "batch_size_cpu", "batch_size_most"}
@@ -26,7 +28,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         where = devices.describe(device, ours.world_size)
         log.info(f"{scale.detector} at {scale.detection_px} px, on {where}")
         live_dir = params.artifacts_dir / "live" / "detection"
-        trained = detector.train(plan, params.data_dir / "detection", folder, live_dir, log)
+        trained = train.train(plan, params.data_dir / "detection", folder, live_dir, log)
         config = {
             "kind": "detection",
             "architecture": scale.detector,

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from pillsnap.params import Params
-from pillsnap.run_log import RunLog
-from pillsnap.stage import run
-from pillsnap.validation import Places, Settings, validate
+from pillsnap.stage.log import RunLog
+from pillsnap.stage.run import run
+from pillsnap.validation.validate import Places, Settings, validate
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:

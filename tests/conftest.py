@@ -2,7 +2,12 @@
 
 import os
 import signal
+from pathlib import Path
 
+# Programs that tests start find the package and the makers of this very checkout.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    str(Path(__file__).parents[1] / name) for name in ("src", "tests")
+)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads of parallel runs must not spin
 # A shell that starts us in the background has SIGINT ignored, nohup SIGHUP, and programs we start
 # inherit that.

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from import_graph import ROOT
-from tiny_project import environment
+from make.import_graph import ROOT
+from make.tiny_project import environment
 
 COMMANDS = ["demo", "fingerprint", "targets", "preflight", "train", "monitor", "status", "verify",
             "predict"]  # fmt: skip

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
 
+MAX_PILLS = 100  # boxes kept per frame, whatever library finds them
+
 
 def from_xywh(xywh: NDArray[np.generic]) -> Boxes:
     """[n, 4] x, y, width, height -> x1, y1, x2, y2."""

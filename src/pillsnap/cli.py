@@ -37,7 +37,7 @@ def demo() -> None:
     """Draw invented pills, run the whole pipeline on them and print the figures."""
     from pillsnap.demo import DemoSpec, draw_tree
     from pillsnap.demo.progress import lines
-    from pillsnap.hardware import cpu_count
+    from pillsnap.stage.hardware import cpu_count
 
     os.environ.pop(DATA_ROOT_VARIABLE, None)
     params = load()
@@ -73,7 +73,7 @@ def fingerprint() -> None:
 @app.command()
 def targets() -> None:
     """The goals against the measured figures, and what stage 4 takes; exit 1 when one is missed."""
-    from pillsnap import goals
+    from pillsnap.operation import targets as goals
 
     params = load()
     table, met = goals.compare(params)
@@ -85,7 +85,7 @@ def targets() -> None:
 @app.command()
 def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """The checks before a training; exit 1 when one fails."""
-    from pillsnap import preflight as checks
+    from pillsnap.operation import preflight as checks
 
     points = checks.check(load(), Path())
     if as_json:
@@ -96,7 +96,7 @@ def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 
 def _log_level(name: str) -> str:
-    from pillsnap.stage import LOG_LEVELS
+    from pillsnap.stage.run import LOG_LEVELS
 
     level = name.upper()
     if level not in LOG_LEVELS:
@@ -127,7 +127,7 @@ def train(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Check the machine, then run the pipeline, with a log file and failures explained."""
-    from pillsnap import operation
+    from pillsnap.operation import train as operation
 
     options = operation.TrainOptions(
         scale=scale,
@@ -186,8 +186,8 @@ def verify(
     """Rehash photos, crops, checkpoints and DVC's cache; name what changed, exit 1 if any did."""
     if bundle is not None:
         raise typer.Exit(cli_use.verify_bundle(bundle))
-    from pillsnap import integrity
     from pillsnap.demo.progress import lines
+    from pillsnap.operation import verify as integrity
 
     params = load()
     try:
@@ -221,7 +221,7 @@ def _dvc(*arguments: str) -> int:
 
 
 def _fingerprint(params: Params) -> None:
-    from pillsnap import fingerprint as versions
+    from pillsnap.aihub import fingerprint as versions
 
     path = versions.path_of(params.scale)
     taken = versions.take(params.data_root())
@@ -231,7 +231,7 @@ def _fingerprint(params: Params) -> None:
 
 
 def _show_figures(params: Params) -> None:
-    from pillsnap import goals
+    from pillsnap.operation import targets as goals
 
     _print(goals.figures(params))
 

@@ -31,7 +31,7 @@ def predict(
     model: Model = None,
 ) -> None:
     """Name the pills in photos: boxes, codes, names, EDI codes, confidence, or "unknown"."""
-    from pillsnap import prediction
+    from pillsnap.prediction import predict as prediction
 
     options = prediction.PredictOptions(
         images=images,
@@ -81,26 +81,26 @@ def enroll(
     device: Device = "auto",
 ) -> None:
     """Add a drug from a handful of photos, without training."""
-    from pillsnap import enrolment, gallery_command
+    from pillsnap.prediction import enrol_command, enrolment
 
     options = enrolment.EnrolOptions(code, images, name, tuple(edi or ()), single, twin)
-    typer.echo(gallery_command.enroll(options, device))
+    typer.echo(enrol_command.enroll(options, device))
 
 
 @app.command()
 def unenroll(code: Annotated[str, typer.Argument(help="K-code of an enrolled drug.")]) -> None:
     """Forget an enrolled drug."""
-    from pillsnap import gallery_command
+    from pillsnap.prediction import enrol_command
 
-    typer.echo(gallery_command.unenroll(code))
+    typer.echo(enrol_command.unenroll(code))
 
 
 @gallery_app.command("list")
 def gallery_list() -> None:
     """The enrolled drugs."""
-    from pillsnap import gallery_command
+    from pillsnap.prediction import enrol_command
 
-    typer.echo(gallery_command.listing())
+    typer.echo(enrol_command.listing())
 
 
 @gallery_app.callback()
@@ -114,9 +114,10 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="Also a quantised classifier.")] = False,
 ) -> None:
     """Write a release bundle: ONNX and timm models, class table, thresholds, checksums."""
-    from pillsnap import export as exporting
-    from pillsnap import gallery, loading
     from pillsnap.places import Places
+    from pillsnap.prediction import gallery
+    from pillsnap.prediction import load as loading
+    from pillsnap.release import export as exporting
 
     params = load()
     folder = out or loading.bundle_dir_of(params)
@@ -133,7 +134,7 @@ def export(
 
 def verify_bundle(folder: Path) -> int:
     """Say what of a release bundle is not as it was sealed; 1 when something is not, else 0."""
-    from pillsnap.bundle import AGAIN, Bundle
+    from pillsnap.release.bundle import AGAIN, Bundle
 
     damages = Bundle(folder).verify()
     for damage in damages:
@@ -150,6 +151,6 @@ def evaluate_folder(
     model: Model = None,
 ) -> None:
     """Measure your own labelled photos, and the gap to the data set's figures."""
-    from pillsnap import field_photos
+    from pillsnap.own_photos import by_folder
 
-    typer.echo(field_photos.run(folder, device, backend, model))
+    typer.echo(by_folder.run(folder, device, backend, model))

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pillsnap.crops import CropStore
-from pillsnap.frame_store import FrameStore
-from pillsnap.params import Params
+if TYPE_CHECKING:  # the monitor does without pydantic
+    from pillsnap.params import Params
 
-TRAININGS = ("detection", "classification")
+STAGES = ("build_manifest", "validate", "train_detection", "train_classification", "evaluate")
+TRAININGS = ("train_detection", "train_classification")
+MODELS = ("detection", "classification")  # what the trainings train, as folders are called
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,15 @@ class Places:
         """Folder of the detector's figures by epoch, a TSV each."""
         return self.artifacts_dir / "live" / "detection" / "plots" / "metrics"
 
-    def crops(self, split: str) -> CropStore:
-        """A split's crops."""
-        return CropStore(self.data_dir / "crops" / f"{split}.arrow")
+    def crops(self, split: str) -> Path:
+        """A split's crops (dataset.crops)."""
+        return self.data_dir / "crops" / f"{split}.arrow"
 
-    def frames(self, split: str) -> FrameStore:
-        """A split's full-size frames."""
-        return FrameStore(self.data_dir / "frames" / f"{split}.arrow")
+    def frames(self, split: str) -> Path:
+        """A split's full-size frames (dataset.frames)."""
+        return self.data_dir / "frames" / f"{split}.arrow"
 
     @classmethod
-    def of(cls, params: Params) -> "Places":
+    def of(cls, params: "Params") -> "Places":
         """The places of the chosen scale."""
         return cls(params.artifacts_dir, params.data_dir, params.scale)

@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from pillsnap.demo.frames import View
+from pillsnap.demo.photos import View
 from pillsnap.demo.pills import Pill, invent_pills
 from pillsnap.errors import ParameterError
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pillsnap.atomic import write_text
-from pillsnap.demo.frames import Camera, draw_frame, lay_out
-from pillsnap.demo.labels import label_bytes
+from pillsnap.demo.label_files import label_bytes
+from pillsnap.demo.photos import Camera, draw_frame, lay_out
 from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
 from pillsnap.errors import DataError, MachineError
-from pillsnap.interrupts import end_with_starter
+from pillsnap.files import write_text
+from pillsnap.stage.signals import end_with_starter
 
 PARTS = ("train", "val")
 TALKING = ("__main__.py", "progress.py")  # modules that leave no trace in the photos

@@ -55,7 +55,7 @@ def access_for(host: str, token: str | None) -> Access:
 
 def monitor(artifacts_dir: Path, host: str, port: int, token: str | None = None) -> None:
     """Serve the page in the foreground until Ctrl-C."""
-    from pillsnap.monitor.server import create_app, serve  # spares --status the web libraries
+    from pillsnap.monitor.server import create_app, serve
 
     access = access_for(host, _token(token))
     with daemon.listen(host, port) as listener:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from pillsnap import atomic
+from pillsnap import files
 from pillsnap.errors import MachineError
 
 READY_WITHIN_S = 15.0
@@ -83,7 +83,7 @@ def start(artifacts_dir: Path, host: str, port: int, token: str | None, run_dir:
             bound = int(listener.getsockname()[1])
     born_s = psutil.Process(child.pid).create_time()
     daemon = Daemon(child.pid, born_s, host, bound, str(artifacts_dir))
-    atomic.write_text(_record_path(run_dir), json.dumps(asdict(daemon)) + "\n")
+    files.write_text(_record_path(run_dir), json.dumps(asdict(daemon)) + "\n")
     _await_answer(daemon, child, token, run_dir)
     return daemon
 

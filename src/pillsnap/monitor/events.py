@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-STAGES = ("build_manifest", "validate", "train_detection", "train_classification", "evaluate")
-TRAININGS = ("train_detection", "train_classification")
+from pillsnap.places import STAGES
+
 KINDS = ("start", "progress", "epoch", "log", "failure", "end")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 CHUNK_BYTES = 1 << 18

@@ -17,11 +17,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pillsnap.monitor import view
-from pillsnap.monitor.artifacts import ArtifactFiles
 from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.guard import Access, Guard
 from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.state import State, fold
+from pillsnap.monitor.summaries import ArtifactFiles
 
 PAGE_DIR = Path(__file__).parent / "page"
 PAGE_FILES = {

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from pillsnap.monitor.events import STAGES, TRAININGS, Event
+from pillsnap.monitor.events import Event
+from pillsnap.places import STAGES, TRAININGS
 
 MOST_LOG_LINES = 400
 MOST_SAMPLES = 600

@@ -11,10 +11,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pillsnap.monitor.artifacts import ArtifactFiles
-from pillsnap.monitor.events import STAGES, TRAININGS, EventReader
+from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.state import LogLine, StageState, State, fold, seconds_left, share_done
+from pillsnap.monitor.summaries import ArtifactFiles
 from pillsnap.monitor.view import Json, status_of
+from pillsnap.places import STAGES, TRAININGS
 
 NUM_LOG_LINES = 8
 STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "stalled": "yellow"}

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pillsnap.monitor.events import STAGES, TRAININGS
 from pillsnap.monitor.state import (
     MOST_LOG_LINES,
     MOST_SAMPLES,
@@ -17,6 +16,7 @@ from pillsnap.monitor.state import (
     seconds_left,
     share_done,
 )
+from pillsnap.places import STAGES, TRAININGS
 
 STALLED_AFTER_S = 180.0  # a stage reports every second or so; its evaluations take longer
 

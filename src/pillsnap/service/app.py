@@ -15,13 +15,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pillsnap import pictures
 from pillsnap.errors import UserError
-from pillsnap.loading import Loaded
-from pillsnap.service import answers, openapi, requests
+from pillsnap.prediction import pictures
+from pillsnap.prediction.load import Loaded
+from pillsnap.service import bodies, openapi, requests
 from pillsnap.service.batching import Batcher
+from pillsnap.service.counters import MEDIA_TYPE, Figures
 from pillsnap.service.door import Access, Door
-from pillsnap.service.figures import MEDIA_TYPE, Figures
 from pillsnap.service.requests import Limits
 
 PAGE_DIR = Path(__file__).parent / "page"
@@ -55,7 +55,7 @@ class Service:
         """Take a request when there is room for it, answer it, count it."""
         figures, begun_s = self.figures, time.perf_counter()
         if figures.in_flight >= self.options.queue:
-            response = answers.problem(
+            response = bodies.problem(
                 429, "The service is busy.", "Ask again in a second.", **{"Retry-After": "1"}
             )
         else:
@@ -63,7 +63,7 @@ class Service:
             try:
                 response = await self._answer(request)
             except HTTPException as error:
-                response = answers.problem(error.status_code, str(error.detail))
+                response = bodies.problem(error.status_code, str(error.detail))
             except ClientDisconnect:
                 response = Response(status_code=CLIENT_GONE)
             finally:
@@ -77,7 +77,7 @@ class Service:
             set(asked.codes or ()) - set(self.loaded.recogniser.classes["mapping_code"])
         )
         if strange:
-            return answers.problem(
+            return bodies.problem(
                 400, f"Codes that were never learnt: {', '.join(strange[:10])}.", "GET /v1/model"
             )
         found = await asyncio.gather(
@@ -87,8 +87,8 @@ class Service:
             )
         )
         errors = [error for _, error in found if error is not None]
-        status = answers.status_of(errors[0]) if len(errors) == len(found) else 200
-        return answers.json({"images": [tree for tree, _ in found]}, status)
+        status = bodies.status_of(errors[0]) if len(errors) == len(found) else 200
+        return bodies.json({"images": [tree for tree, _ in found]}, status)
 
     async def _picture(
         self, name: str, content: bytes, top: int, codes: tuple[str, ...] | None
@@ -100,10 +100,10 @@ class Service:
                 )
             except UserError as error:
                 self.figures.refused()
-                return answers.refused(name, error), error
+                return bodies.refused(name, error), error
             pills = await self.batcher.recognise(frame, top, codes)
         self.figures.picture(len(pills), sum(not pill.known for pill in pills))
-        return answers.recognised(name, frame.shape[1], frame.shape[0], pills), None
+        return bodies.recognised(name, frame.shape[1], frame.shape[0], pills), None
 
     def model(self) -> dict[str, Any]:
         """What answers: models, thresholds, classes."""
@@ -160,7 +160,7 @@ def create_app(loaded: Loaded, access: Access, options: ServiceOptions) -> Starl
 
 def _told(what: Callable[[], dict[str, Any]]) -> Callable[[Request], Any]:
     async def tell(request: Request) -> Response:
-        return answers.json(what())
+        return bodies.json(what())
 
     return tell
 
@@ -174,8 +174,8 @@ def _fixed(path: str, content: bytes, media_type: str) -> Route:
 
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return answers.problem(error.status_code, str(error.detail))
+    return bodies.problem(error.status_code, str(error.detail))
 
 
 async def _own_problem(request: Request, error: Exception) -> Response:
-    return answers.problem(500, "The service failed on this request.", "Look into its log.")
+    return bodies.problem(500, "The service failed on this request.", "Look into its log.")

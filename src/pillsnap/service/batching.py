@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pillsnap.loading import Loaded
-from pillsnap.models import Pixels
-from pillsnap.recogniser import Pill
-from pillsnap.service.figures import Figures
+from pillsnap.arrays import Pixels
+from pillsnap.prediction.load import Loaded
+from pillsnap.recognition.recogniser import Pill
+from pillsnap.service.counters import Figures
 
 
 @dataclass(frozen=True)

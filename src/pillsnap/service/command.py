@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 
-from pillsnap import loading
 from pillsnap.errors import MachineError, UserError
-from pillsnap.loading import Loaded
+from pillsnap.prediction import load
+from pillsnap.prediction.load import Loaded
 from pillsnap.service.app import ServiceOptions, create_app
 from pillsnap.service.door import LOOPBACK, Access
 from pillsnap.service.requests import Limits
@@ -44,7 +44,7 @@ def serve(options: ServeOptions) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     access = access_for(options.host, os.environ.get(KEY_VARIABLE))
     listener = listen(options.host, options.port)
-    loaded = loading.load(options.backend, options.model, options.device)
+    loaded = load.load(options.backend, options.model, options.device)
     warm_up(loaded)
     limits = Limits(options.request_mb * 10**6, options.pictures, MOST_CANDIDATES)
     app = create_app(loaded, access, ServiceOptions(options.batch_size, options.queue, limits))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pillsnap.service.answers import problem
+from pillsnap.service.bodies import problem
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS = frozenset({"/", "/service.js", "/service.css", "/healthz", "/openapi.json"})

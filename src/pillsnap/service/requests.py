@@ -1,7 +1,6 @@
 """A recognition request read within its limits: its pictures, and what is asked of them."""
 
 import asyncio
-import re
 from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
@@ -10,9 +9,10 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
+from pillsnap.dataset.names import CODE
+
 MOST_CODES = 10_000
 UPLOAD_S = 60.0  # a client that stalls must not keep its place in the queue
-CODE = re.compile(r"K-\d{6}")
 
 
 @dataclass(frozen=True)

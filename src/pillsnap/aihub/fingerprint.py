@@ -1,0 +1,90 @@
+"""The version of external data: count, bytes and a hash over all paths and sizes of a tree."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from pillsnap import files
+from pillsnap.aihub import tree as aihub
+from pillsnap.aihub.tree import Tree
+from pillsnap.dataset import names
+from pillsnap.errors import DataError
+
+FINGERPRINTS_DIR = Path("data/fingerprints")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """How many photos and labels a tree holds, their bytes, sha256 over paths and sizes."""
+
+    count: int
+    bytes: int
+    sha256: str
+
+
+def take(root: Path) -> Fingerprint:
+    """Fingerprint of the tree under `root`; reads no file, only names and sizes."""
+    return of(aihub.scan(root))
+
+
+def of(tree: Tree) -> Fingerprint:
+    """sha256 over the sorted lines `relative path NUL size newline`, paths in NFC with /."""
+    lines = [
+        names.nfc(f"{folder.path}/{name}\0{size}\n")
+        for folder in tree.folders
+        for name, size in zip(folder.names, folder.sizes, strict=True)
+    ]
+    lines.sort()
+    total_bytes = sum(sum(folder.sizes) for folder in tree.folders)
+    digest = hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+    return Fingerprint(len(lines), total_bytes, digest)
+
+
+def path_of(scale: str) -> Path:
+    """Where a scale's fingerprint stands, relative to the repository."""
+    return FINGERPRINTS_DIR / f"{scale}.json"
+
+
+def write(path: Path, scale: str, fingerprint: Fingerprint | None) -> None:
+    """Record a fingerprint; None records that it is not taken yet."""
+    values = asdict(fingerprint) if fingerprint else {"count": None, "bytes": None, "sha256": None}
+    files.write_bytes(path, orjson.dumps({"scale": scale, **values}, option=_LAYOUT))
+
+
+def read(path: Path) -> Fingerprint | None:
+    """The recorded fingerprint; None where it is not taken yet."""
+    try:
+        values = orjson.loads(path.read_bytes())
+        if values["sha256"] is None:
+            return None
+        return Fingerprint(int(values["count"]), int(values["bytes"]), str(values["sha256"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path} is not a fingerprint (count, bytes, sha256).",
+            f"git checkout {path}, then run `pillsnap fingerprint`.",
+        ) from None
+
+
+def check(found: Fingerprint, recorded: Fingerprint | None, path: Path, root: Path) -> None:
+    """DataError unless the tree is the one whose fingerprint is recorded."""
+    if recorded is None:
+        raise DataError(
+            f"{path} holds no fingerprint yet; {root} holds {found.count:,} photos and labels "
+            f"({found.bytes:,} bytes).",
+            "Run `pillsnap fingerprint` to record this tree as the data, then repeat.",
+        )
+    if found != recorded:
+        raise DataError(
+            f"{root} is not the tree of {path}: it holds {found.count:,} photos and labels "
+            f"({found.bytes:,} bytes), recorded are {recorded.count:,} ({recorded.bytes:,} bytes)"
+            + ("." if found.count != recorded.count else "; names or sizes differ."),
+            "Point PILLSNAP_DATA_ROOT (or data.root) at the recorded tree, or run "
+            "`pillsnap fingerprint` to make this tree the data.",
+        )
+
+
+_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -1,0 +1,300 @@
+"""Reads one label file: which pill it names and where its box is, or why it cannot be used.
+
+Light imports only: the reading processes load it.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from reprlib import repr as shown
+from typing import Any, NamedTuple
+
+import orjson
+
+from pillsnap.dataset.names import CODE, nfc
+
+BOM = b"\xef\xbb\xbf"
+LARGEST_SIDE_PX = 1 << 20
+KEYS_READ = (b'"bbox"', b'"dl_mapping_code"', b'"drug_N"', b'"width"', b'"height"')
+KEYS_OF_COLONS = ("img_key", "img_regist_ts")  # an address, a time
+STRING_OR_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])')
+DRUG_KEYS = (
+    "di_edi_code", "dl_name", "item_seq", "drug_shape", "color_class1", "color_class2",
+    "print_front", "print_back",
+)  # in the order of Drug's fields  # fmt: skip
+
+
+class Drug(NamedTuple):
+    """What a label says about the drug, as clean text ("" where it says nothing)."""
+
+    edi_codes: str  # joined by |
+    drug_name: str
+    item_seq: str
+    drug_shape: str
+    color_class1: str
+    color_class2: str
+    print_front: str
+    print_back: str
+
+
+class Label(NamedTuple):
+    """A usable label: the box in integer pixels, inside the frame."""
+
+    box_x: int
+    box_y: int
+    box_w: int
+    box_h: int
+    image_width: int
+    image_height: int
+    drug: Drug
+
+
+class Expected(NamedTuple):
+    """What the names on disk say about a label file."""
+
+    code: str
+    file_name: str
+    latitude: int  # degrees
+    longitude: int  # degrees
+
+
+@dataclass
+class Reading:
+    """A label, or None and the reason; notes are oddities it is used in spite of."""
+
+    label: Label | None = None
+    reason: str = ""
+    detail: str = ""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+class RefusalError(Exception):
+    """This label cannot be used: a finding's name, and what stands in the file."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+def parse(content: bytes, expected: Expected) -> Reading:
+    """Read a label's bytes; never raises."""
+    reading = Reading()
+    try:
+        tree = _decode(content, reading.notes)
+        image = _only(tree, "images")
+        _check_identity(image, expected, reading.notes)
+        width, height = _side(image, "width"), _side(image, "height")
+        box = _box(_annotation(tree), width, height, reading.notes)
+        reading.label = Label(*box, width, height, _drug(image))
+    except RefusalError as refusal:
+        reading.reason, reading.detail = refusal.reason, refusal.detail
+    return reading
+
+
+def _decode(content: bytes, notes: list[tuple[str, str]]) -> dict[str, Any]:
+    try:
+        tree = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        tree = _decode_damaged(content, notes)
+    if not isinstance(tree, dict):
+        raise RefusalError("label_keys_missing", "no mapping at the top")
+    if content.count(b":") != _colons(tree) and any(content.count(key) > 1 for key in KEYS_READ):
+        _refuse_contradicting_keys(content)
+    return tree
+
+
+def _colons(tree: dict[str, Any]) -> int:
+    """How many colons a label needs: one for each key, and those of texts that always have some.
+
+    With no more than that in the file no key stands there twice.
+    """
+    colons = len(tree)
+    for items in tree.values():
+        for item in items if type(items) is list else ():
+            if type(item) is dict:
+                colons += len(item)
+                for key in KEYS_OF_COLONS:
+                    text = item.get(key)
+                    colons += text.count(":") if type(text) is str else 0
+    return colons
+
+
+def _decode_damaged(content: bytes, notes: list[tuple[str, str]]) -> Any:
+    """Take off a byte-order mark, read Korean code pages, drop last commas; else refuse."""
+    if content.startswith(BOM):
+        notes.append(("label_with_byte_order_mark", ""))
+    text = _text_of(content.removeprefix(BOM), notes)
+    constants: list[str] = []
+    mended = STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
+    try:
+        tree = json.loads(mended, parse_constant=constants.append)
+    except (ValueError, RecursionError) as error:
+        raise RefusalError("label_not_json", f"{error}"[:120]) from None
+    if mended != text:
+        notes.append(("label_with_last_comma", ""))
+    if constants:
+        notes.append(("label_with_nan", ""))
+    return tree
+
+
+def _text_of(content: bytes, notes: list[tuple[str, str]]) -> str:
+    for encoding in ("utf-8", "cp949"):  # cp949 holds all of euc-kr
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding != "utf-8":
+            notes.append(("label_in_cp949", ""))
+        return text
+    raise RefusalError("label_not_text", "neither UTF-8 nor cp949")
+
+
+def _refuse_contradicting_keys(content: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        tree = dict(pairs)
+        if len(tree) != len(pairs):
+            for key, value in pairs:
+                if tree[key] != value:
+                    raise RefusalError("label_key_twice", key)
+        return tree
+
+    with suppress(ValueError, RecursionError):  # mended above: too damaged for this closer look
+        json.loads(content.removeprefix(BOM), object_pairs_hook=unique)
+
+
+def _only(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    items = tree.get(key)
+    if not isinstance(items, list) or not items or not isinstance(items[0], dict):
+        raise RefusalError("label_keys_missing", key)
+    if len(items) > 1:
+        raise RefusalError(f"label_with_several_{key}", f"{len(items)} {key}")
+    item: dict[str, Any] = items[0]
+    return item
+
+
+def _annotation(tree: dict[str, Any]) -> dict[str, Any]:
+    if tree.get("annotations") == []:
+        raise RefusalError("box_missing", "annotations is empty")
+    return _only(tree, "annotations")
+
+
+def _check_identity(
+    image: dict[str, Any], expected: Expected, notes: list[tuple[str, str]]
+) -> None:
+    """Only dl_mapping_code, drug_N and the folder name a pill; category_id and dl_idx never do."""
+    if (
+        image.get("dl_mapping_code") == expected.code == image.get("drug_N")
+        and image.get("file_name") == expected.file_name
+        and image.get("camera_la") == expected.latitude
+        and image.get("camera_lo") == expected.longitude
+    ):
+        return  # as in nearly all
+    named = [key for key in ("dl_mapping_code", "drug_N") if image.get(key) not in (None, "")]
+    for key in named:
+        if image[key] != expected.code and _code(image[key]) != expected.code:
+            raise RefusalError(
+                "code_contradiction", f"{key} {shown(image[key])}, path {expected.code}"
+            )
+    if not named:
+        notes.append(("label_without_code", f"taken from the path: {expected.code}"))
+    file_name = image.get("file_name")
+    if isinstance(file_name, str) and nfc(file_name.strip()) != expected.file_name:
+        raise RefusalError("label_of_another_photo", f"file_name {shown(file_name)}")
+    for key, wanted in (("camera_la", expected.latitude), ("camera_lo", expected.longitude)):
+        value = image.get(key)
+        if value != wanted and _text(value).lstrip("0") not in ("", str(wanted)):
+            notes.append(("view_differs_from_name", f"{key} {shown(value)}, name {wanted}"))
+
+
+def _code(value: object) -> str:
+    text = nfc(value).strip().upper() if isinstance(value, str) else ""
+    return text if CODE.fullmatch(text) else ""
+
+
+def _side(image: dict[str, Any], key: str) -> int:
+    value = image.get(key)
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 < value <= LARGEST_SIDE_PX:
+        raise RefusalError("frame_size_unusable", f"{key} {shown(value)}")
+    return value
+
+
+def _box(
+    annotation: dict[str, Any], width: int, height: int, notes: list[tuple[str, str]]
+) -> tuple[int, int, int, int]:
+    """x, y, w, h in integer pixels inside the frame."""
+    bbox = annotation.get("bbox")
+    if not isinstance(bbox, list):
+        raise RefusalError(
+            "box_missing" if bbox is None else "box_not_a_list", f"bbox {shown(bbox)}"
+        )
+    if len(bbox) != 4:
+        raise RefusalError(
+            "box_missing" if not bbox else "box_not_four_numbers", f"bbox {shown(bbox)}"
+        )
+    x, y, w, h = bbox
+    if not type(x) is type(y) is type(w) is type(h) is int:
+        x, y, w, h = _rounded(bbox, notes)
+    if w <= 0 or h <= 0:
+        raise RefusalError("box_without_area", f"bbox {shown(bbox)}")
+    if x < 0 or y < 0 or x + w > width or y + h > height:
+        raise RefusalError("box_outside_frame", f"bbox {shown(bbox)} in {width} x {height}")
+    area = annotation.get("area")
+    if area != w * h:
+        notes.append(("box_area_differs", f"area {shown(area)}, w x h {w * h}"))
+    return x, y, w, h
+
+
+def _rounded(bbox: list[Any], notes: list[tuple[str, str]]) -> list[int]:
+    for value in bbox:
+        if type(value) not in (int, float) or not math.isfinite(_as_float(value)):
+            raise RefusalError("box_not_four_numbers", f"bbox {shown(bbox)}")
+    whole = [round(value) for value in bbox]
+    if whole != bbox:
+        notes.append(("box_not_whole_pixels", f"bbox {shown(bbox)}"))
+    return whole
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _drug(image: dict[str, Any]) -> Drug:
+    values = [image.get(key) for key in DRUG_KEYS]
+    try:
+        return _clean_drug(*values)
+    except TypeError:  # a list or mapping where text belongs cannot be looked up
+        return _clean_drug.__wrapped__(*values)
+
+
+@lru_cache(maxsize=4096, typed=True)  # labels of a code say the same: four times as fast
+def _clean_drug(edi_codes: object, *texts: object) -> Drug:
+    return Drug(_edi_codes(edi_codes), *map(_text, texts))
+
+
+def _edi_codes(value: object) -> str:
+    """A comma list as `a|b`; blanks and doubles are left out, the order is kept."""
+    parts = value if isinstance(value, list) else _text(value).split(",")
+    codes = [_text(part).replace("|", "").strip() for part in parts]
+    return "|".join(Counter(code for code in codes if code))
+
+
+def _text(value: object) -> str:
+    """Clean text in NFC: numbers as digits, null and other kinds as "", no control characters."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    text = nfc(str(value)).strip()
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()

@@ -1,0 +1,136 @@
+"""Reads many label files in chunks over processes; the result does not depend on their number.
+
+Light imports only: the reading processes load it.
+"""
+
+import os
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+from pillsnap.aihub.labels import Drug, Expected, Reading, parse
+from pillsnap.dataset.names import parse_view
+from pillsnap.stage.pool import Spread
+
+CHUNK = 2000  # labels a process is asked for at a time
+LARGEST_LABEL_BYTES = 1 << 20
+READ_BYTES = 1 << 14
+UNREAD = -1
+FIGURES = 7  # of a label: box x, y, w, h, frame w, h, number of its drug
+NO_LABEL = (UNREAD,) * FIGURES
+
+
+class Batch(NamedTuple):
+    """Labels to read: of one code, in one folder (relative to the root)."""
+
+    folder: str
+    code: str
+    stems: list[str]
+
+
+class Readings(NamedTuple):
+    """What stands in some labels, in their order; equal drugs once, oddities apart."""
+
+    figures: bytes  # [labels, FIGURES] int32; UNREAD where a label cannot be used
+    drugs: list[Drug]
+    odd: list[tuple[int, str, str, list[tuple[str, str]]]]  # label, reason, detail, notes
+
+
+def read(
+    root: str, batches: Sequence[Batch], spread: Spread, progress: Callable[[int, int], None]
+) -> Iterator[Readings]:
+    """Readings of some labels at a time, in order; `progress(done, total)` after each."""
+    chunks = _chunks(batches)
+    total = sum(len(batch.stems) for batch in batches)
+    done = 0
+    for chunk, readings in zip(chunks, spread(partial(_read_chunk, root), chunks), strict=True):
+        done += sum(len(batch.stems) for batch in chunk)
+        progress(done, total)
+        yield readings
+
+
+def _chunks(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """The batches cut and gathered into chunks of CHUNK labels, the last one smaller."""
+    chunks: list[list[Batch]] = []
+    room = 0
+    for folder, code, stems in batches:
+        start = 0
+        while start < len(stems):
+            if not room:
+                chunks.append([])
+                room = CHUNK
+            part = stems[start : start + room]
+            chunks[-1].append(Batch(folder, code, part))
+            start, room = start + len(part), room - len(part)
+    return chunks
+
+
+def _read_chunk(root: str, batches: Sequence[Batch]) -> Readings:
+    figures = array("i")
+    drugs: dict[Drug, int] = {}
+    odd = []
+    number = 0
+    for batch in batches:
+        for reading in _read_batch(root, batch):
+            if reading.label is None:
+                figures.extend(NO_LABEL)
+            else:
+                *box_and_frame, drug = reading.label
+                figures.extend(box_and_frame)
+                figures.append(drugs.setdefault(drug, len(drugs)))
+            if reading.notes or reading.reason:
+                odd.append((number, reading.reason, reading.detail, reading.notes))
+            number += 1
+    return Readings(figures.tobytes(), list(drugs), odd)
+
+
+@lru_cache(maxsize=4096)
+def _angles(view: str) -> tuple[int, int]:
+    parsed = parse_view(view)
+    assert parsed is not None, view
+    return parsed.latitude, parsed.longitude
+
+
+def _read_batch(root: str, batch: Batch) -> Iterator[Reading]:
+    """By the open folder, not by its path: the kernel then walks no path for each label."""
+    try:
+        folder = os.open(f"{root}/{batch.folder}", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        yield from [_unreadable(error)] * len(batch.stems)
+        return
+    try:
+        for stem in batch.stems:
+            latitude, longitude = _angles(stem.partition("_")[2])
+            expected = Expected(batch.code, f"{stem}.png", latitude, longitude)
+            yield _read_one(f"{stem}.json", folder, expected)
+    finally:
+        os.close(folder)
+
+
+def _read_one(name: str, folder: int, expected: Expected) -> Reading:
+    try:
+        content = _content(name, folder)
+    except OSError as error:
+        return _unreadable(error)
+    if len(content) > LARGEST_LABEL_BYTES:
+        return Reading(reason="label_too_large", detail=f"over {LARGEST_LABEL_BYTES} bytes")
+    return parse(content, expected)
+
+
+def _unreadable(error: OSError) -> Reading:
+    return Reading(reason="label_unreadable", detail=error.strerror or type(error).__name__)
+
+
+def _content(name: str, folder: int) -> bytes:
+    """A file's bytes, no more than just over the limit; a third of what open() costs."""
+    descriptor = os.open(name, os.O_RDONLY, dir_fd=folder)
+    try:
+        content = os.read(descriptor, READ_BYTES)
+        if len(content) < READ_BYTES:  # of a file: that was all
+            return content
+        while (more := os.read(descriptor, READ_BYTES)) and len(content) <= LARGEST_LABEL_BYTES:
+            content += more
+        return content
+    finally:
+        os.close(descriptor)

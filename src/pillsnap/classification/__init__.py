@@ -1,0 +1,1 @@
+"""The classifier: a timm model that predicts the K-code of a crop. Only this room imports timm."""

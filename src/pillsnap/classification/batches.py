@@ -1,0 +1,176 @@
+"""Batches of crops for the classifier, each sample keyed by (seed, epoch, index).
+
+The key decides order and augmentation, so a batch is the same for any number of workers and for
+a run that was interrupted before it.
+"""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing import forkserver
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pillsnap.arrays import Ints, Pixels
+from pillsnap.classification.augment import Augmenter, to_input
+from pillsnap.classification.image_growth import ImageGrowth
+from pillsnap.dataset.crops import CropStore
+from pillsnap.stage.signals import leave_to_parent
+from pillsnap.training.ranks import ALONE, Ranks
+
+Key = tuple[int, int]  # epoch, row
+
+
+@dataclass(frozen=True)
+class Batch:
+    """uint8 pictures [n, px, px, 3] and class indices [n]."""
+
+    pictures: torch.Tensor
+    classes: torch.Tensor
+
+    def pin_memory(self) -> "Batch":
+        """In page-locked memory, so that the copy to a GPU overlaps with its work."""
+        return Batch(self.pictures.pin_memory(), self.classes.pin_memory())
+
+
+class CropDataset(Dataset[Batch]):
+    """The known pills of a crop store; augmented when an augmenter is given."""
+
+    def __init__(
+        self,
+        path: Path,
+        image_px: int,
+        augmenter: Augmenter | None,
+        seed: int,
+        growth: ImageGrowth | None = None,
+    ) -> None:
+        self._store = CropStore(path)
+        self._image_px = image_px
+        self._augmenter = augmenter
+        self._grown: Augmenter | None = None  # the augmenter of the epoch's size
+        self._seed, self._growth = seed, growth
+        table = self._store.table
+        self._rows = np.flatnonzero(table["known"].to_numpy())
+        self._classes = table["class_index"].to_numpy()[self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def classes(self) -> Ints:
+        """Class index of every sample."""
+        classes: Ints = self._classes
+        return classes
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        """A whole batch in one call; a rank's part of a small one may be empty."""
+        if not keys:
+            empty = np.empty((0, self._image_px, self._image_px, 3), np.uint8)
+            return Batch(torch.from_numpy(empty), torch.empty(0, dtype=torch.int64))
+        pictures = [self._picture(epoch, index) for epoch, index in keys]
+        classes = self._classes[[index % len(self) for _, index in keys]]
+        return Batch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(classes.copy()))
+
+    def _picture(self, epoch: int, index: int) -> Pixels:
+        crop = self._store.decode(int(self._rows[index % len(self)]))
+        if self._augmenter is None:
+            picture: Pixels = to_input(crop[None], self._image_px)[0]
+            return picture
+        augmenter = self._augmenter
+        if self._growth is not None:
+            augmenter = self._of_size(self._growth.at(epoch))
+        view: Pixels = augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
+        return view
+
+    def _of_size(self, image_px: int) -> Augmenter:
+        assert self._augmenter is not None
+        if self._grown is None or self._grown.image_px != image_px:
+            self._grown = replace(self._augmenter, image_px=image_px)
+        return self._grown
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Keys of the batches of one epoch, shuffled by (seed, epoch), from `start_step` on.
+
+    A key's index runs over `samples` x `repeats`: each sample comes that often, augmented anew.
+    The batches are the same for any number of ranks; each takes its part by position.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        repeats: int = 1,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._samples, self._batch_size = samples * repeats, batch_size
+        self._seed, self._shuffle, self._ranks = seed, shuffle, ranks
+        self.epoch, self.start_step = 0, 0
+
+    @property
+    def steps(self) -> int:
+        """Batches in a whole epoch; a lone last sample is dropped in training (batch norm)."""
+        whole, rest = divmod(self._samples, self._batch_size)
+        least = 2 if self._shuffle else 1
+        return whole + (rest >= least)
+
+    def size(self, step: int) -> int:
+        """Samples in the batch of a step, over all ranks."""
+        return min(self._batch_size, self._samples - step * self._batch_size)
+
+    def __len__(self) -> int:
+        return self.steps - self.start_step
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.arange(self._samples)
+        if self._shuffle:
+            order = np.random.default_rng((self._seed, self.epoch)).permutation(self._samples)
+        for step in range(self.start_step, self.steps):
+            batch = order[step * self._batch_size : (step + 1) * self._batch_size]
+            part = batch[self._ranks.part(len(batch))]
+            yield [(self.epoch, int(index)) for index in part]
+
+
+def loader(
+    dataset: CropDataset, batches: EpochBatches, num_workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
+    """A DataLoader that hands on whole batches."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=_as_is,  # type: ignore[arg-type]  # __getitems__ gives whole batches
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        prefetch_factor=4 if num_workers else None,
+        generator=torch.Generator().manual_seed(0),  # its own: the global one belongs to the model
+        worker_init_fn=_start_worker,
+        # Not by fork: a child of a process whose OpenCV or OpenMP threads have run may hang.
+        multiprocessing_context="forkserver" if num_workers else None,
+    )
+
+
+def shield_loaders() -> None:
+    """Start the process that forks loader workers so that SIGTERM passes them by.
+
+    torchrun signals a rank and all it has started; the rank needs its workers for the step it is
+    in. They end with it. (A blocked signal stays blocked in what is started.)
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(number: int) -> None:
+    leave_to_parent(number)
+    cv2.setNumThreads(1)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

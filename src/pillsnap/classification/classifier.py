@@ -1,0 +1,180 @@
+"""The classifier: a timm model that names crops, and gives an embedding of each.
+
+The only module that imports timm.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+import torch.nn.functional as F
+from timm.data import resolve_model_data_config
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from pillsnap.arrays import Floats32, Pixels
+from pillsnap.classification.augment import to_input
+from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.training import checkpoints
+
+
+def build(name: str, classes: int, weights: str | None, seed: int) -> nn.Module:
+    """A timm model with `classes` outputs; weights: None from scratch, "hub", or a path."""
+    torch.manual_seed(seed)
+    if not timm.is_model(name.split(".")[0]):
+        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "timm.list_models()"
+        raise ParameterError(f"timm knows no model {name!r}.", f"Near names: {near}")
+    if weights == "hub":
+        return _from_hub(name, classes)
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
+    if weights is not None:
+        load_weights(model, Path(weights))
+    return model
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a .safetensors, a plain state_dict or a PillSnap checkpoint; a head that does not fit
+    the number of classes is left as it is, any other mismatch is refused."""
+    if not path.is_file():
+        raise CheckpointError(
+            f"Weights {path} are not here.", "Check scales.<scale>.classifier_weights."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            weights = safetensors.torch.load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = weights.get("weights", weights)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is not a file of weights: {str(error).splitlines()[0][:200]}",
+            "Give a .safetensors, a state_dict or a PillSnap checkpoint.",
+        ) from None
+    own = model.state_dict()
+    head = {name for name in own if own[name].shape != weights.get(name, own[name]).shape}
+    result = model.load_state_dict(
+        {k: v for k, v in weights.items() if k not in head}, strict=False
+    )
+    head_names = {f"{_head_prefix(model)}.weight", f"{_head_prefix(model)}.bias"}
+    wrong = sorted((set(result.missing_keys) | head) - head_names) + sorted(result.unexpected_keys)
+    if wrong:
+        raise CheckpointError(
+            f"{path} holds weights of another model: {len(wrong)} tensors differ, as {wrong[0]}.",
+            "Choose the model it was trained with: scales.<scale>.classifier.",
+        )
+
+
+def input_statistics(model: nn.Module) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the input, per RGB channel in 0..1."""
+    config = resolve_model_data_config(model)
+    return list(config["mean"]), list(config["std"])
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Weights with decay, biases and norms without.
+
+    layer_decay under 1: each layer learns that much slower than the one after it (`lr_scale`).
+    """
+    groups: list[dict[str, Any]]
+    if layer_decay == 1.0:
+        groups = param_groups_weight_decay(model, weight_decay)
+    else:
+        groups = param_groups_layer_decay(model, weight_decay, layer_decay=layer_decay)
+    return groups
+
+
+def takes_any_size(model: nn.Module) -> bool:
+    """Whether pictures of other sizes than the model was made for can be given to it."""
+    return not model.pretrained_cfg.get("fixed_input_size", False)  # type: ignore[union-attr, operator]
+
+
+def outputs(model: nn.Module) -> int:
+    """How many classes it names."""
+    return int(model.num_classes)  # type: ignore[arg-type]
+
+
+def averaged(model: nn.Module, decay: float) -> ModelEmaV3:
+    """An exponential moving average of the weights that warms up from no averaging."""
+    return ModelEmaV3(model, decay=decay, use_warmup=True)
+
+
+def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Floats32 [n, classes] and L2-normalised features before the head [n, d]."""
+    features = model.forward_head(model.forward_features(inputs), pre_logits=True)  # type: ignore[operator]
+    return model.get_classifier()(features), F.normalize(features.float(), dim=1)  # type: ignore[operator]
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on its device, in the memory order convolutions are fastest in."""
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+class Normaliser(nn.Module):
+    """uint8 pictures [n, h, w, 3] -> float32 [n, 3, h, w] in channels_last order."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+
+class Classifier:
+    """A trained classifier, ready to name crops."""
+
+    def __init__(self, model: nn.Module, config: dict[str, Any], device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self._model = placed(model, device).eval()
+        self._normalise = Normaliser(config["mean"], config["std"]).to(device)
+
+    @torch.inference_mode()
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+        """Floats32 [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
+        pictures = torch.from_numpy(to_input(crops, self.config["image_px"])).to(self.device)
+        logits, embeddings = embed(self._model, self._normalise(pictures))
+        return logits.float().cpu().numpy(), embeddings.cpu().numpy()
+
+
+def load(path: Path, device: torch.device, class_table_hash: str | None) -> Classifier:
+    """Load a published checkpoint; one of another class table is refused."""
+    weights, config = checkpoints.load_published(path)
+    if class_table_hash is not None and config.get("class_table_hash") != class_table_hash:
+        raise CheckpointError(
+            f"{path} was trained on another class table "
+            f"({str(config.get('class_table_hash'))[:12]}, not {class_table_hash[:12]}).",
+            "Train it on this one: dvc repro train_classification. Or bring back its classes.csv.",
+        )
+    model = timm.create_model(
+        config["architecture"], pretrained=False, num_classes=config["classes"]
+    )
+    model.load_state_dict(weights)
+    return Classifier(model, config, device)
+
+
+def _head_prefix(model: nn.Module) -> str:
+    head = model.get_classifier()  # type: ignore[operator]
+    return str(next(name for name, module in model.named_modules() if module is head))
+
+
+def _from_hub(name: str, classes: int) -> nn.Module:
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
+    except Exception as error:
+        raise MachineError(
+            f"The pretrained weights of {name} could not be fetched: "
+            f"{str(error).splitlines()[0][:160]}",
+            "Fetch them where there is a network and set scales.<scale>.classifier_weights "
+            "to the path of the .safetensors; null trains from scratch.",
+        ) from None
+    return model

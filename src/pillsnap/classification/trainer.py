@@ -1,0 +1,213 @@
+"""One training run's plan and state, and one step of it; nothing is waited for inside a step.
+
+Everything random in a step is keyed by (seed, epoch, step) or (seed, epoch, sample), so a run
+that was killed and resumed ends with the weights of one that was not.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pillsnap.classification import classifier
+from pillsnap.classification.batches import Batch
+from pillsnap.errors import MachineError
+from pillsnap.params import Params, TrainClassificationParams
+from pillsnap.stage.log import RunLog
+from pillsnap.training import devices, ranks
+from pillsnap.training.ranks import ALONE, Ranks
+
+MEMORY_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training run is: everything but model and data."""
+
+    epochs: int
+    repeats: int  # times an epoch shows each crop
+    batch_size: int  # of all ranks together
+    lr: float
+    recipe: TrainClassificationParams
+    seed: int
+    device: torch.device
+    dtype: torch.dtype | None  # of autocast; None: float32
+    compile: bool
+    num_workers: int
+    goals: dict[str, float | None]  # shown beside the curves, decide nothing
+    ranks: Ranks = ALONE
+
+    @classmethod
+    def of(cls, params: Params, device: torch.device, ours: Ranks = ALONE) -> "Plan":
+        """The run that params.yaml asks for."""
+        return cls(
+            epochs=params.train.epochs,
+            repeats=params.at_scale.repeats,
+            batch_size=params.batch_size,
+            lr=params.lr,
+            recipe=params.train_classification,
+            seed=params.seed,
+            device=device,
+            dtype=devices.autocast_dtype(device, params.train.mixed_precision),
+            compile=devices.compiles(device, params.train.compile),
+            num_workers=devices.loader_workers(
+                params.train.num_workers, device.type == "cuda", ranks.on_this_host()
+            ),
+            goals={"goal/top1": params.targets.classification_top1},
+            ranks=ours,
+        )
+
+
+class Trainer:
+    """The state of a training and one step of it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: Plan,
+        steps_per_epoch: int,
+        log: RunLog,
+        class_weights: torch.Tensor | None = None,
+    ) -> None:
+        self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
+        self.model = classifier.placed(model, plan.device)
+        self.average = classifier.averaged(self.model, plan.recipe.ema_decay)
+        self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
+        self._class_weights = class_weights
+        if class_weights is not None:
+            self._class_weights = class_weights.to(plan.device)
+        decays = (plan.recipe.weight_decay, plan.recipe.layer_decay)
+        groups = classifier.parameter_groups(self.model, *decays)
+        self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
+        self.scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.dtype is torch.float16)
+        self.loss_sum = torch.zeros((), device=plan.device)  # of this epoch, over its steps
+        self.epoch = self.step = 0  # whole epochs done, steps done in the next one
+        self.seconds = 0.0  # spent in the epoch under way
+        self.micro_batches = 1
+        self.best: dict[str, Any] = {}
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = self.model
+        if plan.compile:
+            self._forward = torch.compile(self.model)
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        modules = {"model": self.model, "average": self.average.module}
+        holders = {**modules, "optimizer": self.optimizer, "scaler": self.scaler}
+        plain = {name: getattr(self, name) for name in _PLAIN_STATE}
+        return {**{name: holder.state_dict() for name, holder in holders.items()}, **plain}  # type: ignore[attr-defined]
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.model.load_state_dict(state["model"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name in _PLAIN_STATE:
+            setattr(self, name, state[name])
+        self.loss_sum = self.loss_sum.to(self.plan.device)
+
+    @property
+    def global_step(self) -> int:
+        """Steps done since the first epoch."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+    def train_step(self, batch: Batch, whole: int | None = None) -> None:
+        """One optimizer step; out of memory, it is redone in smaller parts, three times at most.
+
+        `batch` is this rank's part of a batch of `whole` samples (None: all of it).
+        """
+        whole = len(batch.classes) if whole is None else whole
+        self.model.train()
+        lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+        while True:
+            loss = self._gradients_or_none(batch, whole)
+            if not self.plan.ranks.any(loss is None):
+                break
+            self._halve(whole)
+        assert loss is not None
+        self.plan.ranks.share(self.model, len(batch.classes) / whole, loss)
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update(self.model, step=self.global_step)
+        self.loss_sum += loss
+        self.step += 1
+
+    def _gradients_or_none(self, batch: Batch, whole: int) -> torch.Tensor | None:
+        try:
+            return self.gradients(batch, whole)
+        except torch.OutOfMemoryError:
+            return None  # the error's traceback, which holds the step's tensors, is left behind
+
+    def gradients(self, batch: Batch, whole: int) -> torch.Tensor:
+        """Compute the gradients of this rank's part of a batch; its part of the mean loss."""
+        step_seed = self.plan.seed * 1_000_003 + self.global_step
+        torch.manual_seed(step_seed + (self.plan.ranks.rank << 40))  # dropout
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.plan.device)
+        if not len(batch.classes):
+            self.scaler.scale(total)  # the scaler begins with its first use
+            return total
+        parts = zip(
+            batch.pictures.chunk(self.micro_batches),
+            batch.classes.chunk(self.micro_batches),
+            strict=True,
+        )
+        for pictures, classes in parts:
+            loss = self._loss(pictures, classes) * (len(classes) / whole)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _loss(self, pictures: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        inputs = self.normalise(pictures.to(self.plan.device, non_blocking=True))
+        targets = classes.to(self.plan.device, non_blocking=True)
+        with autocast(self.plan):
+            logits = self._forward(inputs)
+        smoothing = self.plan.recipe.label_smoothing
+        weights = self._class_weights
+        if weights is None:
+            return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+        # The mean over pills, not over weights: parts of a batch then add up to the whole.
+        return F.cross_entropy(
+            logits.float(), targets, weights, label_smoothing=smoothing, reduction="none"
+        ).mean()
+
+    def _halve(self, batch_size: int) -> None:
+        self.micro_batches *= 2
+        torch.cuda.empty_cache()
+        largest_part = math.ceil(batch_size / self.plan.ranks.world_size)
+        if self.micro_batches > min(2**MEMORY_RETRIES, largest_part):
+            raise MachineError(
+                f"Out of GPU memory even in {self.micro_batches // 2} parts of a batch.",
+                f"Lower train.batch_size (is {self.plan.batch_size}) or scales.<scale>.image_px, "
+                "or free the GPU: nvidia-smi names who uses it.",
+            )
+        self._log.warning(
+            f"Out of GPU memory: the step is redone in {self.micro_batches} parts, "
+            f"with the same effective batch of {batch_size}."
+        )
+
+
+_PLAIN_STATE = ("loss_sum", "epoch", "step", "seconds", "micro_batches", "best")
+
+
+def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:
+    """Linear warm-up, then a cosine to zero over all epochs."""
+    warmup = plan.recipe.warmup_epochs * steps_per_epoch
+    total = plan.epochs * steps_per_epoch
+    if step < warmup:
+        return plan.lr * (step + 1) / (warmup + 1)
+    return plan.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def autocast(plan: Plan) -> torch.autocast:
+    """The precision of forward passes."""
+    return torch.autocast(plan.device.type, dtype=plan.dtype, enabled=plan.dtype is not None)

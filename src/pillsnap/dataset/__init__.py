@@ -1,0 +1,1 @@
+"""What the stages hand on: manifests, crops, frames, the grammar of names, pixels."""

@@ -1,0 +1,64 @@
+"""Arrow files: written row by row, whole or not at all, and mapped into memory to read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pillsnap import files
+from pillsnap.errors import DataError
+
+BATCH_ROWS = 1024  # rows of an Arrow batch: fixed, so that equal rows give equal bytes
+
+
+def open_arrow(path: Path) -> pa.Table:
+    """Map an Arrow IPC file; DataError when it is missing or damaged."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is not here.", "Make it: dvc repro validate (or dvc pull)."
+        ) from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path} is not a whole Arrow file: {error}",
+            "Restore it: dvc checkout, or dvc repro -f validate.",
+        ) from None
+
+
+@contextmanager
+def arrow_writer(path: Path, schema: pa.Schema) -> Iterator["RowWriter"]:
+    """Write an Arrow IPC file row by row; it stands at `path` whole, or not at all."""
+    with (
+        files.replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as file,
+    ):
+        writer = RowWriter(file, schema)
+        yield writer
+        writer.flush()
+
+
+class RowWriter:
+    """Gathers rows (dicts) into batches of BATCH_ROWS, or fewer when they are heavy."""
+
+    def __init__(self, file: pa.ipc.RecordBatchFileWriter, schema: pa.Schema) -> None:
+        self._file, self._schema = file, schema
+        self._rows: list[dict[str, Any]] = []
+        self._heavy_bytes = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one row; `jpeg` holds its bytes."""
+        self._rows.append(row)
+        self._heavy_bytes += len(row["jpeg"])
+        if len(self._rows) == BATCH_ROWS or self._heavy_bytes > 2**25:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows gathered so far as one batch."""
+        if self._rows:
+            self._file.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
+        self._rows, self._heavy_bytes = [], 0

@@ -1,0 +1,90 @@
+"""Crops: cut from a frame in one way only, kept as JPEG bytes in memory-mapped Arrow files."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pillsnap.arrays import Ints, Pixels
+from pillsnap.dataset.arrow import arrow_writer, open_arrow
+from pillsnap.dataset.pixels import decode
+
+SCHEMA = pa.schema(
+    [
+        ("image_path", pa.string()),
+        ("mapping_code", pa.string()),
+        ("class_index", pa.int64()),
+        ("known", pa.bool_()),
+        ("image_type", pa.string()),
+        ("group_id", pa.string()),
+        ("back", pa.int64()),
+        ("direction", pa.int64()),
+        ("light", pa.int64()),
+        ("latitude", pa.int64()),
+        ("longitude", pa.int64()),
+        ("box_x", pa.int64()),
+        ("box_y", pa.int64()),
+        ("box_w", pa.int64()),
+        ("box_h", pa.int64()),
+        ("content_hash", pa.string()),
+        ("jpeg", pa.binary()),
+    ]
+)
+
+
+class CropStore:
+    """An Arrow file of crops, opened at first use; picklable, and opened anew after a fork."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    @cached_property
+    def arrow(self) -> pa.Table:
+        """The whole table, memory-mapped: only what is asked for is read."""
+        return open_arrow(self.path)
+
+    @cached_property
+    def _jpegs(self) -> tuple[Ints, list[NDArray[np.int32]], list[memoryview]]:
+        """First row, offsets and bytes of every batch: no copy, and no Arrow call per crop."""
+        chunks = [chunk for chunk in self.arrow.column("jpeg").chunks if len(chunk)]
+        starts = np.cumsum([0] + [len(chunk) for chunk in chunks])
+        buffers = [chunk.buffers() for chunk in chunks]
+        offsets = [np.frombuffer(parts[1], dtype=np.int32) for parts in buffers]
+        return starts, offsets, [memoryview(parts[2]).cast("B") for parts in buffers]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Every column but the JPEG bytes; row i belongs to crop i."""
+        table: pd.DataFrame = self.arrow.drop_columns(["jpeg"]).to_pandas()
+        return table
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
+
+    def jpeg(self, index: int) -> memoryview:
+        """JPEG bytes of a crop, straight from the mapped file."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        starts, offsets, data = self._jpegs
+        batch = int(np.searchsorted(starts, index, side="right")) - 1
+        row = index - int(starts[batch])
+        return data[batch][offsets[batch][row] : offsets[batch][row + 1]]
+
+    def decode(self, index: int) -> Pixels:
+        """A crop, uint8 RGB [crop_px, crop_px, 3]."""
+        return decode(self.jpeg(index))
+
+
+def write_crops(path: Path, rows: pd.DataFrame, jpegs: list[bytes]) -> None:
+    """Write a crop store from a table with SCHEMA's columns (jpeg aside) and the JPEG bytes."""
+    names = [name for name in SCHEMA.names if name != "jpeg"]
+    with arrow_writer(path, SCHEMA) as writer:
+        for row, jpeg in zip(rows[names].itertuples(index=False), jpegs, strict=True):
+            writer.add({**dict(zip(names, row, strict=True)), "jpeg": jpeg})

@@ -1,0 +1,66 @@
+"""Frames for the end-to-end figures: full-size JPEG bytes and their labelled pills, in Arrow."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pillsnap import arrays, boxes
+from pillsnap.arrays import Ints
+from pillsnap.boxes import Boxes
+from pillsnap.dataset import arrow as crops
+from pillsnap.dataset import pixels
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """What the labels say about a frame; boxes x1 y1 x2 y2 in its pixels, classes -1 if unknown."""
+
+    image_path: str
+    image_type: str
+    group_id: str
+    box: Boxes
+    class_index: Ints
+    codes: tuple[str, ...]
+
+
+class FrameStore:
+    """An Arrow file of frames, opened at first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def arrow(self) -> pa.Table:
+        """The whole table, memory-mapped: only what is asked for is read."""
+        return crops.open_arrow(self.path)
+
+    @cached_property
+    def labels(self) -> list[LabelledFrame]:
+        """The labels of every frame, in the file's order."""
+        return [_labelled(row) for row in self.arrow.drop_columns(["jpeg"]).to_pylist()]
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
+
+    def decode(self, index: int) -> arrays.Pixels:
+        """A frame, uint8 RGB [height, width, 3]."""
+        jpeg = memoryview(self.arrow.column("jpeg")[index].as_buffer())
+        return pixels.decode(jpeg.cast("B"))  # Arrow's buffers count as signed bytes
+
+
+def _labelled(row: dict[str, Any]) -> LabelledFrame:
+    pills = row["pills"]
+    xywh = [[pill[f"box_{side}"] for side in "xywh"] for pill in pills]
+    known = [pill["class_index"] if pill["known"] else -1 for pill in pills]
+    return LabelledFrame(
+        image_path=row["image_path"],
+        image_type=row["image_type"],
+        group_id=pills[0]["group_id"] if pills else row["image_path"],
+        box=boxes.from_xywh(np.array(xywh, dtype=np.float32).reshape(-1, 4)),
+        class_index=np.array(known, dtype=np.int64),
+        codes=tuple(pill["mapping_code"] for pill in pills),
+    )

@@ -1,0 +1,146 @@
+"""The tables the stages hand on: manifests (a row per pill) and the class table."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pillsnap import files
+from pillsnap.errors import DataError
+
+if TYPE_CHECKING:  # build_manifest only writes: it does not wait a second for pandas
+    import pandas as pd
+
+SPLITS = ("train", "val", "test")
+UNKNOWN = -1  # class_index of a pill whose code is no class, and of a refused one
+
+COLUMNS: dict[str, str] = {
+    "image_path": "str",
+    "label_path": "str",
+    "image_type": "str",  # single | combination
+    "mapping_code": "str",
+    "class_index": "int64",  # -1 where not known
+    "known": "bool",
+    "edi_codes": "str",  # joined by |
+    "drug_name": "str",
+    "box_x": "int64",  # integer pixels of the frame, inside it
+    "box_y": "int64",
+    "box_w": "int64",
+    "box_h": "int64",
+    "image_width": "int64",
+    "image_height": "int64",
+    "drug_state": "int64",
+    "back": "int64",
+    "direction": "int64",
+    "light": "int64",
+    "latitude": "int64",
+    "longitude": "int64",
+    "group_id": "str",
+    "part": "str",  # train | val: AI Hub's own part
+    "shard": "str",
+}
+
+ORDER = ("image_path", "mapping_code", "box_x", "box_y", "label_path")  # of a manifest's rows
+
+CLASS_COLUMNS: dict[str, str] = {
+    "class_index": "int64",
+    "mapping_code": "str",
+    "edi_codes": "str",
+    "drug_name": "str",
+    "item_seq": "str",
+    "drug_shape": "str",
+    "color_class1": "str",
+    "color_class2": "str",
+    "print_front": "str",
+    "print_back": "str",
+    "train_pills": "int64",
+    "val_pills": "int64",
+}
+
+
+Rows = Mapping[str, Any]  # a sequence, an array or a series per column
+QUOTED_FOR = ('"', ",", "\r", "\n")
+
+
+def write(path: Path, rows: "Rows | pd.DataFrame") -> None:
+    """Write a manifest."""
+    files.write_bytes(path, as_csv(rows))
+
+
+def as_csv(rows: "Rows | pd.DataFrame") -> bytes:
+    """A manifest's file: sorted by photo and box, byte-identical for equal rows."""
+    return _as_csv(rows, tuple(COLUMNS), ORDER)
+
+
+def read(path: Path) -> "pd.DataFrame":
+    """Read a manifest; empty text stays empty text (never NaN)."""
+    return _read_csv(path, COLUMNS)
+
+
+def write_classes(path: Path, rows: "Rows | pd.DataFrame") -> None:
+    """Write the class table in the order of class_index."""
+    files.write_bytes(path, _as_csv(rows, tuple(CLASS_COLUMNS), ("class_index",)))
+
+
+def read_classes(path: Path) -> "pd.DataFrame":
+    """Read the class table; row i is class i."""
+    table = _read_csv(path, CLASS_COLUMNS)
+    if list(table["class_index"]) != list(range(len(table))):
+        raise DataError(
+            f"{path}: class_index is not 0..{len(table) - 1} in order.",
+            "Rebuild it: dvc repro -f build_manifest",
+        )
+    return table
+
+
+def class_table_hash(path: Path) -> str:
+    """sha256 of classes.csv: what a checkpoint remembers of the classes it was trained on."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _as_csv(rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[str, ...]) -> bytes:
+    """By hand: half of what pandas takes, and build_manifest does without its import."""
+    values = {name: _values(rows[name]) for name in columns}
+    keys = list(zip(*(values[name] for name in order), strict=True))
+    lines = [*map(",".join, zip(*map(_fields, values.values()), strict=True))]
+    in_order = [lines[at] for at in sorted(range(len(lines)), key=keys.__getitem__)]
+    return "\n".join([",".join(columns), *in_order, ""]).encode("utf-8")
+
+
+def _values(column: Any) -> list[Any]:
+    """A column as Python's own kinds."""
+    return column.tolist() if hasattr(column, "tolist") else list(column)
+
+
+def _fields(values: list[Any]) -> list[str]:
+    """A column as CSV: text that holds a comma, a quote or a line's end is quoted."""
+    if not values or not isinstance(values[0], str):
+        texts = {value: str(value) for value in set(values)}  # few differ
+        return list(map(texts.__getitem__, values))
+    whole = "".join(values)
+    if not any(sign in whole for sign in QUOTED_FOR):
+        return values
+    return [
+        '"' + text.replace('"', '""') + '"' if any(sign in text for sign in QUOTED_FOR) else text
+        for text in values
+    ]
+
+
+def _read_csv(path: Path, columns: dict[str, str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=columns, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path} is not here.", "Make it: dvc repro (or dvc pull).") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}", "Restore it: dvc checkout, or dvc repro."
+        ) from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path} lacks the columns {', '.join(missing)}.",
+            "It is from another version: dvc repro.",
+        )
+    return table

@@ -1,0 +1,121 @@
+"""A label file as AI Hub writes it: one pill of one photo, in 47 to 49 keys, with its box."""
+
+import json
+from typing import Any
+
+from pillsnap.demo.optics import Box
+from pillsnap.demo.photos import View
+from pillsnap.demo.pills import Imprint, Pill
+
+BACK_WORDS = (
+    "남색 배경",
+    "연녹색 배경",
+    "연회색 배경",
+)  # the first two are ours: the data sheet has the third
+SIDE_WORDS = ("앞면", "뒷면")
+LIGHT_WORDS = ("전구색", "주광색", "주백색")
+NULL_IN_BARE = (  # 18 fields that some codes' labels leave out all at once
+    "dl_name_en", "dl_material_en", "dl_company_en", "di_company_mf", "di_company_mf_en",
+    "di_item_permit_date", "di_class_no", "di_etc_otc_code", "di_edi_code", "chart", "thick",
+    "leng_long", "leng_short", "color_class2", "line_front", "line_back", "form_code_name",
+    "change_date",
+)  # fmt: skip
+
+
+def label_bytes(
+    stem: str, pill: Pill, view: View, box: Box, width_px: int, height_px: int
+) -> bytes:
+    """The label's content as UTF-8 JSON; `box` is (x, y, w, h) in px."""
+    x, y, w, h = box
+    image: dict[str, Any] = {
+        "file_name": f"{stem}.png",
+        "width": width_px,
+        "height": height_px,
+        "imgfile": f"{stem}.png",
+        "drug_N": pill.code,
+        "drug_S": "정상알약",
+        "back_color": BACK_WORDS[view.back],
+        "drug_dir": SIDE_WORDS[view.side],
+        "light_color": LIGHT_WORDS[view.light],
+        "camera_la": view.latitude,
+        "camera_lo": view.longitude,
+        "size": 200,
+        **_drug_fields(pill),
+        **_look_fields(pill),
+        "id": 1,
+    }
+    if pill.drug.bare:
+        image.update(dict.fromkeys(NULL_IN_BARE))
+    annotation = {"area": w * h, "iscrowd": 0, "bbox": [x, y, w, h], "category_id": 1}
+    annotation |= {"ignore": 0, "segmentation": [], "id": 1, "image_id": 1}
+    label = {
+        "images": [image],
+        "type": "instances",
+        "annotations": [annotation],
+        "categories": [{"supercategory": "pill", "id": 1, "name": "Drug"}],
+    }
+    return json.dumps(label, ensure_ascii=False).encode("utf-8")
+
+
+def _drug_fields(pill: Pill) -> dict[str, Any]:
+    drug = pill.drug
+    return {
+        "dl_idx": drug.dl_idx,
+        "dl_mapping_code": pill.code,
+        "dl_name": drug.name,
+        "dl_name_en": drug.name_en,
+        "img_key": f"http://pill.invalid/img/{pill.code}.jpg",
+        "dl_material": drug.material,
+        "dl_material_en": drug.material_en,
+        "dl_custom_shape": f"{'정제' if '정' in pill.form else '캡슐'}, {pill.form.split(',')[0]}",
+        "dl_company": drug.company,
+        "dl_company_en": drug.company_en,
+        "di_company_mf": drug.company,
+        "di_company_mf_en": drug.company_en,
+        "item_seq": drug.item_seq,
+        "di_item_permit_date": drug.permit_date,
+        "di_class_no": drug.therapy,
+        "di_etc_otc_code": drug.etc_otc,
+        "di_edi_code": drug.edi_codes,
+        "chart": f"{', '.join(pill.look.colors)}의 {pill.look.shape} {pill.form}",
+    }
+
+
+def _look_fields(pill: Pill) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "drug_shape": pill.look.shape,
+        "thick": _number(pill.thick_mm),
+        "leng_long": _number(pill.long_mm),
+        "leng_short": _number(pill.short_mm),
+        "print_front": pill.front.text,
+        "print_back": pill.back.text,
+        "color_class1": pill.look.colors[0],
+        "color_class2": pill.look.colors[1] if len(pill.look.colors) > 1 else "",
+        "line_front": "-" if pill.front.line else "",
+        "line_back": "-" if pill.back.line else "",
+        "img_regist_ts": "20210101",
+        "form_code_name": pill.form,
+        "mark_code_front_anal": _mark_word(pill.front),
+        "mark_code_back_anal": _mark_word(pill.back),
+        "mark_code_front_img": _mark_address(pill.front),
+        "mark_code_back_img": _mark_address(pill.back),
+    }
+    if pill.front.mark is not None:
+        fields["mark_code_front"] = f"M{pill.front.mark:04d}"
+    elif pill.back.mark is not None:
+        fields["mark_code_back"] = f"M{pill.back.mark:04d}"
+    if pill.drug.change_date is not None:
+        fields["change_date"] = pill.drug.change_date
+    return fields
+
+
+def _number(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+def _mark_word(imprint: Imprint) -> str:
+    return "" if imprint.mark is None else "로고"
+
+
+def _mark_address(imprint: Imprint) -> str:
+    return "" if imprint.mark is None else f"http://pill.invalid/mark/{imprint.mark}.jpg"

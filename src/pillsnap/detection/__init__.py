@@ -1,0 +1,1 @@
+"""The detector: a YOLO of Ultralytics with one class, "pill". Only this room imports it."""

@@ -1,0 +1,228 @@
+"""Ultralytics' trainer, subclassed where 8.4 is not exact.
+
+Samples are keyed by (seed, epoch, index), and a full-precision checkpoint is kept at every epoch,
+so that an interrupted training ends with the weights of one that was not. (Ultralytics' own
+checkpoint holds half-precision averages, no random state, and is not written atomically.)
+"""
+
+# isort: off
+import pillsnap.detection.settings  # noqa: F401  # first: sets Ultralytics' switches
+# isort: on
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import unwrap_model
+
+from pillsnap.detection.frames import Frames, Keys, LazyLoader
+from pillsnap.detection.letterbox import STRIDE
+from pillsnap.detection.plan import Plan
+from pillsnap.stage.log import RunLog
+from pillsnap.stage.signals import Interrupt, leave_to_parent
+from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.training.record import Epoch, Recorder
+
+METRIC_NAMES = {
+    "precision": "metrics/precision(B)",
+    "recall": "metrics/recall(B)",
+    "map50": "metrics/mAP50(B)",
+    "map50_95": "metrics/mAP50-95(B)",
+}
+
+
+@dataclass
+class Run:
+    """What the trainer needs beside Ultralytics' own arguments."""
+
+    plan: Plan
+    data_dir: Path
+    folder: WorkFolder
+    recorder: Recorder | None  # of the rank that speaks
+    log: RunLog
+    interrupt: Interrupt
+    saved: dict[str, Any] | None
+    resumes: int
+
+
+class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no types
+    """Ultralytics' trainer with exact resume and this project's records."""
+
+    model: Any
+    amp: bool
+
+    def __init__(self, run: Run, overrides: dict[str, Any]) -> None:
+        self.run = run
+        self.kept: dict[str, Any] = run.saved["best"] if run.saved else {}
+        super().__init__(overrides=overrides)
+        self.add_callback("on_train_start", PillTrainer._use_bf16)
+        self.add_callback("on_train_epoch_start", PillTrainer._begin_epoch)
+        self.add_callback("on_train_batch_end", PillTrainer._end_batch)
+
+    def get_dataset(self) -> dict[str, Any]:
+        images = self.run.data_dir / "images"
+        return {
+            "path": str(self.run.data_dir),
+            "train": str(images / "train"),
+            "val": str(images / "val"),
+            "names": {0: "pill"},
+            "nc": 1,
+            "channels": 3,
+        }
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Frames:
+        training = mode == "train"
+        return Frames(
+            self.run.plan.seed,
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=training,
+            hyp=self.args,
+            rect=not training,
+            stride=STRIDE,
+            pad=0.0 if training else 0.5,
+            task="detect",
+            data=self.data,
+        )
+
+    def get_dataloader(
+        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> Any:
+        if mode != "train":
+            return super().get_dataloader(dataset_path, batch_size, rank, mode)
+        plan = self.run.plan
+        dataset = self.build_dataset(dataset_path, mode, batch_size)
+        keys = Keys(len(dataset), plan.seed, batch_size, plan.ranks)
+        return LazyLoader(
+            dataset,
+            batch_size=min(batch_size // plan.ranks.world_size, len(keys)),
+            sampler=keys,
+            num_workers=self.args.workers,
+            collate_fn=dataset.collate_fn,
+            worker_init_fn=leave_to_parent,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=self.args.workers > 0,
+            generator=torch.Generator().manual_seed(plan.seed),
+        )
+
+    def setup_model(self) -> Any:
+        """On a CPU too channels come last: a quarter faster there (Ultralytics does so on CUDA)."""
+        checkpoint = super().setup_model()
+        if self.device.type == "cpu":
+            self.model = self.model.to(memory_format=torch.channels_last)
+        return checkpoint
+
+    def _use_bf16(self) -> None:
+        """On a CPU too, where Ultralytics refuses `amp=bf16`, though torch's autocast has it."""
+        self.amp = self.run.plan.bf16
+
+    def _begin_epoch(self) -> None:
+        self._epoch_begun_s = time.monotonic()
+        self._batches = 0
+        self.train_loader.sampler.epoch = self.epoch
+        torch.manual_seed(self.run.plan.seed * 1_000_003 + self.epoch)
+
+    def _end_batch(self) -> None:
+        self._batches += 1
+        if self.run.plan.ranks.any(self.run.interrupt.came):  # all after the same step
+            raise KeyboardInterrupt
+        if self.run.log.due():
+            seconds = time.monotonic() - self._epoch_begun_s
+            figures = {"images_per_s": self._batches * self.batch_size / seconds}
+            figures["loss"] = float(sum(self.tloss.values()))
+            self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, figures)
+
+    def optimizer_step(self) -> None:
+        """With the gradients of the whole batch: of all ranks, whose parts are equal."""
+        ranks = self.run.plan.ranks
+        ranks.share(self.model, 1 / ranks.world_size)
+        super().optimizer_step()
+
+    def _build_train_pipeline(self) -> None:
+        """Out of memory, Ultralytics calls it again with half the batch; one rank alone cannot."""
+        if self.optimizer is not None and self.run.plan.ranks.world_size > 1:
+            raise RuntimeError("out of memory in one of several ranks")
+        super()._build_train_pipeline()
+
+    def validate(self) -> Any:
+        self._trained_s = time.monotonic() - self._epoch_begun_s
+        return super().validate()
+
+    def save_model(self) -> bool:
+        """An epoch is complete: record it, then keep everything a resumed run needs.
+
+        Every rank has measured the same average on the same frames; one of them speaks.
+        """
+        metrics = self._epoch_metrics()
+        if not math.isfinite(metrics["loss/train"]):  # in its first epoch Ultralytics goes on
+            raise RuntimeError(f"loss/train is NaN or infinite in epoch {self.epoch + 1}")
+        if not self.kept or float(self.fitness) > self.kept["fitness"]:
+            weights = self.ema.ema.state_dict()
+            self.kept = {
+                "fitness": float(self.fitness),
+                "epoch": self.epoch + 1,
+                "metrics": {name: metrics[name] for name in METRIC_NAMES},
+                "weights": {k: v.detach().cpu().clone() for k, v in weights.items()},
+            }
+        if self.run.recorder is not None:
+            self.run.recorder.record(metrics, time.monotonic() - self._epoch_begun_s)
+            self._save(self.run.recorder.history)
+            self.run.recorder.announce()
+        return False  # Ultralytics' own checkpoint callbacks have nothing to do
+
+    def _save(self, history: list[Epoch]) -> None:
+        self.run.folder.save(
+            {
+                "model": unwrap_model(self.model).state_dict(),
+                "average": self.ema.ema.state_dict(),
+                "updates": self.ema.updates,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "epoch": self.epoch + 1,
+                "best": self.kept,
+                "best_fitness": float(self.best_fitness),
+                "batch_size": self.batch_size,
+                "history": history,
+                "resumes": self.run.resumes,
+            }
+        )
+
+    def resume_training(self, ckpt: Any) -> None:
+        saved = self.run.saved
+        if saved is None:
+            return
+        model = unwrap_model(self.model)
+        model.load_state_dict(saved["model"])
+        self.ema.ema.load_state_dict(saved["average"])
+        self.ema.updates = saved["updates"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.best_fitness = saved["best_fitness"]
+        self.start_epoch = saved["epoch"]
+        if getattr(model.model[-1], "one2one_cv2", None) is not None:
+            model.criterion = model.init_criterion()  # YOLO26 shifts its loss weights each epoch
+            model.criterion.updates = self.start_epoch - 1
+            model.criterion.update()
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """Recorded by save_model."""
+
+    def final_eval(self) -> None:
+        """The evaluate stage measures the published checkpoint."""
+
+    def _epoch_metrics(self) -> dict[str, float]:
+        loss = torch.tensor(float(sum(self.tloss.values())), device=self.device)
+        self.run.plan.ranks.add([loss])
+        losses = {"loss/train": float(loss) / self.run.plan.ranks.world_size}
+        losses["loss/val"] = sum(v for k, v in self.metrics.items() if k.startswith("val/"))
+        named = {name: float(self.metrics[key]) for name, key in METRIC_NAMES.items()}
+        rates = {
+            "lr": float(self.optimizer.param_groups[0]["lr"]),
+            "images_per_s": round(len(self.train_loader.dataset) / self._trained_s, 2),
+        }
+        return {name: round(float(v), 6) for name, v in {**losses, **named}.items()} | rates

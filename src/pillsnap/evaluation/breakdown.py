@@ -1,0 +1,159 @@
+"""Where the errors are: by class, by pair of classes, by what differs between the photos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pillsnap.arrays import Floats, Ints
+from pillsnap.evaluation import bootstrap, metrics
+from pillsnap.evaluation.answers import CropAnswers, FrameAnswer
+
+Json = dict[str, Any]
+
+# What the columns are called, and what their values mean; sources: the AI Hub data sheet.
+FACETS = {
+    "image_type": "frame",
+    "light": "light",
+    "back": "background",
+    "direction": "side",
+    "latitude": "latitude",
+    "drug_shape": "shape",
+    "color_class1": "colour",
+}
+MEANINGS: dict[str, dict[Any, str]] = {
+    "light": {0: "0 bulb", 1: "1 daylight", 2: "2 white"},
+    "direction": {0: "0 front", 1: "1 back"},
+    "back": {2: "2 light grey"},
+}
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """`count` pills of one class got the name of another; `row` is the surest of them."""
+
+    true: int
+    named: int
+    count: int
+    row: int
+
+
+def per_class(truth: Ints, named: Ints, classes: pd.DataFrame) -> pd.DataFrame:
+    """A row per class with its pills, top1, precision, F1 and what it is most often taken for."""
+    size = len(classes)
+    pills, given = np.bincount(truth, minlength=size), np.bincount(named, minlength=size)
+    right = np.bincount(truth[truth == named], minlength=size)
+    table = classes[["class_index", "mapping_code", "drug_name"]].copy()
+    table["pills"], table["named"], table["right"] = pills, given, right
+    table["top1"] = _divide(right, pills)
+    table["precision"] = _divide(right, given)
+    table["f1"] = np.where(pills > 0, _divide(2 * right, pills + given), np.nan)
+    taken_for = pd.Series("", index=table.index)
+    for confusion in reversed(confusions(truth, named, np.zeros(len(truth)))):
+        taken_for[confusion.true] = classes["mapping_code"].iloc[confusion.named]
+    table["taken_for"] = taken_for
+    return table
+
+
+def worst(table: pd.DataFrame, rows: int) -> list[Json]:
+    """The classes of the lowest F1 among those that have pills."""
+    seen = table[table["pills"] > 0].sort_values(["f1", "class_index"], kind="stable")
+    return [
+        {
+            "class": f"{row['mapping_code']} {row['drug_name']}",
+            "f1": float(row["f1"]),
+            "top1": float(row["top1"]),
+            "pills": int(row["pills"]),
+        }
+        for _, row in seen.head(rows).iterrows()
+    ]
+
+
+def confusions(truth: Ints, named: Ints, confidence: Floats) -> list[Confusion]:
+    """Pairs (true, named) that were confused, the most frequent first."""
+    wrong = np.flatnonzero(truth != named)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    pairs = np.stack([truth[wrong], named[wrong]], axis=1).reshape(-1, 2)
+    unique, first, counts = np.unique(pairs, axis=0, return_index=True, return_counts=True)
+    order = np.lexsort((unique[:, 1], unique[:, 0], -counts))
+    return [
+        Confusion(int(unique[i, 0]), int(unique[i, 1]), int(counts[i]), int(wrong[first[i]]))
+        for i in order
+    ]
+
+
+def confusion_rows(pairs: Sequence[Confusion], classes: pd.DataFrame) -> list[Json]:
+    """Rows pair, count for a bar chart."""
+    names = (classes["mapping_code"] + " " + classes["drug_name"]).tolist()
+    return [{"pair": f"{names[p.true]} → {names[p.named]}", "count": p.count} for p in pairs]
+
+
+def pills_seen(
+    val: CropAnswers, frames: Sequence[FrameAnswer], match_iou: float, classes: pd.DataFrame
+) -> pd.DataFrame:
+    """val's crop table with what became of each pill: `top1` (known ones), `found` and `right`
+    (those of measured frames), else NaN; with the shape and colour of its class."""
+    table = val.table.copy()
+    rank = np.full(len(val), np.nan)
+    known = table["known"].to_numpy(dtype=bool)
+    truth = val.truth[known]
+    rank[known] = metrics.ranks(val.logits[known], truth) == 0
+    table["top1"] = rank
+    key = ["image_path", "box_x", "box_y", "box_w", "box_h", "class_index"]
+    outcomes = _outcomes(frames, match_iou).drop_duplicates(key)
+    table = table.merge(outcomes, on=key, how="left", validate="many_to_one")
+    facts = classes[["mapping_code", "drug_shape", "color_class1"]]
+    return table.merge(facts, on="mapping_code", how="left", validate="many_to_one")
+
+
+def by_facet(pills: pd.DataFrame, rounds: int, seed: int) -> dict[str, list[Json]]:
+    """For each facet the rows value, pills, top1 (with its interval), found, right."""
+    return {
+        title: [
+            _facet_row(_meaning(column, value), part, rounds, seed)
+            for value, part in pills.groupby(column, sort=True)
+        ]
+        for column, title in FACETS.items()
+    }
+
+
+def _meaning(column: str, value: Any) -> str:
+    return MEANINGS.get(column, {}).get(value, str(value))
+
+
+def _facet_row(value: str, part: pd.DataFrame, rounds: int, seed: int) -> Json:
+    named = part[part["top1"].notna()]
+    seen = part[part["found"].notna()]
+    right = named["top1"].to_numpy(dtype=np.float64)
+    draws = bootstrap.resample(named["group_id"].tolist(), rounds, seed)
+    return {
+        "value": value,
+        "pills": len(named),
+        "top1": metrics.mean(right),
+        "ci": bootstrap.ratio(draws, right, np.ones(len(right))),
+        "frame_pills": len(seen),
+        "found": metrics.mean(seen["found"].to_numpy(dtype=np.float64)),
+        "right": metrics.mean(seen["right"].to_numpy(dtype=np.float64)),
+    }
+
+
+def _outcomes(frames: Sequence[FrameAnswer], match_iou: float) -> pd.DataFrame:
+    rows = []
+    for frame in frames:
+        outcomes = frame.match(match_iou).labelled
+        corners = np.rint(frame.labelled).astype(int)
+        for (left, top, end, bottom), index, outcome in zip(
+            corners.tolist(), frame.labelled_class.tolist(), outcomes, strict=True
+        ):
+            place = (frame.image_path, left, top, end - left, bottom - top, index)
+            rows.append((*place, float(outcome != "missed"), float(outcome == "right")))
+    columns = ["image_path", "box_x", "box_y", "box_w", "box_h", "class_index", "found", "right"]
+    types = dict.fromkeys(columns[1:6], "int64") | {"found": "float64", "right": "float64"}
+    return pd.DataFrame(rows, columns=columns).astype({"image_path": "str", **types})
+
+
+def _divide(part: Ints, whole: Ints) -> NDArray[np.float64]:
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

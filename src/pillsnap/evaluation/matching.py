@@ -1,0 +1,114 @@
+"""Predicted pills against the labelled pills of a frame, and what went wrong with each.
+
+A class is an index, UNKNOWN (-1) for a labelled pill whose code was never trained on and for a
+predicted pill that was refused. So a predicted pill is right when it shares IoU >= match_iou and
+the class with a labelled pill, one to one: an unknown pill is right when it is refused.
+
+Pairs are assigned optimally (Hungarian), first for the most right pairs, then for the most pairs,
+then for the largest overlap: the result depends neither on the order of equal scores nor on how a
+detector ranks its boxes, and the number of right pairs is the largest there is, which is what the
+definition above counts. Average precision alone pairs greedily by score, as COCO does.
+
+Outcomes:
+  right                    see above
+  wrong_name               a known pill with another known pill's name
+  known_refused            a known pill called unknown
+  unknown_taken_for_known  an unknown pill given a name
+  missed                   a labelled pill no prediction was paired with
+  duplicated               a prediction over a labelled pill that another prediction is paired with
+  false_box                a prediction that reaches match_iou with no labelled pill
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pillsnap import boxes
+from pillsnap.arrays import Bools, Floats32, Ints
+from pillsnap.boxes import Boxes
+from pillsnap.dataset.manifest import UNKNOWN
+
+RIGHT = "right"
+ERRORS = (
+    "wrong_name",
+    "known_refused",
+    "unknown_taken_for_known",
+    "missed",
+    "duplicated",
+    "false_box",
+)
+
+
+@dataclass(frozen=True)
+class FrameMatch:
+    """What became of each predicted and each labelled pill of one frame."""
+
+    predicted: tuple[str, ...]
+    labelled: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]  # (predicted, labelled)
+
+    @property
+    def right(self) -> int:
+        """Right pairs."""
+        return self.predicted.count(RIGHT)
+
+    @property
+    def exact(self) -> bool:
+        """Every labelled pill is right and nothing else was predicted."""
+        return self.right == len(self.predicted) == len(self.labelled)
+
+    def errors(self) -> dict[str, int]:
+        """Count of each kind of error; a wrong pair counts once."""
+        counts = {kind: self.predicted.count(kind) for kind in ERRORS}
+        return {**counts, "missed": self.labelled.count("missed")}
+
+
+def match(
+    predicted: Boxes,
+    predicted_class: Ints,
+    labelled: Boxes,
+    labelled_class: Ints,
+    match_iou: float,
+) -> FrameMatch:
+    """Pair predicted boxes [p, 4] with labelled boxes [l, 4] of one frame, x1 y1 x2 y2."""
+    overlap = boxes.iou(predicted, labelled)
+    same = predicted_class[:, None] == labelled_class[None, :]
+    pairs = _assign(overlap, same, match_iou)
+    of_predicted = ["false_box"] * len(predicted)
+    of_labelled = ["missed"] * len(labelled)
+    for over in np.flatnonzero((overlap >= match_iou).any(axis=1)):
+        of_predicted[over] = "duplicated"
+    for row, column in pairs:
+        outcome = _outcome(int(predicted_class[row]), int(labelled_class[column]))
+        of_predicted[row] = of_labelled[column] = outcome
+    return FrameMatch(tuple(of_predicted), tuple(of_labelled), pairs)
+
+
+def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> Bools:
+    """Which found boxes (best first) take a labelled box of their own, as COCO pairs them."""
+    overlap = boxes.iou(found, labelled)
+    matched = np.zeros(len(found), dtype=np.bool_)
+    for row in range(len(found) if len(labelled) else 0):
+        column = int(np.argmax(overlap[row]))
+        if overlap[row, column] >= match_iou:
+            matched[row] = True
+            overlap[:, column] = -1.0
+    return matched
+
+
+def _assign(overlap: Floats32, same: Bools, match_iou: float) -> tuple[tuple[int, int], ...]:
+    touching = overlap >= match_iou
+    most = min(overlap.shape) + 1.0  # more than all overlaps of an assignment together
+    worth = np.where(touching, overlap + most + np.where(same, most**2, 0.0), 0.0)
+    rows, columns = linear_sum_assignment(worth, maximize=True)
+    chosen = zip(rows.tolist(), columns.tolist(), strict=True)
+    return tuple((row, column) for row, column in chosen if touching[row, column])
+
+
+def _outcome(predicted_class: int, labelled_class: int) -> str:
+    if predicted_class == labelled_class:
+        return RIGHT
+    if labelled_class == UNKNOWN:
+        return "unknown_taken_for_known"
+    return "known_refused" if predicted_class == UNKNOWN else "wrong_name"

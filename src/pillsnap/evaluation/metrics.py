@@ -1,0 +1,142 @@
+"""Figures from plain arrays. None means there was nothing to measure; 0 is always a measurement."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score, roc_auc_score
+
+from pillsnap.arrays import Bools, Floats, Ints
+from pillsnap.recognition.scores import ROWS
+
+ECE_BINS = 15  # Guo et al. 2017, as everyone reports it
+RECALL_POINTS = np.linspace(0.0, 1.0, 101)  # COCO's
+
+
+def ranks(logits: Floats, truth: Ints) -> Ints:
+    """How many classes stand before the true one: 0 is first. [n, classes], [n] -> [n].
+
+    Equal logits are ordered by class index, as argmax does: a classifier that cannot tell is
+    not right everywhere.
+    """
+    before = np.empty(len(truth), dtype=np.int64)
+    columns = np.arange(logits.shape[1])
+    for start in range(0, len(truth), ROWS):
+        part, true = logits[start : start + ROWS], truth[start : start + ROWS, None]
+        own = np.take_along_axis(part, true, axis=1)
+        ahead = (part > own) | ((part == own) & (columns < true))
+        before[start : start + ROWS] = ahead.sum(axis=1)
+    return before
+
+
+def mean(values: NDArray[Any]) -> float | None:
+    """Arithmetic mean, or None of nothing."""
+    return float(np.mean(values)) if len(values) else None
+
+
+def macro_f1(predicted: Ints, truth: Ints) -> float | None:
+    """Mean F1 over the classes that occur in `truth`; one never named right counts 0."""
+    if not len(truth):
+        return None
+    labels = np.unique(truth)
+    return float(f1_score(truth, predicted, labels=labels, average="macro", zero_division=0))
+
+
+def bins_of(confidence: Floats) -> Ints:
+    """Index of the bin ((i, i+1] / 15) a confidence falls into; 0 belongs to the first."""
+    inner_edges = np.linspace(0, 1, ECE_BINS + 1)[1:-1]
+    return np.searchsorted(inner_edges, confidence, side="left").astype(np.int64)
+
+
+def ece(confidence: Floats, right: Bools) -> float | None:
+    """Expected calibration error over 15 bins of equal width (Guo et al. 2017), 0..1."""
+    if not len(confidence):
+        return None
+    gap = np.bincount(bins_of(confidence), confidence - right, minlength=ECE_BINS)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def reliability(confidence: Floats, right: Bools) -> list[dict[str, float]]:
+    """Rows confidence, accuracy, pills: the bins of `ece` that hold anything."""
+    bins = bins_of(confidence)
+    return [
+        {
+            "confidence": float(confidence[bins == index].mean()),
+            "accuracy": float(right[bins == index].mean()),
+            "pills": int((bins == index).sum()),
+        }
+        for index in np.unique(bins)
+    ]
+
+
+def auroc(known: Floats, unknown: Floats) -> float | None:
+    """Chance that a known pill scores above an unknown one, ties counting a half."""
+    if not len(known) or not len(unknown):
+        return None
+    labels = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
+    return float(roc_auc_score(labels, np.r_[known, unknown]))
+
+
+def threshold_at(known: Floats, recall: float) -> float | None:
+    """The highest threshold t with `score >= t` for at least that part of the known pills."""
+    if not len(known):
+        return None
+    keep = max(int(np.ceil(recall * len(known) - 1e-9)), 1)
+    return float(np.sort(known)[::-1][keep - 1])
+
+
+def fpr_at(known: Floats, unknown: Floats, recall: float) -> float | None:
+    """Part of the unknown pills that pass where that part of the known ones passes."""
+    threshold = threshold_at(known, recall)
+    if threshold is None or not len(unknown):
+        return None
+    return float(np.mean(unknown >= threshold))
+
+
+def coverage(score: Floats, right: Bools, points: int = 20) -> list[dict[str, float]]:
+    """Rows coverage, accuracy: how often the most certain part of the pills is named right."""
+    if not len(score):
+        return []
+    hits = np.cumsum(right[np.argsort(-score, kind="stable")])
+    steps = np.unique(np.ceil(np.linspace(1 / points, 1, points) * len(score)).astype(int))
+    return [
+        {"coverage": float(step / len(score)), "accuracy": float(hits[step - 1] / step)}
+        for step in steps
+    ]
+
+
+def average_precision(
+    score: Floats, matched: Bools, labelled: float, weight: Floats | None = None
+) -> float | None:
+    """COCO's 101-point AP of found boxes at one IoU; `weight` repeats a box that often.
+
+    `matched` comes from `matching.greedy`; `labelled` is the (weighted) number of labelled boxes.
+    """
+    if labelled <= 0:
+        return None
+    precision = precision_curve(score, matched, labelled, weight)
+    return float(precision.mean())
+
+
+def precision_curve(
+    score: Floats, matched: Bools, labelled: float, weight: Floats | None = None
+) -> NDArray[np.float64]:
+    """Highest precision at or beyond each of COCO's 101 recall points, 0 where never reached."""
+    order = np.argsort(-score, kind="stable")
+    each = np.ones(len(score)) if weight is None else np.asarray(weight, dtype=np.float64)[order]
+    found = np.cumsum(each * matched[order])
+    total = np.cumsum(each)
+    precision = np.append(found / np.maximum(total, 1e-12), 0.0)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    reached = np.searchsorted(found / labelled, RECALL_POINTS - 1e-12, side="left")
+    return np.asarray(envelope[np.minimum(reached, len(found))])
+
+
+def f1(right: float, predicted: float, labelled: float) -> float | None:
+    """2 x right / (predicted + labelled): the harmonic mean of precision and recall."""
+    return ratio(2 * right, predicted + labelled)
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """part / whole, or None of nothing."""
+    return float(part / whole) if whole else None

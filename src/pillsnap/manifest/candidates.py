@@ -1,0 +1,249 @@
+"""The photos of a tree that could be used, each with its labels, told from names alone.
+
+Arrays with an entry per frame or per pill: a 4 TB tree has 2.6 million frames.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pillsnap.aihub.tree import PARTS, TYPES, Folder, Tree
+from pillsnap.arrays import Bools, Ints
+from pillsnap.dataset.findings import Findings
+from pillsnap.dataset.names import CODE, View, parse_codes, parse_view
+
+COMBINATION = -1
+Photo = tuple[str, int, tuple[int, str]]  # stem, bytes, view's number and its group's name
+ROW = 7  # columns of a frame: folder, view, group, bytes, code, train, complete
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Frames [n] and their labelled pills [p]; frames without any label are not in it."""
+
+    folders: Sequence[Folder]
+    codes: Sequence[str]  # K-codes, by number
+    groups: Sequence[str]  # capture groups, by number
+    views: Sequence[View]
+    stems: Sequence[str]  # [n] file name without ending
+    folder: Ints  # [n] of the photo
+    view: Ints  # [n]
+    group: Ints  # [n]
+    code: Ints  # [n] of a single frame; COMBINATION for the others
+    train: Bools  # [n] in AI Hub's train part, else in val
+    photo_bytes: Ints  # [n]
+    complete: Bools  # [n] as many labels as codes in the name
+    pill_frame: Ints  # [p] frame of a pill, ascending
+    pill_code: Ints  # [p]
+    pill_folder: Ints  # [p] of the label
+
+    @property
+    def single(self) -> Bools:
+        """[n] whether a frame shows one pill."""
+        return np.asarray(self.code != COMBINATION)
+
+    @property
+    def pills(self) -> Ints:
+        """[n] labelled pills of each frame."""
+        return np.bincount(self.pill_frame, minlength=len(self.stems))
+
+    def photo_path(self, frame: int) -> str:
+        """A photo's path relative to the root, as on disk."""
+        return f"{self.folders[self.folder[frame]].path}/{self.stems[frame]}.png"
+
+    def label_path(self, pill: int) -> str:
+        """The path of a pill's label relative to the root, as on disk."""
+        stem = self.stems[self.pill_frame[pill]]
+        return f"{self.folders[self.pill_folder[pill]].path}/{stem}.json"
+
+
+def collect(tree: Tree, left_out: Findings, incomplete: Findings) -> Candidates:
+    """Match photos with labels by stem, whatever their shards.
+
+    The tree's findings grow by what is odd about single labels, `left_out` by the photos that
+    cannot be used, `incomplete` by the combination frames that lack labels.
+    """
+    labels = _Labels(tree.findings)
+    for number, folder in enumerate(tree.folders):
+        if folder.kind == "labels":
+            labels.take(number, folder)
+    frames = _Frames(labels, left_out, incomplete)
+    for number, folder in enumerate(tree.folders):
+        if folder.kind == "images":
+            frames.take(number, folder)
+    for folder, stem in labels.unused(tree.folders, frames.met):
+        tree.findings.add("label_without_photo", f"{folder.path}/{stem}.json")
+    return frames.done(tree.folders)
+
+
+class _Labels:
+    """Numbers of the label folders that hold a stem, by part."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self.single: dict[str, dict[str, int]] = {part: {} for part in PARTS}
+        self.combination: dict[str, dict[str, dict[str, int]]] = {part: {} for part in PARTS}
+
+    def take(self, number: int, folder: Folder) -> None:
+        """Note which labels a folder holds; its name says whose pill they are about."""
+        single = folder.image_type == "single"
+        code = folder.inner[-1] if folder.inner else ""
+        code = code.removesuffix("_json") if single else code
+        if not CODE.fullmatch(code):
+            for name in folder.names:
+                self._findings.add("label_outside_a_code_folder", f"{folder.path}/{name}")
+            return
+        stems = [name[: -len(".json")] for name in folder.names]
+        if single:
+            self._take_singles(number, folder, code, stems)
+        else:
+            self._take_combinations(number, folder, code, stems)
+
+    def _take_singles(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
+        """Few calls for each: nearly all labels are of single photos."""
+        numbers = self.single[folder.part]
+        for stem in stems:
+            if stem.partition("_")[0] != code:
+                self._findings.add("label_in_foreign_folder", f"{folder.path}/{stem}.json")
+            elif numbers.setdefault(stem, number) != number:
+                self._findings.add("label_twice", f"{folder.path}/{stem}.json")
+
+    def _take_combinations(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
+        numbers = self.combination[folder.part]
+        for stem in stems:
+            if numbers.setdefault(stem, {}).setdefault(code, number) != number:
+                self._findings.add("label_twice", f"{folder.path}/{stem}.json")
+
+    def unused(
+        self, folders: Sequence[Folder], met: dict[tuple[str, str], set[str]]
+    ) -> Iterator[tuple[Folder, str]]:
+        """Folder and stem of the labels whose photo was not met, sorted."""
+        for part in PARTS:
+            for stem in sorted(self.single[part].keys() - met[part, "single"]):
+                yield folders[self.single[part][stem]], stem
+            for stem in sorted(self.combination[part].keys() - met[part, "combination"]):
+                for number in self.combination[part][stem].values():
+                    yield folders[number], stem
+
+
+class _Frames:
+    """Collects the columns of Candidates, folder by folder."""
+
+    def __init__(self, labels: _Labels, left_out: Findings, incomplete: Findings) -> None:
+        self._labels = labels
+        self._left_out = left_out
+        self._incomplete = incomplete
+        self.met: dict[tuple[str, str], set[str]] = {
+            (part, image_type): set() for part in PARTS for image_type in TYPES
+        }
+        self._codes: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
+        self._numbers: dict[View, int] = {}
+        self._views: dict[str, tuple[int, str]] = {}
+        self._stems: list[str] = []
+        self._rows = array("q")  # [frames, ROW]
+        self._pills = array("q")  # [pills, 3] frame, code, label folder
+
+    def take(self, number: int, folder: Folder) -> None:
+        """Add the photos of a folder that have a label."""
+        named = folder.inner[-1] if folder.inner else ""
+        codes = parse_codes(named) or ()
+        single = folder.image_type == "single"
+        photos = self._photos(folder, named, bool(codes) and (len(codes) == 1) == single)
+        if single:
+            self._take_singles(number, folder, named, photos)
+        else:
+            self._take_combinations(number, folder, codes, photos)
+
+    def _photos(self, folder: Folder, named: str, right: bool) -> Iterator[Photo]:
+        """The photos of a folder of this name that belong there, each once."""
+        met = self.met[folder.part, folder.image_type]
+        for name, size in zip(folder.names, folder.sizes, strict=True):
+            stem = name[: -len(".png")]
+            code_text, _, view_text = stem.partition("_")
+            view = self._views.get(view_text) or self._view(view_text)
+            if view is None or not ((right and code_text == named) or parse_codes(code_text)):
+                self._left_out.add("name_not_understood", f"{folder.path}/{name}")
+            elif code_text != named or not right:
+                self._left_out.add("photo_in_foreign_folder", f"{folder.path}/{name}")
+            elif stem in met:
+                self._left_out.add("photo_twice", f"{folder.path}/{name}")
+            else:
+                met.add(stem)
+                yield stem, size, view
+
+    def _view(self, text: str) -> tuple[int, str] | None:
+        """The number of a view and the end of its capture group's name."""
+        view = parse_view(text)
+        if view is None:
+            return None
+        number = self._numbers.setdefault(view, len(self._numbers))
+        self._views[text] = number, f"b{view.back}_l{view.light}_d{view.direction}"
+        return self._views[text]
+
+    def _take_singles(
+        self, number: int, folder: Folder, code: str, photos: Iterable[Photo]
+    ) -> None:
+        """Few calls for each: nearly all photos are single ones."""
+        labels = self._labels.single[folder.part]
+        train = folder.part == "train"
+        groups: dict[int, int] = {}  # capture group of a view
+        for stem, size, (view, setting) in photos:
+            label = labels.get(stem)
+            if label is None:
+                self._left_out.add("photo_without_label", f"{folder.path}/{stem}.png")
+                continue
+            group = groups.get(view)
+            if group is None:
+                group = groups[view] = self._group(f"{code}_{setting}")
+                pill = self._code(code)
+            self._pills.extend((len(self._stems), pill, label))
+            self._stems.append(stem)
+            self._rows.extend((number, view, group, size, pill, train, True))
+
+    def _take_combinations(
+        self, number: int, folder: Folder, codes: tuple[str, ...], photos: Iterable[Photo]
+    ) -> None:
+        group = None
+        train = folder.part == "train"
+        for stem, size, (view, _) in photos:
+            labels = self._labels_of(folder, stem, codes)
+            if not labels:
+                continue
+            group = self._group(folder.inner[-1]) if group is None else group
+            for code in sorted(labels):
+                self._pills.extend((len(self._stems), self._code(code), labels[code]))
+            self._stems.append(stem)
+            complete = len(labels) == len(codes)
+            self._rows.extend((number, view, group, size, COMBINATION, train, complete))
+
+    def _labels_of(self, folder: Folder, stem: str, codes: tuple[str, ...]) -> dict[str, int]:
+        """{code: label folder} of a combination; empty where it cannot be used."""
+        labels = self._labels.combination[folder.part].get(stem, {})
+        foreign = sorted(labels.keys() - set(codes))
+        path = f"{folder.path}/{stem}.png"
+        if foreign:
+            self._left_out.add("label_of_foreign_code", f"{path}: {', '.join(foreign)}")
+            return {}
+        if len(labels) < len(codes):
+            self._incomplete.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
+        return labels
+
+    def _code(self, code: str) -> int:
+        return self._codes.setdefault(code, len(self._codes))
+
+    def _group(self, name: str) -> int:
+        return self._groups.setdefault(name, len(self._groups))
+
+    def done(self, folders: Sequence[Folder]) -> Candidates:
+        """The columns as arrays."""
+        rows = np.array(self._rows, dtype=np.int64).reshape(-1, ROW).T.copy()
+        pills = np.array(self._pills, dtype=np.int64).reshape(-1, 3).T.copy()
+        folder, view, group, photo_bytes, code, train, complete = rows
+        return Candidates(
+            folders, list(self._codes), list(self._groups), list(self._numbers), self._stems,
+            folder, view, group, code, train.astype(bool), photo_bytes, complete.astype(bool),
+            *pills,
+        )  # fmt: skip

@@ -1,0 +1,129 @@
+"""The files of build_manifest: manifests, class table and sampling report of a Selection."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from pillsnap import files
+from pillsnap.aihub.labels import Drug
+from pillsnap.arrays import Bools, Ints
+from pillsnap.dataset import manifest
+from pillsnap.dataset.manifest import Rows
+from pillsnap.manifest import sampling
+from pillsnap.manifest.build import Selection
+from pillsnap.manifest.choice import TRAIN, VAL
+
+FIGURES = ("box_x", "box_y", "box_w", "box_h", "image_width", "image_height")
+VIEW = {"drug_state": "state", **{name: name for name in ("back", "direction", "light")},
+        "latitude": "latitude", "longitude": "longitude"}  # fmt: skip
+
+
+def write(selection: Selection, artifacts_dir: Path) -> dict[str, Any]:
+    """Write manifest_{train,val,test}.csv, classes.csv, sampling.json; return the report."""
+    rows = {name: rows_of(selection, side) for side, name in enumerate(manifest.SPLITS)}
+    paths = [artifacts_dir / f"manifest_{name}.csv" for name in rows]
+    with ThreadPoolExecutor(1) as disk:  # waited for while the next is made
+        written = disk.map(files.write_bytes, paths, map(manifest.as_csv, rows.values()))
+        drugs = drugs_of_classes(selection)
+        manifest.write_classes(artifacts_dir / "classes.csv", classes_of(selection, drugs))
+        list(written)  # an error of the disk is ours
+    for code, said in zip(selection.choice.classes, drugs, strict=True):
+        if len(said) > 1:
+            selection.findings.add("drug_texts_differ", selection.candidates.codes[code])
+    manifest_bytes = sum(path.stat().st_size for path in paths)
+    report = sampling.report(selection, rows, manifest_bytes)
+    layout = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    files.write_bytes(artifacts_dir / "sampling.json", orjson.dumps(report, option=layout))
+    return report
+
+
+def draw(selection: Selection, path: Path) -> None:
+    """Draw the choice: sampling.png."""
+    from pillsnap.manifest.sampling_figure import sampling_figure  # a second's import
+
+    rows = {name: rows_of(selection, side) for side, name in enumerate(manifest.SPLITS)}
+    sampling_figure(rows, path)
+
+
+def rows_of(selection: Selection, side: int) -> Rows:
+    """The manifest of a split: a row per pill of its frames, columns as manifest.COLUMNS."""
+    frames = selection.candidates
+    pills = np.flatnonzero(selection.choice.split[frames.pill_frame] == side)
+    frame, code = frames.pill_frame[pills], frames.pill_code[pills]
+    class_index = _class_index(selection)[code]
+    folders = [one.path for one in frames.folders]
+    stems = [frames.stems[number] for number in frame.tolist()]
+    folder, label_folder = frames.folder[frame], frames.pill_folder[pills]
+    table: dict[str, Any] = {
+        "image_path": _paths(folders, folder, stems, "png"),
+        "label_path": _paths(folders, label_folder, stems, "json"),
+        "image_type": _named(("combination", "single"), frames.single[frame]),
+        "mapping_code": _named(frames.codes, code),
+        "class_index": class_index,
+        "known": class_index >= 0,
+        "group_id": _named(frames.groups, frames.group[frame]),
+        "part": _named(("val", "train"), frames.train[frame]),
+        "shard": _named([one.shard for one in frames.folders], folder),
+    }
+    for name in ("edi_codes", "drug_name"):
+        said = [getattr(one, name) for one in selection.drugs]
+        table[name] = _named(said, selection.drug[pills])
+    table |= {name: selection.figures[pills, at] for at, name in enumerate(FIGURES)}
+    view = frames.view[frame]
+    for column, name in VIEW.items():
+        values = np.array([getattr(one, name) for one in frames.views], dtype=np.int64)
+        table[column] = values[view]
+    return {name: table[name] for name in manifest.COLUMNS}
+
+
+def classes_of(selection: Selection, drugs: list[list[Drug]]) -> Rows:
+    """The class table; its texts are the most usual of each class (the first of `drugs`)."""
+    frames, classes = selection.candidates, selection.choice.classes
+    split = selection.choice.split[frames.pill_frame]
+    pills = {
+        side: np.bincount(frames.pill_code[split == side], minlength=len(frames.codes))[classes]
+        for side in (TRAIN, VAL)
+    }
+    usual = [of_class[0] for of_class in drugs]
+    return {
+        "class_index": np.arange(len(classes)),
+        "mapping_code": _named(frames.codes, classes),
+        **{name: [getattr(drug, name) for drug in usual] for name in Drug._fields},
+        "train_pills": pills[TRAIN],
+        "val_pills": pills[VAL],
+    }
+
+
+def drugs_of_classes(selection: Selection) -> list[list[Drug]]:
+    """What the train labels of each class say about the drug, the most usual first."""
+    frames, count = selection.candidates, len(selection.drugs)
+    in_train = selection.choice.split[frames.pill_frame] == TRAIN
+    keys = frames.pill_code[in_train] * count + selection.drug[in_train]
+    said: dict[int, list[tuple[int, Drug]]] = {}
+    for key, labels in zip(*np.unique(keys, return_counts=True), strict=True):
+        said.setdefault(int(key // count), []).append((-int(labels), selection.drugs[key % count]))
+    return [[drug for _, drug in sorted(said[code])] for code in selection.choice.classes]
+
+
+def _class_index(selection: Selection) -> Ints:
+    """[codes] the class of a code; -1 where it is none."""
+    index = np.full(len(selection.candidates.codes), -1)
+    index[selection.choice.classes] = np.arange(len(selection.choice.classes))
+    return index
+
+
+def _named(names: Sequence[str], numbers: Ints | Bools) -> NDArray[np.object_]:
+    """Names by their numbers."""
+    return np.array(names, dtype=object)[numbers.astype(np.int64)]
+
+
+def _paths(folders: list[str], numbers: Ints, stems: list[str], ending: str) -> list[str]:
+    return [
+        f"{folders[number]}/{stem}.{ending}"
+        for number, stem in zip(numbers.tolist(), stems, strict=True)
+    ]

@@ -1,0 +1,180 @@
+"""Checklist: disk, memory and processors against what this scale needs.
+
+Needs are estimates from measured sizes; each point shows both figures.
+"""
+
+import os
+import shutil
+from math import ceil
+from pathlib import Path
+
+import psutil
+
+from pillsnap.dataset import manifest
+from pillsnap.operation.point import Point, failed, gb, passed, warned
+from pillsnap.params import Params, ScaleParams
+from pillsnap.stage.hardware import cpu_count
+
+LEAST_FREE_BYTES = 10e9
+JPEG_BYTES_PER_PX = 0.25  # quality 95, 4:4:4: 16 kB for 256 x 256 px
+FRAME_SHAPE = 976 / 1280  # shorter side by longer side of a photo
+FRAME_PX = 1280  # longer side of a photo
+PILLS_PER_COMBINATION = 3.5
+CHECKPOINT_BYTES = 2e9  # weights, averaged weights, optimizer, twice, of both models
+SMALL_CHECKPOINT_BYTES = 0.2e9  # of models trained from scratch: the demo's
+TRAINER_BYTES = 2.5e9
+WORKER_BYTES = 0.6e9
+CROP_BATCHES = 4  # ready or in the making, of each loader process of the classifier
+FRAME_BATCHES = 2  # of the detector
+
+
+def disk(params: Params, root: Path) -> list[Point]:
+    """Free disk against 10 GB and against what this scale will still write."""
+    needed = crops_bytes(params, root) + _checkpoint_bytes(params.at_scale)
+    free = shutil.disk_usage(root).free
+    least = max(LEAST_FREE_BYTES, needed)
+    value = f"{gb(free)} free; crops, frames, checkpoints and their cached copies: {gb(needed)}"
+    if free > least:
+        return [passed("disk", value)]
+    return [
+        failed(
+            "disk",
+            f"{value}; at least {gb(least)} must be free",
+            "dvc gc --workspace drops what nothing refers to; or move the repository.",
+        )
+    ]
+
+
+def crops_bytes(params: Params, root: Path) -> float:
+    """Bytes of crops and frames still to be written, with DVC's cached copy where it is one.
+
+    Rows come from the manifests once they are there, else from the scale's numbers.
+    """
+    scale = params.at_scale
+    if (root / params.data_dir / "crops" / "train.arrow").exists():
+        return 0.0
+    rows = _rows(root / params.artifacts_dir)
+    if rows is None:
+        rows = scale.samples + scale.test_unknown_pills
+    combinations = scale.samples * scale.combination_share / PILLS_PER_COMBINATION
+    crop = scale.crop_px**2 * JPEG_BYTES_PER_PX
+    frame = scale.frame_px**2 * FRAME_SHAPE * JPEG_BYTES_PER_PX
+    photo = FRAME_PX**2 * FRAME_SHAPE * JPEG_BYTES_PER_PX
+    once = rows * crop + (combinations + scale.detection_single_frames) * frame
+    once += 4 * scale.evaluation_frames * photo  # single and combination, val and test
+    return 3 * once  # in data/, in DVC's cache, and in the store that spares a second decoding
+
+
+def memory(params: Params, _root: Path) -> list[Point]:
+    """Free RAM, and shared memory for the loaders' batches."""
+    workers = _workers(params)
+    free = psutil.virtual_memory().available
+    needed = TRAINER_BYTES + workers * WORKER_BYTES
+    value = f"{gb(free)} of {gb(psutil.virtual_memory().total)} free; "
+    value += f"{_loaders(workers)} and a trainer: about {gb(needed)}"
+    if free >= needed:
+        ram = passed("memory", value)
+    else:
+        judge = failed if free < TRAINER_BYTES else warned
+        ram = judge(
+            "memory",
+            value,
+            "Close other programs, or fewer loaders: dvc exp run -S train.num_workers=1",
+        )
+    shm = Path("/dev/shm")
+    return [
+        ram,
+        *(
+            [shared_memory(params, workers, shutil.disk_usage(shm).free, _on_gpu(params))]
+            if shm.is_dir()
+            else []
+        ),
+    ]
+
+
+def shared_memory(params: Params, workers: int, free: int, on_gpu: bool) -> Point:
+    """Whether the batches that loader processes keep ready fit into `free` bytes."""
+    needed = crop_batches_bytes(params, workers)
+    if on_gpu:  # on a CPU Ultralytics loads in the trainer itself
+        needed = max(needed, frame_batches_bytes(params, workers))
+    value = f"{gb(free)} free in /dev/shm; batches kept ready: {gb(needed)}"
+    if free >= needed:
+        return passed("shared memory", value)
+    return failed(
+        "shared memory",
+        value,
+        "In a container: --shm-size=8g. "
+        "Or load in the trainer itself: dvc exp run -S train.num_workers=0",
+    )
+
+
+def crop_batches_bytes(params: Params, workers: int) -> float:
+    """Shared memory of the classifier's loaders: training and validation take turns.
+
+    Validation has half the processes, but one at least, and batches twice as large. One batch
+    more than is kept ready is in use.
+    """
+    if not workers:
+        return 0.0
+    scale, size = params.at_scale, params.batch_size
+    val = scale.samples * scale.val_share
+    steps = (ceil((scale.samples - val) * scale.repeats / size), ceil(val / (2 * size)))
+    ready = (CROP_BATCHES * workers + 1, CROP_BATCHES * max(workers // 2, 1) + 1)
+    batches = max(min(steps[0], ready[0]), 2 * min(steps[1], ready[1]))
+    return batches * size * scale.image_px**2 * 3
+
+
+def frame_batches_bytes(params: Params, workers: int) -> float:
+    """Shared memory of the detector's loaders.
+
+    Ultralytics' one for validation has twice the processes (the machine's cores at most) and
+    batches twice as large, and fills itself for the next validation while the training goes on.
+    """
+    if not workers:
+        return 0.0
+    scale, size = params.at_scale, params.train.detection_batch_size
+    combinations = scale.samples * scale.combination_share / PILLS_PER_COMBINATION
+    frames = combinations * (1 - scale.val_share) + scale.detection_single_frames
+    batches = min(FRAME_BATCHES * workers + 1, ceil(frames / size))
+    steps = ceil(frames * scale.val_share / (1 - scale.val_share) / (2 * size))
+    if steps > 1:  # one batch is made in the trainer itself
+        batches += 2 * FRAME_BATCHES * min(2 * workers, os.cpu_count() or 1, steps)
+    return batches * size * scale.detection_px**2 * 3
+
+
+def processors(params: Params, _root: Path) -> list[Point]:
+    """Cores this process may use against the loader processes."""
+    cores, workers = cpu_count(), _workers(params)
+    value = f"{cores} {'core' if cores == 1 else 'cores'}, {_loaders(workers)}"
+    if workers <= cores:
+        return [passed("processors", value)]
+    return [warned("processors", value, f"dvc exp run -S train.num_workers={max(0, cores - 1)}")]
+
+
+def _loaders(workers: int) -> str:
+    return "1 loader process" if workers == 1 else f"{workers} loader processes"
+
+
+def _workers(params: Params) -> int:
+    from pillsnap.training import devices  # brings torch: not before it is needed
+
+    return devices.loader_workers(params.train.num_workers, _on_gpu(params))
+
+
+def _on_gpu(params: Params) -> bool:
+    import torch  # seconds to import: not before it is needed
+
+    device = params.train.device
+    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+
+
+def _checkpoint_bytes(scale: ScaleParams) -> float:
+    return CHECKPOINT_BYTES if scale.classifier_weights else SMALL_CHECKPOINT_BYTES
+
+
+def _rows(artifacts_dir: Path) -> int | None:
+    """Rows of the three manifests by their line ends; None unless all are there."""
+    paths = [artifacts_dir / f"manifest_{split}.csv" for split in manifest.SPLITS]
+    if not all(path.is_file() for path in paths):
+        return None
+    return sum(path.read_bytes().count(b"\n") - 1 for path in paths)

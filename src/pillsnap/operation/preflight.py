@@ -1,0 +1,63 @@
+"""The checklist before a training: what would break hours later is found in seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+from rich.table import Table
+from rich.text import Text
+
+from pillsnap.operation import check_gpu, check_machine, check_project
+from pillsnap.operation.point import Point
+from pillsnap.params import Params
+
+__all__ = ["Point", "as_json", "check", "failures", "render"]
+
+Check = Callable[[Params, Path], list[Point]]
+
+CHECKS: tuple[Check, ...] = (
+    check_gpu.check,
+    check_machine.disk,
+    check_machine.memory,
+    check_machine.processors,
+    check_project.dvc,
+    check_project.data,
+    check_project.manifests,
+    check_project.weights,
+    check_project.git,
+    check_project.remote,
+)
+COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def check(params: Params, root: Path) -> list[Point]:
+    """Every point for the scale that `params` names; `root` is the repository.
+
+    Writes nothing. Looks at the network only where pretrained weights are not at hand.
+    """
+    return [point for one in CHECKS for point in one(params, root)]
+
+
+def failures(points: list[Point]) -> list[Point]:
+    """The points that stand in the way."""
+    return [point for point in points if point.status == "fail"]
+
+
+def render(points: list[Point]) -> Table:
+    """The points as a table for the terminal."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for point in points:
+        said = Text(point.value)
+        if point.cure:
+            said.append(f"\n-> {point.cure}", style="cyan")
+        table.add_row(Text(point.status, style=COLOURS[point.status]), point.name, said)
+    return table
+
+
+def as_json(points: list[Point]) -> str:
+    """`{"ok": bool, "points": [{"name", "status", "value", "cure"}]}`."""
+    content = {"ok": not failures(points), "points": points}
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()

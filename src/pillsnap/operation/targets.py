@@ -1,0 +1,85 @@
+"""The measured figures of a run, and the goals they are held against."""
+
+from typing import Any
+
+import orjson
+from rich.table import Table
+
+from pillsnap.errors import DataError
+from pillsnap.params import Params
+
+FIGURES = (
+    "classification.top1",
+    "classification.top5",
+    "classification.macro_f1",
+    "classification.ece",
+    "detection.map50",
+    "detection.map50_95",
+    "detection.precision",
+    "detection.recall",
+    "pipeline.pill_f1",
+    "pipeline.frame_exact",
+    "pipeline.single.pill_f1",
+    "pipeline.combination.pill_f1",
+    "pipeline.ms_per_frame_p50",
+    "unknown.auroc",
+    "training.total_minutes",
+)
+
+
+def read(params: Params) -> dict[str, Any]:
+    """metrics.json of the chosen scale."""
+    path = params.artifacts_dir / "metrics.json"
+    if not path.is_file():
+        raise DataError(f"{path} is not here.", "Measure first: dvc repro")
+    metrics: dict[str, Any] = orjson.loads(path.read_bytes())
+    return metrics
+
+
+def figures(params: Params) -> Table:
+    """The headline figures."""
+    metrics = read(params)
+    table = Table(title=f"scale {params.scale}, seed {params.seed}", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name in FIGURES:
+        table.add_row(name, _shown(_at(metrics, name)))
+    return table
+
+
+def compare(params: Params) -> tuple[Table, bool]:
+    """Goal, value and interval of each target, and whether all are met."""
+    metrics = read(params)
+    table = Table(title=f"goals at scale {params.scale}", title_justify="left")
+    for name in ("target", "goal", "measured", "met"):
+        table.add_column(name)
+    met = True
+    for name, target in metrics["targets"].items():
+        met = met and bool(target["met"])
+        sign = "<=" if name.endswith("minutes") else ">="
+        interval = target.get("ci")
+        shown = "no value" if target["value"] is None else _shown(target["value"])
+        if interval:
+            shown += f"  [{_shown(interval[0])}, {_shown(interval[1])}]"
+        table.add_row(name, f"{sign} {target['goal']:g}", shown, "yes" if target["met"] else "NO")
+    return table, met
+
+
+def readiness(params: Params) -> Table:
+    """Whether stage 4 can be started, and what it takes by the rates measured here."""
+    from pillsnap.operation import preflight, readiness
+
+    table = preflight.render(readiness.points(params))
+    table.title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
+    table.title_justify = "left"
+    return table
+
+
+def _at(tree: Any, name: str) -> Any:
+    for part in name.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}"

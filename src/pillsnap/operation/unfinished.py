@@ -1,0 +1,80 @@
+"""Unfinished trainings from the operator's side: what there is to go on from, and a clean start."""
+
+from datetime import datetime
+from pathlib import Path
+
+from pillsnap import files
+from pillsnap.dataset import manifest
+from pillsnap.errors import CheckpointError
+from pillsnap.places import TRAININGS
+from pillsnap.training import checkpoints
+
+BASE = Path(".checkpoints")
+
+
+def describe(root: Path) -> list[str]:
+    """A line for each training that was interrupted: its last complete epoch, and when."""
+    lines = []
+    for stage in TRAININGS:
+        states = sorted(
+            (root / BASE / stage).glob("*/newest.ckpt"), key=lambda path: path.stat().st_mtime
+        )
+        if not states:
+            continue
+        newest = states[-1]
+        state, _ = checkpoints.WorkFolder(stage, newest.parent.name, root / BASE).load()
+        epochs = len(state["history"]) if state and "history" in state else 0
+        saved = datetime.fromtimestamp(newest.stat().st_mtime)
+        lines.append(
+            f"{stage}: interrupted after {epochs} complete epochs (saved {saved:%Y-%m-%d %H:%M}); "
+            "it goes on from there where parameters, data and code are the same"
+        )
+    return lines
+
+
+def remove(root: Path) -> str:
+    """Remove the unfinished checkpoints of both trainings; returns what was done.
+
+    MachineError while one of them runs: its lock is held.
+    """
+    removed = []
+    for stage in TRAININGS:
+        for path in sorted((root / BASE / stage).glob("*/")):
+            with checkpoints.WorkFolder(stage, path.name, root / BASE) as folder:
+                folder.remove()
+            removed.append(f"{stage}/{path.name}")
+    if not removed:
+        return "--fresh: there was no unfinished training"
+    return f"--fresh: unfinished checkpoints removed: {', '.join(removed)}"
+
+
+def keep_start(path: Path, root: Path) -> Path:
+    """A copy of the weights to start from, named by their content, relative to `root`.
+
+    The original may be an out of the very stage that starts from it: DVC deletes outs first. And
+    other content under the same name would be taken for the same weights.
+    """
+    copy = BASE / "start" / f"{files.sha256_of(path)[:16]}.pt"
+    if not (root / copy).exists():
+        files.write_bytes(root / copy, path.read_bytes())
+    return copy
+
+
+def check_start(path: Path, classes_path: Path) -> None:
+    """CheckpointError unless `path` is a classifier that can be trained on for these classes."""
+    _, config = checkpoints.load_published(path)
+    if config.get("kind") != "classification":
+        raise CheckpointError(
+            f"{path} holds a {config.get('kind')} model, not a classifier.",
+            "Give artifacts/<scale>/checkpoints/<scale>_classification_best.pt.",
+        )
+    if not classes_path.is_file():
+        return  # build_manifest makes it; the stage checks the shape of the weights
+    wanted, found = manifest.class_table_hash(classes_path), str(config.get("class_table_hash"))
+    if wanted != found:
+        raise CheckpointError(
+            f"{path} was trained on another class table ({found[:12]}) than {classes_path} "
+            f"({wanted[:12]}).",
+            "Give a checkpoint of the same classes, or restore its table: "
+            f"dvc checkout {classes_path}",
+        )

@@ -1,0 +1,175 @@
+"""`pillsnap verify`: rehash everything on disk that has a recorded hash, and name what changed.
+
+DVC trusts a damaged read-only cache file, and image and tensor readers let flipped bits pass.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import xxhash
+import yaml
+
+from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.manifest import SPLITS
+from pillsnap.errors import UserError
+from pillsnap.training import checkpoints
+from pillsnap.validation import photos as frames
+
+BLOCK_BYTES = 2**20
+
+OnProgress = Callable[[int, int], None]  # files done, files in all
+
+
+@dataclass(frozen=True, order=True)
+class Damage:
+    """A file that is not what it was: where, what is wrong, what mends it."""
+
+    path: str
+    fact: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was looked at, and the damage found, sorted by path."""
+
+    photos: int
+    outs: int
+    cache_files: int
+    checkpoints: int
+    damages: tuple[Damage, ...]
+
+
+Check = Callable[[], Damage | None]
+
+
+def verify(
+    repository: Path,
+    root: Path | None,
+    data_dir: Path,
+    artifacts_dir: Path,
+    on_progress: OnProgress,
+) -> Inspection:
+    """Rehash photos (where `root` is there), stage outs, DVC's cache and published checkpoints.
+
+    Photos are compared with the hash validate recorded, outs with dvc.lock, cache files with
+    their names, checkpoints with the hash inside. `data_dir`, `artifacts_dir`: of one scale.
+    """
+    photos = list(_photo_checks(root, data_dir)) if root else []
+    outs = list(_out_checks(repository))
+    cache = list(_cache_checks(repository / ".dvc" / "cache" / "files" / "md5"))
+    published = [
+        partial(_checkpoint, path) for path in sorted((artifacts_dir / "checkpoints").glob("*.pt"))
+    ]
+    checks: list[Check] = [*photos, *outs, *cache, *published]
+    damages = []
+    with ThreadPoolExecutor() as pool:  # hashing and reading release Python's lock
+        for done, damage in enumerate(pool.map(lambda check: check(), checks), start=1):
+            damages += [damage] if damage else []
+            on_progress(done, len(checks))
+    unique = tuple(sorted(set(damages)))
+    return Inspection(len(photos), len(outs), len(cache), len(published), unique)
+
+
+def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
+    for split in SPLITS:
+        path = data_dir / "crops" / f"{split}.arrow"
+        if path.is_file():
+            try:
+                photos = CropStore(path).table[["image_path", "content_hash"]].drop_duplicates()
+            except UserError as error:
+                yield partial(Damage, str(path), error.fact, error.cure)
+                continue
+            for image_path, recorded in photos.itertuples(index=False):
+                yield partial(_photo, root / image_path, recorded)
+
+
+def _photo(path: Path, recorded: str) -> Damage | None:
+    cure = "Restore the photo from the AI Hub archive; dvc repro reads it again."
+    try:
+        state = xxhash.xxh3_128()
+        with frames.locate(path).open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                state.update(block)
+    except OSError as error:
+        return Damage(str(path), f"cannot be read: {error.strerror}", cure)
+    if state.hexdigest() == recorded:
+        return None
+    return Damage(str(path), "its bytes changed since validate read them", cure)
+
+
+def _out_checks(repository: Path) -> Iterator[Check]:
+    """One check per file that dvc.lock lists as a stage's out and that is here."""
+    lock = repository / "dvc.lock"
+    if not lock.is_file():
+        return
+    try:
+        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+        recorded = {str(out["path"]): str(out["md5"]) for out in outs if "md5" in out}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        fact = f"is not a DVC lock file ({error})"
+        yield partial(Damage, str(lock), fact, "git checkout dvc.lock")
+        return
+    for relative, md5 in sorted(recorded.items()):
+        path = repository / relative
+        if path.is_file():
+            yield partial(_file, path, md5, _RESTORE)
+        elif path.is_dir() and md5.endswith(".dir"):
+            yield from _folder_checks(repository, path, md5)
+
+
+def _folder_checks(repository: Path, folder: Path, md5: str) -> Iterator[Check]:
+    """DVC lists a folder as [{md5, relpath}] in a cache file of its own, named .dir."""
+    listing = repository / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    try:
+        entries: list[dict[str, Any]] = json.loads(listing.read_bytes())
+        recorded = {str(entry["relpath"]): str(entry["md5"]) for entry in entries}
+    except FileNotFoundError:
+        return  # pushed away or never cached: nothing to compare with
+    except (ValueError, KeyError, TypeError):
+        yield partial(Damage, str(listing), "is not a DVC folder listing", "dvc fetch")
+        return
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for relative in sorted(recorded.keys() | found):
+        path = folder / relative
+        if relative not in recorded:
+            yield partial(Damage, str(path), "is not in dvc.lock's listing", _RESTORE)
+        else:
+            yield partial(_file, path, recorded[relative], _RESTORE)
+
+
+def _cache_checks(cache: Path) -> Iterator[Check]:
+    for path in sorted(cache.glob("??/*")):
+        name = path.parent.name + path.name
+        cure = f"rm {path}, then dvc fetch (or dvc repro): DVC itself does not notice."
+        if len(name.removesuffix(".dir")) == 32:
+            yield partial(_file, path, name.removesuffix(".dir"), cure)
+
+
+def _file(path: Path, md5: str, cure: str) -> Damage | None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    except OSError as error:
+        return Damage(str(path), f"cannot be read: {error.strerror}", cure)
+    if found.hexdigest() == md5:
+        return None
+    return Damage(str(path), f"md5 is {found.hexdigest()}, recorded is {md5}", cure)
+
+
+def _checkpoint(path: Path) -> Damage | None:
+    try:
+        checkpoints.load_published(path)
+    except UserError as error:
+        return Damage(str(path), error.fact.removeprefix(f"{path} "), error.cure)
+    return None
+
+
+_RESTORE = "dvc checkout --force restores it from the cache; dvc repro makes it anew."

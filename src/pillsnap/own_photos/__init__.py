@@ -1,0 +1,1 @@
+"""How good the recogniser is on a user's own photos."""

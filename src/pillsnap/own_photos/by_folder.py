@@ -1,0 +1,188 @@
+"""`pillsnap evaluate-folder`: a user's own photos through the whole path, and how far their figures
+are from the data set's. One folder per K-code with one pill a photo, or photos with labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pillsnap import params
+from pillsnap.dataset import names
+from pillsnap.dataset.findings import Findings
+from pillsnap.errors import DataError, UserError
+from pillsnap.evaluation import bootstrap
+from pillsnap.own_photos import by_label, gap
+from pillsnap.own_photos.gap import shown
+from pillsnap.prediction import load, pictures, predict
+from pillsnap.prediction.load import Loaded
+from pillsnap.prediction.output import Answer
+from pillsnap.prediction.predict import Tally
+from pillsnap.recognition.recogniser import Pill
+from pillsnap.validation import photos as frames
+
+Json = dict[str, Any]
+
+TOP = 5
+OUTCOMES = ("right", "wrong_name", "known_refused", "unknown_named", "no_pill", "several_pills")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of one pill, and the code of its folder."""
+
+    path: Path
+    code: str
+
+
+def photos_in(folder: Path) -> list[Photo]:
+    """Every picture in the folders named like K-codes, sorted; DataError when there is none."""
+    suffixes = pictures.SUFFIXES | pictures.HEIF_SUFFIXES
+    found = [
+        Photo(path, own.name)
+        for own in sorted(folder.iterdir())
+        if own.is_dir() and names.CODE.fullmatch(own.name)
+        for path in sorted(own.rglob("*"))
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    ]
+    if not found:
+        raise DataError(
+            f"{folder} holds neither a folder named like K-012345 with pictures in it nor labels.",
+            "Put the photos of each drug into a folder named by its K-code, or AI Hub labels "
+            "(photo.json beside photo.png, or a tree as in data/README.md) with them.",
+        )
+    return found
+
+
+def evaluate(loaded: Loaded, photos: Sequence[Photo], rounds: int, seed: int) -> Json:
+    """The figures of the photos: of each outcome, in all and by code."""
+    paths = [photo.path for photo in photos]
+    answers = predict.recognise(loaded, paths, TOP, None, None, Tally())
+    learnt = set(loaded.recogniser.classes["mapping_code"])
+    rows = [
+        (photo, answer, outcome(photo.code, answer.pills, photo.code in learnt))
+        for photo, answer in zip(photos, answers, strict=True)
+    ]
+    read = [row for row in rows if row[1].error is None]
+    known = [row for row in read if row[0].code in learnt]
+    exact = np.array([what == "right" for _, _, what in known], dtype=np.float64)
+    draws = bootstrap.resample([photo.code for photo, _, _ in known], rounds, seed)
+    return {
+        "photos": len(photos),
+        "refused": [_refused(answer) for _, answer, _ in rows if answer.error is not None],
+        "known": {
+            "photos": len(known),
+            "codes": len({photo.code for photo, _, _ in known}),
+            "frame_exact": float(exact.mean()) if len(exact) else None,
+            "frame_exact_ci": bootstrap.ratio(draws, exact, np.ones(len(exact))),
+            "top5": _top5(known),
+        },
+        "unknown": _unknown([row for row in read if row[0].code not in learnt]),
+        "outcomes": {name: sum(what == name for _, _, what in read) for name in OUTCOMES},
+        "by_code": _by_code(read),
+    }
+
+
+def outcome(code: str, pills: Sequence[Pill], learnt: bool) -> str:
+    """What became of a photo of one pill of `code`; one never learnt is right when refused."""
+    if len(pills) != 1:
+        return "several_pills" if pills else "no_pill"
+    named = pills[0].code
+    if named is None:
+        return "known_refused" if learnt else "right"
+    if not learnt:
+        return "unknown_named"
+    return "right" if named == code else "wrong_name"
+
+
+def _refused(answer: Answer) -> Json:
+    assert isinstance(answer.error, UserError)
+    return {"path": answer.path, "fact": answer.error.fact}
+
+
+def _top5(rows: Sequence[tuple[Photo, Answer, str]]) -> float | None:
+    if not rows:
+        return None
+    hits = [
+        photo.code in [candidate.code for candidate in answer.pills[0].candidates]
+        for photo, answer, _ in rows
+        if answer.pills
+    ]
+    return sum(hits) / len(rows)
+
+
+def _unknown(rows: Sequence[tuple[Photo, Answer, str]]) -> Json:
+    named = sum(what == "unknown_named" for _, _, what in rows)
+    exact = sum(what == "right" for _, _, what in rows)
+    return {
+        "photos": len(rows),
+        "frame_exact": exact / len(rows) if rows else None,
+        "named": named / len(rows) if rows else None,
+    }
+
+
+def _by_code(rows: Sequence[tuple[Photo, Answer, str]]) -> list[Json]:
+    codes = sorted({photo.code for photo, _, _ in rows})
+    return [
+        {
+            "code": code,
+            "photos": sum(photo.code == code for photo, _, _ in rows),
+            "right": sum(photo.code == code and what == "right" for photo, _, what in rows),
+        }
+        for code in codes
+    ]
+
+
+def render(figures: Json) -> list[str]:
+    """The figures of photos by folder, and the worst codes."""
+    known, unknown = figures["known"], figures["unknown"]
+    interval = known["frame_exact_ci"]
+    between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    worst = sorted(figures["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
+    return [
+        f"{figures['photos']} photos",
+        f"known drugs: {known['photos']} photos of {known['codes']} codes, "
+        f"exact {shown(known['frame_exact'])}{between}, top-5 {shown(known['top5'])}",
+        f"drugs never learnt: {unknown['photos']} photos, named all the same "
+        f"{shown(unknown['named'])}",
+        "outcomes: " + ", ".join(f"{name} {n}" for name, n in figures["outcomes"].items()),
+        *(f"  {row['code']}  {row['right']}/{row['photos']} right" for row in worst[:TOP]),
+    ]
+
+
+def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
+    """Evaluate a folder of either kind; the screen to show."""
+    project = params.load()
+    folder = frames.locate(folder.expanduser())
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.", "Name the folder the photos are in.")
+    left_out = Findings()
+    labelled = by_label.read(folder, left_out)
+    labels = bool(labelled or left_out.counts)
+    photos = [] if labels else photos_in(folder)
+    loaded = load.load(backend, model, device)
+    if labels:
+        own = by_label.evaluate(loaded, labelled, left_out, project.evaluate, project.seed)
+        lines = by_label.render(own)
+    else:
+        figures = evaluate(loaded, photos, project.evaluate.bootstrap_rounds, project.seed)
+        left_out.add_all("photo_unusable", (one["fact"] for one in figures["refused"]))
+        own, lines = kinds(figures), render(figures)
+    why = [
+        f"left out, {name}: {count}, first {left_out.examples[name][0]}"
+        for name, count in left_out.counts.items()
+    ]
+    if not own:
+        fact = "\n".join([f"{folder} holds no photo that can be used.", *why])
+        raise DataError(fact, "Mend what is named, or name another folder.")
+    metrics_path = project.artifacts_dir.with_name(loaded.scale) / "metrics.json"
+    own_sha256 = loaded.recogniser.calibration.classification_sha256
+    gaps = gap.render(gap.compare(own, metrics_path, own_sha256))
+    return "\n".join([*lines, *why, *gaps])
+
+
+def kinds(figures: Json) -> dict[str, Json]:
+    """The figures by kind of photo, those without photos left out."""
+    parts = {"single": figures["known"], "unknown": figures["unknown"]}
+    return {name: part for name, part in parts.items() if part["photos"]}

@@ -1,0 +1,203 @@
+"""Photos with AI Hub labels in whatever folders: which label is of which photo, and the figures of
+the pipeline on them, counted as `measurement` counts those in metrics.json.
+
+Photo and label share their file name but for the ending; a combination photo has a label per pill.
+Only dl_mapping_code, drug_N and the label's folder name a pill.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pillsnap import boxes
+from pillsnap.aihub.labels import BOM, Expected, Label, parse
+from pillsnap.boxes import Boxes
+from pillsnap.dataset.findings import Findings
+from pillsnap.dataset.manifest import UNKNOWN
+from pillsnap.dataset.names import CODE, nfc, parse_codes
+from pillsnap.evaluation import sections
+from pillsnap.evaluation.answers import FrameAnswer
+from pillsnap.own_photos import gap
+from pillsnap.params import EvaluateParams
+from pillsnap.prediction import pictures, predict
+from pillsnap.prediction.load import Loaded
+from pillsnap.prediction.predict import Tally
+from pillsnap.recognition.recogniser import Pill
+
+Json = dict[str, Any]
+
+CODE_KEYS = ("dl_mapping_code", "drug_N")
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo and its labelled pills."""
+
+    path: Path
+    codes: tuple[str, ...]
+    box: Boxes  # [n, 4] x1 y1 x2 y2 in pixels of a photo of `size`
+    size: tuple[int, int]  # width, height the labels are about
+
+
+def photos_in(folder: Path) -> dict[str, list[Path]]:
+    """Pictures of a folder and those below by their name without ending, in NFC, sorted."""
+    return _by_stem(folder, pictures.SUFFIXES | pictures.HEIF_SUFFIXES)
+
+
+def read(folder: Path, left_out: Findings) -> list[LabelledPhoto]:
+    """The photos that have labels, sorted by name; `left_out` says which cannot be used and why.
+
+    Nothing at all, and no finding, where no label has a photo.
+    """
+    photos, labels = photos_in(folder), _by_stem(folder, {".json"})
+    if not photos.keys() & labels.keys():
+        return []
+    for stem in sorted(labels.keys() - photos.keys()):
+        left_out.add_all("label_without_photo", map(str, labels[stem]))
+    found = (_photo(stem, photos[stem], labels.get(stem, []), left_out) for stem in sorted(photos))
+    return [photo for photo in found if photo is not None]
+
+
+def evaluate(
+    loaded: Loaded,
+    photos: Sequence[LabelledPhoto],
+    left_out: Findings,
+    options: EvaluateParams,
+    seed: int,
+) -> Json:
+    """The pipeline's figures by kind of photo (field_gap.LIKE); `left_out` grows by photos that
+    cannot be read or are of another size than their labels say."""
+    index_of = {code: i for i, code in enumerate(loaded.recogniser.classes["mapping_code"])}
+    paths = [photo.path for photo in photos]
+    kinds: dict[str, list[FrameAnswer]] = {name: [] for name in gap.LIKE}
+    answers = predict.recognise(loaded, paths, 1, None, None, Tally())
+    for photo, answer in zip(photos, answers, strict=True):
+        if answer.error is not None:
+            left_out.add("photo_unusable", answer.error.fact)
+        elif answer.size != photo.size:
+            sides = f"{answer.size}, the labels say {photo.size} (width, height)"
+            left_out.add("photo_of_another_size", f"{photo.path}: {sides}")
+        else:
+            kinds[_kind(photo, index_of)].append(frame_answer(photo, answer.pills, index_of))
+    return {
+        name: sections.pipeline_of(frames, options, seed)
+        for name, frames in kinds.items()
+        if frames
+    }
+
+
+def frame_answer(
+    photo: LabelledPhoto, pills: Sequence[Pill], index_of: Mapping[str, int]
+) -> FrameAnswer:
+    """A photo's pills beside its labels, as evaluate keeps those of its frames."""
+    named = boxes.from_xywh(np.array([pill.box for pill in pills]))
+    named_class = [UNKNOWN if pill.code is None else index_of[pill.code] for pill in pills]
+    box_confidence = np.array([pill.box_confidence for pill in pills], dtype=np.float64)
+    confidence = np.array([pill.confidence for pill in pills], dtype=np.float64)
+    nothing = np.empty((len(pills), 0))
+    return FrameAnswer(
+        image_path=str(photo.path),
+        image_type="single" if len(photo.codes) == 1 else "combination",
+        group_id="-".join(photo.codes),
+        labelled=photo.box,
+        labelled_class=np.array([index_of.get(code, UNKNOWN) for code in photo.codes], np.int64),
+        found=named,
+        found_score=box_confidence,
+        named=named,
+        named_class=np.array(named_class, dtype=np.int64),
+        named_score=box_confidence * confidence,
+        box_confidence=box_confidence,
+        confidence=confidence,
+        refusal_score=np.full(len(pills), np.nan),
+        top_class=nothing.astype(np.int64),
+        top_probability=nothing,
+        seconds=np.nan,  # photos share batches: nobody waited for one
+    )
+
+
+def render(figures: Mapping[str, Json]) -> list[str]:
+    """A line per kind of photos: how many, and what went wrong with their pills."""
+    return [
+        f"{gap.LIKE[kind].photos}: {part['frames']} with {part['pills']} pills; "
+        + ", ".join(f"{name} {count}" for name, count in part["errors"].items())
+        for kind, part in figures.items()
+    ]
+
+
+def _kind(photo: LabelledPhoto, index_of: Mapping[str, int]) -> str:
+    if len(photo.codes) > 1:
+        return "combination"
+    return "single" if photo.codes[0] in index_of else "unknown"
+
+
+def _by_stem(folder: Path, suffixes: frozenset[str] | set[str]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = path.name.startswith(".")  # macOS leaves a ._photo.png beside each photo.png
+        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+            found.setdefault(nfc(path.stem), []).append(path)
+    return found
+
+
+def _photo(
+    stem: str, paths: list[Path], label_paths: list[Path], left_out: Findings
+) -> LabelledPhoto | None:
+    path = paths[0]
+    if len(paths) > 1:
+        left_out.add("photo_twice", " and ".join(map(str, paths)))
+        return None
+    if not label_paths:
+        left_out.add("photo_without_label", str(path))
+        return None
+    pills = list(_pills(path, label_paths, left_out))
+    told = parse_codes(stem.partition("_")[0]) or ()
+    if len(pills) < len(label_paths):
+        return None  # already told: a pill without its box would make its box a false one
+    if len(told) > len({code for code, _ in pills}):
+        left_out.add("label_missing", f"{path}: {len(pills)} of {len(told)} pills are labelled")
+        return None
+    sizes = {(label.image_width, label.image_height) for _, label in pills}
+    if len(sizes) > 1:
+        left_out.add("labels_differ_in_size", f"{path}: {sorted(sizes)}")
+        return None
+    rows = sorted({(code, *label[:4]) for code, label in pills})
+    box = boxes.from_xywh(np.array([row[1:] for row in rows], dtype=np.float32))
+    return LabelledPhoto(path, tuple(row[0] for row in rows), box, sizes.pop())
+
+
+def _pills(photo: Path, paths: list[Path], left_out: Findings) -> Iterator[tuple[str, Label]]:
+    """Code and label of each label file that can be used."""
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            left_out.add("label_unreadable", f"{path}: {error.strerror}")
+            continue
+        code = _code_of_folder(path) or _code_told(content)
+        if not code:
+            left_out.add("label_without_code", f"{path}: neither the label nor its folder says")
+            continue
+        reading = parse(content, Expected(code, nfc(photo.name), 0, 0))
+        if reading.label is None:
+            left_out.add(reading.reason, f"{path}: {reading.detail}".rstrip(": "))
+            continue
+        yield code, reading.label
+
+
+def _code_of_folder(path: Path) -> str:
+    name = path.parent.name.removesuffix("_json")
+    return name if CODE.fullmatch(name) else ""
+
+
+def _code_told(content: bytes) -> str:
+    """The code a label gives itself; "" where it gives none (`parse` refuses contradictions)."""
+    try:
+        image = json.loads(content.removeprefix(BOM))["images"][0]
+        told = [nfc(str(image.get(key))).strip().upper() for key in CODE_KEYS]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    return next((code for code in told if CODE.fullmatch(code)), "")

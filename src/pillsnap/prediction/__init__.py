@@ -1,0 +1,1 @@
+"""A trained recogniser on a user's pictures, and drugs enrolled without training."""

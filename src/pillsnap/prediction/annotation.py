@@ -1,0 +1,74 @@
+"""A photo with its pills boxed and named in Korean: what `pillsnap predict --annotate` writes."""
+
+import io
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pillsnap.arrays import Pixels
+from pillsnap.fonts import korean_font_path
+from pillsnap.recognition.recogniser import Pill
+
+Colour = tuple[int, int, int]
+
+KNOWN_COLOUR: Colour = (0, 114, 178)  # blue and orange: told apart by the colour-blind too
+UNKNOWN_COLOUR: Colour = (213, 94, 0)
+INK: Colour = (255, 255, 255)
+FONT_SHARE = 1 / 45  # of the photo's longer side
+LEAST_FONT_PX = 12
+JPEG_QUALITY = 90
+
+
+def draw(frame: Pixels, pills: Sequence[Pill]) -> Pixels:
+    """A copy of an RGB frame [h, w, 3] with boxes and names, unknown pills in another colour."""
+    picture = Image.fromarray(frame)
+    pen = ImageDraw.Draw(picture)
+    font_px = max(LEAST_FONT_PX, round(max(picture.size) * FONT_SHARE))
+    for pill in reversed(pills):  # the surest is drawn last, over the others
+        x, y, width, height = pill.box
+        colour = KNOWN_COLOUR if pill.known else UNKNOWN_COLOUR
+        line_px = max(2, font_px // 8)
+        pen.rectangle((x, y, x + width - 1, y + height - 1), outline=colour, width=line_px)
+        _write(pen, picture.size, (x, y), caption(pill), colour, font_px)
+    return np.asarray(picture)
+
+
+def caption(pill: Pill) -> str:
+    """Name, code and confidence; of an unknown pill the nearest name with a question mark."""
+    nearest = pill.candidates[0]
+    if pill.known:
+        return f"{nearest.drug_name}  {nearest.code}  {pill.confidence:.0%}"
+    return f"unknown  ({nearest.drug_name}?)"
+
+
+def jpeg(frame: Pixels) -> bytes:
+    """JPEG bytes of an annotated frame."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def _write(
+    pen: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    corner: tuple[int, int],
+    text: str,
+    colour: Colour,
+    font_px: int,
+) -> None:
+    """A line of text on a plate above the corner, moved so that it stays in the picture."""
+    font = _font(font_px)
+    border_px = font_px // 4
+    width = round(pen.textlength(text, font=font)) + 2 * border_px
+    height = font_px + 2 * border_px
+    x = max(0, min(corner[0], size[0] - width))
+    y = max(0, corner[1] - height)
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+    pen.text((x + border_px, y + height // 2), text, fill=INK, font=font, anchor="lm")
+
+
+@cache
+def _font(font_px: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(korean_font_path(bold=True)), font_px)

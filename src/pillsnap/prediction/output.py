@@ -1,0 +1,114 @@
+"""What `pillsnap predict` prints: a table for people, JSON and CSV for programs."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pillsnap.errors import UserError
+from pillsnap.recognition.recogniser import Pill
+
+COLUMNS = (
+    "path", "pill", "box_x", "box_y", "box_w", "box_h", "known", "code", "drug_name",
+    "edi_codes", "confidence", "box_confidence", "candidates", "error",
+)  # fmt: skip
+PIPED_WIDTH = 120  # columns of a table that no terminal gives a width
+LEAST_SHOWN = 0.01  # a less likely candidate is left out of the table
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The pills of a picture, or why it was refused."""
+
+    path: str
+    pills: list[Pill]
+    error: UserError | None
+    size: tuple[int, int] | None = None  # width, height of the upright picture; None when refused
+
+
+def write(form: str, answers: Iterable[Answer], out: TextIO) -> None:
+    """Print answers as `table`, `json` or `csv`, the latter two as they come."""
+    {"table": _table, "json": _json, "csv": _csv}[form](answers, out)
+
+
+def pill_json(pill: Pill) -> dict[str, Any]:
+    """A pill as plain values, of the same keys everywhere."""
+    return asdict(pill)
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """`{path, pills}`, and `error: {fact, cure}` for a refused picture."""
+    tree: dict[str, Any] = {"path": answer.path, "pills": [pill_json(p) for p in answer.pills]}
+    if answer.error is not None:
+        tree["error"] = {"fact": answer.error.fact, "cure": answer.error.cure}
+    return tree
+
+
+def _json(answers: Iterable[Answer], out: TextIO) -> None:
+    before = "["
+    for answer in answers:
+        out.write(before + "\n" + json.dumps(answer_json(answer), ensure_ascii=False))
+        out.flush()
+        before = ","
+    out.write("\n]\n" if before == "," else "[]\n")
+
+
+def _csv(answers: Iterable[Answer], out: TextIO) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for answer in answers:
+        rows = [[number, *_csv_pill(pill), ""] for number, pill in enumerate(answer.pills, 1)]
+        empty = ["", *[""] * (len(COLUMNS) - 3), answer.error.fact if answer.error else ""]
+        writer.writerows([answer.path, *row] for row in rows or [empty])
+        out.flush()
+
+
+def _csv_pill(pill: Pill) -> list[Any]:
+    candidates = "|".join(f"{c.code}:{c.probability:.4f}" for c in pill.candidates)
+    return [
+        *pill.box,
+        pill.known,
+        pill.code or "",
+        pill.drug_name or "",
+        "|".join(pill.edi_codes),
+        f"{pill.confidence:.4f}",
+        f"{pill.box_confidence:.4f}",
+        candidates,
+    ]
+
+
+def _table(answers: Iterable[Answer], out: TextIO) -> None:
+    console = Console(file=out, highlight=False, markup=False)
+    console.width = console.width if out.isatty() else PIPED_WIDTH
+    for answer in answers:
+        what = "refused" if answer.error else "" if answer.pills else "no pill found"
+        console.print(f"{answer.path}  {what}".rstrip(), soft_wrap=True)
+        if answer.pills:
+            console.print(_pill_table(answer.pills))
+
+
+def _pill_table(pills: Sequence[Pill]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("", "box x,y w×h", "code", "drug", "EDI"):
+        table.add_column(name, overflow="fold")
+    table.add_column("sure", justify="right")
+    table.add_column("next", overflow="fold")
+    for number, pill in enumerate(pills, start=1):
+        x, y, width, height = pill.box
+        others = pill.candidates[int(pill.known) :]
+        shown = [other for other in others if other.probability >= LEAST_SHOWN]
+        table.add_row(
+            f"{number:4}",
+            f"{x},{y} {width}×{height}",
+            pill.code or "unknown",
+            Text(pill.drug_name or ""),
+            Text(" ".join(pill.edi_codes)),
+            f"{pill.confidence:.0%}" if pill.known else "",
+            Text("\n".join(f"{o.code} {o.drug_name} {o.probability:.0%}" for o in shown)),
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Both models together: photo in, named pills out, unknown pills refused."""

@@ -1,0 +1,226 @@
+"""Photo in, named pills out: detect, cut, name, and refuse what looks like no known pill.
+
+evaluate measures this very path; predict and the service use it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pillsnap import boxes, files
+from pillsnap.arrays import Floats32, Ints, Pixels
+from pillsnap.boxes import Boxes
+from pillsnap.dataset import manifest, pixels
+from pillsnap.dataset.manifest import UNKNOWN
+from pillsnap.errors import DataError
+from pillsnap.recognition import calibration, scores
+from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.models import Finder, Namer
+from pillsnap.recognition.scores import Outputs
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A name a pill may have."""
+
+    code: str
+    drug_name: str
+    probability: float  # calibrated, over the classes that were allowed
+
+
+@dataclass(frozen=True)
+class Pill:
+    """A pill found in a frame; code is None when it is refused as unknown."""
+
+    box: tuple[int, int, int, int]  # x, y, width, height in pixels of the frame
+    known: bool
+    code: str | None
+    drug_name: str | None
+    edi_codes: tuple[str, ...]
+    confidence: float  # calibrated probability of the first candidate
+    box_confidence: float
+    candidates: tuple[Candidate, ...]  # best first, also of a refused pill
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the models say about the pills of a frame, before a name is given or refused."""
+
+    box: Ints  # [n, 4] x, y, width, height in pixels, inside the frame
+    box_confidence: Floats32  # [n], best first
+    logits: Floats32  # [n, classes]
+    embeddings: Floats32  # [n, d]
+
+    @property
+    def outputs(self) -> Outputs:
+        """Logits and embeddings together."""
+        return Outputs(self.logits, self.embeddings)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Names given: class index, -1 where refused, with the figures behind it; all [n]."""
+
+    class_index: Ints
+    confidence: NDArray[np.float64]
+    refusal_score: NDArray[np.float64]
+
+
+class Recogniser:
+    """The detector, the classifier and their calibration as one."""
+
+    def __init__(
+        self,
+        finder: Finder,
+        namer: Namer,
+        fitted: Calibration,
+        classes: pd.DataFrame,
+        batch_size: int,
+    ) -> None:
+        self.detector, self.classifier, self.calibration = finder, namer, fitted
+        self.classes = classes
+        self._batch_size = batch_size
+        self._index_of = {code: i for i, code in enumerate(classes["mapping_code"])}
+
+    @classmethod
+    def load(
+        cls,
+        detection_path: Path,
+        classification_path: Path,
+        calibration_path: Path,
+        classes_path: Path,
+        device: "torch.device",
+        batch_size: int,
+    ) -> "Recogniser":
+        """Load checkpoints; CheckpointError when one is missing, damaged or of another table."""
+        from pillsnap.classification import classifier
+        from pillsnap.detection import detector
+
+        table_hash = manifest.class_table_hash(classes_path)
+        namer = classifier.load(classification_path, device, table_hash)
+        fitted = calibration.load(calibration_path, files.sha256_of(classification_path))
+        finder = detector.load(detection_path, device)
+        return cls(finder, namer, fitted, manifest.read_classes(classes_path), batch_size)
+
+    def recognise(
+        self, frames: Sequence[Pixels], top: int, codes: Sequence[str] | None = None
+    ) -> list[list[Pill]]:
+        """The pills of each RGB frame, best box first, each with its `top` likeliest names.
+
+        With `codes` only those may be named (a prescription's list); DataError on a code that
+        was never learnt.
+        """
+        allowed = self._allowed(codes)
+        return [self._pills(reading, top, allowed) for reading in self.read(frames)]
+
+    def read(self, frames: Sequence[Pixels]) -> list[Reading]:
+        """Detect, cut and name, without deciding."""
+        found = self.detect(frames)
+        pictures = [self.cut(frame, box) for frame, (box, _) in zip(frames, found, strict=True)]
+        logits, embeddings = self.name(np.concatenate(pictures))
+        ends = np.cumsum([len(part) for part in pictures])[:-1]
+        named = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
+        return [Reading(box, score, *answers) for (box, score), *answers in named]
+
+    def detect(self, frames: Sequence[Pixels]) -> list[tuple[Ints, Floats32]]:
+        """Whole-pixel boxes [n, 4] x, y, width, height and confidences [n] at the calibrated
+        operating point."""
+        fitted = self.calibration
+        found = self.detector.detect(frames, fitted.detection_confidence, fitted.detection_iou)
+        return [
+            (whole_pixels(box, frame.shape[1], frame.shape[0]), score)
+            for frame, (box, score) in zip(frames, found, strict=True)
+        ]
+
+    def cut(self, frame: Pixels, box_xywh: Ints) -> Pixels:
+        """Crops [n, crop_px, crop_px, 3] of a frame, as the classifier learnt them."""
+        crop_px = int(self.classifier.config["crop_px"])
+        margin = float(self.classifier.config["crop_margin"])
+        cut = [pixels.cut(frame, box, crop_px, margin) for box in box_xywh]
+        return np.stack(cut) if cut else np.empty((0, crop_px, crop_px, 3), np.uint8)
+
+    def name(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
+        """Logits [n, classes] and embeddings [n, d] of crops, a batch at a time."""
+        if not len(pictures):
+            means = self.calibration.class_means
+            return np.empty((0, len(means)), np.float32), np.empty((0, means.shape[1]), np.float32)
+        starts = range(0, len(pictures), self._batch_size)
+        parts = [self.classifier.name(pictures[i : i + self._batch_size]) for i in starts]
+        return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+
+    def decide(self, reading: Reading) -> Decision:
+        """Give each pill its likeliest class or refuse it, among all classes."""
+        fitted = self.calibration
+        score = fitted.refusal_score(reading.outputs)
+        named = reading.logits.argmax(axis=1)
+        confidence = scores.confidences(reading.logits, fitted.temperature)
+        index = np.where(score >= fitted.threshold, named, UNKNOWN).astype(np.int64)
+        return Decision(index, confidence, score)
+
+    def probabilities(self, reading: Reading) -> NDArray[np.float64]:
+        """Calibrated probability of every class for each pill, [n, classes]."""
+        return scores.probabilities(reading.logits, self.calibration.temperature)
+
+    def _allowed(self, codes: Sequence[str] | None) -> Ints:
+        if codes is None:
+            return np.arange(len(self.classes))
+        strange = sorted({code for code in codes if code not in self._index_of})
+        if strange or not codes:
+            raise DataError(
+                f"The list of codes is empty or holds unlearnt ones: {', '.join(strange[:10])}.",
+                "Name codes that stand in classes.csv, or leave the list out.",
+            )
+        return np.array(sorted({self._index_of[code] for code in codes}), dtype=np.int64)
+
+    def _pills(self, reading: Reading, top: int, allowed: Ints) -> list[Pill]:
+        fitted = self.calibration
+        score = fitted.refusal_score(reading.outputs, allowed)
+        sure = scores.probabilities(reading.logits[:, allowed], fitted.temperature)
+        order = np.argsort(-sure, axis=1, kind="stable")[:, :top]
+        return [
+            self._pill(
+                reading,
+                row,
+                bool(score[row] >= fitted.threshold),
+                [
+                    self._candidate(int(allowed[column]), float(sure[row, column]))
+                    for column in order[row]
+                ],
+            )
+            for row in range(len(sure))
+        ]
+
+    def _candidate(self, index: int, probability: float) -> Candidate:
+        row = self.classes.iloc[index]
+        return Candidate(str(row["mapping_code"]), str(row["drug_name"]), probability)
+
+    def _pill(self, reading: Reading, row: int, known: bool, names: list[Candidate]) -> Pill:
+        first = names[0]
+        edi = str(self.classes.iloc[self._index_of[first.code]]["edi_codes"])
+        x, y, width, height = (int(side) for side in reading.box[row])
+        return Pill(
+            box=(x, y, width, height),
+            known=known,
+            code=first.code if known else None,
+            drug_name=first.drug_name if known else None,
+            edi_codes=tuple(filter(None, edi.split("|"))) if known else (),
+            confidence=first.probability,
+            box_confidence=float(reading.box_confidence[row]),
+            candidates=tuple(names),
+        )
+
+
+def whole_pixels(found: Boxes, width: int, height: int) -> Ints:
+    """x1 y1 x2 y2 -> x, y, width, height in whole pixels inside the frame, at least 1 px."""
+    inside = np.rint(boxes.clip(found, width, height)).astype(np.int64)
+    corner = np.minimum(inside[:, :2], [width - 1, height - 1])
+    size = np.maximum(inside[:, 2:] - corner, 1)
+    return np.concatenate([corner, size], axis=1)

@@ -1,0 +1,62 @@
+"""Confidences and refusal scores: from logits and embeddings to numbers that can be compared."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from pillsnap.arrays import Floats, Floats32
+
+SCORES = ("max_probability", "energy", "class_mean")
+ROWS = 4096  # rows of logits worked on at a time: bounds memory at 4,000 classes
+
+Compared = dict[str, dict[str, float | None]]  # stand-in -> score -> AUROC
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Logits [n, classes] and L2-normalised embeddings [n, d] of some pills."""
+
+    logits: Floats
+    embeddings: Floats
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+def probabilities(logits: Floats, temperature: float) -> NDArray[np.float64]:
+    """Softmax of logits / temperature, [n, classes]."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def confidences(logits: Floats, temperature: float) -> NDArray[np.float64]:
+    """Probability of the first class, [n, classes] -> [n]; a few rows at a time."""
+    parts = [
+        probabilities(logits[start : start + ROWS], temperature).max(axis=1)
+        for start in range(0, len(logits), ROWS)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def score_of(
+    score: str, pills: Outputs, means: Floats32, temperature: float
+) -> NDArray[np.float64]:
+    """One refusal score of each pill, [n]; higher is more like a known pill.
+
+    max_probability: Hendrycks & Gimpel 2017. energy: log-sum-exp of the logits, Liu et al. 2020.
+    class_mean: cosine to the nearest class mean of the embedding.
+    """
+    if not len(pills):
+        return np.empty(0)
+    if score == "max_probability":
+        return confidences(pills.logits, temperature)
+    if score == "energy":
+        return np.asarray(logsumexp(pills.logits.astype(np.float64), axis=1))
+    assert score == "class_mean", score
+    cosines = pills.embeddings @ means.T
+    return np.asarray(cosines.max(axis=1), dtype=np.float64)

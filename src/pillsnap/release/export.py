@@ -1,0 +1,162 @@
+"""`pillsnap export`: the trained models as a release bundle, compared with torch first."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pillsnap import files
+from pillsnap.classification import classifier
+from pillsnap.classification.classifier import Classifier
+from pillsnap.dataset import manifest
+from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.frames import FrameStore
+from pillsnap.detection import detector
+from pillsnap.errors import MachineError, ParameterError
+from pillsnap.places import Places
+from pillsnap.recognition import calibration
+from pillsnap.release import graphs
+from pillsnap.release.bundle import DESCRIPTION, Bundle
+from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
+
+Json = dict[str, Any]
+
+MOST_LOGIT_DIFFERENCE = 1e-3  # far under what lies between two names
+MOST_SCORE_DIFFERENCE = 1e-3
+MOST_BOX_DIFFERENCE_PX = 0.1  # of the detector's input
+CALIBRATION_BATCHES = 4  # of train crops, which give the 8-bit graph its ranges
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What `pillsnap export` was asked for, and the limits the bundle is used within."""
+
+    out: Path
+    int8: bool
+    batch_size: int
+    max_pixels: int
+    gallery: Path | None  # enrolled drugs to put beside the models
+
+
+def export(places: Places, options: ExportOptions) -> Json:
+    """Write the bundle and return its description; MachineError when a graph disagrees with torch.
+
+    It is built beside `options.out` and takes its place once all of it stands; what is there
+    already must be a bundle, else ParameterError.
+    """
+    out = options.out.resolve()
+    old = out.with_name(f".{out.name}.replaced")
+    if old.is_dir() and not out.exists():  # a kill between the two renames below
+        old.rename(out)
+    _refuse_foreign(out)
+    building = Bundle(out.with_name(f".{out.name}.building"))
+    shutil.rmtree(building.folder, ignore_errors=True)
+    building.folder.mkdir(parents=True)
+    try:
+        description = _fill(building, places, options)
+        building.seal(description)
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            out.rename(old)
+        building.folder.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(building.folder, ignore_errors=True)
+    return description
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Export replaces the whole folder: never one that holds something else."""
+    if out.is_file():
+        raise ParameterError(f"--out {out} is a file.", "Name a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
+        raise ParameterError(
+            f"--out {out} holds other files, and the whole folder would be replaced.",
+            "Name a new folder, or an older bundle's.",
+        )
+
+
+def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:
+    cpu = torch.device("cpu")
+    detection_path, classification_path = (
+        places.checkpoint(name) for name in ("detection", "classification")
+    )
+    finder = detector.load(detection_path, cpu)
+    namer = classifier.load(classification_path, cpu, manifest.class_table_hash(places.classes))
+    own_sha256 = files.sha256_of(classification_path)
+    fitted = calibration.load(places.calibration, own_sha256)
+    classes = manifest.read_classes(places.classes)
+    graphs.write_detection(
+        finder,
+        bundle.detection_onnx,
+        {"confidence": fitted.detection_confidence, "iou": fitted.detection_iou},
+    )
+    more = {
+        "temperature": fitted.temperature,
+        "refusal_score": fitted.score,
+        "refusal_threshold": fitted.threshold,
+        "class_table": classes[["mapping_code", "drug_name", "edi_codes"]].to_dict("records"),
+        "checkpoint_sha256": own_sha256,
+    }
+    graphs.write_classification(namer, bundle.classification_onnx, more)
+    graphs.write_timm(namer, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
+    _copy(places, bundle, options.gallery)
+    frames = FrameStore(places.frames("val"))
+    some = [frames.decode(i) for i in range(min(len(frames), options.batch_size))]
+    named = _compare_names(namer, bundle.classification_onnx, places, options)
+    boxed = graphs.compare_boxes(finder, OnnxDetector(bundle.detection_onnx, 0), some)
+    _refuse_unlike(named, boxed)
+    description = {
+        "scale": places.scale,
+        "batch_size": options.batch_size,
+        "max_pixels": options.max_pixels,
+        "classes": len(classes),
+        "parity": {"classification": named, "detection": boxed},
+    }
+    if options.int8:
+        description["int8"] = _int8(namer, bundle, places, options)
+    return description
+
+
+def _int8(namer: Classifier, bundle: Bundle, places: Places, options: ExportOptions) -> Json:
+    image_px = int(namer.config["image_px"])
+    batches = graphs.inputs_of(
+        CropStore(places.crops("train")), image_px, options.batch_size, CALIBRATION_BATCHES
+    )
+    graphs.write_int8(bundle.classification_onnx, bundle.classification_int8, batches)
+    return _compare_names(namer, bundle.classification_int8, places, options)
+
+
+def _compare_names(namer: Classifier, path: Path, places: Places, options: ExportOptions) -> Json:
+    graph = OnnxClassifier(path, 0)
+    return graphs.compare_names(namer, graph, CropStore(places.crops("val")), options.batch_size)
+
+
+def _refuse_unlike(named: Json, boxed: Json) -> None:
+    alike = (
+        named["same_first_name"] == 1.0
+        and named["largest_logit_difference"] <= MOST_LOGIT_DIFFERENCE
+        and boxed["largest_score_difference"] <= MOST_SCORE_DIFFERENCE
+        and boxed["largest_box_difference_px"] <= MOST_BOX_DIFFERENCE_PX
+    )
+    if not alike:
+        raise MachineError(
+            f"The exported graphs differ from torch: {named}, {boxed}.",
+            "Nothing was written. Install the versions of requirements.txt and export again.",
+        )
+
+
+def _copy(places: Places, bundle: Bundle, gallery: Path | None) -> None:
+    wanted = {
+        bundle.detection_pt: places.checkpoint("detection"),
+        bundle.classification_pt: places.checkpoint("classification"),
+        bundle.calibration: places.calibration,
+        bundle.classes: places.classes,
+        bundle.model_card: places.model_card,
+    }
+    if gallery is not None and gallery.is_file():
+        wanted[bundle.gallery] = gallery
+    for target, source in wanted.items():
+        files.write_bytes(target, source.read_bytes())

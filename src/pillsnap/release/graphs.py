@@ -1,0 +1,222 @@
+"""The trained models as ONNX graphs and as a timm folder, and how far the graphs are from torch."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import safetensors.torch
+import torch
+from onnxruntime import quantization
+from torch import nn
+
+from pillsnap import files
+from pillsnap.arrays import Pixels
+from pillsnap.classification import classifier
+from pillsnap.classification.augment import to_input
+from pillsnap.classification.classifier import Classifier
+from pillsnap.dataset.crops import CropStore
+from pillsnap.detection.detector import Detector
+from pillsnap.detection.letterbox import Letterbox
+from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector
+
+Json = dict[str, Any]
+
+OPSET = 17
+INPUTS = {"detection": "frames", "classification": "crops"}
+
+
+class DetectionGraph(nn.Module):
+    """uint8 letterboxed frames [n, h, w, 3] -> [n, 5, anchors]: x, y, width, height, score."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Scaled to 0..1 inside."""
+        answer = self.model(frames.permute(0, 3, 1, 2).float() / 255)
+        predicted: torch.Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
+        return predicted
+
+
+class ClassificationGraph(nn.Module):
+    """uint8 crops [n, image_px, image_px, 3] -> logits [n, classes], embeddings [n, d]."""
+
+    def __init__(self, model: nn.Module, normalise: nn.Module) -> None:
+        super().__init__()
+        self.model, self.normalise = model, normalise
+
+    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised inside."""
+        return classifier.embed(self.model, self.normalise(crops))
+
+
+def write_detection(finder: Detector, path: Path, more: Json) -> None:
+    """The detector's graph; its metadata is the checkpoint's configuration and `more`."""
+    graph = DetectionGraph(finder._model).eval()
+    heads = [module for module in graph.modules() if hasattr(module, "export")]
+    sides = {0: "n", 1: "height", 2: "width"}
+    example = torch.zeros((2, 128, 96, 3), dtype=torch.uint8)
+    for head in heads:  # Ultralytics' head caches its anchors for a size but when exporting
+        head.export, head.dynamic, head.format = True, True, "onnx"  # type: ignore[assignment]
+    try:
+        _write(graph, example, path, {"boxes": {0: "n", 2: "anchors"}}, sides,
+               {**finder.config, **more})  # fmt: skip
+    finally:
+        for head in heads:
+            head.export, head.format = False, None  # type: ignore[assignment]
+
+
+def write_classification(namer: Classifier, path: Path, more: Json) -> None:
+    """The classifier's graph; its metadata is the checkpoint's configuration and `more`."""
+    graph = ClassificationGraph(namer._model, namer._normalise).eval()
+    side = int(namer.config["image_px"])
+    example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+    answers = {"logits": {0: "n"}, "embeddings": {0: "n"}}
+    _write(graph, example, path, answers, {0: "n"}, {**namer.config, **more})
+
+
+def write_int8(source: Path, path: Path, batches: Sequence[Pixels]) -> None:
+    """A graph with weights and activations of 8 bits, ranges taken from real `batches`."""
+    model = onnx.load(source)
+    kind = json.loads(_metadata(model))["kind"]
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(batches)
+
+        def get_next(self) -> dict[str, Pixels] | None:
+            batch = next(self._left, None)
+            return None if batch is None else {INPUTS[kind]: batch}
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        quantization.quantize_static(
+            str(source), str(target), Reader(),
+            quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+        )  # fmt: skip
+        small = onnx.load(target)
+    onnx.helper.set_model_props(small, {METADATA_KEY: _metadata(model)})
+    files.write_bytes(path, small.SerializeToString(deterministic=True))
+
+
+def write_timm(namer: Classifier, folder: Path, codes: Sequence[str]) -> None:
+    """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
+    config = namer.config
+    side = int(config["image_px"])
+    weights = {name: tensor.contiguous() for name, tensor in namer._model.state_dict().items()}
+    pretrained = {
+        "architecture": config["architecture"],
+        "num_classes": config["classes"],
+        "label_names": list(codes),
+        "pretrained_cfg": {
+            "num_classes": config["classes"],
+            "input_size": [3, side, side],
+            "fixed_input_size": False,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "mean": config["mean"],
+            "std": config["std"],
+        },
+    }
+    files.write_text(folder / "config.json", json.dumps(pretrained, indent=2) + "\n")
+    files.write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
+
+
+def compare_names(
+    namer: Classifier, graph: OnnxClassifier, store: CropStore, batch_size: int
+) -> Json:
+    """Over all crops of a store: how many, in what share the first names agree, the largest
+    differences of logits and embeddings, and the part of the known ones each names right."""
+    equal, known, right, graph_right = 0, 0, 0, 0
+    logit_error, embedding_error = 0.0, 0.0
+    truth = store.table["class_index"].to_numpy()
+    for rows, crops in _batches(store, batch_size):
+        (logits, embeddings), (other, other_embeddings) = namer.name(crops), graph.name(crops)
+        first, second = logits.argmax(axis=1), other.argmax(axis=1)
+        equal += int((first == second).sum())
+        known += int((truth[rows] >= 0).sum())
+        right += int((first == truth[rows]).sum())
+        graph_right += int((second == truth[rows]).sum())
+        logit_error = max(logit_error, float(np.abs(logits - other).max()))
+        embedding_error = max(embedding_error, float(np.abs(embeddings - other_embeddings).max()))
+    return {
+        "crops": len(store),
+        "same_first_name": equal / len(store),
+        "top1_torch": right / known if known else None,
+        "top1_onnx": graph_right / known if known else None,
+        "largest_logit_difference": logit_error,
+        "largest_embedding_difference": embedding_error,
+    }
+
+
+@torch.inference_mode()
+def compare_boxes(finder: Detector, graph: OnnxDetector, frames: Sequence[Pixels]) -> Json:
+    """Over all anchors of some frames: the largest differences of boxes (pixels of the detector's
+    input) and scores, before suppression."""
+    torch_graph = DetectionGraph(finder._model)
+    box_px, score = 0.0, 0.0
+    for frame in frames:
+        fit = Letterbox.of(frame.shape[1], frame.shape[0], finder.config["image_px"])
+        batch = fit.apply(frame)[None]
+        expected = torch_graph(torch.from_numpy(batch).to(finder.device)).cpu().numpy()
+        error = np.abs(expected - graph.raw(batch))
+        box_px, score = max(box_px, float(error[:, :4].max())), max(score, float(error[:, 4].max()))
+    return {
+        "frames": len(frames),
+        "largest_box_difference_px": box_px,
+        "largest_score_difference": score,
+    }
+
+
+def inputs_of(store: CropStore, image_px: int, batch_size: int, batches: int) -> list[Pixels]:
+    """The classifier's input for crops spread evenly over a store."""
+    count = min(len(store), batch_size * batches)
+    chosen = np.linspace(0, len(store) - 1, count).round().astype(int)
+    parts = [chosen[i : i + batch_size] for i in range(0, count, batch_size)]
+    return [to_input(np.stack([store.decode(int(i)) for i in part]), image_px) for part in parts]
+
+
+def _batches(store: CropStore, batch_size: int) -> Iterator[tuple[slice, Pixels]]:
+    for start in range(0, len(store), batch_size):
+        stop = min(start + batch_size, len(store))
+        crops = np.stack([store.decode(row) for row in range(start, stop)])
+        yield slice(start, stop), crops
+
+
+def _write(
+    graph: nn.Module,
+    example: torch.Tensor,
+    path: Path,
+    answers: dict[str, dict[int, str]],
+    sides: dict[int, str],
+    metadata: Json,
+) -> None:
+    name = INPUTS[metadata["kind"]]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The exporter that torch 2.15 prefers takes minutes where the older one takes a second.
+        warnings.simplefilter("ignore")
+        target = Path(folder) / "model.onnx"
+        with torch.no_grad():
+            torch.onnx.export(
+                graph.cpu(), (example,), str(target), dynamo=False, opset_version=OPSET,
+                input_names=[name], output_names=list(answers),
+                dynamic_axes={name: sides, **answers},
+            )  # fmt: skip
+        model = onnx.load(target)
+    plain = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
+    onnx.helper.set_model_props(model, {METADATA_KEY: plain})
+    onnx.checker.check_model(model)
+    files.write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def _metadata(model: onnx.ModelProto) -> str:
+    return str(next(p.value for p in model.metadata_props if p.key == METADATA_KEY))

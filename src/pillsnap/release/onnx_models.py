@@ -1,0 +1,111 @@
+"""Detector and classifier by onnxruntime: what torch's do, without torch.
+
+The graphs take uint8 pictures as they are: scaling to 0..1 and normalising are inside. Outside stay
+the letterbox and the suppression of the detector, and the classifier's scaling to `image_px`.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from pillsnap import boxes
+from pillsnap.arrays import Floats32, Pixels
+from pillsnap.boxes import MAX_PILLS, Boxes
+from pillsnap.classification.augment import to_input
+from pillsnap.detection.letterbox import Letterbox
+from pillsnap.errors import CheckpointError
+
+METADATA_KEY = "pillsnap"  # of the graph's metadata: JSON, the checkpoint's configuration and more
+
+
+class OnnxDetector:
+    """A trained detector, ready to find pills in frames."""
+
+    def __init__(self, path: Path, num_threads: int) -> None:
+        self._session, self.config = _open(path, "detection", num_threads)
+
+    def detect(
+        self, frames: Sequence[Pixels], confidence: float, iou: float
+    ) -> list[tuple[Boxes, Floats32]]:
+        """Boxes [n, 4] in pixels of each frame and scores [n], best first.
+
+        `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
+        """
+        found: dict[int, tuple[Boxes, Floats32]] = {}
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, frame in enumerate(frames):
+            by_shape.setdefault(frame.shape, []).append(i)
+        for shape, members in by_shape.items():
+            fit = Letterbox.of(shape[1], shape[0], self.config["image_px"])
+            predicted = self.raw(np.stack([fit.apply(frames[i]) for i in members]))
+            for i, rows in zip(members, predicted, strict=True):
+                box, score = suppress(rows, confidence, iou, MAX_PILLS)
+                found[i] = (fit.undo(box), score)
+        return [found[i] for i in range(len(frames))]
+
+    def raw(self, batch: Pixels) -> Floats32:
+        """The graph's answer [n, 5, anchors] to letterboxed frames [n, h, w, 3]."""
+        return np.asarray(self._session.run(["boxes"], {"frames": batch})[0], np.float32)
+
+
+class OnnxClassifier:
+    """A trained classifier, ready to name crops."""
+
+    def __init__(self, path: Path, num_threads: int) -> None:
+        self._session, self.config = _open(path, "classification", num_threads)
+
+    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+        """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
+        pictures = to_input(crops, self.config["image_px"])
+        logits, embeddings = self._session.run(["logits", "embeddings"], {"crops": pictures})
+        return np.asarray(logits, np.float32), np.asarray(embeddings, np.float32)
+
+
+def suppress(
+    predicted: Floats32, confidence: float, iou: float, max_boxes: int
+) -> tuple[Boxes, Floats32]:
+    """Non-maximum suppression of one frame: [5, anchors] centre x, y, width, height, score ->
+    boxes [n, 4] x1 y1 x2 y2 and scores [n], best first."""
+    score = predicted[4]
+    rows = np.flatnonzero(score > confidence)
+    rows = rows[np.argsort(-score[rows], kind="stable")]
+    centre, half = predicted[:2, rows].T, predicted[2:4, rows].T / 2
+    box = np.concatenate([centre - half, centre + half], axis=1)
+    kept: list[int] = []
+    alive = np.ones(len(rows), dtype=bool)
+    for row in range(len(rows)):
+        if alive[row]:
+            kept.append(row)
+            if len(kept) == max_boxes:
+                break
+            alive[row + 1 :] &= boxes.iou(box[row : row + 1], box[row + 1 :])[0] <= iou
+    return box[kept], score[rows[kept]]
+
+
+def _open(path: Path, kind: str, num_threads: int) -> tuple[ort.InferenceSession, dict[str, Any]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not here.", "Make it: pillsnap export")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads  # 0: one per core
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # leave cores to others
+    options.log_severity_level = 3  # errors
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        config = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+    except Exception as error:  # a foreign or damaged file fails in many ways: all mean the same
+        reason = str(error).splitlines()[0][:200]
+        raise CheckpointError(
+            f"{path} is not a model exported by PillSnap: {reason}", "Export it: pillsnap export"
+        ) from None
+    if config["kind"] != kind:
+        raise CheckpointError(
+            f"{path} holds a {config['kind']} model, not one of {kind}.",
+            "Export it: pillsnap export",
+        )
+    return session, config

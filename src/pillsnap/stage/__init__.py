@@ -1,0 +1,1 @@
+"""What every stage runs in: parameters, log, signals, exit code, processes."""

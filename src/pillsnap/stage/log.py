@@ -1,0 +1,216 @@
+"""What a stage says while it runs: events.jsonl for the monitor, lines and a bar for the terminal.
+
+Each event is one JSON line appended with a single write, so readers see whole lines only.
+The schema is in docs/monitor.md.
+"""
+
+import logging
+import os
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pillsnap.stage.hardware import HardwareSampler, Sample
+
+Metrics = Mapping[str, float | None]
+
+HEARTBEAT_S = 60.0
+PROGRESS_S = 1.0
+
+
+class RunLog:
+    """The voice of one run of one stage; use as a context manager."""
+
+    def __init__(self, stage: str, live_dir: Path, level: str = "INFO") -> None:
+        self.stage = stage
+        self._path = live_dir / "events.jsonl"
+        self._run = uuid.uuid4().hex[:8]
+        self._logger = logging.getLogger("pillsnap")
+        self._level = level
+        self._hardware = HardwareSampler(Path())
+        self._rate = _Rate()
+        self._last_progress_s = self._last_heartbeat_s = 0.0
+        self._bar: _Bar | None = None
+
+    def __enter__(self) -> "RunLog":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._hardware.__enter__()
+        self._bar = _Bar(self.stage) if sys.stderr.isatty() else None
+        self._logger.setLevel(self._level)
+        self._logger.propagate = False
+        self._logger.handlers = [_EventHandler(self), _console_handler(self.stage)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+        self._hardware.__exit__()
+        self._logger.handlers = []
+
+    def debug(self, message: str) -> None:
+        """A line for those who look closely."""
+        self._logger.debug(message)
+
+    def info(self, message: str) -> None:
+        """A line for everyone."""
+        self._logger.info(message)
+
+    def warning(self, message: str) -> None:
+        """A line about something to look at; the run goes on."""
+        self._logger.warning(message)
+
+    def start(self, total: int | None = None, epoch: int = 0, goals: Metrics | None = None) -> None:
+        """The run begins; `total` epochs or units, `epoch` of them complete before."""
+        self._emit("start", epoch=epoch or None, total=total, metrics=goals or {})
+
+    def progress(
+        self, step: int, total: int, epoch: int | None = None, metrics: Metrics | None = None
+    ) -> None:
+        """`step` of `total` units are done. Cheap: writes at most once a second."""
+        now_s = time.monotonic()
+        if self._bar:
+            self._bar.update(step, total, epoch)
+        if now_s - self._last_progress_s < PROGRESS_S and step < total:
+            return
+        self._last_progress_s = now_s
+        per_second = self._rate.at(step, now_s)
+        figures = {"per_second": per_second, **(metrics or {})}
+        self._emit("progress", epoch=epoch, step=step, total=total, metrics=figures)
+        if not self._bar and now_s - self._last_heartbeat_s >= HEARTBEAT_S:
+            if self._last_heartbeat_s:
+                self.info(_heartbeat(step, total, epoch, per_second))
+            self._last_heartbeat_s = now_s
+
+    def due(self) -> bool:
+        """Whether `progress` would write now: figures that cost a wait need not be made before."""
+        return time.monotonic() - self._last_progress_s >= PROGRESS_S
+
+    def follow_gpu(self, uuid: str | None) -> None:
+        """Report the GPU of this UUID (None: the CPU works, nothing changes)."""
+        if uuid is not None:
+            self._hardware.follow(uuid)
+
+    def hardware(self) -> Sample:
+        """Mean of the hardware samples since the last call."""
+        return self._hardware.mean()
+
+    def epoch(self, epoch: int, total: int, metrics: Metrics, hardware: Sample) -> None:
+        """An epoch is complete: one event and one line."""
+        self._emit("epoch", epoch=epoch, total=total, metrics=metrics, hardware=hardware)
+        figures = "  ".join(f"{name} {_short(value)}" for name, value in metrics.items())
+        self.info(f"epoch {epoch}/{total}  {figures}")
+
+    def failure(self, fact: str, cause: str, cures: list[str]) -> None:
+        """The run ends without its result."""
+        self._emit("failure", level="ERROR", message=fact, extra={"cause": cause, "cures": cures})
+
+    def end(self, metrics: Metrics, message: str) -> None:
+        """The run is complete."""
+        self._emit("end", metrics=metrics, message=message)
+        self.info(message)
+
+    def _emit(
+        self,
+        kind: str,
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        total: int | None = None,
+        metrics: Metrics | None = None,
+        hardware: Sample | None = None,
+        message: str = "",
+        level: str = "INFO",
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        event = {
+            "time": round(time.time(), 3),
+            "stage": self.stage,
+            "kind": kind,
+            "run": self._run,
+            "epoch": epoch,
+            "step": step,
+            "total": total,
+            "metrics": dict(metrics or {}),
+            "hardware": hardware if hardware is not None else self._hardware.newest(),
+            "message": message,
+            "level": level,
+            **(extra or {}),
+        }
+        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+        with suppress(OSError):  # a full disk must not stop the run, nor hide its own message
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+
+
+class _EventHandler(logging.Handler):
+    """Log lines as events."""
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log._emit("log", level=record.levelname, message=record.getMessage())
+
+
+class _Rate:
+    """Units a second since the last reading."""
+
+    def __init__(self) -> None:
+        self._step, self._time_s = 0, time.monotonic()
+
+    def at(self, step: int, now_s: float) -> float | None:
+        gone_s, done = now_s - self._time_s, step - self._step
+        self._step, self._time_s = step, now_s
+        return round(done / gone_s, 2) if done > 0 and gone_s > 0 else None
+
+
+class _Bar:
+    """A rich progress bar on a terminal."""
+
+    def __init__(self, stage: str) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task(stage, total=None)
+        self._stage = stage
+        self._progress.start()
+
+    def update(self, step: int, total: int, epoch: int | None) -> None:
+        name = self._stage if epoch is None else f"{self._stage} epoch {epoch}"
+        self._progress.update(self._task, description=name, completed=step, total=total)
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+def _console_handler(stage: str) -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {stage}  %(message)s"))
+    return handler
+
+
+def _heartbeat(step: int, total: int, epoch: int | None, per_second: float | None) -> str:
+    where = f"epoch {epoch}, " if epoch is not None else ""
+    rate = f", {per_second:.1f}/s, {(total - step) / per_second:.0f} s left" if per_second else ""
+    return f"{where}{step} of {total}{rate}"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

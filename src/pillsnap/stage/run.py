@@ -1,0 +1,87 @@
+"""The frame every stage script runs in: parameters, log, signals, exit code."""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from pillsnap import params as parameters
+from pillsnap.errors import MachineError, UserError
+from pillsnap.params import Params
+from pillsnap.stage.log import RunLog
+from pillsnap.stage.signals import end_with_parent
+
+DONE, FAULT, INTERRUPTED = 0, 1, 130
+LOG_LEVEL_VARIABLE = "PILLSNAP_LOG_LEVEL"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+Work = Callable[[Params, RunLog], dict[str, float | None]]
+
+
+def run(stage: str, work: Work) -> NoReturn:
+    """Run `work` as the stage of that name and leave the process with its exit code.
+
+    0 done; 1 the user's input or data is at fault (one screen, no traceback); 130 interrupted,
+    so that DVC never commits half a result. Other errors are ours and keep their traceback.
+    """
+    parser = argparse.ArgumentParser(prog=f"src/{stage}.py", description=work.__doc__)
+    parser.add_argument("--log-level", default=os.environ.get(LOG_LEVEL_VARIABLE) or "INFO")
+    level = parser.parse_args().log_level.upper()
+    if level not in LOG_LEVELS:
+        parser.error(f"log level {level} is none of {', '.join(LOG_LEVELS)}")
+    _die_with_parent()
+    try:
+        params = parameters.load()
+    except UserError as error:
+        sys.exit(_refuse(stage, error))
+    with RunLog(stage, params.artifacts_dir / "live", level) as log:
+        sys.exit(_watched(stage, work, params, log))
+
+
+def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
+    begun_s = time.monotonic()
+    try:
+        figures = work(params, log)
+    except UserError as error:
+        log.failure(error.fact, "", [error.cure])
+        return _refuse(stage, error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            log.failure(f"{type(error).__name__}: {error}", "", [])
+            raise
+        full = MachineError(
+            f"The disk is full, or a limit of size is reached: {error}.",
+            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
+            "versions), then repeat the command: it goes on from here.",
+        )
+        log.failure(full.fact, "", [full.cure])
+        return _refuse(stage, full)
+    except KeyboardInterrupt:
+        log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro goes on"])
+        print(f"{stage}: interrupted; the same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+    except BaseException as error:
+        log.failure(f"{type(error).__name__}: {error}", "", [])
+        raise
+    minutes = (time.monotonic() - begun_s) / 60
+    log.end({**figures, "minutes": round(minutes, 3)}, f"done in {minutes:.1f} min")
+    return DONE
+
+
+def _refuse(stage: str, error: UserError) -> int:
+    print(f"\n{stage}: {error.fact}\n  -> {error.cure}\n", file=sys.stderr)
+    return FAULT
+
+
+def _die_with_parent() -> None:
+    """SIGTERM this process when dvc dies, and treat SIGTERM as Ctrl-C: save, then go.
+
+    Killing `dvc repro` would otherwise leave the trainer running beside the next one.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "DVC_ROOT" in os.environ:
+        end_with_parent(signal.SIGTERM)

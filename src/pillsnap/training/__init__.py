@@ -1,0 +1,1 @@
+"""What both trainings share: checkpoints, devices, processes, the record of epochs."""

@@ -1,0 +1,102 @@
+"""Which device a run uses, and in which precision."""
+
+import shutil
+import sysconfig
+from pathlib import Path
+
+import torch
+
+from pillsnap.errors import MachineError, ParameterError
+from pillsnap.stage.hardware import cpu_count
+
+
+def choose(name: str, local_rank: int | None = None) -> torch.device:
+    """The device named by a parameter: auto takes the first GPU, else the CPU.
+
+    With several processes on this host each takes the GPU of its number there.
+    """
+    if local_rank is not None:
+        return _own(choose(name), name, local_rank)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ParameterError(
+            f"device is {name!r}, which torch does not know.", "Use auto, cpu, cuda or cuda:1."
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MachineError(
+            f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices.",
+            "Set the device to auto, or check the driver: nvidia-smi",
+        )
+    return device
+
+
+def _own(device: torch.device, name: str, local_rank: int) -> torch.device:
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise ParameterError(
+            f"train.device is {name!r}, one GPU, but train.devices asks for several processes.",
+            "Set train.device to auto or cuda; CUDA_VISIBLE_DEVICES=1,2 chooses among the GPUs.",
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise MachineError(
+            f"Process {local_rank + 1} on this host has no GPU of its own: torch sees "
+            f"{torch.cuda.device_count()}.",
+            f"Set train.devices to {torch.cuda.device_count()} (times the number of hosts).",
+        )
+    return torch.device("cuda", local_rank)
+
+
+def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | None:
+    """The type for autocast; None means float32.
+
+    auto: bf16 on GPUs that compute in it (fp16 on older ones, which would emulate it) and on
+    CPUs with AVX512-BF16 or AMX, where plain convolutions gain from it; other CPUs stay in float32.
+    """
+    if mixed_precision != "auto":
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}[mixed_precision]
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else None
+
+
+def compiles(device: torch.device, switch: str) -> bool:
+    """Whether to torch.compile: auto does on GPUs that can; on CPUs small models lost by it."""
+    return device.type == "cuda" and _has_compiler() if switch == "auto" else switch == "on"
+
+
+def _has_compiler() -> bool:
+    """Triton builds a C module at first use: without these the first step would fail."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return headers.is_file() and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+
+
+def loader_workers(num_workers: int | str, on_gpu: bool, trainers: int = 1) -> int:
+    """Loader processes of each trainer: auto leaves it one of its cores and stops at eight.
+
+    A CPU that trains makes its batches itself: its cores are the model's.
+    """
+    if num_workers == "auto":
+        return max(0, min(8, cpu_count() // trainers - 1)) if on_gpu else 0
+    return int(num_workers)
+
+
+def gpu_uuid(device: torch.device) -> str | None:
+    """NVML's name of a CUDA device, None for the CPU."""
+    if device.type != "cuda":
+        return None
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
+def describe(device: torch.device, processes: int = 1) -> str:
+    """The device's name for reports."""
+    if processes > 1:
+        return f"{processes} processes, each on {describe(device)}"
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU, {torch.get_num_threads()} threads"

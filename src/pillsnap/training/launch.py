@@ -1,0 +1,147 @@
+"""Runs a stage in as many processes as train.devices says, through torchrun's agent."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from torch.distributed import run as torchrun
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from pillsnap import params as parameters
+from pillsnap.errors import MachineError, UserError
+from pillsnap.params import Params
+from pillsnap.stage import run as stage
+from pillsnap.stage.log import RunLog
+from pillsnap.stage.run import DONE, FAULT, INTERRUPTED, Work
+from pillsnap.stage.signals import end_with_parent
+from pillsnap.training import ranks
+from pillsnap.training.ranks import PeerLostError
+
+RESTARTS = 3
+FIRST_WORD_S = 5.0
+PEER_LOST = 75  # exit code: temporary, torchrun starts all processes again
+# Sent to the agent by a process whose failure no restart would mend. torchrun hears it too.
+GIVE_UP = signal.SIGQUIT
+
+
+def run(name: str, work: Work) -> NoReturn:
+    """As stage.run, in train.devices processes; joins those that torchrun has started."""
+    if ranks.started_by_torchrun():
+        _as_rank(name, work)
+    devices = _devices()
+    if devices == 1:
+        stage.run(name, work)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "DVC_ROOT" in os.environ:
+        end_with_parent(signal.SIGTERM)
+    sys.exit(_launched(name, devices))
+
+
+def _devices() -> int:
+    try:
+        return parameters.load().train.devices
+    except UserError:
+        return 1  # the stage's frame tells what is wrong
+
+
+def _launched(name: str, devices: int) -> int:
+    """Exit code of the processes; rank 0's frame has told of everything but their loss."""
+    script = str(Path(sys.argv[0]).resolve())
+    flags = ["--standalone", "--local-addr=127.0.0.1", f"--max-restarts={RESTARTS}"]
+    signals = f"--signals-to-handle=SIGTERM,SIGINT,{GIVE_UP.name}"  # nohup stays nohup
+    os.environ[ranks.OWN_STORE] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does, without its warning
+    asked = torchrun.parse_args(  # type: ignore[no-untyped-call]
+        [*flags, f"--nproc-per-node={devices}", signals, script, *sys.argv[1:]]
+    )
+    try:
+        torchrun.run(asked)  # type: ignore[no-untyped-call]
+    except SignalException as ended:
+        return FAULT if ended.sigval == GIVE_UP else INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ChildFailedError as error:
+        first, failure = error.get_first_failure()
+        stage.run(name, _lost(f"rank {first} ended with {failure.exitcode}"))
+    return DONE
+
+
+def _lost(what: str) -> Work:
+    def work(_params: Params, _log: RunLog) -> dict[str, float | None]:
+        """The processes of a training are lost."""
+        raise MachineError(
+            f"The training's processes were started {RESTARTS + 1} times and failed: {what}.",
+            "The lines above say why; the same command goes on from the last checkpoint. "
+            "Without the others: dvc exp run -S train.devices=1",
+        )
+
+    return work
+
+
+def _as_rank(name: str, work: Work) -> NoReturn:
+    signal.signal(GIVE_UP, lambda *_: os._exit(FAULT))  # a peer gave up; the default dumps core
+    if int(os.environ["RANK"]) > 0:
+        code = _followed(name, work)
+        _give_up_on(code)
+        sys.exit(code)
+    try:
+        stage.run(name, _restartable(work))
+    except SystemExit as ended:
+        _give_up_on(ended.code)
+        raise
+
+
+def _give_up_on(code: object) -> None:
+    if code == FAULT:  # the user's to mend: another start would fail as well
+        os.kill(os.getppid(), GIVE_UP)
+
+
+def _restartable(work: Work) -> Work:
+    def carried(params: Params, log: RunLog) -> dict[str, float | None]:
+        try:
+            return work(params, log)
+        except PeerLostError as error:
+            log.warning(f"Another process has ended ({error}): all start again.")
+            os._exit(PEER_LOST)  # at once: leaving in order would wait for the others
+
+    carried.__doc__ = work.__doc__
+    return carried
+
+
+def _followed(name: str, work: Work) -> int:
+    """A rank that does not speak: no events, one line when it alone cannot go on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        params = parameters.load()
+        work(params, Silence(name, params.artifacts_dir / "live"))
+    except UserError as error:
+        time.sleep(FIRST_WORD_S)  # most faults are all ranks': rank 0 tells, and the agent ends us
+        rank = os.environ["RANK"]
+        print(f"{name}, rank {rank}: {error.fact} -> {error.cure}", file=sys.stderr)
+        return FAULT
+    except PeerLostError:
+        os._exit(PEER_LOST)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return DONE
+
+
+class Silence(RunLog):
+    """A log that says nothing: what there is to say, rank 0 says."""
+
+    def _emit(self, kind: str, **_facts: object) -> None:
+        """Nothing is written."""
+
+    def info(self, message: str) -> None:
+        """Nothing is said."""
+
+    def warning(self, message: str) -> None:
+        """Nothing is said."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False

@@ -1,0 +1,177 @@
+"""The processes that train one model together: what each takes of a batch, and their sums.
+
+Gradients are added by hand, not by DistributedDataParallel: parts of a batch may be unequal, and
+a step that ran out of memory in one process is redone by all. Every process holds the same model.
+"""
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pillsnap.errors import MachineError, ParameterError
+from pillsnap.stage.signals import end_with_parent
+
+PATIENCE = timedelta(minutes=10)  # with a process that does not answer
+# Without it torch 2.15 keeps one store for all starts, and processes that were started again may
+# find each other's old addresses there and wait for ever.
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+LEAST_PART = 2  # samples: batch norm needs two where the last feature map is one pixel
+
+
+class PeerLostError(Exception):
+    """Another process of this training has ended."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One process among those of a training; rank 0 speaks, saves and publishes."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process logs, saves and publishes."""
+        return self.rank == 0
+
+    def part(self, count: int) -> slice:
+        """This process's positions of a batch of `count`; the last ranks' may be empty."""
+        busy = max(1, min(self.world_size, count // LEAST_PART))
+        whole, more = divmod(count, busy)
+        ends = [(rank + 1) * whole + min(rank + 1, more) for rank in range(busy)]
+        starts = [0, *ends][:busy]
+        return slice(starts[self.rank], ends[self.rank]) if self.rank < busy else slice(count, None)
+
+    def add(self, tensors: list[torch.Tensor]) -> None:
+        """Replace tensors of one type by their sums over all processes, in one message."""
+        if self.world_size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        _sent(dist.all_reduce, flat)
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    def share(self, model: nn.Module, part: float, *sums: torch.Tensor) -> None:
+        """Add the ranks' gradients and `sums`; average their batch norms' running figures.
+
+        `part` is what this process had of the batch, from 0 to 1.
+        """
+        if self.world_size == 1:
+            return
+        trained = [p for p in model.parameters() if p.requires_grad]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        running = _running_figures(model)
+        for figure in running:
+            figure.mul_(part)
+        self.add([*(p.grad for p in trained if p.grad is not None), *running, *sums])
+
+    def total(self, count: int) -> int:
+        """Sum of whole numbers, waited for on the CPU alone."""
+        if self.world_size == 1:
+            return count
+        sums = torch.tensor(count)
+        _sent(dist.all_reduce, sums)
+        return int(sums)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return self.total(int(flag)) > 0
+
+    def least(self, number: int) -> int:
+        """The smallest of all processes' numbers."""
+        if self.world_size == 1:
+            return number
+        found = torch.tensor(number)
+        _sent(dist.all_reduce, found, op=dist.ReduceOp.MIN)
+        return int(found)
+
+    def same(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Rank 0's tensors and plain values, in every process."""
+        if self.world_size == 1:
+            return state
+        buffer = io.BytesIO()
+        if self.speaks:
+            torch.save(state, buffer)
+        size = self.total(buffer.getbuffer().nbytes)
+        payload = torch.zeros(size, dtype=torch.uint8)
+        if self.speaks:
+            payload = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+        _sent(dist.broadcast, payload, src=0)
+        stream = io.BytesIO(payload.numpy().tobytes())
+        shared: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+        return shared
+
+
+ALONE = Ranks()
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun (or something that sets the same variables) started this process."""
+    return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ)
+
+
+def local_rank() -> int | None:
+    """The number of this process on its host; None when it is alone."""
+    return int(os.environ["LOCAL_RANK"]) if started_by_torchrun() else None
+
+
+def on_this_host() -> int:
+    """How many processes of the training run here."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started_by_torchrun() else 1
+
+
+@contextmanager
+def joined(devices: int, device: torch.device) -> Iterator[Ranks]:
+    """This process among its peers; alone unless torchrun started it.
+
+    ParameterError when torchrun started another number of processes than `devices`.
+    """
+    if not started_by_torchrun():
+        yield ALONE
+        return
+    ours = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if ours.world_size != devices:
+        raise ParameterError(
+            f"train.devices is {devices}, but torchrun started {ours.world_size} processes.",
+            f"Set train.devices to {ours.world_size}: the result depends on it.",
+        )
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get(OWN_STORE) != "1":
+        raise MachineError(
+            f"torchrun was started without {OWN_STORE}=1: processes that it starts again could "
+            "wait for each other for ever.",
+            f"export {OWN_STORE}=1 before torchrun, on every host.",
+        )
+    end_with_parent(signal.SIGKILL)  # as if it were one process: nothing may outlive the launcher
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    _sent(dist.init_process_group, backend=backend, timeout=PATIENCE)
+    yield ours
+    dist.destroy_process_group()  # not after an error: it would wait for peers that have ended
+
+
+def _running_figures(model: nn.Module) -> list[torch.Tensor]:
+    """Running means and variances of the model's batch norms."""
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    figures = (figure for norm in norms for figure in (norm.running_mean, norm.running_var))
+    return [figure for figure in figures if figure is not None]
+
+
+def _sent(send: Any, *arguments: Any, **options: Any) -> None:
+    try:
+        send(*arguments, **options)
+    except RuntimeError as error:
+        raise PeerLostError(str(error).splitlines()[0][:200]) from error

@@ -1,0 +1,85 @@
+"""Which pictures are made of which photo: decided from the manifests, before anything is read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+import xxhash
+
+from pillsnap.params import ScaleParams
+from pillsnap.validation.work_store import Kind
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """Photos whose labels leave doubts: they train the classifier only, or nothing."""
+
+    torn: frozenset[str]  # a pill of them was refused
+    incomplete: frozenset[str]  # pills on them have no label
+    paint_out: bool  # incomplete ones join the detection set, unlabelled pills covered
+
+
+def kinds_of(
+    rows: pd.DataFrame, fitness: Fitness, scale: ScaleParams, seed: int
+) -> dict[str, frozenset[Kind]]:
+    """Photo -> pictures to make. `rows`: admitted rows of all splits, with a column `split`."""
+    frames = rows.drop_duplicates("image_path")
+    single = frames["image_type"] == "single"
+    # A combination has no one code: its folder is the group, and each photo of it alike.
+    frames = frames.assign(mapping_code=frames["mapping_code"].where(single, ""))
+    whole = ~frames["image_path"].isin(fitness.torn)
+    labelled = whole & ~frames["image_path"].isin(fitness.incomplete)
+    detectable = whole if fitness.paint_out else labelled
+
+    def pick(split: str, of: "pd.Series[bool]", count: int) -> set[str]:
+        return choose(frames[of & (frames["split"] == split)], count, seed)
+
+    detection = _detection(pick, single, detectable, len(frames), scale)
+    most = scale.evaluation_frames
+    evaluation = pick("val", ~single & labelled, most) | pick("val", single & labelled, most)
+    evaluation |= pick("test", ~single & labelled, most)
+    evaluation |= pick("test", single & labelled & ~frames["known"], most)
+    return {
+        path: frozenset(
+            [Kind.CROP]
+            + [Kind.DETECTION] * (path in detection)
+            + [Kind.FRAME] * (path in evaluation)
+        )
+        for path in frames["image_path"]
+    }
+
+
+def _detection(
+    pick: Callable[[str, "pd.Series[bool]", int], set[str]],
+    single: "pd.Series[bool]",
+    detectable: "pd.Series[bool]",
+    every: int,
+    scale: ScaleParams,
+) -> set[str]:
+    """All combinations of train and val, some singles of train, and val's part of as many."""
+    of_val = scale.val_share / (1 - scale.val_share)
+    val_singles = round(scale.detection_single_frames * of_val)
+    chosen = pick("train", ~single & detectable, every) | pick("val", ~single & detectable, every)
+    chosen |= pick("train", single & detectable, scale.detection_single_frames)
+    return chosen | pick("val", single & detectable, val_singles)
+
+
+def choose(frames: pd.DataFrame, count: int, seed: int) -> set[str]:
+    """The paths of `count` frames, as even as can be over codes, and over groups within a code.
+
+    `frames` has a row per frame: image_path, mapping_code, group_id. A frame once passed over is
+    never taken up because others join, so photos already decoded need not be decoded again.
+    """
+    table = frames[["image_path", "mapping_code", "group_id"]].copy()
+    for name in ("image_path", "mapping_code", "group_id"):
+        table[f"{name}_draw"] = [_draw(seed, value) for value in table[name]]
+    table = table.sort_values(["image_path_draw", "image_path"])
+    table["turn"] = table.groupby(["mapping_code", "group_id"]).cumcount()
+    table = table.sort_values(["turn", "group_id_draw", "group_id"])
+    table["turn"] = table.groupby("mapping_code").cumcount()
+    table = table.sort_values(["turn", "mapping_code_draw", "mapping_code"])
+    return set(table["image_path"].head(count))
+
+
+def _draw(seed: int, value: str) -> int:
+    return xxhash.xxh3_64_intdigest(f"{seed} {value}".encode())

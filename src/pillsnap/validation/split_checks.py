@@ -1,0 +1,153 @@
+"""Checks that compare the splits: leakage, duplicates, classes in each, counts against params."""
+
+import numpy as np
+import pandas as pd
+
+from pillsnap.arrays import Hashes, Ints
+from pillsnap.dataset.findings import Findings
+from pillsnap.params import ScaleParams
+
+SAMPLES_TOLERANCE = 0.01  # part of the samples: a combination photo brings several at once
+SHARE_TOLERANCE = 0.01  # capture groups are kept whole
+
+
+def check_classes(rows: pd.DataFrame, classes: pd.DataFrame, findings: Findings) -> None:
+    """Known rows carry the index classes.csv gives their code, unknown ones none of its codes."""
+    index_of = classes.set_index("mapping_code")["class_index"]
+    expected = rows["mapping_code"].map(index_of).fillna(-1).astype("int64")
+    wrong = rows[rows["class_index"] != expected]
+    for path, code, found in zip(
+        wrong["image_path"], wrong["mapping_code"], wrong["class_index"], strict=True
+    ):
+        findings.add("class_index", f"{path}: {code} has class_index {found}")
+
+
+def check_groups(rows: pd.DataFrame, findings: Findings) -> None:
+    """A capture group in train and in val makes val's figures optimistic."""
+    groups = {split: set(part["group_id"]) for split, part in rows.groupby("split")}
+    both = groups.get("train", set()) & groups.get("val", set())
+    first = rows.drop_duplicates(["split", "group_id"]).set_index(["split", "group_id"])
+    for group in sorted(both):
+        paths = [first.loc[(split, group), "image_path"] for split in ("train", "val")]
+        findings.add("group_leakage", f"{group}: {paths[0]} and {paths[1]}")
+
+
+def check_unknown(rows: pd.DataFrame, findings: Findings) -> None:
+    """Codes whose test photos count as unknown must not be learnt."""
+    trained = set(rows.loc[rows["known"] & (rows["split"] == "train"), "mapping_code"])
+    unknown = rows[(rows["split"] == "test") & ~rows["known"]].drop_duplicates("mapping_code")
+    for code, path in zip(unknown["mapping_code"], unknown["image_path"], strict=True):
+        if code in trained:
+            findings.add("unknown_overlap", f"{code}: {path} is tested as unknown")
+
+
+def check_counts(
+    rows: pd.DataFrame, classes: pd.DataFrame, wanted: ScaleParams, findings: Findings
+) -> None:
+    """Samples, classes, shares and minimum counts of the manifests against the parameters."""
+    drawn = rows[rows["split"] != "test"]
+    if abs(len(drawn) - wanted.samples) > SAMPLES_TOLERANCE * wanted.samples:
+        findings.add("sample_count", f"train + val: {len(drawn)}, samples is {wanted.samples}")
+    if len(classes) != wanted.classes:
+        findings.add("class_count", f"classes.csv: {len(classes)}, classes is {wanted.classes}")
+    for name, part, target in (
+        ("combination_share", drawn["image_type"] == "combination", wanted.combination_share),
+        ("val_share", drawn["split"] == "val", wanted.val_share),
+    ):
+        share = float(part.mean()) if len(drawn) else 0.0
+        if abs(share - target) > SHARE_TOLERANCE:
+            findings.add(name, f"train + val: {share:.4f}, {name} is {target}")
+    for code, split, count, least in _thin_classes(rows, classes, wanted):
+        findings.add("class_minimum", f"{code}: {count} of {least} in {split}")
+
+
+def check_parity(
+    admitted: pd.DataFrame, classes: pd.DataFrame, wanted: ScaleParams, findings: Findings
+) -> None:
+    """Every class keeps an admitted pill in train and in val; below its minimum it is named."""
+    for code, split, count, least in _thin_classes(admitted, classes, wanted):
+        name = "class_thinned" if count else "class_parity"
+        findings.add(name, f"{code}: {count} of {least} in {split}")
+
+
+def _thin_classes(
+    rows: pd.DataFrame, classes: pd.DataFrame, wanted: ScaleParams
+) -> list[tuple[str, str, int, int]]:
+    """Code, split, count, minimum of each class with too few known rows."""
+    thin = []
+    for split, least in (
+        ("train", wanted.min_train_per_class),
+        ("val", wanted.min_val_per_class),
+    ):
+        found = rows.loc[rows["known"] & (rows["split"] == split), "mapping_code"].value_counts()
+        counts = found.reindex(classes["mapping_code"], fill_value=0)
+        thin += [(str(code), split, int(n), least) for code, n in counts.items() if n < least]
+    return sorted(thin)
+
+
+def check_duplicates(frames: pd.DataFrame, findings: Findings) -> dict[str, str]:
+    """Photos equal pixel for pixel; returns path and fact of those an earlier split holds too.
+
+    `frames` has a row per sound photo: split, image_path, pixel_hash.
+    """
+    order = frames["split"].map({"train": 0, "val": 1, "test": 2})
+    frames = frames.assign(order=order).sort_values(["order", "image_path"])
+    first = frames.drop_duplicates("pixel_hash").set_index("pixel_hash")
+    repeated = frames[frames.duplicated("pixel_hash")]
+    refused = {}
+    for row in repeated.itertuples():
+        original = first.loc[str(row.pixel_hash)]
+        across = original["split"] != row.split
+        fact = f"same pixels as {original['image_path']} ({original['split']})"
+        name = "duplicates_across_splits" if across else "duplicates"
+        findings.add(name, f"{row.image_path} ({row.split}): {fact}")
+        if across:
+            refused[str(row.image_path)] = fact
+    return refused
+
+
+def check_near_duplicates(
+    pills: pd.DataFrame, distance: int, findings: Findings
+) -> list[tuple[int, int, int]]:
+    """Pills of val and test whose crop is within `distance` bits of a train crop of their code.
+
+    `pills` has a row per admitted pill: split, image_path, mapping_code, perceptual_hash (uint64).
+    Returns (bits, row of the pill, row of the train pill), nearest first; rows by position.
+    """
+    hashes = pills["perceptual_hash"].to_numpy(dtype=np.uint64)
+    in_train = (pills["split"] == "train").to_numpy()
+    pairs = []
+    for indices in pills.groupby("mapping_code").indices.values():
+        rows = np.asarray(indices, dtype=np.int64)
+        train, others = rows[in_train[rows]], rows[~in_train[rows]]
+        if len(train) and len(others):
+            nearest, differing = _nearest(hashes[train], hashes[others])
+            close = differing <= distance
+            pairs += list(zip(differing[close], others[close], train[nearest[close]], strict=True))
+    found = sorted((int(bits), int(row), int(twin)) for bits, row, twin in pairs)
+    paths, splits = pills["image_path"].to_numpy(), pills["split"].to_numpy()
+    for bits, row, twin in found:
+        findings.add(
+            "near_duplicates_across_splits",
+            f"{paths[row]} ({splits[row]}): {bits} bits from {paths[twin]} (train)",
+        )
+    return found
+
+
+def near_histogram(pairs: list[tuple[int, int, int]]) -> dict[str, int]:
+    """Bits of difference -> pills whose nearest train twin is that far."""
+    counts = np.bincount([bits for bits, _, _ in pairs]) if pairs else np.zeros(0, dtype=int)
+    return {str(bits): int(count) for bits, count in enumerate(counts)}
+
+
+def _nearest(train: Hashes, others: Hashes) -> tuple[Ints, Ints]:
+    """Of each other hash the nearest train hash: its position, and the bits that differ."""
+    position = np.empty(len(others), dtype=np.int64)
+    bits = np.empty(len(others), dtype=np.int64)
+    block = max(1, 2**22 // len(train))  # some 30 MB at once
+    for start in range(0, len(others), block):
+        part = slice(start, start + block)
+        differing = np.bitwise_count(others[part, None] ^ train[None, :])
+        position[part] = differing.argmin(axis=1)
+        bits[part] = differing.min(axis=1)
+    return position, bits

@@ -1,0 +1,104 @@
+"""When two trees are the same data."""
+
+import unicodedata
+from pathlib import Path
+
+import orjson
+import pytest
+
+from make.aihub_tree import Shot, label_path, photo_path, write_tree
+from pillsnap.aihub import fingerprint
+from pillsnap.aihub.fingerprint import Fingerprint
+from pillsnap.errors import DataError
+
+SHOT = Shot(("K-000001",), back=0, light=0, latitude=75)
+
+
+def test_it_counts_photos_and_labels_and_their_bytes(tmp_path: Path) -> None:
+    write_tree(tmp_path, ["K-000001"])
+    taken = fingerprint.take(tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert taken.count == len(files) == 72
+    assert taken.bytes == sum(path.stat().st_size for path in files)
+
+
+def test_equal_trees_at_two_places_have_one_fingerprint(tmp_path: Path) -> None:
+    write_tree(tmp_path / "a", ["K-000001"])
+    write_tree(tmp_path / "b", ["K-000001"])
+    assert fingerprint.take(tmp_path / "a") == fingerprint.take(tmp_path / "b")
+
+
+@pytest.mark.parametrize("change", ["grow", "remove", "rename", "add"])
+def test_a_changed_file_changes_it(tmp_path: Path, change: str) -> None:
+    write_tree(tmp_path, ["K-000001"])
+    before = fingerprint.take(tmp_path)
+    photo = photo_path(tmp_path, SHOT)
+    if change == "grow":
+        label_path(tmp_path, SHOT).write_bytes(b"{}")
+    elif change == "remove":
+        photo.unlink()
+    elif change == "rename":
+        photo.rename(photo.with_name("K-000001_0_0_0_0_75_340_200.png"))
+    else:
+        photo.with_name("K-000001_0_0_0_0_75_340_200.png").write_bytes(b"new")
+    assert fingerprint.take(tmp_path).sha256 != before.sha256
+
+
+def test_files_that_are_no_data_do_not_change_it(tmp_path: Path) -> None:
+    write_tree(tmp_path, ["K-000001"])
+    before = fingerprint.take(tmp_path)
+    photo_path(tmp_path, SHOT).with_name("._x.png").write_bytes(b"mac")
+    (tmp_path / "train/readme.txt").write_text("hello")
+    assert fingerprint.take(tmp_path) == before
+
+
+def test_composed_and_decomposed_names_have_one_fingerprint(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        write_tree(tmp_path / form, ["K-000001"])
+        shard = tmp_path / form / "train/images/single/TS_1_single"
+        shard.rename(shard.with_name(unicodedata.normalize(form, "TS_1_단일")))
+    assert fingerprint.take(tmp_path / "NFC") == fingerprint.take(tmp_path / "NFD")
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "stage1.json"
+    fingerprint.write(path, "stage1", Fingerprint(3, 4, "ab"))
+    assert fingerprint.read(path) == Fingerprint(3, 4, "ab")
+    assert orjson.loads(path.read_bytes())["scale"] == "stage1"
+
+
+def test_unset_is_written_as_nulls_and_read_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "stage1.json"
+    fingerprint.write(path, "stage1", None)
+    assert orjson.loads(path.read_bytes()) == {
+        "scale": "stage1", "count": None, "bytes": None, "sha256": None,
+    }  # fmt: skip
+    assert fingerprint.read(path) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"count": 1}', '{"sha256": "a", "count": []}'])
+def test_a_damaged_record_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "stage1.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match="not a fingerprint"):
+        fingerprint.read(path)
+
+
+def test_an_unset_record_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="pillsnap fingerprint") as refusal:
+        fingerprint.check(Fingerprint(12, 4, "ab"), None, Path("demo.json"), tmp_path)
+    assert "12 photos and labels" in refusal.value.fact
+
+
+def test_another_tree_is_refused_with_both_counts(tmp_path: Path) -> None:
+    found, recorded = Fingerprint(12, 4, "ab"), Fingerprint(34, 4, "cd")
+    with pytest.raises(DataError, match="pillsnap fingerprint") as refusal:
+        fingerprint.check(found, recorded, Path("demo.json"), tmp_path)
+    assert "12" in refusal.value.fact and "34" in refusal.value.fact
+
+
+def test_the_committed_records_are_readable() -> None:
+    paths = sorted(Path(__file__).parents[2].glob("data/fingerprints/*.json"))
+    assert [path.stem for path in paths] == ["demo", "stage1", "stage2", "stage3", "stage4"]
+    for path in paths:
+        fingerprint.read(path)

@@ -1,0 +1,283 @@
+"""How every fault a label can have is read: refused with a reason, or used with a note."""
+
+import codecs
+import json
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from make.aihub_tree import Shot, label_of
+from pillsnap.aihub.labels import KEYS_READ, Expected, Reading, parse
+
+SHOT = Shot(("K-000030",), latitude=90, longitude=300)
+EXPECTED = Expected("K-000030", f"{SHOT.stem}.png", 90, 300)
+
+
+def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
+    label = label_of(SHOT, "K-000030")
+    change(label)
+    return json.dumps(label, ensure_ascii=False).encode()
+
+
+def image(**values: Any) -> bytes:
+    return edited(lambda label: label["images"][0].update(values))
+
+
+def annotation(**values: Any) -> bytes:
+    return edited(lambda label: label["annotations"][0].update(values))
+
+
+def notes(reading: Reading) -> list[str]:
+    assert reading.label is not None, reading
+    return [name for name, _ in reading.notes]
+
+
+KOREAN = json.dumps(label_of(SHOT, "K-000030"), ensure_ascii=False)
+GOOD = orjson.dumps(label_of(SHOT, "K-000030"))
+
+
+def test_a_good_label_is_read_whole() -> None:
+    reading = parse(
+        image(dl_name="테라싸이클린캡슐 250mg", di_edi_code="643303740,A01200351"), EXPECTED
+    )
+    assert reading.label is not None
+    assert not reading.notes
+    box = label_of(SHOT, "K-000030")["annotations"][0]["bbox"]
+    assert list(reading.label[:4]) == box
+    assert reading.label[4:6] == (976, 1280)
+    assert reading.label.drug.edi_codes == "643303740|A01200351"
+    assert reading.label.drug.drug_name == "테라싸이클린캡슐 250mg"
+    assert reading.label.drug.item_seq == "196000030"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "label_not_json"),
+        (b"{", "label_not_json"),
+        (GOOD[:-40], "label_not_json"),
+        (b"\xff\xfe\x00\x81\xff", "label_not_text"),
+        (b"[]", "label_keys_missing"),
+        (b"3", "label_keys_missing"),
+        (b"{}", "label_keys_missing"),
+        (edited(lambda label: label.pop("images")), "label_keys_missing"),
+        (edited(lambda label: label.update(images=[])), "label_keys_missing"),
+        (edited(lambda label: label.update(images=[3])), "label_keys_missing"),
+        (edited(lambda label: label["images"].append({})), "label_with_several_images"),
+        (edited(lambda label: label.pop("annotations")), "label_keys_missing"),
+        (edited(lambda label: label.update(annotations=[])), "box_missing"),
+        (
+            edited(lambda label: label["annotations"].append(label["annotations"][0])),
+            "label_with_several_annotations",
+        ),
+        (annotation(bbox=[]), "box_missing"),
+        (annotation(bbox=None), "box_missing"),
+        (annotation(bbox=[1, 2, 3]), "box_not_four_numbers"),
+        (annotation(bbox=[1, 2, 3, 4, 5]), "box_not_four_numbers"),
+        (annotation(bbox=["1", 2, 3, 4]), "box_not_four_numbers"),
+        (annotation(bbox=[None, 2, 3, 4]), "box_not_four_numbers"),
+        (annotation(bbox=[True, 2, 3, 4]), "box_not_four_numbers"),
+        (annotation(bbox=[float("nan"), 2, 3, 4]), "box_not_four_numbers"),
+        (annotation(bbox=[float("inf"), 2, 3, 4]), "box_not_four_numbers"),
+        (annotation(bbox={"x": 1}), "box_not_a_list"),
+        (annotation(bbox="1,2,3,4"), "box_not_a_list"),
+        (annotation(bbox=[1, 2, 0, 4]), "box_without_area"),
+        (annotation(bbox=[1, 2, 3, -4]), "box_without_area"),
+        (annotation(bbox=[6567, 2, 300, 300]), "box_outside_frame"),
+        (annotation(bbox=[10, 8889, 300, 300]), "box_outside_frame"),
+        (annotation(bbox=[-1, 2, 300, 300]), "box_outside_frame"),
+        (annotation(bbox=[700, 2, 300, 300]), "box_outside_frame"),
+        (annotation(bbox=[10**400, 2, 3, 4]), "box_outside_frame"),
+        (image(width=None), "frame_size_unusable"),
+        (image(width="976"), "frame_size_unusable"),
+        (image(height=0), "frame_size_unusable"),
+        (image(height=10**30), "frame_size_unusable"),
+        (image(dl_mapping_code="K-000031"), "code_contradiction"),
+        (image(drug_N="K-000031"), "code_contradiction"),
+        (image(drug_N="K"), "code_contradiction"),
+        (image(dl_mapping_code=30), "code_contradiction"),
+        (image(file_name="K-000030_0_2_0_1_90_320_200.png"), "label_of_another_photo"),
+    ],
+)  # fmt: skip
+def test_a_label_that_cannot_be_used_has_its_reason(content: bytes, reason: str) -> None:
+    reading = parse(content, EXPECTED)
+    assert reading.label is None
+    assert reading.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (codecs.BOM_UTF8 + GOOD, "label_with_byte_order_mark"),
+        (KOREAN.encode("cp949"), "label_in_cp949"),
+        (KOREAN.encode("euc-kr"), "label_in_cp949"),
+        (GOOD[:-1] + b" , }", "label_with_last_comma"),
+        (GOOD.replace(b'"thick":6.35', b'"thick":NaN'), "label_with_nan"),
+        (annotation(bbox=[10.4, 20, 30, 40], area=1200), "box_not_whole_pixels"),
+        (annotation(area=1), "box_area_differs"),
+        (annotation(area=None), "box_area_differs"),
+        (image(dl_mapping_code=None, drug_N=None), "label_without_code"),
+        (image(camera_lo=320), "view_differs_from_name"),
+        (image(camera_la="60"), "view_differs_from_name"),
+    ],
+)  # fmt: skip
+def test_a_label_with_an_oddity_is_used_and_noted(content: bytes, note: str) -> None:
+    assert notes(parse(content, EXPECTED)) == [note]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        image(dl_idx=29),
+        image(dl_idx=None),
+        image(item_seq="196000030", camera_la="90", camera_lo="300", size="200"),
+        image(camera_lo=None),
+        image(file_name=None),
+        image(drug_N=" k-000030"),
+        image(width=976.0),
+        edited(lambda label: label["annotations"][0].update(category_id="K-000031")),
+        edited(lambda label: label.update(categories=[{"id": 9, "name": "K-000031"}])),
+    ],
+)  # fmt: skip
+def test_wandering_types_and_meaningless_ids_are_taken_silently(content: bytes) -> None:
+    assert notes(parse(content, EXPECTED)) == []
+
+
+def test_text_in_cp949_is_read_in_korean() -> None:
+    content = image(dl_name="똠방각하정").decode().encode("cp949")
+    reading = parse(content, EXPECTED)
+    assert reading.label is not None
+    assert reading.label.drug.drug_name == "똠방각하정"
+
+
+def test_a_last_comma_inside_a_text_stays() -> None:
+    content = image(dl_name='a,] ",} b')[:-1] + b",}"
+    reading = parse(content, EXPECTED)
+    assert reading.label is not None
+    assert reading.label.drug.drug_name == 'a,] ",} b'
+
+
+def test_nulls_in_every_drug_field_leave_a_usable_box() -> None:
+    nulls = dict.fromkeys(
+        ("dl_idx", "dl_name", "dl_name_en", "item_seq", "di_edi_code", "drug_shape", "thick",
+         "print_front", "print_back", "color_class1", "color_class2", "chart")
+    )  # fmt: skip
+    reading = parse(image(**nulls), EXPECTED)
+    assert reading.label is not None
+    assert set(reading.label.drug) == {""}
+
+
+@pytest.mark.parametrize("value", [[], {}, True, ["K"], {"a": [1]}])
+def test_a_drug_field_of_another_kind_is_blank(value: object) -> None:
+    reading = parse(image(dl_name=value), EXPECTED)
+    assert reading.label is not None
+    assert reading.label.drug.drug_name == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "codes"),
+    [
+        ("643303740,A01200351", "643303740|A01200351"),
+        (" 643303740 , ,643303740,", "643303740"),
+        ("", ""),
+        (None, ""),
+        (643303740, "643303740"),
+        (643303740.0, "643303740"),
+        (["1", "2"], "1|2"),
+    ],
+)
+def test_edi_codes_are_joined_without_blanks_and_doubles(value: object, codes: str) -> None:
+    reading = parse(image(di_edi_code=value), EXPECTED)
+    assert reading.label is not None
+    assert reading.label.drug.edi_codes == codes
+
+
+def test_names_in_nfd_are_read_in_nfc() -> None:
+    reading = parse(image(dl_name=unicodedata.normalize("NFD", "시험정")), EXPECTED)
+    assert reading.label is not None
+    assert reading.label.drug.drug_name == "시험정"
+
+
+def test_control_characters_and_lone_surrogates_leave_the_text_writable() -> None:
+    content = edited(lambda label: None).replace("시험정".encode(), b"a\\n\\u0000\\ud800b", 1)
+    reading = parse(content, EXPECTED)
+    assert reading.label is not None
+    assert reading.label.drug.drug_name == "a   b 30밀리그램"
+
+
+def test_a_key_given_twice_with_two_values_is_refused() -> None:
+    content = GOOD.replace(b'"bbox":', b'"bbox":[1,2,3,4],"bbox":')
+    assert parse(content, EXPECTED).reason == "label_key_twice"
+
+
+@pytest.mark.parametrize("key", KEYS_READ)
+@pytest.mark.parametrize("between", [b":", b" : ", b"\t:\n"])
+def test_a_key_given_twice_is_met_however_it_is_spaced(key: bytes, between: bytes) -> None:
+    content = GOOD.replace(key, key + between + b"0," + key, 1)
+    assert content != GOOD
+    assert parse(content, EXPECTED).reason == "label_key_twice"
+
+
+def test_a_key_given_twice_is_met_beside_texts_with_colons() -> None:
+    content = GOOD.replace(b'"bbox":', b'"note":"a: b","bbox":[1,2,3,4],"bbox":')
+    assert parse(content, EXPECTED).reason == "label_key_twice"
+
+
+def test_a_key_given_twice_with_one_value_is_read() -> None:
+    content = GOOD.replace(b'"width":976', b'"width":976,"width":976')
+    assert notes(parse(content, EXPECTED)) == []
+
+
+def test_deep_nesting_is_refused() -> None:
+    content = b'{"images":' + b"[" * 100_000
+    assert parse(content, EXPECTED).reason == "label_not_json"
+
+
+unhurried = settings(deadline=None)  # the machine may be busy
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@unhurried
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_without_an_exception(content: bytes) -> None:
+    assert parse(content, EXPECTED).label is None
+
+
+@unhurried
+@given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=6))
+def test_any_damage_is_read_without_an_exception(at: int, damage: bytes) -> None:
+    reading = parse(GOOD[:at] + damage + GOOD[at + len(damage) :], EXPECTED)
+    assert (reading.label is None) == bool(reading.reason)
+
+
+@unhurried
+@given(st.sampled_from(sorted(label_of(SHOT, "K-000030")["images"][0])), JSON)
+def test_any_value_in_any_image_field_is_read_without_an_exception(key: str, value: Any) -> None:
+    reading = parse(image(**{key: value}), EXPECTED)
+    assert (reading.label is None) == bool(reading.reason)
+
+
+@unhurried
+@given(JSON)
+def test_any_box_is_inside_the_frame_or_refused(value: Any) -> None:
+    reading = parse(annotation(bbox=value), EXPECTED)
+    if reading.label is not None:
+        x, y, w, h = reading.label[:4]
+        assert 0 <= x < x + w <= 976 and 0 <= y < y + h <= 1280
+
+
+@unhurried
+@given(JSON)
+def test_any_tree_is_read_without_an_exception(value: Any) -> None:
+    assert parse(json.dumps(value).encode(), EXPECTED).label is None

@@ -1,0 +1,214 @@
+"""What a walk over an AI Hub tree finds, and what it leaves aside."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from make.aihub_tree import Shot, photo_path, write_shot, write_tree
+from pillsnap.aihub import tree as aihub
+from pillsnap.dataset import names
+from pillsnap.errors import DataError
+from pillsnap.stage.pool import workers
+
+SHOT = Shot(("K-000001",))
+PAIR = Shot(("K-000001", "K-000002"))
+SHARD = "train/images/single/TS_1_single"
+
+
+def photos(tree: aihub.Tree) -> list[str]:
+    return [
+        f"{one.path}/{name}" for one in tree.folders if one.kind == "images" for name in one.names
+    ]
+
+
+def labels(tree: aihub.Tree) -> int:
+    return sum(len(one.names) for one in tree.folders if one.kind == "labels")
+
+
+def test_photos_and_labels_of_both_parts_and_types_are_found(tmp_path: Path) -> None:
+    write_tree(
+        tmp_path, ["K-000001"], combos=[("K-000001", "K-000002")], val_codes=["K-000009"],
+        val_combos=[("K-000001", "K-000003")],
+    )  # fmt: skip
+    tree = aihub.scan(tmp_path)
+    kinds = {(one.part, one.kind, one.image_type) for one in tree.folders}
+    assert len(kinds) == 8
+    assert len(photos(tree)) == 36 + 3 + 36 + 3
+    assert labels(tree) == 36 + 6 + 36 + 6
+
+
+@pytest.mark.parametrize("prefix", ["", "data/"])
+def test_both_roots_are_understood(tmp_path: Path, prefix: str) -> None:
+    write_shot(tmp_path / prefix, SHOT)
+    paths = photos(aihub.scan(tmp_path))
+    assert paths == [f"{prefix}{SHARD}/K-000001/{SHOT.stem}.png"]
+    assert (tmp_path / paths[0]).is_file()
+
+
+def test_a_root_without_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="neither train/ and val/"):
+        aihub.scan(tmp_path)
+
+
+def test_pill_folders_of_combination_labels_are_told_apart(tmp_path: Path) -> None:
+    write_shot(tmp_path, PAIR)
+    inner = {one.inner for one in aihub.scan(tmp_path).folders if one.kind == "labels"}
+    assert inner == {(f"{PAIR.name}_json", "K-000001"), (f"{PAIR.name}_json", "K-000002")}
+
+
+def test_index_pictures_and_macos_files_are_skipped_and_counted(tmp_path: Path) -> None:
+    write_shot(tmp_path, PAIR)
+    folder = photo_path(tmp_path, PAIR).parent
+    (folder / f"{PAIR.name}_index.png").write_bytes(b"sheet")
+    (folder / f"._{PAIR.stem}.png").write_bytes(b"mac")
+    tree = aihub.scan(tmp_path)
+    assert photos(tree) == [f"{PAIR_FOLDER}/{PAIR.stem}.png"]
+    assert tree.findings.counts == {"index_picture": 1, "macos_file": 1}
+
+
+PAIR_FOLDER = "train/images/combination/TS_1_combo/K-000001-000002"
+
+
+def test_other_files_are_counted(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    (tmp_path / SHARD / "notes.txt").write_text("?")
+    assert aihub.scan(tmp_path).findings.examples == {
+        "file_of_another_kind": [f"{SHARD}/notes.txt"]
+    }
+
+
+def test_a_pipe_named_like_a_photo_is_not_opened(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    os.mkfifo(tmp_path / SHARD / "K-000001" / f"{PAIR.stem}.png")
+    tree = aihub.scan(tmp_path)
+    assert len(photos(tree)) == 1
+    assert tree.findings.counts == {"file_of_another_kind": 1}
+
+
+def test_a_linked_shard_is_followed(tmp_path: Path) -> None:
+    write_shot(tmp_path / "disk", SHOT)
+    (tmp_path / "root/train/images/single").mkdir(parents=True)
+    (tmp_path / "root" / SHARD).symlink_to(tmp_path / "disk" / SHARD)
+    tree = aihub.scan(tmp_path / "root")
+    assert photos(tree) == [f"{SHARD}/K-000001/{SHOT.stem}.png"]
+    assert tree.folders[0].shard == "TS_1_single"
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    (tmp_path / SHARD / "K-000001" / "loop").symlink_to(tmp_path / "train/images")
+    (tmp_path / SHARD / "again").symlink_to(tmp_path / SHARD)
+    tree = aihub.scan(tmp_path)
+    assert len(photos(tree)) == 1
+    assert tree.findings.counts["folder_met_twice"] >= 2
+
+
+def test_a_link_does_not_take_over_the_folder_of_another_part(tmp_path: Path) -> None:
+    write_tree(tmp_path, ["K-000001"], val_codes=["K-000009"])
+    (tmp_path / SHARD / "sideways").symlink_to(tmp_path / "val/images/single")
+    parts = {one.part for one in aihub.scan(tmp_path).folders if one.path.startswith("val")}
+    assert parts == {"val"}
+
+
+def test_a_broken_link_is_counted(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    (tmp_path / "train/images/single/TS_2_single").symlink_to(tmp_path / "gone")
+    findings = aihub.scan(tmp_path).findings
+    assert findings.counts == {"link_broken": 1}
+    assert "TS_2_single" in findings.examples["link_broken"][0]
+
+
+def test_a_name_that_is_not_utf8_is_counted(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    folder = os.fsencode(tmp_path / SHARD)
+    Path(os.fsdecode(folder + b"/\xb0\xa1.png")).write_bytes(b"?")
+    assert aihub.scan(tmp_path).findings.counts == {"name_not_utf8": 1}
+
+
+def test_decomposed_folder_names_stay_openable_and_are_matched_composed(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    decomposed = unicodedata.normalize("NFD", "TS_1_단일")
+    (tmp_path / SHARD).rename(tmp_path / "train/images/single" / decomposed)
+    tree = aihub.scan(tmp_path)
+    assert tree.folders[0].shard == "TS_1_단일"
+    assert decomposed in tree.folders[0].path
+    assert (tmp_path / photos(tree)[0]).is_file()
+
+
+def test_paths_of_255_bytes_and_spaces_are_walked(tmp_path: Path) -> None:
+    write_shot(tmp_path / "뿌리 폴더", SHOT)
+    shard = tmp_path / "뿌리 폴더" / SHARD
+    shard.rename(shard.with_name("s p" + "x" * 252))
+    assert len(photos(aihub.scan(tmp_path / "뿌리 폴더"))) == 1
+
+
+def test_the_order_does_not_depend_on_the_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tree(tmp_path, ["K-000002", "K-000001"], combos=[("K-000001", "K-000002")])
+    first = aihub.scan(tmp_path).folders
+    monkeypatch.setattr("pillsnap.aihub.tree.os.scandir", _Backwards)
+    assert aihub.scan(tmp_path).folders == first
+
+
+class _Backwards:
+    """os.scandir with its entries in the opposite order."""
+
+    def __init__(self, path: str) -> None:
+        with _SCANDIR(path) as entries:
+            self.entries = list(entries)[::-1]
+
+    def __enter__(self) -> "list[os.DirEntry[str]]":
+        return self.entries
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_SCANDIR = os.scandir
+
+
+def test_a_view_is_read_from_a_name() -> None:
+    assert names.parse_view("0_2_1_0_75_260_200") == names.View(0, 2, 1, 0, 75, 260, 200)
+
+
+@pytest.mark.parametrize("text", ["", "0_2_1_0_75_260", "0_2_1_0_7_260_200", "0_2_1_0_75_26٠_200"])
+def test_a_name_off_the_grammar_has_no_view(text: str) -> None:
+    assert names.parse_view(text) is None
+
+
+def test_codes_are_read_from_a_combination_name() -> None:
+    assert names.parse_codes("K-015710-016232") == ("K-015710", "K-016232")
+
+
+@pytest.mark.parametrize("text", ["K-1", "K-0157100", "k-015710", "K-015710-16232", "015710"])
+def test_codes_off_the_grammar_are_none(text: str) -> None:
+    assert names.parse_codes(text) is None
+
+
+def test_a_shard_linked_into_another_part_is_walked_once(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    (tmp_path / "val/images/single").mkdir(parents=True)
+    (tmp_path / "val/images/single/VS_1_single").symlink_to(tmp_path / SHARD)
+    tree = aihub.scan(tmp_path)
+    assert tree.findings.counts == {"folder_met_twice": 1}
+    assert [folder.part for folder in tree.folders if folder.kind == "images"] == ["train"]
+
+
+def test_a_top_that_is_a_link_to_another_is_walked_once(tmp_path: Path) -> None:
+    write_shot(tmp_path, SHOT)
+    (tmp_path / "val/images").mkdir(parents=True)
+    (tmp_path / "val/images/single").symlink_to(tmp_path / "train/images/single")
+    tree = aihub.scan(tmp_path)
+    assert tree.findings.counts["folder_met_twice"] == 2  # the top, and the shard in it
+    assert len([folder for folder in tree.folders if folder.kind == "images"]) == 1
+
+
+def test_a_walk_over_processes_finds_the_same(tmp_path: Path) -> None:
+    write_tree(tmp_path, ["K-000001", "K-000002"], combos=[("K-000001", "K-000002")])
+    for number, shard in enumerate([SHARD, SHARD, "train/labels/single/TL_1_single"] * 4):
+        (tmp_path / shard / f"._{number}.png").write_bytes(b"")
+    with workers(2) as spread:
+        assert aihub.scan(tmp_path, spread) == aihub.scan(tmp_path)

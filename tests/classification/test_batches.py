@@ -1,0 +1,60 @@
+"""Batches: keyed by (seed, epoch, index), the same for any number of workers."""
+
+import numpy as np
+import pytest
+import torch
+
+from make import crop_files
+from make.import_graph import ROOT
+from pillsnap import params
+from pillsnap.classification import batches
+from pillsnap.classification.augment import Augmenter
+from pillsnap.classification.batches import CropDataset, EpochBatches
+
+RECIPE = params.load(ROOT / "params.yaml").train_classification
+
+
+@pytest.fixture(scope="module")
+def crops_dir(tmp_path_factory):
+    return crop_files.write(tmp_path_factory.mktemp("crops"))
+
+
+def epoch_of(crops_dir, num_workers, epoch=3, start_step=0):
+    dataset = CropDataset(crops_dir / "train.arrow", 24, Augmenter(24, RECIPE), seed=5)
+    keys = EpochBatches(len(dataset), 16, seed=5, shuffle=True, repeats=2)
+    keys.epoch, keys.start_step = epoch, start_step
+    return list(batches.loader(dataset, keys, num_workers, pin_memory=False))
+
+
+def test_only_known_pills_are_shown(crops_dir):
+    dataset = CropDataset(crops_dir / "train.arrow", 24, None, seed=5)
+    assert len(dataset) == 48
+    assert (dataset.classes >= 0).all()
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_batches_as_none(crops_dir):
+    for ours, theirs in zip(epoch_of(crops_dir, 0), epoch_of(crops_dir, 2), strict=True):
+        assert torch.equal(ours.pictures, theirs.pictures)
+        assert torch.equal(ours.classes, theirs.classes)
+
+
+def test_starting_at_a_step_gives_the_rest_of_the_epoch(crops_dir):
+    whole, rest = epoch_of(crops_dir, 0), epoch_of(crops_dir, 0, start_step=4)
+    assert len(rest) == len(whole) - 4
+    assert all(torch.equal(a.pictures, b.pictures) for a, b in zip(whole[4:], rest, strict=True))
+
+
+def test_epochs_differ_in_order_and_augmentation(crops_dir):
+    assert not torch.equal(epoch_of(crops_dir, 0)[0].classes, epoch_of(crops_dir, 0, 4)[0].classes)
+
+
+def test_every_sample_comes_as_often_as_asked(crops_dir):
+    counts = np.bincount(torch.cat([b.classes for b in epoch_of(crops_dir, 0)]), minlength=4)
+    once = CropDataset(crops_dir / "train.arrow", 24, None, 5).classes
+    assert counts.tolist() == (2 * np.bincount(once, minlength=4)).tolist()
+
+
+def test_a_lone_last_sample_is_left_out_of_training_but_not_of_validation():
+    assert EpochBatches(33, 16, seed=0, shuffle=True).steps == 2
+    assert EpochBatches(33, 16, seed=0, shuffle=False).steps == 3

@@ -1,0 +1,93 @@
+"""Manifests and class tables: written for any reader of CSV, read back as they were."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pillsnap.dataset import manifest
+from pillsnap.errors import DataError
+
+PLAIN: dict[str, Any] = {
+    name: {"str": "text", "int64": 1, "bool": True}[kind] for name, kind in manifest.COLUMNS.items()
+}
+
+
+def rows(**columns: list[Any]) -> dict[str, Any]:
+    """Manifest rows that differ in some columns."""
+    count = len(next(iter(columns.values())))
+    return {name: columns.get(name, [value] * count) for name, value in PLAIN.items()}
+
+
+def lines(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("name", ["a,b", 'the "best"', '"', "two\nlines", "a\rb", "약, 정", ""])
+def test_any_text_is_read_back_as_it_was(tmp_path: Path, name: str) -> None:
+    manifest.write(tmp_path / "a.csv", rows(drug_name=["plain", name]))
+    column = list(manifest.COLUMNS).index("drug_name")
+    assert [line[column] for line in lines(tmp_path / "a.csv")] == ["drug_name", "plain", name]
+
+
+def test_only_what_needs_quotes_is_quoted(tmp_path: Path) -> None:
+    manifest.write(tmp_path / "a.csv", rows(drug_name=["정", "a,b"]))
+    assert (tmp_path / "a.csv").read_text("utf-8").count('"') == 2
+
+
+def test_rows_are_sorted_by_photo_code_and_box(tmp_path: Path) -> None:
+    table = rows(
+        image_path=["b", "a", "a", "a", "가"], mapping_code=["1", "2", "1", "1", "1"],
+        box_x=[1, 1, 10, 9, 1],
+    )  # fmt: skip
+    manifest.write(tmp_path / "a.csv", table)
+    read = manifest.read(tmp_path / "a.csv")
+    assert list(zip(read["image_path"], read["mapping_code"], read["box_x"], strict=True)) == [
+        ("a", "1", 9), ("a", "1", 10), ("a", "2", 1), ("b", "1", 1), ("가", "1", 1),
+    ]  # fmt: skip
+
+
+def test_lists_arrays_and_a_data_frame_give_the_same_bytes(tmp_path: Path) -> None:
+    table = rows(known=[True, False], class_index=[3, -1], drug_name=["a", "b"])
+    arrays = {name: np.array(values) for name, values in table.items()}
+    for name, given in (("a", table), ("b", arrays), ("c", pd.DataFrame(table))):
+        manifest.write(tmp_path / name, given)
+    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
+
+
+def test_columns_stand_in_the_order_of_the_contract(tmp_path: Path) -> None:
+    manifest.write(tmp_path / "a.csv", dict(reversed(rows(known=[True]).items())))
+    assert lines(tmp_path / "a.csv")[0] == list(manifest.COLUMNS)
+
+
+def test_no_rows_leave_the_header(tmp_path: Path) -> None:
+    manifest.write(tmp_path / "a.csv", {name: [] for name in manifest.COLUMNS})
+    assert len(manifest.read(tmp_path / "a.csv")) == 0
+
+
+def test_columns_of_different_lengths_are_our_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        manifest.write(tmp_path / "a.csv", rows(known=[True, False]) | {"shard": ["one"]})
+
+
+def test_a_missing_manifest_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not here") as refused:
+        manifest.read(tmp_path / "a.csv")
+    assert "dvc repro" in refused.value.cure
+
+
+def test_a_manifest_without_a_column_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image_path\n")
+    with pytest.raises(DataError, match="lacks the columns label_path"):
+        manifest.read(tmp_path / "a.csv")
+
+
+def test_a_class_table_with_a_gap_is_refused(tmp_path: Path) -> None:
+    table = {name: ["1", "2"] for name in manifest.CLASS_COLUMNS} | {"class_index": [0, 2]}
+    manifest.write_classes(tmp_path / "classes.csv", table)
+    with pytest.raises(DataError, match="class_index is not"):
+        manifest.read_classes(tmp_path / "classes.csv")

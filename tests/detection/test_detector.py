@@ -1,0 +1,227 @@
+"""The detector: letterbox, loading, and a training that is exact under interruption."""
+
+import os
+import pickle
+import signal
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from make import detection_files
+from make.import_graph import ROOT
+from pillsnap import params
+from pillsnap.detection import detector, train
+from pillsnap.detection import plan as detector_
+from pillsnap.detection.frames import Keys
+from pillsnap.detection.letterbox import Letterbox
+from pillsnap.detection.train import pretrained_path
+from pillsnap.detection.trainer import PillTrainer
+from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.stage.log import RunLog
+from pillsnap.training import checkpoints
+from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.training.ranks import Ranks
+
+RECIPE = params.load(ROOT / "params.yaml").train_detection
+
+
+def test_letterbox_and_back_keeps_boxes_to_a_pixel():
+    fit = Letterbox.of(976, 1280, 256)
+    assert (fit.out_width, fit.out_height) == (224, 256)
+    boxes = np.array([[100, 200, 400, 600], [0, 0, 976, 1280]], np.float32)
+    inside = boxes * fit.scale + np.array([fit.left, fit.top] * 2, np.float32)
+    assert np.abs(fit.undo(inside) - boxes).max() < 1e-2
+
+
+def test_letterboxed_frame_is_centred_on_grey():
+    picture = Letterbox.of(300, 100, 96).apply(np.zeros((100, 300, 3), np.uint8))
+    assert picture.shape == (32, 96, 3)
+    assert not picture.any()
+    tall = Letterbox.of(100, 250, 96).apply(np.zeros((250, 100, 3), np.uint8))
+    assert tall.shape == (96, 64, 3)
+    assert (tall[:, 0] == 114).all()
+
+
+def publish(path, **changes):
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96, **changes}
+    model = DetectionModel("yolo11n.yaml", nc=1, verbose=False)
+    checkpoints.publish(path, model.state_dict(), config)
+    return path
+
+
+def test_loaded_detector_answers_per_frame_in_order(tmp_path):
+    found = detector.load(publish(tmp_path / "d.pt"), torch.device("cpu")).detect(
+        [np.zeros((120, 90, 3), np.uint8), np.full((60, 90, 3), 99, np.uint8)], 0.0001, 0.6
+    )
+    assert len(found) == 2
+    for (boxes, scores), (height, width) in zip(found, [(120, 90), (60, 90)], strict=True):
+        assert boxes.shape == (len(scores), 4)
+        assert (np.diff(scores) <= 0).all()
+        assert (boxes >= 0).all()
+        assert (boxes[:, [0, 2]] <= width).all()
+        assert (boxes[:, [1, 3]] <= height).all()
+
+
+def test_classifier_checkpoint_is_refused(tmp_path):
+    path = publish(tmp_path / "d.pt", kind="classification")
+    with pytest.raises(CheckpointError, match="not a detector"):
+        detector.load(path, torch.device("cpu"))
+
+
+def test_missing_weights_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="detector_weights"):
+        pretrained_path("yolo11n", str(tmp_path / "absent.pt"))
+
+
+def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setattr("ultralytics.utils.downloads.is_online", lambda: False)
+    with pytest.raises(MachineError, match="detector_weights"):
+        pretrained_path("yolo11n", "hub")
+    assert os.environ["YOLO_OFFLINE"] == "true"
+
+
+def plan(architecture="yolo11n", num_workers=0, bf16=False):
+    return detector_.Plan(
+        architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
+        recipe=RECIPE, seed=3, device=torch.device("cpu"), bf16=bf16, compile=False,
+        num_workers=num_workers, goals={},
+    )  # fmt: skip
+
+
+def fit(folder, data_dir, the_plan):
+    with RunLog("train_detection", folder / "live") as log, WorkFolder("d", "f", folder) as work:
+        return train.train(the_plan, data_dir, work, folder / "live" / "detection", log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "bf16"), [("yolo11n", True), ("yolo26n", False)])
+def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture, bf16):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan(architecture, bf16=bf16))
+    save, saved = PillTrainer.save_model, []
+
+    def once(self):
+        result = save(self)
+        saved.append(self.epoch)
+        if len(saved) == 1:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(PillTrainer, "save_model", once)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
+    parts = fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
+    assert saved == [0, 1, 2]
+    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+    assert not list(data_dir.rglob("*.cache"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bf16", [True, False])
+def test_the_forward_pass_has_the_precision_asked_for(tmp_path, monkeypatch, bf16):
+    end_batch, kinds = PillTrainer._end_batch, []
+    preprocess = PillTrainer.preprocess_batch
+
+    def heard(self, batch):
+        enabled = torch.is_autocast_enabled("cpu")
+        kinds.append(torch.get_autocast_dtype("cpu") if enabled else torch.float32)
+        return preprocess(self, batch)
+
+    def once(self):
+        end_batch(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PillTrainer, "preprocess_batch", heard)
+    monkeypatch.setattr(PillTrainer, "_end_batch", once)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, detection_files.write(tmp_path / "data"), plan(bf16=bf16))
+    assert kinds[0] is (torch.bfloat16 if bf16 else torch.float32)
+
+
+@pytest.mark.slow
+def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(tmp_path, monkeypatch):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan())
+    end_batch, batches = PillTrainer._end_batch, []
+
+    def signalled(self):
+        batches.append(self.epoch)
+        if len(batches) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        end_batch(self)
+
+    monkeypatch.setattr(PillTrainer, "_end_batch", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", data_dir, plan())
+    parts = fit(tmp_path / "parts", data_dir, plan())
+    assert batches == [0, 0, 1, 1, 1, 2, 2]
+    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+
+
+@pytest.mark.slow
+def test_every_step_takes_the_gradients_of_all_ranks(tmp_path, monkeypatch):
+    shared = []
+    monkeypatch.setattr(Ranks, "share", lambda _ranks, _model, part: shared.append(part))
+    fit(tmp_path, detection_files.write(tmp_path / "data"), replace(plan(), epochs=1))
+    assert shared == [1.0, 1.0]
+
+
+@pytest.mark.slow
+def test_finished_training_is_not_trained_again(tmp_path, monkeypatch):
+    data_dir = detection_files.write(tmp_path / "data")
+    first = fit(tmp_path, data_dir, plan())
+    monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
+    again = fit(tmp_path, data_dir, plan())
+    assert checkpoints.weights_hash(again.weights) == checkpoints.weights_hash(first.weights)
+
+
+class _Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.slow
+def test_hostile_weights_never_run(tmp_path):
+    evil = tmp_path / "evil.pt"
+    evil.write_bytes(pickle.dumps({"model": _Hostile(tmp_path / "ran")}, protocol=2))
+    with pytest.raises(CheckpointError, match=r"evil\.pt"):
+        fit(tmp_path, detection_files.write(tmp_path / "data"), replace(plan(), weights=str(evil)))
+    assert not (tmp_path / "ran").exists()
+
+
+def batched(keys, size):
+    keys = list(keys)
+    return [keys[start : start + size] for start in range(0, len(keys), size)]
+
+
+def key_order(samples, batch_size, world_size):
+    """The keys of two epochs, each batch's parts put together by rank."""
+    ranks = [Keys(samples, 5, batch_size, Ranks(rank, world_size)) for rank in range(world_size)]
+    part, batches = batch_size // world_size, []
+    for epoch in range(2):
+        for keys in ranks:
+            keys.epoch = epoch
+        parts = [[*batched(keys, part)] for keys in ranks]
+        assert len({len(one) for one in parts}) == 1
+        batches += [list(chain(*of_ranks)) for of_ranks in zip(*parts, strict=True)]
+    return batches
+
+
+def test_ranks_share_out_the_batches_of_one_process():
+    assert key_order(40, 8, 2) == key_order(40, 8, 1)
+
+
+def test_parts_are_equal_where_the_frames_do_not_go_round():
+    alone, shared = key_order(41, 8, 1), key_order(41, 8, 4)
+    assert shared[:5] == alone[:5]
+    assert shared[5] == alone[5] + alone[0][:3]

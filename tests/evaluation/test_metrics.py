@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score, top_k_accuracy_score
+
+from pillsnap.evaluation import metrics
+
+RNG = np.random.default_rng(5)
+TRUTH = RNG.integers(0, 12, 500)
+LOGITS = RNG.normal(0, 1, (500, 12)) + 1.5 * np.eye(12)[TRUTH]
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_ranks_give_scikit_learns_top_k(k: int) -> None:
+    expected = top_k_accuracy_score(TRUTH, LOGITS, k=k, labels=range(12))
+    assert np.mean(metrics.ranks(LOGITS, TRUTH) < k) == pytest.approx(expected, abs=1e-12)
+
+
+def test_equal_logits_are_right_for_the_first_class_only() -> None:
+    ranks = metrics.ranks(np.zeros((3, 3)), np.array([0, 1, 2]))
+    assert ranks.tolist() == [0, 1, 2]
+
+
+def test_ranks_do_not_depend_on_how_many_rows_are_worked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = metrics.ranks(LOGITS, TRUTH)
+    monkeypatch.setattr(metrics, "ROWS", 7)
+    assert (metrics.ranks(LOGITS, TRUTH) == whole).all()
+
+
+def test_macro_f1_is_scikit_learns_over_the_classes_that_occur() -> None:
+    truth, named = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    assert metrics.macro_f1(named, truth) == pytest.approx((2 / 3 + 1) / 2, abs=1e-12)
+    predicted = LOGITS.argmax(axis=1)
+    expected = f1_score(TRUTH, predicted, average="macro")
+    assert metrics.macro_f1(predicted, TRUTH) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ece_is_the_sum_over_bins_written_out() -> None:
+    confidence, right = RNG.uniform(0, 1, 400), RNG.uniform(0, 1, 400) < 0.6
+    expected = 0.0
+    for index in range(15):
+        low, high = index / 15, (index + 1) / 15
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            gap = abs(right[inside].mean() - confidence[inside].mean())
+            expected += inside.mean() * gap
+    assert metrics.ece(confidence, right) == pytest.approx(expected, abs=1e-9)
+
+
+def test_reliability_rows_hold_every_pill_once() -> None:
+    confidence = np.array([0.0, 1 / 15, 0.5, 1.0])
+    rows = metrics.reliability(confidence, np.array([True, False, True, True]))
+    assert sum(row["pills"] for row in rows) == 4
+    assert rows[0]["pills"] == 2
+
+
+def test_auroc_is_scikit_learns_and_the_share_of_ordered_pairs() -> None:
+    known, unknown = RNG.normal(1, 1, 80).round(1), RNG.normal(0, 1, 50).round(1)
+    pairs = known[:, None] - unknown[None, :]
+    expected = np.mean(np.sign(pairs) / 2 + 0.5)
+    assert metrics.auroc(known, unknown) == pytest.approx(expected, abs=1e-9)
+    labels = np.r_[np.ones(80), np.zeros(50)]
+    assert expected == pytest.approx(roc_auc_score(labels, np.r_[known, unknown]), abs=1e-9)
+
+
+@pytest.mark.parametrize("recall", [0.5, 0.95, 1.0])
+def test_threshold_is_the_highest_that_lets_enough_known_pills_through(recall: float) -> None:
+    known = RNG.normal(0, 1, 137).round(1)
+    threshold = metrics.threshold_at(known, recall)
+    assert threshold is not None
+    assert np.mean(known >= threshold) >= recall
+    higher = known[known > threshold]
+    assert not len(higher) or np.mean(known >= higher.min()) < recall
+
+
+def test_fpr_is_the_part_of_unknown_pills_at_that_threshold() -> None:
+    known, unknown = np.arange(100.0), np.array([4.0, 5.0, 6.0, -1.0])
+    assert metrics.fpr_at(known, unknown, 0.95) == pytest.approx(0.5)
+
+
+def test_coverage_ends_at_the_plain_accuracy_and_starts_at_the_surest() -> None:
+    right = np.r_[np.ones(50, bool), np.zeros(50, bool)]
+    rows = metrics.coverage(np.linspace(1, 0, 100), right)
+    assert rows[0] == {"coverage": 0.05, "accuracy": 1.0}
+    assert rows[-1] == {"coverage": 1.0, "accuracy": 0.5}
+
+
+def test_average_precision_is_the_101_point_mean_of_scikit_learns_curve() -> None:
+    score, matched = RNG.uniform(0, 1, 300), RNG.uniform(0, 1, 300) < 0.5
+    precision, recall, _ = precision_recall_curve(matched, score)
+    expected = np.mean([precision[recall >= r - 1e-12].max() for r in metrics.RECALL_POINTS])
+    # scikit-learn ends at precision 1, recall 0, which COCO does not have
+    first = np.maximum.accumulate(precision[:-1])[-1]
+    expected += (first - 1.0) / 101 if first < 1 else 0.0
+    found = metrics.average_precision(score, matched, matched.sum())
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_weight_counts_a_box_so_often() -> None:
+    score = RNG.permutation(60) / 60
+    matched = RNG.uniform(0, 1, 60) < 0.6
+    weight = RNG.integers(0, 3, 60)
+    repeated = np.repeat(np.arange(60), weight)
+    direct = metrics.average_precision(score[repeated], matched[repeated], 60)
+    weighted = metrics.average_precision(score, matched, 60, weight)
+    assert weighted == pytest.approx(direct, abs=0.02)
+
+
+def test_nothing_to_measure_is_none() -> None:
+    empty, none = np.empty(0), np.empty(0, bool)
+    assert metrics.mean(empty) is None
+    assert metrics.macro_f1(empty.astype(int), empty.astype(int)) is None
+    assert metrics.ece(empty, none) is None
+    assert metrics.auroc(empty, np.ones(3)) is None
+    assert metrics.auroc(np.ones(3), empty) is None
+    assert metrics.threshold_at(empty, 0.95) is None
+    assert metrics.fpr_at(np.ones(3), empty, 0.95) is None
+    assert metrics.average_precision(empty, none, 0) is None
+    assert metrics.ratio(0, 0) is None
+    assert metrics.coverage(empty, none) == []
+
+
+def test_a_detector_that_finds_nothing_has_precision_0_at_every_recall() -> None:
+    assert metrics.average_precision(np.empty(0), np.empty(0, bool), 5) == 0.0

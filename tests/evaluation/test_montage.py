@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageFont
+
+from make.made_answers import class_table, frame_answer, frames
+from pillsnap import fonts
+from pillsnap.evaluation import montage
+from pillsnap.evaluation.montage import Card
+
+GREY = np.full((64, 64, 3), 120, np.uint8)
+CARD = Card(((GREY, "87% sure"), (None, "its class")), ("is K-000001 가나정",))
+
+
+def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is() -> None:
+    before = mpl.rcParams["font.family"]
+    names = [ImageFont.truetype(str(fonts.korean_font_path(bold)), 12).getname() for bold in (0, 1)]
+    assert names[0][0] == names[1][0] == "NanumGothic"
+    assert mpl.rcParams["font.family"] == before
+
+
+def test_korean_letters_have_shapes_of_their_own() -> None:
+    face = montage.font(20)
+    shapes = {bytes(face.getmask(letter)) for letter in "가나다라"}
+    assert len(shapes) == 4
+
+
+def test_equal_montages_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        montage.save(tmp_path / name, montage.montage([CARD] * 4, 3, ""))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_montage_grows_by_rows() -> None:
+    one, four = montage.montage([CARD], 3, ""), montage.montage([CARD] * 4, 3, "")
+    assert four.width > 2.5 * one.width
+    assert four.height > 1.8 * one.height
+
+
+def test_a_montage_of_nothing_still_is_a_picture() -> None:
+    assert montage.montage([], 3, "nothing").size[0] > 0
+    assert montage.frame_montage([]).size[0] > 0
+
+
+def test_text_is_cut_to_what_fits() -> None:
+    face = montage.font(14)
+    cut = montage.fitting("가나다라마바사 아자차카타파하", face, 80)
+    assert cut.endswith("…")
+    assert face.getlength(cut) <= 80
+    assert montage.fitting("K-1", face, 80) == "K-1"
+
+
+def test_frames_with_and_without_errors_are_both_shown() -> None:
+    some = [*frames(), frame_answer(9, "single", [1], [2])]
+    shown = montage.choose(some, 0.5)
+    assert len(shown) == montage.FRAMES
+    assert shown[-1] == len(some) - 1
+
+
+def test_a_frame_shows_its_boxes_in_the_colours_of_their_outcomes() -> None:
+    frame = frame_answer(0, "combination", [1, 2], [1, 3])
+    pixels = np.zeros((100, 460, 3), np.uint8)
+    picture = np.asarray(montage.framed(pixels, frame, class_table(), 0.5))
+    for outcome in ("right", "wrong_name"):
+        colour = Image.new("RGB", (1, 1), montage.COLOURS[outcome]).getpixel((0, 0))
+        assert (picture == colour).all(axis=2).any(), outcome

@@ -1,0 +1,124 @@
+"""The house rules that a machine can hold: layers, deps, sizes of modules."""
+
+import re
+
+import pytest
+import yaml
+
+from make.import_graph import ROOT, SRC, closure, imported
+from pillsnap.places import STAGES
+
+PACKAGE = SRC / "pillsnap"
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+GROUND = {"errors", "params", "files", "boxes", "arrays", "places", "fonts"}
+# A room imports rooms of lower floors and the ground; docs/architecture.md draws it.
+FLOORS = (
+    {"stage", "dataset"},
+    {"aihub", "training", "demo", "monitor"},
+    {"manifest", "validation", "detection", "classification"},
+    {"recognition"},
+    {"evaluation", "release"},
+    {"prediction", "operation"},
+    {"own_photos", "service"},
+    {"cli_use"},
+    {"cli"},
+)
+
+
+def room(path):
+    """The folder of the package that a module is in, or its own name on the ground."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def test_pipeline_has_the_five_stages_in_order():
+    assert list(PIPELINE) == list(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_name_exactly_the_rooms_a_stage_imports(stage):
+    script = SRC / f"{stage}.py"
+    needed = {f"src/{stage}.py"}
+    for path in closure(script) - {script}:
+        single = path.parent == PACKAGE
+        needed.add(f"src/pillsnap/{path.name if single else room(path)}")
+    named = [dep for dep in PIPELINE[stage]["deps"] if dep.startswith("src/")]
+    assert sorted(named) == sorted(needed)
+
+
+def test_descriptions_fit_a_terminal():
+    assert all(len(PIPELINE[stage]["desc"]) < 55 for stage in STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_script_is_wiring(stage):
+    assert len((SRC / f"{stage}.py").read_text().splitlines()) <= 80
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_params_exist_in_params_yaml(stage):
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for scale in tree["scales"]:
+        for name in PIPELINE[stage]["params"]:
+            node = tree
+            for part in name.replace("${scale}", scale).split("."):
+                assert part in node, f"{name} at scale {scale}"
+                node = node[part]
+
+
+@pytest.mark.parametrize(
+    ("library", "owner"), [("ultralytics", "detection"), ("timm", "classification")]
+)
+def test_one_room_imports(library, owner):
+    pattern = re.compile(rf"^\s*(from|import) {library}\b", re.MULTILINE)
+    assert {room(path) for path in MODULES if pattern.search(path.read_text("utf-8"))} == {owner}
+
+
+def test_monitor_needs_neither_torch_nor_dvc():
+    for path in (PACKAGE / "monitor").glob("*.py"):
+        for file in closure(path):
+            heavy = re.search(r"^\s*(from|import) (torch|dvc)\b", file.read_text(), re.MULTILINE)
+            assert heavy is None, f"{path.name} needs {file.name}"
+
+
+def test_rooms_import_lower_floors_only():
+    floor_of = {name: number for number, names in enumerate(FLOORS) for name in names}
+    floor_of |= dict.fromkeys(GROUND, -1)
+    for path in MODULES:
+        if path == PACKAGE / "__init__.py":
+            continue
+        for other in {room(file) for file in imported(path)} - {room(path)}:
+            allowed = floor_of[other] < floor_of[room(path)] or {other, room(path)} <= GROUND
+            assert allowed, f"{path.relative_to(PACKAGE)} imports {other}"
+
+
+def test_the_ground_and_the_rooms_are_all_there_is():
+    names = {room(path) for path in MODULES} - {"__init__"}
+    assert names == GROUND.union(*FLOORS)
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
+
+
+def test_no_import_cycles():
+    for path in MODULES:
+        reached = set().union(*(closure(file) for file in imported(path)))
+        assert path not in reached, path.name
+
+
+def test_stages_never_import_stages():
+    for stage in STAGES:
+        text = (SRC / f"{stage}.py").read_text()
+        assert not re.search(rf"^(import|from) ({'|'.join(STAGES)})\b", text, re.MULTILINE)
+
+
+def test_every_parameter_has_a_comment():
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    repeated = re.search(r"  stage1:.*?(?=\n\w)", text, re.DOTALL)  # explained at scales.demo
+    lines = text.replace(repeated.group(), "").splitlines()
+    assert [line for line in lines if re.match(r"^ *\w+: \S", line) and "#" not in line] == []
+
+
+def test_repository_speaks_of_no_other_place():
+    words = re.compile(r"\.\./shared|/work/|/root/|\bTODO\b|\bFIXME\b")
+    for path in [*MODULES, ROOT / "run.py", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        assert not words.search(path.read_text(encoding="utf-8")), path

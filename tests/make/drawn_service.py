@@ -1,0 +1,35 @@
+"""`pillsnap serve` as a program, with the drawn models behind a gate: a batch goes through them for
+each byte on standard input, and all of them once that has ended.
+
+    python drawn_service.py BATCH_SIZE QUEUE PATIENCE_S
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from make.drawn_models import recogniser
+from pillsnap.prediction import load
+from pillsnap.prediction.load import Loaded
+from pillsnap.service import command
+
+
+def main() -> None:
+    batch_size, queue, command.PATIENCE_S = map(int, sys.argv[1:])
+    tool = recogniser()
+    recognise = tool.recognise
+
+    def gated(*arguments: object):
+        os.read(0, 1)
+        return recognise(*arguments)
+
+    tool.recognise = gated
+    loaded = Loaded(tool, batch_size, 10**6, "drawn", "demo", Path("none.json"))
+    load.load = lambda *_: loaded
+    command.serve(
+        command.ServeOptions("127.0.0.1", 0, "cpu", "drawn", None, batch_size, queue, 32, 8)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Answers of models that do not exist: an oracle, a guesser, one that always says the same."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from pillsnap.dataset.manifest import CLASS_COLUMNS
+from pillsnap.evaluation import fit
+from pillsnap.evaluation.answers import Answers, CropAnswers, FrameAnswer
+from pillsnap.params import EvaluateParams
+from pillsnap.recognition import calibration
+from pillsnap.recognition.calibration import Calibration
+
+CLASSES, PER_CLASS, SIZE = 10, 40, 16
+
+OPTIONS = EvaluateParams(
+    device="cpu",
+    batch_size=8,
+    detection_confidence=0.25,
+    detection_iou=0.6,
+    match_iou=0.5,
+    known_recall=0.95,
+    bootstrap_rounds=100,
+    worst_classes=5,
+)
+
+Model = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def oracle(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sure and right; spread out evenly over all classes where there is no right answer."""
+    logits = rng.normal(0, 0.01, (len(truth), CLASSES)).astype(np.float32)
+    known = np.flatnonzero(truth >= 0)
+    logits[known, truth[known]] += 20
+    return logits
+
+
+def guesser(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise."""
+    return rng.normal(0, 1, (len(truth), CLASSES)).astype(np.float32)
+
+
+def parrot(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Class 3, whatever it sees."""
+    return np.tile(np.eye(CLASSES, dtype=np.float32)[3], (len(truth), 1))
+
+
+def muddled(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mostly right, never quite sure."""
+    return (oracle(truth, rng) / 8 + guesser(truth, rng)).astype(np.float32)
+
+
+def class_table(classes: int = CLASSES) -> pd.DataFrame:
+    """A class table of made codes with Korean names."""
+    table = pd.DataFrame({name: [""] * classes for name in CLASS_COLUMNS})
+    table["class_index"] = np.arange(classes)
+    table["mapping_code"] = [f"K-{index:06d}" for index in range(classes)]
+    table["drug_name"] = [f"가나정 {index}mg" for index in range(classes)]
+    table["train_pills"], table["val_pills"] = 160, 40
+    table["drug_shape"] = ["원형", "타원형"] * (classes // 2)
+    table["color_class1"] = ["하양", "노랑"] * (classes // 2)
+    return table
+
+
+def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
+    """CLASSES x PER_CLASS pills in groups of four, a fifth of them out of combination frames."""
+    rng = np.random.default_rng(seed)
+    pills = np.arange(CLASSES * PER_CLASS)
+    truth = pills // PER_CLASS if known else np.full(len(pills), -1)
+    logits = model(truth, rng)
+    table = pd.DataFrame(
+        {
+            "image_path": [f"{known}/{seed}/{pill}.png" for pill in pills],
+            "mapping_code": [
+                f"K-{pill // PER_CLASS + (0 if known else 500):06d}" for pill in pills
+            ],
+            "class_index": truth,
+            "known": known,
+            "image_type": np.where(pills % 5 == 0, "combination", "single"),
+            "group_id": [f"g{pill // 4}" for pill in pills],
+            "back": pills % 3,
+            "direction": pills % 2,
+            "light": pills % 3,
+            "latitude": 70,
+            "longitude": 0,
+            "box_x": 10,
+            "box_y": 20,
+            "box_w": 30,
+            "box_h": 40,
+            "content_hash": "",
+        }
+    )
+    embeddings = calibration.normalised(logits + rng.normal(0, 0.01, logits.shape))
+    return CropAnswers(table, logits, embeddings)
+
+
+def fitted(val: CropAnswers) -> Calibration:
+    """The calibration of made answers."""
+    known, means = val.known(), np.eye(CLASSES, dtype=np.float32)
+    return fit.fit(known.outputs, known.truth, {}, means, 0.95, 0)
+
+
+def frame_answer(
+    index: int, kind: str, labels: list[int], names: list[int], shift_px: float = 0.0
+) -> FrameAnswer:
+    """A frame with pills in a row; `names[i]` is what pill i was called, and further names are
+    boxes where no pill is. A shift moves the found boxes off the labelled ones."""
+    labelled = _row_of_boxes(len(labels))
+    found = _row_of_boxes(len(names)) + np.float32(shift_px)
+    score = np.linspace(0.9, 0.5, len(names)) if names else np.empty(0)
+    named = np.array(names, dtype=np.int64)
+    return FrameAnswer(
+        image_path=f"{kind}/{index}.png",
+        image_type=kind,
+        group_id=f"{kind}{index}",
+        labelled=labelled,
+        labelled_class=np.array(labels, dtype=np.int64),
+        found=found,
+        found_score=score,
+        named=found,
+        named_class=named,
+        named_score=score,
+        box_confidence=score,
+        confidence=np.full(len(names), 0.9),
+        refusal_score=np.full(len(names), 0.9),
+        top_class=np.tile(np.arange(5), (len(names), 1)),
+        top_probability=np.full((len(names), 5), 0.2),
+        seconds=0.01 * (index + 1),
+    )
+
+
+def frames(right: bool = True, found: bool = True) -> list[FrameAnswer]:
+    """Six frames of each kind, by an oracle or by a detector that returns nothing."""
+    made = []
+    for index in range(6):
+        for kind, labels in (("single", [index]), ("combination", [index, 9, 8 - index, -1])):
+            names = labels if right else [(label + 1) % CLASSES for label in labels]
+            made.append(frame_answer(index, kind, labels, names if found else []))
+    return made
+
+
+def answers(model: Model, frames_of_val: list[FrameAnswer]) -> Answers:
+    """Everything `evaluation.measure` takes."""
+    val, test = crop_answers(model, True, 1), crop_answers(model, False, 2)
+    tests = [frame for frame in frames_of_val if frame.image_type == "combination"]
+    return Answers(val, test, frames_of_val, tests)
+
+
+def _row_of_boxes(count: int) -> np.ndarray:
+    left = np.arange(count, dtype=np.float32) * 100
+    corners = [left, np.zeros(count), left + 80, np.full(count, 60)]
+    return np.stack(corners, axis=1).astype(np.float32)

@@ -1,0 +1,88 @@
+"""A repository for the tests: the project's params.yaml, a made dvc.yaml, a `dvc` that acts."""
+
+import hashlib
+import sys
+import zlib
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+PIPELINE = {
+    "stages": {
+        "build_manifest": {
+            "desc": "Who is where.",
+            "cmd": "python src/build_manifest.py",
+            "deps": ["data/fingerprints/${scale}.json"],
+            "params": ["scale", "scales.${scale}.samples"],
+            "outs": ["artifacts/${scale}/classes.csv"],
+        },
+        "train_classification": {
+            "cmd": "python src/train_classification.py",
+            "deps": ["artifacts/${scale}/classes.csv"],
+            "params": ["scale", "train.epochs", "train.lr"],
+            "outs": [{"artifacts/${scale}/live.json": {"cache": False}}],
+        },
+        "evaluate": {
+            "cmd": "python src/evaluate.py",
+            "deps": ["artifacts/${scale}/live.json"],
+            "params": ["scale", "evaluate"],
+            "outs": ["artifacts/${scale}/figures"],
+        },
+    }
+}
+
+
+def make_project(folder: Path) -> Path:
+    """A folder that looks like the repository: params.yaml, dvc.yaml, .dvc, a drawn data root."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tree = yaml.safe_load((REPOSITORY / "params.yaml").read_text("utf-8"))
+    tree["train"]["num_workers"] = 0
+    tree["scales"]["demo"]["root"] = "data/demo"
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree), "utf-8")
+    (folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE, sort_keys=False), "utf-8")
+    (folder / ".dvc").mkdir(exist_ok=True)
+    shard = folder / "data/demo/train/images/single/TS_1_single/K-000001"
+    shard.mkdir(parents=True, exist_ok=True)
+    for number in range(3):
+        (shard / f"K-000001_{number}.png").write_bytes(bytes([number]) * 40_000)
+    return folder
+
+
+def make_git(folder: Path, identity: bool = True, commit: bool = False) -> None:
+    """What git needs to see a repository, written by hand; `commit` is one of an empty tree."""
+    git = folder / ".git"
+    for name in ("objects", "refs/heads"):
+        (git / name).mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    lines = ["[core]", "repositoryformatversion = 0"]
+    if identity:
+        lines += ["[user]", "name = A Tester", "email = tester@example.org"]
+    (git / "config").write_text("\n".join(lines) + "\n")
+    if commit:
+        who = "A Tester <tester@example.org> 0 +0000"
+        tree = _git_object(git, "tree", b"")
+        text = f"tree {tree}\nauthor {who}\ncommitter {who}\n\nfirst\n"
+        (git / "refs/heads/main").write_text(_git_object(git, "commit", text.encode()) + "\n")
+
+
+def _git_object(git: Path, kind: str, content: bytes) -> str:
+    whole = f"{kind} {len(content)}\0".encode() + content
+    name = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+    path = git / "objects" / name[:2] / name[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(zlib.compress(whole))
+    return name
+
+
+def make_dvc(folder: Path, body: str) -> Path:
+    """A folder of programs whose `dvc` is Python code `body`; returns the path of its `python`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    python = folder / "python"
+    python.symlink_to(Path(sys.executable).resolve())
+    program = folder / "dvc"
+    # The venv may lie under a path with a space, which no first line can name
+    program.write_text(f"#!{Path(sys.executable).resolve()}\n{body}")
+    program.chmod(0o755)
+    return python

@@ -1,0 +1,131 @@
+"""A folder in which one of the trainings runs as a program, on coloured squares."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import yaml
+
+from make import crop_files, detection_files
+from make.import_graph import ROOT, SRC
+from pillsnap.dataset import manifest
+from pillsnap.training import checkpoints
+
+CLASSES = 4
+AT_SCALE = {
+    "crop_px": 32, "image_px": 32, "repeats": 2, "classes": CLASSES, "detection_px": 96,
+}  # fmt: skip
+NETWORK_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "DVC_ROOT"}
+
+
+def make(folder: Path, train: int = 70, **of_train: object) -> Path:
+    """What the classifier's stage reads; `of_train` are keys of `train` in params.yaml."""
+    crop_files.write(folder / "data/demo/crops", train=train, val=25, classes=CLASSES)
+    rows = [dict.fromkeys(manifest.CLASS_COLUMNS, 0) | {"class_index": i} for i in range(CLASSES)]
+    (folder / "artifacts/demo").mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "artifacts/demo/classes.csv", index=False)
+    return _with_code(folder, {"epochs": 4, "batch_size": 16} | of_train)
+
+
+def make_detection(folder: Path, frames: int = 40, **of_train: object) -> Path:
+    """What the detector's stage reads."""
+    detection_files.write(folder / "data/demo/detection", frames)
+    return _with_code(folder, {"epochs": 4, "detection_batch_size": 8} | of_train)
+
+
+def make_two(folder: Path, task: str = "classification", **of_train: object) -> Path:
+    """For two processes, long enough to be killed in the middle."""
+    two = {"devices": 2, "epochs": 6} | of_train
+    return make_detection(folder, **two) if task == "detection" else make(folder, 200, **two)
+
+
+def _with_code(folder: Path, of_train: dict[str, object]) -> Path:
+    (folder / "src").symlink_to(SRC)
+    (folder / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tree["scales"]["demo"] |= AT_SCALE
+    tree["train"] |= {"num_workers": 0, "device": "cpu"} | of_train
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return folder
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The caller's, with the package on the path and one thread in every process."""
+    base = {key: value for key, value in os.environ.items() if key not in NETWORK_VARIABLES}
+    return {**base, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1", **more}
+
+
+def start(folder: Path, *prefix: str, **more: str) -> subprocess.Popen[bytes]:
+    """The stage as a running program; `prefix` stands before its name instead of Python."""
+    with (folder / "said.txt").open("wb") as said:
+        return subprocess.Popen(
+            [*(prefix or (sys.executable,)), f"src/train_{_task(folder)}.py"], cwd=folder,
+            env=environment(**more), stdout=said, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def _task(folder: Path) -> str:
+    return "detection" if (folder / "data/demo/detection").exists() else "classification"
+
+
+def finish(folder: Path, *prefix: str, **more: str) -> str:
+    """Run the stage to its end; sha256 of the weights."""
+    code = start(folder, *prefix, **more).wait()
+    assert code == 0, said(folder)
+    return weights_hash(folder)
+
+
+def said(folder: Path) -> str:
+    """What the last program printed."""
+    return (folder / "said.txt").read_text()
+
+
+def published(folder: Path) -> Path:
+    """Where the stage leaves its checkpoint."""
+    return folder / f"artifacts/demo/checkpoints/demo_{_task(folder)}_best.pt"
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 of the published weights."""
+    weights, _ = checkpoints.load_published(published(folder))
+    return checkpoints.weights_hash(weights)
+
+
+def events(folder: Path, kind: str) -> list[dict]:
+    """The whole events of a kind so far."""
+    path = folder / "artifacts/demo/live/events.jsonl"
+    lines = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
+    return [event for event in map(orjson.loads, lines) if event["kind"] == kind]
+
+
+def begun(folder: Path, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """The same program once an epoch is complete; fails when it ends before."""
+    while not events(folder, "epoch"):
+        assert process.poll() is None, said(folder)
+        time.sleep(0.01)
+    return process
+
+
+def ranks_of(process: subprocess.Popen[bytes]) -> dict[int, int]:
+    """Process ids of the ranks that a launcher has started, by rank."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            variables = (path / "environ").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            continue
+        rank = next((v for v in variables if v.startswith(b"RANK=")), None)
+        if parent == process.pid and rank:
+            found[int(rank[5:])] = int(path.name)
+    return found
+
+
+def kill(pid: int) -> None:
+    """kill -9."""
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,306 @@
+"""From a tree on disk to manifests: refused labels are replaced, equal inputs give equal bytes."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pytest
+
+from make.aihub_tree import Shot, edit_label, label_path, photo_path, write_shot, write_tree
+from pillsnap import params
+from pillsnap.aihub import fingerprint
+from pillsnap.dataset import manifest
+from pillsnap.errors import DataError
+from pillsnap.manifest import build as selection
+from pillsnap.manifest import tables
+from pillsnap.manifest.build import Order, Selection
+from pillsnap.manifest.choice import Strangers
+
+SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
+CODES = [f"K-{number:06d}" for number in range(1, 9)]
+COMBOS = [tuple(CODES[at : at + 3]) for at in range(6)] + [(*CODES[:2], "K-000099")]
+NUMBERS = {
+    "samples": 200, "classes": 8, "combination_share": 0.2, "val_share": 0.2,
+    "min_train_per_class": 8, "min_val_per_class": 2, "test_unknown_pills": 12,
+}  # fmt: skip
+FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes.csv")
+
+
+def order(**changes: Any) -> Order:
+    numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
+    wanted = SCALES["stage1"].model_copy(update=numbers)
+    return replace(
+        Order("stage1", wanted, Strangers(0, 0), 17, 1, keep_incomplete=False), **changes
+    )
+
+
+def build(root: Path, an_order: Order | None = None) -> Selection:
+    recorded = fingerprint.take(root)
+    return selection.build(root, an_order or order(), recorded, lambda done, total: None)
+
+
+def rows_of(chosen: Selection, side: int) -> pd.DataFrame:
+    return pd.DataFrame(tables.rows_of(chosen, side))
+
+
+def samples(chosen: Selection) -> pd.DataFrame:
+    return pd.concat([rows_of(chosen, side) for side in (0, 1)])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_tree(
+        tmp_path / "tree", CODES, combos=COMBOS, val_codes=["K-000051", "K-000052"],
+        val_combos=[(CODES[0], CODES[4]), (CODES[0], "K-000051")],
+    )  # fmt: skip
+    return tmp_path / "tree"
+
+
+def test_samples_classes_and_shares_are_exact(root: Path) -> None:
+    rows = samples(build(root))
+    assert len(rows) == 200
+    assert rows[rows["known"]]["mapping_code"].nunique() == 8
+    assert 40 - 3 < (rows["image_type"] == "combination").sum() <= 40
+    assert len(rows_of(build(root), 1)) == 40
+
+
+def test_no_group_is_in_two_splits(root: Path) -> None:
+    chosen = build(root)
+    groups = [set(rows_of(chosen, side)["group_id"]) for side in range(3)]
+    assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
+
+
+def test_a_combination_frame_has_a_row_per_code_in_its_name(root: Path) -> None:
+    rows = samples(build(root))
+    frames = rows[rows["image_type"] == "combination"].groupby("image_path")
+    for path, frame in frames:
+        codes = aihub_codes(str(path))
+        assert sorted(frame["mapping_code"]) == codes
+
+
+def aihub_codes(path: str) -> list[str]:
+    digits = path.rpartition("/")[2].partition("_")[0].removeprefix("K-").split("-")
+    return [f"K-{number}" for number in digits]
+
+
+def test_rows_of_codes_that_are_no_classes_are_unknown(root: Path) -> None:
+    rows = samples(build(root, order(combination_share=0.3)))
+    outside = rows[rows["mapping_code"] == "K-000099"]
+    assert len(outside) and not outside["known"].any()
+    assert set(outside["class_index"]) == {-1}
+
+
+def test_test_holds_known_combinations_and_unknown_singles(root: Path) -> None:
+    rows = rows_of(build(root), 2)
+    assert set(rows[rows["known"]]["group_id"]) == {"K-000001-000005"}
+    unknown = rows[~rows["known"]]
+    assert unknown["mapping_code"].value_counts().to_dict() == {"K-000051": 6, "K-000052": 6}
+    assert set(rows["part"]) == {"val"}
+
+
+def test_test_may_be_empty(tmp_path: Path) -> None:
+    write_tree(tmp_path, CODES, combos=COMBOS)
+    tables.write(build(tmp_path), tmp_path / "out")
+    assert len(manifest.read(tmp_path / "out/manifest_test.csv")) == 0
+
+
+def test_a_row_says_what_name_and_label_say(root: Path) -> None:
+    rows = samples(build(root))
+    row = rows[rows["image_type"] == "single"].iloc[0]
+    label = orjson.loads((root / row["label_path"]).read_bytes())
+    assert (root / row["image_path"]).is_file()
+    assert [row["box_x"], row["box_y"], row["box_w"], row["box_h"]] == label["annotations"][0][
+        "bbox"
+    ]
+    assert row["edi_codes"] == label["images"][0]["di_edi_code"].replace(",", "|")
+    assert row["drug_name"] == label["images"][0]["dl_name"]
+    assert (row["latitude"], row["longitude"]) == (
+        label["images"][0]["camera_la"], label["images"][0]["camera_lo"],
+    )  # fmt: skip
+
+
+def test_files_are_read_back_as_written(root: Path, tmp_path: Path) -> None:
+    chosen = build(root)
+    report = tables.write(chosen, tmp_path)
+    classes = manifest.read_classes(tmp_path / "classes.csv")
+    assert list(classes["mapping_code"]) == CODES
+    assert classes["train_pills"].sum() + classes["val_pills"].sum() == (
+        report["counts"]["train"]["known_pills"] + report["counts"]["val"]["known_pills"]
+    )
+    assert report == orjson.loads((tmp_path / "sampling.json").read_bytes())
+    assert report["manifest_bytes"] == sum((tmp_path / name).stat().st_size for name in FILES[:3])
+
+
+def written(root: Path, out: Path, an_order: Order | None = None) -> list[bytes]:
+    tables.write(build(root, an_order), out)
+    return [(out / name).read_bytes() for name in (*FILES, "sampling.json")]
+
+
+def test_twice_built_are_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    assert written(root, tmp_path / "a") == written(root, tmp_path / "b")
+
+
+def test_workers_do_not_change_the_bytes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pillsnap.aihub.reading.CHUNK", 50)
+    monkeypatch.setattr(selection, "FEW", 0)
+    label_path(root, Shot((CODES[0],), 0, 0, 0, 75)).write_bytes(b"{")
+    one = written(root, tmp_path / "a", order(num_workers=1))
+    assert written(root, tmp_path / "b", order(num_workers=2)) == one
+
+
+def test_a_tree_copied_in_another_order_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_file():
+            target = tmp_path / "copy" / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    assert written(root, tmp_path / "a") == written(tmp_path / "copy", tmp_path / "b")
+
+
+def test_another_seed_is_another_choice(root: Path) -> None:
+    first, second = (set(samples(build(root, order(seed=seed)))["image_path"]) for seed in (1, 2))
+    assert first != second
+
+
+def test_other_shards_give_the_same_choice(root: Path) -> None:
+    first = samples(build(root))
+    for kind, ending in (("images", "TS_1_single"), ("labels", "TL_1_single")):
+        shard = root / "train" / kind / "single" / ending
+        shard.rename(shard.with_name(ending.replace("1", "40")))
+    second = samples(build(root))
+    stems = [sorted(one["image_path"].str.rpartition("/")[2]) for one in (first, second)]
+    assert stems[0] == stems[1]
+
+
+def test_a_read_only_root_is_enough(root: Path, tmp_path: Path) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*"))
+    tables.write(build(root), tmp_path / "out")
+    assert sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*")) == before
+
+
+def box(value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda label: label["annotations"][0].update(bbox=value)
+
+
+def test_refused_labels_are_replaced_and_counted(root: Path) -> None:
+    first = samples(build(root))
+    victims = first[first["image_type"] == "single"]["label_path"].iloc[:5]
+    for path in victims:
+        edit_label(root / path, box([6567, 1, 20, 20]))
+    chosen = build(root)
+    rows = samples(chosen)
+    assert len(rows) == 200
+    assert not set(rows["label_path"]) & set(victims)
+    assert chosen.left_out.counts == {"box_outside_frame": 5}
+    assert chosen.findings.counts == {"box_outside_frame": 5}
+    assert chosen.labels_read >= len(rows) + len(rows_of(chosen, 2)) + 5
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "label_not_json"), (b"\xff\xfe\xff\x81", "label_not_text")]
+)
+def test_a_damaged_label_is_named(root: Path, content: bytes, reason: str) -> None:
+    path = samples(build(root))["label_path"].iloc[0]
+    (root / path).write_bytes(content)
+    chosen = build(root)
+    assert chosen.findings.counts == {reason: 1}
+    assert path in chosen.findings.examples[reason][0]
+
+
+def share_a_box(root: Path, shot: Shot) -> None:
+    for code in shot.codes[:2]:
+        edit_label(label_path(root, shot, code), box([1, 2, 30, 40]))
+
+
+def disagree_on_size(root: Path, shot: Shot) -> None:
+    edit_label(label_path(root, shot), lambda label: label["images"][0].update(width=4000))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(share_a_box, "codes_share_a_box"), (disagree_on_size, "frame_sizes_differ")],
+)
+def test_a_combination_with_contradicting_labels_is_left_out_whole(
+    root: Path, damage: Callable[[Path, Shot], None], reason: str
+) -> None:
+    for latitude in (70, 75, 90):
+        damage(root, Shot(COMBOS[0], latitude=latitude))
+    chosen = build(root)
+    assert chosen.left_out.counts == {reason: 3}
+    assert not set(samples(chosen)["group_id"]) & {"K-000001-000002-000003"}
+
+
+def test_an_incomplete_combination_is_left_out(root: Path) -> None:
+    shot = Shot(COMBOS[0], latitude=75)
+    label_path(root, shot).unlink()
+    chosen = build(root)
+    assert chosen.left_out.counts == {"incomplete_combination": 1}
+    assert shot.stem not in "".join(samples(chosen)["image_path"])
+
+
+def test_an_incomplete_combination_can_be_kept(root: Path) -> None:
+    for latitude in (70, 75, 90):
+        label_path(root, Shot(COMBOS[0], latitude=latitude)).unlink()
+    chosen = build(root, order(keep_incomplete=True, combination_share=0.28))
+    assert chosen.findings.counts == {"incomplete_combination": 3}
+    kept = samples(chosen)
+    kept = kept[kept["group_id"] == "K-000001-000002-000003"]
+    assert set(kept["mapping_code"]) == {"K-000002", "K-000003"}
+
+
+def test_a_code_without_enough_readable_labels_is_no_class(root: Path) -> None:
+    write_tree(root, ["K-000009"], combos=[])
+    for path in (root / "train/labels/single/TL_1_single/K-000009_json").iterdir():
+        path.write_bytes(b"?")
+    assert set(samples(build(root))["mapping_code"]) >= set(CODES)
+    with pytest.raises(DataError, match="8 of the"):
+        build(root, order(classes=9))
+
+
+def test_labels_that_differ_on_the_drug_are_found_and_the_usual_text_taken(root: Path) -> None:
+    train = rows_of(build(root), 0)
+    path = train[train["mapping_code"] == CODES[0]]["label_path"].iloc[0]
+    edit_label(root / path, lambda label: label["images"][0].update(dl_name="다른 이름"))
+    chosen = build(root)
+    said = tables.drugs_of_classes(chosen)
+    assert len(said[0]) == 2
+    assert tables.classes_of(chosen, said)["drug_name"][0] == "시험정 1밀리그램"
+
+
+def test_an_unset_fingerprint_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="pillsnap fingerprint"):
+        selection.build(root, order(), None, lambda done, total: None)
+
+
+def test_a_tree_that_has_changed_is_refused(root: Path) -> None:
+    recorded = fingerprint.take(root)
+    photo_path(root, Shot((CODES[0],), 0, 0, 0, 75)).unlink()
+    with pytest.raises(DataError, match=f"{recorded.count - 1} photos and labels"):
+        selection.build(root, order(), recorded, lambda done, total: None)
+
+
+def test_a_linked_shard_is_used(root: Path, tmp_path: Path) -> None:
+    first = samples(build(root))
+    shard = root / "train/images/single/TS_1_single"
+    shutil.move(shard, tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    assert samples(build(root)).equals(first)
+
+
+def test_a_data_folder_between_is_part_of_the_paths(root: Path, tmp_path: Path) -> None:
+    shutil.move(root, tmp_path / "outer/data")
+    rows = samples(build(tmp_path / "outer"))
+    assert rows["image_path"].str.startswith("data/train/").all()
+
+
+def test_a_code_in_two_shards_is_one_class(root: Path) -> None:
+    for shot in (Shot((CODES[0],), longitude=at * 20, shard=63) for at in range(1, 6)):
+        write_shot(root, shot)
+    rows = samples(build(root))
+    assert rows[rows["mapping_code"] == CODES[0]]["class_index"].unique().tolist() == [0]

@@ -1,0 +1,317 @@
+"""Which classes and frames are chosen: on made candidates, with no file behind them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pillsnap import params
+from pillsnap.dataset.names import View
+from pillsnap.errors import DataError
+from pillsnap.manifest.candidates import COMBINATION, Candidates
+from pillsnap.manifest.choice import NOWHERE, TEST, TRAIN, VAL, Choice, Chooser, Strangers
+from pillsnap.params import ScaleParams
+
+SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
+NONE = Strangers(0, 0)
+KEYS = (
+    "samples", "classes", "combination_share", "val_share", "min_train_per_class",
+    "min_val_per_class",
+)  # fmt: skip
+
+
+def wanted(*values: float, test_unknown_pills: int = 0) -> ScaleParams:
+    """The numbers of a scale, in the order of KEYS."""
+    values_by_key = dict(zip(KEYS, values, strict=True))
+    return SCALES["stage1"].model_copy(
+        update={**values_by_key, "test_unknown_pills": test_unknown_pills}
+    )
+
+
+def candidates(
+    singles: dict[int, Sequence[int]],
+    combos: Sequence[tuple[tuple[int, ...], int]] = (),
+    unknown: dict[int, Sequence[int]] | None = None,
+    test_combos: Sequence[tuple[tuple[int, ...], int]] = (),
+) -> Candidates:
+    """Singles: photos of each group by code; combos: codes and number of frames; then val's."""
+    stems: list[str] = []
+    columns: list[tuple[int, int, bool, int]] = []  # group, code, train, pills
+    groups: dict[str, int] = {}
+    pills: list[tuple[int, int, int]] = []
+    for train, sizes, sets in ((True, singles, combos), (False, unknown or {}, test_combos)):
+        named = [
+            (f"s{code}g{group}", (code,), size)
+            for code, of_code in sizes.items()
+            for group, size in enumerate(of_code)
+        ]
+        named += [("c" + "-".join(map(str, codes)), codes, size) for codes, size in sets]
+        for name, codes, size in named:
+            number = groups.setdefault(name, len(groups))
+            for at in range(size):
+                pills += [(len(stems), code, 0) for code in codes]
+                stems.append(f"{name}n{at}")
+                code = codes[0] if len(codes) == 1 else COMBINATION
+                columns.append((number, code, train, len(codes)))
+    group, code, train, _ = np.array(columns).T
+    count = max(one for _, one, _ in pills) + 1
+    zeros = np.zeros(len(stems), dtype=np.int64)
+    return Candidates(
+        [], [f"K-{number:06d}" for number in range(count)], list(groups), [View(*range(7))], stems,
+        zeros, zeros, group, code, train.astype(bool), zeros, zeros == 0, *np.array(pills).T,
+    )  # fmt: skip
+
+
+def choose(
+    frames: Candidates, scale: ScaleParams, seed: int = 17, strangers: Strangers = NONE
+) -> Choice:
+    return Chooser(frames, scale, strangers, "stage1", seed).choose(frames.complete)
+
+
+def pills_of(frames: Candidates, choice: Choice, split: int) -> int:
+    return int(frames.pills[choice.split == split].sum())
+
+
+def combination_pills(frames: Candidates, choice: Choice) -> int:
+    chosen = np.isin(choice.split, [TRAIN, VAL])
+    return int(frames.pills[chosen & ~frames.single].sum())
+
+
+def per_class(frames: Candidates, choice: Choice, split: int) -> np.ndarray:
+    here = choice.split[frames.pill_frame] == split
+    return np.bincount(frames.pill_code[here], minlength=len(frames.codes))[choice.classes]
+
+
+def torn_groups(frames: Candidates, choice: Choice) -> int:
+    splits = {
+        group: set(choice.split[frames.group == group]) - {NOWHERE}
+        for group in range(len(frames.groups))
+    }
+    return sum(len(one) > 1 for one in splits.values())
+
+
+EVEN = candidates({code: [10] * 18 for code in range(12)}, [((0, 1, 2, 3), 3), ((4, 5, 6), 3)])
+
+
+@pytest.fixture(scope="module")
+def stage3() -> tuple[Candidates, Choice]:
+    """A tree as large as the choice needs: 1,060 codes of 18 groups and 700 combinations."""
+    rng = np.random.default_rng(0)
+    combos = [(tuple(map(int, rng.choice(118, 4, replace=False))), 3) for _ in range(700)]
+    frames = candidates({code: [6] * 18 for code in range(1060)}, combos)
+    return frames, choose(frames, SCALES["stage3"])
+
+
+def test_stage3_has_exactly_its_samples_and_classes(stage3: tuple[Candidates, Choice]) -> None:
+    frames, choice = stage3
+    assert pills_of(frames, choice, TRAIN) + pills_of(frames, choice, VAL) == 100_000
+    assert len(set(choice.classes)) == 1000
+
+
+def test_stage3_has_its_val_share_exactly(stage3: tuple[Candidates, Choice]) -> None:
+    assert pills_of(*stage3, VAL) == 18_525
+
+
+def test_stage3_is_95_to_5(stage3: tuple[Candidates, Choice]) -> None:
+    assert combination_pills(*stage3) == 5_000
+
+
+def test_stage3_tears_no_group(stage3: tuple[Candidates, Choice]) -> None:
+    frames, choice = stage3
+    assert not set(frames.group[choice.split == TRAIN]) & set(frames.group[choice.split == VAL])
+
+
+def test_stage3_spreads_singles_evenly_over_classes(stage3: tuple[Candidates, Choice]) -> None:
+    frames, choice = stage3
+    single = np.isin(choice.split, [TRAIN, VAL]) & frames.single
+    assert set(np.bincount(frames.code[single])[choice.classes]) == {95}
+
+
+def test_stage3_spreads_singles_evenly_over_groups(stage3: tuple[Candidates, Choice]) -> None:
+    frames, choice = stage3
+    train = np.bincount(frames.group[(choice.split == TRAIN) & frames.single])
+    assert train.max() - train[train > 0].min() <= 2
+
+
+def test_combination_pills_fall_short_by_less_than_a_frame() -> None:
+    choice = choose(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2))
+    assert 20 - 4 < combination_pills(EVEN, choice) <= 20
+
+
+def test_singles_make_up_the_exact_total() -> None:
+    choice = choose(EVEN, wanted(401, 8, 0.0471, 0.2, 5, 2))
+    assert pills_of(EVEN, choice, TRAIN) + pills_of(EVEN, choice, VAL) == 401
+
+
+def test_no_share_of_combinations_means_none() -> None:
+    choice = choose(EVEN, wanted(400, 8, 0.0, 0.2, 5, 2))
+    assert combination_pills(EVEN, choice) == 0
+
+
+def test_every_class_has_its_least_counts() -> None:
+    frames = candidates({0: [5, 5, 2], 1: [200, 30, 30], 2: [90, 60, 60]})
+    choice = choose(frames, wanted(200, 3, 0.0, 0.15, 8, 2))
+    assert per_class(frames, choice, TRAIN).min() >= 8
+    assert per_class(frames, choice, VAL).min() >= 2
+
+
+def test_val_is_met_within_half_a_percent_when_every_photo_is_needed() -> None:
+    frames = candidates({code: [3] * 18 for code in range(24)})
+    choice = choose(frames, wanted(24 * 54, 24, 0.0, 0.2, 20, 4))
+    assert abs(pills_of(frames, choice, VAL) / (24 * 54) - 0.2) <= 0.005
+    assert torn_groups(frames, choice) == 0
+
+
+def test_codes_seen_in_combinations_become_classes_first() -> None:
+    frames = candidates({0: [20] * 3, 1: [20] * 3, 2: [90] * 3}, [((0, 1), 3)])
+    assert set(choose(frames, wanted(60, 2, 0.0, 0.3, 5, 2)).classes) == {0, 1}
+
+
+def test_then_the_best_filled() -> None:
+    frames = candidates({0: [20] * 3, 1: [21] * 3, 2: [90] * 3})
+    assert set(choose(frames, wanted(60, 2, 0.0, 0.3, 5, 2)).classes) == {1, 2}
+
+
+def test_the_seed_decides_between_equals() -> None:
+    frames = candidates({code: [9] * 3 for code in range(40)})
+    chosen = {tuple(choose(frames, wanted(60, 5, 0.0, 0.3, 3, 1), s).classes) for s in range(5)}
+    assert len(chosen) > 1
+
+
+def test_another_seed_chooses_other_photos() -> None:
+    scale = wanted(400, 8, 0.05, 0.2, 5, 2)
+    assert (choose(EVEN, scale, 1).split != choose(EVEN, scale, 2).split).any()
+
+
+def test_class_numbers_follow_the_k_codes() -> None:
+    choice = choose(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2))
+    assert list(choice.classes) == sorted(choice.classes)
+
+
+def test_a_frame_that_is_not_usable_is_replaced() -> None:
+    chooser = Chooser(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2), NONE, "stage1", 17)
+    first = chooser.choose(EVEN.complete)
+    usable = EVEN.complete & (np.arange(len(first.split)) != np.flatnonzero(first.split == VAL)[0])
+    second = chooser.choose(usable)
+    assert (second.split[~usable] == NOWHERE).all()
+    assert pills_of(EVEN, second, TRAIN) + pills_of(EVEN, second, VAL) == 400
+
+
+def test_codes_outside_the_classes_stay_in_chosen_frames() -> None:
+    frames = candidates({code: [10] * 6 for code in range(4)}, [((0, 1, 9), 3), ((2, 3, 8), 3)])
+    choice = choose(frames, wanted(100, 4, 0.18, 0.2, 5, 2))
+    rows = frames.pill_code[np.isin(choice.split[frames.pill_frame], [TRAIN, VAL])]
+    assert {8, 9} <= set(rows) and not {8, 9} & set(choice.classes)
+
+
+def test_test_holds_all_combinations_of_known_codes() -> None:
+    frames = candidates(
+        {code: [10] * 6 for code in range(4)}, [((0, 1), 3), ((2, 3), 3)],
+        test_combos=[((0, 2), 3), ((1, 3), 2), ((0, 77), 3)],
+    )  # fmt: skip
+    choice = choose(frames, wanted(100, 4, 0.1, 0.2, 5, 2))
+    assert pills_of(frames, choice, TEST) == 10
+
+
+def test_a_combination_trained_on_is_not_in_test() -> None:
+    frames = candidates(
+        {code: [10] * 6 for code in range(4)}, [((0, 1), 3)], test_combos=[((0, 1), 3)]
+    )
+    choice = choose(frames, wanted(100, 4, 0.06, 0.2, 5, 2))
+    assert pills_of(frames, choice, TEST) == 0
+
+
+def test_unknown_singles_are_spread_over_their_codes() -> None:
+    frames = candidates({code: [10] * 6 for code in range(4)}, unknown={7: [9] * 4, 8: [9], 9: [1]})
+    choice = choose(frames, wanted(100, 4, 0.0, 0.2, 5, 2, test_unknown_pills=11))
+    counts = np.bincount(frames.code[choice.split == TEST], minlength=10)
+    assert list(counts[7:]) == [5, 5, 1]
+
+
+def test_singles_of_codes_in_train_are_no_unknowns() -> None:
+    frames = candidates(
+        {code: [10] * 6 for code in range(4)}, [((0, 1, 9), 3)], unknown={9: [5], 0: [5], 8: [5]}
+    )
+    choice = choose(frames, wanted(100, 4, 0.09, 0.2, 5, 2, test_unknown_pills=50))
+    assert set(frames.code[choice.split == TEST]) == {8}
+
+
+@pytest.mark.parametrize(
+    ("scale", "facts"),
+    [
+        (wanted(400, 13, 0.05, 0.2, 5, 2), ["classes asks for 13", "; 12 of the 12", "at most 12"]),
+        (wanted(400, 8, 0.05, 0.2, 5, 200), ["; 0 of the 12", "scales.stage1.min_val_per_class"]),
+        (wanted(9000, 8, 0.0, 0.2, 5, 2), ["samples asks for 9,000", "at most 1440"]),
+        (wanted(400, 8, 0.5, 0.2, 5, 2), ["asks for 200 pills", "holds 21", "at most 0.0525"]),
+        (wanted(60, 8, 0.0, 0.2, 9, 2), ["leaves 60 single", "need 88", "scales.stage1.classes"]),
+        (wanted(1440, 8, 0.0, 0.004, 5, 2), ["val_share is 0.004", "nearest possible is 0.05"]),
+    ],
+)
+def test_a_shortage_says_how_many_there_are_and_what_to_lower(
+    scale: ScaleParams, facts: list[str]
+) -> None:
+    with pytest.raises(DataError) as refusal:
+        choose(EVEN, scale)
+    assert [fact for fact in facts if fact not in str(refusal.value)] == []
+
+
+COMBOS = [((0, 1, 2, 3), 3), ((4, 5, 6), 3), ((0, 5, 7), 3), ((1, 4, 9), 3)]
+MIXED = candidates({code: [10] * 18 for code in range(12)}, COMBOS, {77: [9] * 4})
+OUT = Strangers(3, 0)
+
+
+def test_left_out_codes_are_no_classes_and_their_singles_are_tested() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2, test_unknown_pills=90), strangers=OUT)
+    tested = MIXED.code[(choice.split == TEST) & MIXED.train]
+    assert len(choice.left_out) == 3
+    assert not set(choice.left_out) & set(choice.classes)
+    assert set(tested) == set(choice.left_out)
+    assert list(np.bincount(tested)[choice.left_out]) == [30, 30, 30]
+
+
+def test_left_out_codes_are_nowhere_in_train_and_val() -> None:
+    pairs = [((code, other), 3) for code in range(8) for other in range(code)]
+    frames = candidates({code: [10] * 18 for code in range(8)}, pairs)
+    choice = choose(frames, wanted(200, 5, 0.02, 0.2, 5, 2), strangers=OUT)
+    here = np.isin(choice.split[frames.pill_frame], [TRAIN, VAL])
+    assert not set(choice.left_out) & set(frames.pill_code[here])
+
+
+def test_leaving_codes_out_keeps_samples_and_share() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=OUT)
+    sizes = [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)]
+    assert sizes == [320, 80]
+
+
+def test_codes_of_no_combination_are_left_out_first() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=OUT)
+    assert set(choice.left_out) == {8, 10, 11}
+
+
+def test_the_seed_decides_which_codes_are_left_out() -> None:
+    frames = candidates({code: [9] * 3 for code in range(40)})
+    scale = wanted(60, 5, 0.0, 0.3, 3, 1)
+    chosen = [tuple(choose(frames, scale, seed, OUT).left_out) for seed in (1, 1, 2, 3, 4)]
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen)) > 1
+
+
+def test_too_few_codes_to_leave_some_out_says_so() -> None:
+    with pytest.raises(DataError, match=r"left_out_classes for 3 more; 12 of.*\n?.*at most 9"):
+        choose(MIXED, wanted(400, 10, 0.03, 0.2, 5, 2), strangers=OUT)
+
+
+def test_unknown_pills_of_val_count_as_its_samples() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=Strangers(1, 20))
+    in_val = MIXED.code[(choice.split == VAL) & MIXED.single]
+    strange = in_val[~np.isin(in_val, choice.classes)]
+    assert len(strange) == 20
+    assert not set(strange) & set(choice.left_out)
+    assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
+    assert torn_groups(MIXED, choice) == 0
+
+
+def test_too_few_unknown_pills_for_val_says_how_many_there_are() -> None:
+    with pytest.raises(DataError, match="holds 540"):
+        choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=Strangers(1, 2000))

@@ -1,0 +1,155 @@
+"""Commands in their own session: output as it comes, and nothing left running at the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pillsnap.operation import process as process_group
+from pillsnap.operation.process import ProcessGroup
+
+SAVES = """
+import signal, sys
+def save(*_):
+    print("saved", flush=True)
+    sys.exit(130)
+signal.signal(signal.SIGINT, save)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+STUBBORN = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def group_of(code: str, cwd: Path) -> ProcessGroup:
+    return ProcessGroup([sys.executable, "-c", code], os.environ, cwd)
+
+
+def members(session: int) -> list[int]:
+    """Processes of a session that are not just waiting to be buried."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        try:
+            alive = process.info["status"] != psutil.STATUS_ZOMBIE
+            if alive and os.getsid(process.pid) == session:
+                found.append(process.pid)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def test_lines_come_whole_in_order_from_both_streams(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.stdout.write("al"); sys.stdout.flush(); sys.stdout.write("pha 알약\\n"); sys.stdout.flush()
+sys.stderr.write("beta\\n"); sys.stderr.flush()
+sys.stdout.write("no end")
+"""
+    with group_of(code, tmp_path) as group:
+        assert list(group.lines()) == ["alpha 알약", "beta", "no end"]
+    assert group.exit_code() == 0
+
+
+def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
+    with group_of("raise SystemExit(7)", tmp_path) as group:
+        assert list(group.lines()) == []
+    assert group.exit_code() == 7
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_group, "LONGEST_LINE", 1000)
+    with group_of("print('x' * 100_000 + 'end')", tmp_path) as group:
+        [line] = list(group.lines())
+    assert len(line) <= 1000 + (1 << 16)
+    assert line.endswith("end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_the_command_save_before_it_ends(number: int, tmp_path: Path) -> None:
+    lines = []
+    with group_of(SAVES, tmp_path) as group:
+        for line in group.lines():
+            lines.append(line)
+            if line == "ready":
+                os.kill(os.getpid(), number)
+    assert lines == ["ready", "saved"]
+    assert (group.interrupted, group.exit_code()) == (True, 130)
+
+
+def test_what_does_not_end_in_time_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
+    with group_of(STUBBORN, tmp_path) as group:
+        for _ in group.lines():
+            os.kill(os.getpid(), signal.SIGINT)
+    assert group.exit_code() == -signal.SIGKILL
+
+
+def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
+    with group_of(STUBBORN, tmp_path) as group:
+        for _ in group.lines():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+    assert group.exit_code() == -signal.SIGKILL
+
+
+def test_a_child_that_outlives_the_command_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
+    code = f"import os; print(os.getpid(), flush=True); os.fork() or exec({STUBBORN!r})"
+    with group_of(code, tmp_path) as group:
+        session = int(next(iter(lines := list(group.lines()))))
+    assert lines[1:] == ["ready"]
+    assert members(session) == []
+
+
+def test_leaving_early_leaves_nothing_running(tmp_path: Path) -> None:
+    code = f"import os; print(os.getpid(), flush=True)\n{STUBBORN}"
+    with group_of(code, tmp_path) as group:
+        session = int(next(group.lines()))
+    group.exit_code()
+    assert members(session) == []
+
+
+def test_the_handlers_of_signals_are_given_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with group_of("pass", tmp_path) as group:
+        list(group.lines())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_the_command_dies_with_a_killed_caller(tmp_path: Path) -> None:
+    caller = f"""
+import os, sys
+from pathlib import Path
+from pillsnap.operation.process import ProcessGroup
+child = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+with ProcessGroup([sys.executable, "-c", child], os.environ, Path({str(tmp_path)!r})) as group:
+    for line in group.lines():
+        print(line, flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", caller], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        session = int(process.stdout.readline())
+        process.kill()
+    deadline_s = time.monotonic() + 10
+    while members(session) and time.monotonic() < deadline_s:
+        os.sched_yield()
+    assert members(session) == []

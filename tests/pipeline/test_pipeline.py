@@ -1,0 +1,198 @@
+"""The real pipeline on a tiny drawn set, in a repository of its own whose path has a space."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+
+from make import tiny_project
+from make.tiny_project import run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The project after `pillsnap demo`, committed."""
+    folder = tiny_project.copy_to(tmp_path_factory.mktemp("with a space") / "알약")
+    said = run(folder, "pillsnap", "demo")
+    assert "classification.top1" in said
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "demo ran")
+    return folder
+
+
+def stages_run(said):
+    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+
+
+def epochs(folder, model):
+    tsv = folder / f"artifacts/demo/live/{model}/plots/metrics/loss/train.tsv"
+    return pd.read_csv(tsv, sep="\t")["step"].tolist()
+
+
+def test_second_repro_runs_nothing(project):
+    said = run(project, "dvc", "repro")
+    assert stages_run(said) == []
+    assert "up to date" in run(project, "dvc", "status")
+
+
+def test_manifests_hold_the_contract(project):
+    tables = {
+        split: pd.read_csv(project / f"artifacts/demo/manifest_{split}.csv")
+        for split in ("train", "val", "test")
+    }
+    both = pd.concat([tables["train"], tables["val"]])
+    assert len(both) == 120
+    assert tables["train"].query("known")["mapping_code"].nunique() == 6
+    assert not set(tables["train"]["group_id"]) & set(tables["val"]["group_id"])
+    for table in tables.values():
+        assert (table["box_x"] >= 0).all()
+        assert (table["box_y"] >= 0).all()
+        assert (table["box_x"] + table["box_w"] <= table["image_width"]).all()
+        assert (table["box_y"] + table["box_h"] <= table["image_height"]).all()
+        pairs = table.query("image_type == 'combination'").groupby("image_path")
+        for path, rows in pairs:
+            assert len(rows) == path.split("/")[-1].split("_")[0].count("-")
+
+
+def test_metrics_hold_the_contract(project):
+    metrics = json.loads((project / "artifacts/demo/metrics.json").read_text())
+    assert {"top1", "top5", "macro_f1", "ece", "pills", "single", "combination"} <= set(
+        metrics["classification"]
+    )
+    assert {"map50", "map50_95", "precision", "recall", "frames", "boxes"} <= set(
+        metrics["detection"]
+    )
+    assert {"pill_f1", "frame_exact", "ms_per_frame_p50", "ms_per_frame_p95"} <= set(
+        metrics["pipeline"]
+    )
+    assert {"auroc", "fpr_at_95_recall", "threshold", "pills"} <= set(metrics["unknown"])
+    assert metrics["training"]["epochs"]
+    assert set(metrics["targets"]) == {
+        "classification_top1", "detection_map50", "training_minutes",
+    }  # fmt: skip
+
+
+def test_curves_have_every_epoch_once(project):
+    assert epochs(project, "detection") == [1, 2]
+    assert epochs(project, "classification") == [1, 2]
+
+
+def test_rebuilding_manifests_and_crops_gives_the_same_bytes(project):
+    before = (project / "dvc.lock").read_text()
+    shutil.rmtree(project / ".checkpoints")
+    run(project, "dvc", "repro", "-f", "-s", "build_manifest", "validate")
+    assert (project / "dvc.lock").read_text() == before
+
+
+def test_experiment_with_another_batch_size_reruns_classification_and_evaluation(project):
+    said = run(project, "dvc", "exp", "run", "-S", "train.batch_size=24")
+    assert stages_run(said) == ["train_classification", "evaluate"]
+    assert "artifacts/demo/metrics.json" in run(project, "dvc", "metrics", "diff")
+    run(project, "dvc", "exp", "run", "-S", "train.batch_size=32")
+
+
+def test_plots_page_needs_no_network(project):
+    run(project, "dvc", "plots", "show")
+    page = (project / "dvc_plots/index.html").read_text(encoding="utf-8")
+    assert "https://cdn" not in page
+    for title in ("detection loss", "classification accuracy", "reliability", "top confusions"):
+        assert title in page
+    assert page.count("<img") >= 2
+
+
+def kill_within_training(project, stage, value):
+    """Start an experiment, kill -9 dvc and the trainer once its first epoch is complete."""
+    events = project / "artifacts/demo/live/events.jsonl"
+    offset = events.stat().st_size
+    started = subprocess.Popen(
+        ["dvc", "repro"], cwd=project, env=tiny_project.environment(project),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and started.poll() is None:
+        said = events.read_bytes()[offset:].decode().splitlines()
+        lines = [json.loads(line) for line in said if line.endswith("}")]
+        if any(line["stage"] == stage and line["kind"] == "epoch" for line in lines):
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{stage} was not seen training {value}")
+
+
+@pytest.mark.parametrize(
+    ("stage", "model", "section", "change"),
+    [
+        ("train_detection", "detection", "train_detection", {"hue": 0.02}),
+        ("train_classification", "classification", "train_classification", {"blur": 0.2}),
+    ],
+)
+def test_killed_training_goes_on_from_its_last_epoch(project, stage, model, section, change):
+    tiny_project.set_params(project, {section: change, "train": {"epochs": 4}})
+    kill_within_training(project, stage, change)
+    said = run(project, "dvc", "repro")
+    assert "resuming after epoch" in said
+    assert epochs(project, model) == [1, 2, 3, 4]
+    summary = json.loads((project / f"artifacts/demo/live/{model}/summary.json").read_text())
+    assert summary["resumed"] == 1
+
+
+def test_stage3_without_a_root_is_one_screen_that_says_what_to_set(project):
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    try:
+        said = run(project, "dvc", "exp", "run", "-S", "scale=stage3", code=255)
+    finally:
+        (project / "params.yaml").write_text(text, "utf-8")
+    assert "export PILLSNAP_DATA_ROOT=" in said
+    assert "Traceback" not in said
+
+
+def test_root_with_too_few_classes_names_how_many_and_the_keys(project):
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    tiny_project.set_params(project, {"scales.demo": {"classes": 400}})
+    try:
+        said = run(project, "dvc", "repro", code=255)
+    finally:
+        (project / "params.yaml").write_text(text, "utf-8")
+    assert "scales.demo.classes" in said
+    assert "Traceback" not in said
+
+
+def test_nothing_is_written_to_the_data_root(project, tmp_path):
+    root = tmp_path / "read only"
+    for part in ("train", "val"):
+        shutil.copytree(project / "data/demo" / part, root / part)
+    for path in [*root.rglob("*"), root]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in root.rglob("*"))
+    run(project, "pillsnap", "fingerprint", PILLSNAP_DATA_ROOT=str(root))
+    run(project, "dvc", "repro", "-f", "build_manifest", "validate", PILLSNAP_DATA_ROOT=str(root))
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in root.rglob("*")) == before
+    for path in [*root.rglob("*"), root]:
+        path.chmod(0o755)
+
+
+def test_ctrl_c_ends_in_130_and_leaves_nothing_running(project):
+    tiny_project.set_params(project, {"train_classification": {"noise": 5.0}})
+    log = (project / "interrupted.log").open("w")
+    started = subprocess.Popen(
+        ["python", "src/train_classification.py"], cwd=project, stdout=log, stderr=log,
+        env=tiny_project.environment(project),
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while "epoch 1/" not in (project / "interrupted.log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    started.send_signal(signal.SIGINT)
+    try:
+        assert started.wait(timeout=60) == 130
+    finally:
+        started.kill()
+        log.close()

@@ -1,0 +1,113 @@
+"""DVC remotes: a clone without the photos is up to date after a pull, and trains from the cache."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from make import tiny_project
+from make.tiny_project import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+PHOTOS = ("data/demo/train", "data/demo/val")
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "made",
+    "AWS_SECRET_ACCESS_KEY": "up",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after `pillsnap demo`, committed."""
+    folder = tiny_project.copy_to(tmp_path_factory.mktemp("origin") / "pills")
+    run(folder, "pillsnap", "demo")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "demo ran")
+    return folder
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[str]:
+    """The address of an S3 server on this machine that has a bucket named pills."""
+    pytest.importorskip("moto.server")
+    pytest.importorskip("dvc_s3")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with (tmp_path / "moto.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            make_bucket(f"{url}/pills", server)
+            yield url
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def make_bucket(url: str, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT")).close()
+            return
+        except urllib.error.URLError:
+            assert server.poll() is None and time.monotonic() < deadline, "no S3 server"
+            time.sleep(0.05)
+
+
+def clone_by_remote(
+    origin: Path, clone: Path, url: str, settings: dict[str, str], **keys: str
+) -> Path:
+    """What one user pushes to a remote and another pulls from it into a fresh clone."""
+    run(origin, "dvc", "remote", "add", "-f", "-d", "shelf", url)
+    for name, value in settings.items():
+        run(origin, "dvc", "remote", "modify", "shelf", name, value)
+    assert " pushed" in run(origin, "dvc", "push", **keys)
+    run(origin, "git", "commit", "-qam", "a remote")
+    run(origin, "git", "clone", "-q", str(origin), str(clone))
+    assert " fetched" in run(clone, "dvc", "pull", **keys)
+    assert not [name for name in PHOTOS if (clone / name).exists()]
+    return clone
+
+
+def stages_run(said: str) -> list[str]:
+    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+
+
+def test_a_clone_trains_and_evaluates_without_the_photos(origin: Path, tmp_path: Path) -> None:
+    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"), {})
+    assert stages_run(run(clone, "dvc", "repro")) == []
+    before = (clone / "artifacts/demo/metrics.json").read_bytes()
+    tiny_project.set_params(
+        clone, {"train_detection": {"hue": 0.02}, "train_classification": {"blur": 0.3}}
+    )
+    said = run(clone, "dvc", "repro")
+    assert stages_run(said) == ["train_detection", "train_classification", "evaluate"]
+    assert (clone / "artifacts/demo/metrics.json").read_bytes() != before
+
+
+def test_only_what_needs_the_photos_is_refused_without_them(origin: Path, tmp_path: Path) -> None:
+    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"), {})
+    tiny_project.set_params(clone, {"scales.demo": {"samples": 110}})
+    said = run(clone, "dvc", "repro", code=255)
+    assert stages_run(said) == ["build_manifest"]
+    assert "Traceback" not in said
+    assert "PILLSNAP_DATA_ROOT" in said or "pillsnap demo" in said
+
+
+def test_a_bucket_serves_as_well(origin: Path, tmp_path: Path, endpoint: str) -> None:
+    settings = {"endpointurl": endpoint}
+    clone = clone_by_remote(origin, tmp_path / "clone", "s3://pills/dvc", settings, **KEYS)
+    assert stages_run(run(clone, "dvc", "repro")) == []
+    assert "in sync" in run(clone, "dvc", "status", "--cloud", **KEYS)
+    assert not any(name in os.environ for name in KEYS)

@@ -1,0 +1,181 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from make.drawn_models import GREEN, RED, STRANGE, frame, recogniser
+from pillsnap.errors import CheckpointError, DataError
+from pillsnap.prediction import enrolment
+from pillsnap.prediction import gallery as galleries
+from pillsnap.prediction.enrolment import EnrolOptions
+from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.recognition.recogniser import Recogniser
+
+CODE = "K-123456"
+EMPTY = Gallery("sha", 0, ())
+LIMIT = 200_000
+
+
+def photos(folder, *colours):
+    paths = []
+    for i, colour in enumerate(colours):
+        path = folder / f"{i}.png"
+        Image.fromarray(frame((20 + i, 30, 60, colour))).save(path)
+        paths.append(path)
+    return paths
+
+
+def options(images, **changes):
+    asked = {"code": CODE, "drug_name": "새약정 5mg", "edi_codes": ("777",), "single": False,
+             "twin": False}  # fmt: skip
+    return EnrolOptions(images=images, **{**asked, **changes})
+
+
+def enrolled(folder, *colours, **changes):
+    return enrolment.enrol(recogniser(), EMPTY, options(photos(folder, *colours), **changes), LIMIT)
+
+
+def test_an_enrolled_drug_is_named_where_it_was_refused_before(tmp_path) -> None:
+    strange = frame((40, 50, 70, STRANGE))
+    before = recogniser().recognise([strange], top=1)[0][0]
+    tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE, STRANGE))
+    after = tool.recognise([strange], top=3)[0][0]
+    assert before.code is None
+    assert (after.code, after.drug_name, after.edi_codes) == (CODE, "새약정 5mg", ("777",))
+
+
+def test_trained_classes_keep_their_names(tmp_path) -> None:
+    pair = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
+    tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE))
+    assert [pill.code for pill in tool.recognise([pair], top=1)[0]] == ["K-000000", "K-000001"]
+
+
+def test_an_enrolled_code_may_stand_in_a_list_of_codes(tmp_path) -> None:
+    tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE))
+    pill = tool.recognise([frame((20, 30, 60, STRANGE))], top=1, codes=[CODE])[0][0]
+    assert pill.candidates[0].code == CODE
+
+
+def test_an_empty_gallery_changes_nothing() -> None:
+    tool = recogniser()
+    assert enrolment.with_gallery(tool, EMPTY) is tool
+
+
+def test_photos_of_several_pills_or_none_are_listed_and_nothing_is_enrolled(tmp_path) -> None:
+    paths = photos(tmp_path, STRANGE)
+    for name, pills in {"none": (), "two": ((20, 30, 60, RED), (150, 40, 50, RED))}.items():
+        Image.fromarray(frame(*pills)).save(tmp_path / f"{name}.png")
+        paths.append(tmp_path / f"{name}.png")
+    with pytest.raises(DataError, match=r"none\.png: 0 pills found(.|\n)*two\.png: 2 pills"):
+        enrolment.enrol(recogniser(), EMPTY, options(paths), LIMIT)
+
+
+def test_a_trained_code_is_not_enrolled(tmp_path) -> None:
+    with pytest.raises(DataError, match="trained class already"):
+        enrolled(tmp_path, RED, code="K-000000")
+
+
+def test_what_is_no_code_is_not_enrolled(tmp_path) -> None:
+    with pytest.raises(DataError, match="no K-code"):
+        enrolled(tmp_path, STRANGE, code="aspirin")
+
+
+def test_a_drug_that_looks_like_a_trained_one_is_refused_unless_asked_for(tmp_path) -> None:
+    colours = (RED, GREEN)  # nearer to the trained red and green than to each other
+    with pytest.raises(DataError, match=r"look more like K-00000\d than like each other"):
+        enrolled(tmp_path, *colours)
+    assert enrolled(tmp_path, *colours, twin=True).codes == [CODE]
+
+
+def test_a_drug_that_looks_like_an_enrolled_one_is_refused(tmp_path) -> None:
+    first = enrolled(tmp_path, STRANGE)
+    paths = photos(tmp_path, (250, 90, 200), (200, 90, 250))  # one to either side of STRANGE
+    with pytest.raises(DataError, match=rf"2 of 2 photos look more like {CODE} than"):
+        enrolment.enrol(recogniser(), first, options(paths, code="K-000777"), LIMIT)
+
+
+def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> None:
+    first = enrolled(tmp_path, STRANGE)
+    paths = photos(tmp_path, STRANGE, STRANGE)
+    second = enrolment.enrol(recogniser(), first, options(paths, drug_name=""), LIMIT)
+    assert (first.version, second.version) == (1, 2)
+    assert enrolment.listing(second) == [(CODE, "새약정 5mg", 2)]
+
+
+def test_a_drug_is_taken_out_again(tmp_path) -> None:
+    left = galleries.without(enrolled(tmp_path, STRANGE), CODE)
+    assert (left.codes, left.version) == ([], 2)
+
+
+def test_taking_out_what_is_not_in_is_refused() -> None:
+    with pytest.raises(DataError, match="is not enrolled; the gallery holds nothing"):
+        galleries.without(EMPTY, CODE)
+
+
+def made(count=2) -> Gallery:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(count, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    pictures = tuple(Photo(f"{i}.png", f"{i}" * 64, row) for i, row in enumerate(rows))
+    return Gallery("sha", 3, (Entry(CODE, "새약정", ("777",), pictures),))
+
+
+def test_a_gallery_comes_back_as_it_was_saved(tmp_path) -> None:
+    galleries.save(tmp_path / "g.json", made())
+    read = galleries.load(tmp_path / "g.json", "sha")
+    assert (read.version, read.codes) == (3, [CODE])
+    assert np.array_equal(read.means, made().means)
+    assert read.entries[0].edi_codes == ("777",)
+
+
+def test_equal_galleries_are_equal_files(tmp_path) -> None:
+    galleries.save(tmp_path / "a.json", made())
+    galleries.save(tmp_path / "b.json", galleries.load(tmp_path / "a.json", "sha"))
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_no_file_is_an_empty_gallery(tmp_path) -> None:
+    assert galleries.load(tmp_path / "g.json", "sha") == EMPTY
+
+
+def test_a_changed_gallery_is_refused(tmp_path) -> None:
+    path = tmp_path / "g.json"
+    galleries.save(path, made())
+    path.write_text(path.read_text("utf-8").replace("새약정", "헌약정"), "utf-8")
+    with pytest.raises(CheckpointError, match="damaged"):
+        galleries.load(path, "sha")
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"a": 1})])
+def test_another_file_is_refused(tmp_path, content: str) -> None:
+    (tmp_path / "g.json").write_text(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        galleries.load(tmp_path / "g.json", "sha")
+
+
+def test_a_gallery_of_another_classifier_is_refused(tmp_path) -> None:
+    galleries.save(tmp_path / "g.json", made())
+    with pytest.raises(CheckpointError, match="another classifier"):
+        galleries.load(tmp_path / "g.json", "other")
+
+
+def test_slopes_are_those_of_a_line() -> None:
+    cosines = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    assert enrolment.slopes(7 * cosines + 2, cosines) == pytest.approx([7, 7, 7], rel=1e-4)
+
+
+def test_a_gallery_leaves_the_logits_and_the_energy_of_other_pills_alone(tmp_path) -> None:
+    tool = recogniser()
+    fitted = replace(tool.calibration, score="energy", threshold=-100.0)
+    plain = Recogniser(tool.detector, tool.classifier, fitted, tool.classes, 3)
+    wide = enrolment.with_gallery(plain, enrolled(tmp_path, STRANGE))
+    before, after = (
+        plain.read([frame((20, 30, 60, RED))])[0],
+        wide.read([frame((20, 30, 60, RED))])[0],
+    )
+    assert np.array_equal(after.logits[:, :4], before.logits)
+    assert wide.decide(after).refusal_score == pytest.approx(
+        plain.decide(before).refusal_score, abs=1e-3
+    )

@@ -1,0 +1,96 @@
+"""What predict prints for test's frames gives the very figures that evaluate wrote for them."""
+
+import json
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from make import evaluated_project
+from make.drawn_models import BLUE, GREEN, RED, STRANGE, ColourNamer, SquareFinder
+from pillsnap.classification import classifier
+from pillsnap.dataset.frames import FrameStore
+from pillsnap.detection import detector
+from pillsnap.evaluation import sections
+from pillsnap.evaluation.answers import FrameAnswer
+from pillsnap.own_photos import by_label
+from pillsnap.own_photos.by_label import LabelledPhoto
+from pillsnap.params import load
+from pillsnap.places import Places
+from pillsnap.prediction import predict
+from pillsnap.prediction.predict import PredictOptions
+from pillsnap.recognition.recogniser import Pill
+
+HIDDEN = (90, 90, 90)  # the colour of the background: a pill that no detector can find
+LEFT, RIGHT, LOW = (20, 30, 60), (150, 40, 70), (110, 120, 65)
+PHOTOS = {
+    "alone.jpg": [((*LEFT, STRANGE), -1)],
+    "taken for known.jpg": [((*LEFT, RED), -1)],
+    "both.jpg": [((*LEFT, RED), 0), ((*RIGHT, GREEN), 1)],
+    "one refused.jpg": [((*LEFT, STRANGE), 0), ((*RIGHT, GREEN), 1)],
+    "one wrong.jpg": [((*LEFT, RED), 0), ((*RIGHT, BLUE), 1)],
+    "one missed.jpg": [((*LEFT, HIDDEN), 0), ((*RIGHT, GREEN), 1)],
+    "one too many.jpg": [((*LEFT, RED), 0), ((*RIGHT, GREEN), 1), ((*LOW, BLUE), None)],
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Places:
+    """A project that evaluate measured with models that see colours."""
+    folder = tmp_path / "project"
+    places = evaluated_project.lay(folder)
+    evaluated_project.write_frames(places.data_dir / "frames/test.arrow", PHOTOS)
+    finder, namer = SquareFinder(), ColourNamer()
+    finder.config = {"architecture": "squares"}
+    namer.config |= {"architecture": "colours", "image_px": 24}
+    monkeypatch.setattr(detector, "load", lambda *_: finder)
+    monkeypatch.setattr(classifier, "load", lambda *_: namer)
+    evaluated_project.evaluate(folder)
+    return places
+
+
+def predicted(places: Places, photo_dir: Path, capsys) -> list[FrameAnswer]:
+    """Test's frames as files through `pillsnap predict --json`, beside their labels."""
+    store = FrameStore(places.frames("test"))
+    index_of = {f"K-{index:06d}": index for index in range(4)}
+    photo_dir.mkdir()
+    for label, jpeg in zip(store.labels, store.arrow.column("jpeg"), strict=True):
+        (photo_dir / label.image_path).write_bytes(jpeg.as_py())
+    asked = PredictOptions([str(photo_dir)], 3, None, True, False, None, False, "cpu")
+    with chdir(places.artifacts_dir.parent.parent):
+        assert predict.predict(asked) == 0
+    answers = {
+        Path(tree["path"]).name: tree["pills"] for tree in json.loads(capsys.readouterr().out)
+    }
+    found = []
+    for label in store.labels:
+        pills = [Pill(**pill) for pill in answers[label.image_path]]
+        photo = LabelledPhoto(Path(label.image_path), label.codes, label.box, (300, 200))
+        answer = by_label.frame_answer(photo, pills, index_of)
+        found.append(replace(answer, group_id=label.group_id, seconds=0.0))
+    return found
+
+
+@pytest.mark.parametrize(("section", "kind"), [("test", "combination"), ("test_single", "single")])
+def test_predict_gives_evaluates_figures_of_tests_frames(
+    project, tmp_path, capsys, section: str, kind: str
+) -> None:
+    path = project.artifacts_dir / "metrics.json"
+    measured = json.loads(path.read_text())["pipeline"][section]
+    frames = [f for f in predicted(project, tmp_path / "photos", capsys) if f.image_type == kind]
+    with chdir(path.parent.parent.parent):
+        params = load()
+    again = json.loads(json.dumps(sections.pipeline_of(frames, params.evaluate, params.seed)))
+    speed = {"ms_per_frame_p50", "ms_per_frame_p95"}
+    assert {name: again[name] for name in again.keys() - speed} == {
+        name: measured[name] for name in measured.keys() - speed
+    }
+
+
+def test_the_drawn_frames_hold_every_kind_of_error(project) -> None:
+    measured = json.loads((project.artifacts_dir / "metrics.json").read_text())["pipeline"]
+    errors = measured["test"]["errors"]
+    assert all(errors[name] for name in ("wrong_name", "known_refused", "missed", "false_box"))
+    assert measured["test_single"]["errors"]["unknown_taken_for_known"] == 1
+    assert 0 < measured["test"]["frame_exact"] < 1

@@ -1,0 +1,181 @@
+import json
+import re
+
+import numpy as np
+import onnx
+import pytest
+import timm
+import torch
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.nms import non_max_suppression
+
+from make import crop_files
+from make.import_graph import SRC, closure
+from pillsnap.classification.classifier import Classifier
+from pillsnap.dataset.crops import CropStore
+from pillsnap.detection.detector import Detector
+from pillsnap.errors import CheckpointError
+from pillsnap.release import graphs
+from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector, suppress
+
+CPU = torch.device("cpu")
+CONFIG = {
+    "kind": "classification", "architecture": "test_resnet", "classes": 4, "image_px": 32,
+    "crop_px": 32, "crop_margin": 0.1, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def namer() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
+
+
+@pytest.fixture(scope="module")
+def finder() -> Detector:
+    torch.manual_seed(0)
+    weights = DetectionModel("yolo11n.yaml", nc=1, verbose=False).state_dict()
+    config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96}
+    return Detector(weights, config, CPU)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, namer, finder):
+    folder = tmp_path_factory.mktemp("onnx")
+    graphs.write_classification(namer, folder / "c.onnx", {"class_table": ["가", "나"]})
+    graphs.write_detection(finder, folder / "d.onnx", {})
+    return folder
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_classifiers_graph_answers_as_torch_at_any_batch(folder, namer, count: int) -> None:
+    crops = noise(count, 40, 40, 3)
+    logits, embeddings = namer.name(crops)
+    other, other_embeddings = OnnxClassifier(folder / "c.onnx", 1).name(crops)
+    assert other == pytest.approx(logits, abs=1e-4)
+    assert other_embeddings == pytest.approx(embeddings, abs=1e-5)
+
+
+def test_the_detectors_graph_finds_what_torch_finds_in_frames_of_any_size(folder, finder) -> None:
+    frames = [noise(120, 90, 3), noise(60, 160, 3), noise(120, 90, 3)[::-1]]
+    expected = finder.detect(frames, 0.0, 0.6)
+    found = OnnxDetector(folder / "d.onnx", 1).detect(frames, 0.0, 0.6)
+    for (box, score), (other, other_score) in zip(expected, found, strict=True):
+        assert len(box) > 3
+        assert other == pytest.approx(box, abs=0.05)
+        assert other_score == pytest.approx(score, abs=1e-4)
+
+
+def test_exporting_leaves_the_detector_as_it_was(folder, finder) -> None:
+    frame = noise(200, 120, 3)  # of a size the export did not see
+    before = finder.detect([noise(64, 64, 3)], 0.0, 0.6)
+    finder.detect([frame], 0.0, 0.6)
+    after = finder.detect([noise(64, 64, 3)], 0.0, 0.6)
+    assert np.array_equal(before[0][0], after[0][0])
+
+
+def test_suppression_is_ultralytics_own() -> None:
+    rng = np.random.default_rng(0)
+    predicted = np.concatenate(
+        [rng.uniform(20, 80, (2, 300)), rng.uniform(10, 40, (2, 300)), rng.random((1, 300))]
+    ).astype(np.float32)
+    expected = non_max_suppression(torch.from_numpy(predicted[None].copy()), 0.3, 0.5, max_det=20,
+                                   nc=1)[0].numpy()  # fmt: skip
+    box, score = suppress(predicted, 0.3, 0.5, 20)
+    assert box == pytest.approx(expected[:, :4], abs=1e-4)
+    assert score == pytest.approx(expected[:, 4])
+
+
+def test_suppression_of_nothing_is_nothing() -> None:
+    box, score = suppress(np.zeros((5, 10), np.float32), 0.25, 0.5, 100)
+    assert (box.shape, score.shape) == ((0, 4), (0,))
+
+
+def test_class_table_and_configuration_travel_in_the_graph(folder) -> None:
+    config = OnnxClassifier(folder / "c.onnx", 1).config
+    assert config["class_table"] == ["가", "나"]
+    assert config["crop_margin"] == 0.1
+
+
+def test_equal_models_are_equal_files(folder, namer, tmp_path) -> None:
+    graphs.write_classification(namer, tmp_path / "c.onnx", {"class_table": ["가", "나"]})
+    assert (tmp_path / "c.onnx").read_bytes() == (folder / "c.onnx").read_bytes()
+
+
+def test_a_missing_graph_is_refused(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match="pillsnap export"):
+        OnnxClassifier(tmp_path / "c.onnx", 1)
+
+
+def test_a_damaged_graph_is_refused(folder, tmp_path) -> None:
+    (tmp_path / "c.onnx").write_bytes((folder / "c.onnx").read_bytes()[:-5000])
+    with pytest.raises(CheckpointError, match="not a model exported by PillSnap"):
+        OnnxClassifier(tmp_path / "c.onnx", 1)
+
+
+def test_a_foreign_graph_is_refused(folder, tmp_path) -> None:
+    model = onnx.load(folder / "c.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "c.onnx")
+    with pytest.raises(
+        CheckpointError, match=f"not a model exported by PillSnap: '{METADATA_KEY}'"
+    ):
+        OnnxClassifier(tmp_path / "c.onnx", 1)
+
+
+def test_a_detector_in_place_of_a_classifier_is_refused(folder) -> None:
+    with pytest.raises(CheckpointError, match="holds a detection model"):
+        OnnxClassifier(folder / "d.onnx", 1)
+
+
+def test_parity_is_measured_over_all_crops_and_frames(folder, namer, finder, tmp_path) -> None:
+    store = CropStore(crop_files.write(tmp_path / "crops") / "val.arrow")
+    named = graphs.compare_names(namer, OnnxClassifier(folder / "c.onnx", 1), store, 7)
+    assert (named["crops"], named["same_first_name"]) == (30, 1.0)
+    assert named["top1_torch"] == named["top1_onnx"]
+    boxed = graphs.compare_boxes(finder, OnnxDetector(folder / "d.onnx", 1), [noise(80, 60, 3)])
+    assert boxed["largest_box_difference_px"] < 0.05
+
+
+def test_parity_notices_another_model(folder, tmp_path) -> None:
+    torch.manual_seed(1)
+    other = Classifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
+    store = CropStore(crop_files.write(tmp_path / "crops") / "val.arrow")
+    named = graphs.compare_names(other, OnnxClassifier(folder / "c.onnx", 1), store, 7)
+    assert named["largest_logit_difference"] > 1e-2
+
+
+def test_eight_bits_are_a_smaller_graph_that_answers_nearly_the_same(
+    folder, namer, tmp_path
+) -> None:
+    store = CropStore(crop_files.write(tmp_path / "crops") / "train.arrow")
+    batches = graphs.inputs_of(store, 32, 16, 2)
+    graphs.write_int8(folder / "c.onnx", tmp_path / "int8.onnx", batches)
+    assert (tmp_path / "int8.onnx").stat().st_size < (folder / "c.onnx").stat().st_size / 2
+    logits, _ = namer.name(batches[0])
+    other, _ = OnnxClassifier(tmp_path / "int8.onnx", 1).name(batches[0])
+    assert np.abs(other - logits).max() < 0.2 * np.abs(logits).max() + 0.05
+
+
+def test_timm_loads_its_folder_bit_for_bit(namer, tmp_path) -> None:
+    graphs.write_timm(namer, tmp_path, ["K-000000", "K-000001", "K-000002", "K-000003"])
+    model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    for name, tensor in namer._model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["label_names"][0] == "K-000000"
+    assert list(model.default_cfg["mean"]) == [0.5, 0.4, 0.3]
+
+
+def test_onnx_models_need_no_torch() -> None:
+    heavy = re.compile(r"^\s*(from|import) (torch|timm|ultralytics)\b", re.MULTILINE)
+    for name in (
+        "release/onnx_models", "release/bundle", "prediction/pictures", "detection/letterbox",
+        "recognition/models", "prediction/gallery",
+    ):  # fmt: skip
+        for path in closure(SRC / "pillsnap" / f"{name}.py"):
+            assert not heavy.search(path.read_text("utf-8")), f"{name} needs {path.name}"

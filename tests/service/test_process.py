@@ -1,0 +1,133 @@
+"""The service as a program of its own, over real connections, loaded with more than it takes."""
+
+import io
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from PIL import Image
+
+from make.drawn_models import RED, frame
+from make.import_graph import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+BATCH, QUEUE = 2, 4
+HEADERS = {"content-type": "image/png"}
+
+
+def photo() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(frame((20, 30, 60, RED))).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service and the end of its gate's rope."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def ask(self) -> httpx.Response:
+        """One photo on a connection of its own."""
+        return httpx.post(f"{self.url}/v1/recognise", content=photo(), headers=HEADERS, timeout=60)
+
+    def ask_half(self) -> socket.socket:
+        """A connection over which half of a photo has come; the rest never will."""
+        host, port = self.url.removeprefix("http://").split(":")
+        content = photo()
+        head = f"POST /v1/recognise HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\n"
+        head += f"Content-Length: {len(content)}\r\n\r\n"
+        client = socket.create_connection((host, int(port)))
+        client.sendall(head.encode() + content[: len(content) // 2])
+        return client
+
+    def holds(self, requests: int) -> bool:
+        """Whether it holds so many."""
+        figures = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return f"pillsnap_requests_in_flight {requests}" in figures
+
+    def open_gate(self) -> None:
+        """Let every batch through from now on."""
+        self.process.stdin.close()
+
+    def listens(self) -> bool:
+        """Whether it takes new connections."""
+        try:
+            httpx.get(f"{self.url}/healthz")
+        except httpx.TransportError:
+            return False
+        return True
+
+
+@contextmanager
+def running(patience_s: int = 30) -> Iterator[Service]:
+    numbers = map(str, (BATCH, QUEUE, patience_s))
+    program = [sys.executable, ROOT / "tests/make/drawn_service.py", *numbers]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(program, **pipes) as process:
+        try:
+            line = process.stderr.readline().decode()
+            assert line.startswith("http://"), line
+            yield Service(process, line.split()[0].rstrip("/"))
+        finally:
+            process.kill()
+
+
+def wait_until(condition) -> None:
+    """Asking is what takes the time; pytest's time limit ends it."""
+    while not condition():
+        pass
+
+
+def test_twice_the_load_is_told_to_come_again_and_then_it_answers_as_before() -> None:
+    asked = 2 * (BATCH + QUEUE)
+    with running() as service, ThreadPoolExecutor(asked) as clients:
+        done = as_completed([clients.submit(service.ask) for _ in range(asked)])
+        refused = [next(done).result() for _ in range(asked - QUEUE)]  # the gate is still closed
+        service.open_gate()
+        answered = [one.result() for one in done]
+        assert {answer.status_code for answer in refused} == {429}
+        assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+        assert [answer.status_code for answer in answered] == [200] * QUEUE
+        assert service.ask().json()["images"][0]["pills"][0]["code"] == "K-000000"
+        assert service.holds(0)
+
+
+def test_sigterm_finishes_what_was_taken_and_ends_without_an_error() -> None:
+    with running() as service, ThreadPoolExecutor(QUEUE) as clients:
+        waiting = [clients.submit(service.ask) for _ in range(QUEUE)]
+        wait_until(lambda: service.holds(QUEUE))
+        service.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not service.listens())
+        assert not any(one.done() for one in waiting)
+        service.open_gate()
+        assert [one.result().status_code for one in waiting] == [200] * QUEUE
+        assert service.process.wait() == 0
+
+
+def test_sigterm_ends_an_idle_service_without_an_error() -> None:
+    with running() as service:
+        assert service.listens()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait() == 0
+
+
+def test_a_client_that_stalls_in_mid_upload_holds_sigterm_up_no_longer_than_its_patience() -> None:
+    with running(3) as service, ThreadPoolExecutor(1) as clients, service.ask_half():
+        wait_until(lambda: service.holds(1))
+        waiting = clients.submit(service.ask)
+        wait_until(lambda: service.holds(2))
+        service.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not service.listens())
+        service.open_gate()
+        assert waiting.result().status_code == 200
+        assert service.process.wait(3 + 5) == 0

@@ -1,0 +1,57 @@
+"""The run log: one whole JSON line per event, in the schema the monitor reads."""
+
+import json
+
+import pytest
+
+from pillsnap.stage.log import RunLog
+
+KEYS = {"time", "stage", "kind", "run", "epoch", "step", "total", "metrics", "hardware",
+        "message", "level"}  # fmt: skip
+
+
+def events(folder):
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def test_every_event_has_the_keys_of_the_schema(tmp_path):
+    with RunLog("validate", tmp_path) as log:
+        log.start(10, goals={"goal/top1": 0.85})
+        log.progress(10, 10)
+        log.epoch(1, 2, {"loss/train": 0.5}, log.hardware())
+        log.info("알약")
+        log.failure("fact", "cause", ["cure"])
+        log.end({"top1": None}, "done")
+    kinds = [event["kind"] for event in events(tmp_path)]
+    assert kinds == ["start", "progress", "epoch", "log", "log", "failure", "end", "log"]
+    for event in events(tmp_path):
+        assert set(event) >= KEYS
+        assert event["stage"] == "validate"
+        always = {"cpu_pct", "ram_used_mb", "ram_total_mb", "disk_free_gb"}
+        assert event["hardware"].keys() >= always
+    assert len({event["run"] for event in events(tmp_path)}) == 1
+    assert events(tmp_path)[5]["cures"] == ["cure"]
+
+
+def test_runs_are_appended_and_told_apart(tmp_path):
+    for _ in range(2):
+        with RunLog("validate", tmp_path) as log:
+            log.start()
+    assert len({event["run"] for event in events(tmp_path)}) == 2
+
+
+def test_progress_is_written_once_a_second_at_most_and_at_the_end(tmp_path):
+    with RunLog("validate", tmp_path) as log:
+        for step in range(1, 501):
+            log.progress(step, 500)
+    steps = [event["step"] for event in events(tmp_path) if event["kind"] == "progress"]
+    assert steps[-1] == 500
+    assert len(steps) <= 3
+
+
+@pytest.mark.parametrize(("level", "seen"), [("INFO", False), ("DEBUG", True)])
+def test_level_decides_what_is_logged(tmp_path, level, seen):
+    with RunLog("validate", tmp_path, level) as log:
+        log.debug("details")
+    path = tmp_path / "events.jsonl"
+    assert (path.exists() and "details" in path.read_text()) is seen

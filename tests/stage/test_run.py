@@ -1,0 +1,132 @@
+"""The frame of a stage: exit codes, one screen for a user's fault, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from make.import_graph import ROOT, SRC
+
+WORK = """
+import sys
+from pillsnap.errors import DataError
+from pillsnap.stage.run import run
+
+def work(params, log):
+    'A made stage.'
+    {body}
+
+run("validate", work)
+"""
+
+
+def start(tmp_path, body, **environment):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "s.py").write_text(WORK.format(body=body))
+    return subprocess.Popen(
+        [sys.executable, "s.py"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(SRC), **environment},
+    )  # fmt: skip
+
+
+def ended(tmp_path, body):
+    process = start(tmp_path, body)
+    said, _ = process.communicate(timeout=60)
+    lines = (tmp_path / "artifacts/demo/live/events.jsonl").read_text().splitlines()
+    return process.returncode, said, [json.loads(line) for line in lines]
+
+
+def test_done_is_0_with_the_figures_in_the_last_event(tmp_path):
+    code, _, events = ended(tmp_path, "return {'top1': 0.5}")
+    assert code == 0
+    end = next(event for event in events if event["kind"] == "end")
+    assert end["metrics"]["top1"] == 0.5
+
+
+def test_a_users_fault_is_1_and_one_screen(tmp_path):
+    code, said, events = ended(tmp_path, "raise DataError('a.png is cut short.', 'Copy it anew.')")
+    assert code == 1
+    assert "a.png is cut short." in said
+    assert "-> Copy it anew." in said
+    assert "Traceback" not in said
+    assert events[-1]["kind"] == "failure"
+
+
+def test_a_full_disk_is_named(tmp_path):
+    code, said, _ = ended(tmp_path, "open('/dev/full', 'w').write('x' * 99999)")
+    assert code == 1
+    assert "The disk is full" in said
+    assert "Traceback" not in said
+
+
+def test_a_fault_is_told_even_where_no_event_can_be_written(tmp_path):
+    live_dir = tmp_path / "artifacts/demo/live"
+    live_dir.mkdir(parents=True)
+    (live_dir / "events.jsonl").symlink_to("/dev/full")
+    said, _ = start(tmp_path, "raise DataError('a.png is cut.', 'Copy it.')").communicate()
+    assert "a.png is cut." in said
+    assert "Traceback" not in said
+
+
+def test_unknown_log_level_is_usage(tmp_path):
+    process = start(tmp_path, "return {}", PILLSNAP_LOG_LEVEL="LOUD")
+    assert "LOUD" in process.communicate()[0]
+    assert process.returncode == 2
+
+
+def test_our_own_mistake_keeps_its_traceback(tmp_path):
+    code, said, events = ended(tmp_path, "return 1 / 0")
+    assert code == 1
+    assert "ZeroDivisionError" in said
+    assert events[-1]["kind"] == "failure"
+
+
+def test_bad_parameters_are_1_before_anything_runs(tmp_path):
+    process = start(tmp_path, "print('ran')")
+    process.kill()
+    process.communicate()
+    text = (tmp_path / "params.yaml").read_text().replace("epochs: 18", "epochs: 0")
+    (tmp_path / "params.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "s.py"], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "train.epochs" in done.stderr
+    assert "ran" not in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_in_130(tmp_path, number):
+    process = start(tmp_path, "import time; print('in', flush=True); time.sleep(60)")
+    assert process.stdout.readline() == "in\n"
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on from here" in said
+
+
+def test_a_stage_ends_with_the_dvc_that_started_it(tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    body = "import time; open('pid', 'w').write(str(__import__('os').getpid())); time.sleep(60)"
+    (tmp_path / "s.py").write_text(WORK.format(body=body))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.call([sys.executable, 's.py'])"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(SRC), "DVC_ROOT": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

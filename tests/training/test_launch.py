@@ -1,0 +1,89 @@
+"""A training in two processes: ends the same however it is disturbed, and leaves nothing behind."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from make import training_project as project
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module", params=["classification", "detection"])
+def task(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, task):
+    return project.finish(project.make_two(tmp_path_factory.mktemp("two"), task))
+
+
+def begun(folder):
+    """A training whose first epoch is complete, and the process ids of its ranks."""
+    process = project.begun(folder, project.start(folder))
+    return process, project.ranks_of(process)
+
+
+def test_a_repeat_ends_with_the_same_weights(tmp_path, task, undisturbed):
+    folder = project.make_two(tmp_path / "p", task)
+    assert project.finish(folder) == undisturbed
+    assert len(project.events(folder, "end")) == 1  # rank 0 alone speaks
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_is_started_again_and_changes_nothing(tmp_path, task, undisturbed, rank):
+    folder = project.make_two(tmp_path / "p", task)
+    process, ranks = begun(folder)
+    project.kill(ranks[rank])
+    assert process.wait() == 0, project.said(folder)
+    assert len(project.events(folder, "start")) == 2, project.said(folder)
+    assert project.weights_hash(folder) == undisturbed
+
+
+def test_sigterm_saves_within_ten_seconds_and_the_next_call_goes_on(tmp_path, task, undisturbed):
+    folder = project.make_two(tmp_path / "p", task, num_workers=1)
+    process, ranks = begun(folder)
+    begun_s = time.monotonic()
+    process.terminate()
+    assert process.wait() == 130, project.said(folder)
+    assert time.monotonic() - begun_s < 10
+    assert not [pid for pid in ranks.values() if psutil.pid_exists(pid)]
+    project.finish(folder)
+    assert project.events(folder, "end")
+    assert project.weights_hash(folder) == undisturbed
+
+
+def test_a_users_fault_is_told_once_and_not_tried_again(tmp_path):
+    folder = project.make_two(tmp_path / "p", lr=1e30)
+    assert project.start(folder).wait() == 1
+    said = project.said(folder)
+    assert said.count("train_classification: The loss is") == 1
+    assert "Traceback" not in said
+    assert "rank 1" not in said
+    assert len(project.events(folder, "start")) == 1
+
+
+def test_killed_launcher_leaves_no_rank(tmp_path, task):
+    process, ranks = begun(project.make_two(tmp_path / "p", task))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(
+        [psutil.Process(p) for p in ranks.values() if psutil.pid_exists(p)], 5
+    )
+    assert not alive
+
+
+def test_a_second_start_is_refused_while_the_first_goes_on(tmp_path, task, undisturbed):
+    folder = project.make_two(tmp_path / "p", task)
+    process, ranks = begun(folder)
+    os.kill(ranks[0], signal.SIGSTOP)  # else it ends before the second has begun
+    refused = project.start(folder).wait()
+    os.kill(ranks[0], signal.SIGCONT)
+    assert refused == 1
+    assert "already runs" in project.said(folder)
+    assert process.wait() == 0
+    assert project.weights_hash(folder) == undisturbed

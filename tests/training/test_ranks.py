@@ -1,0 +1,108 @@
+"""Ranks: parts of a batch, the same order for every number of processes, refusals."""
+
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from make import shared_step, training_project
+from pillsnap.classification.batches import EpochBatches
+from pillsnap.errors import MachineError, ParameterError
+from pillsnap.training import devices, ranks
+from pillsnap.training.ranks import ALONE, Ranks
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 33])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+def test_parts_are_the_whole_batch_in_order(world_size, count):
+    parts = [np.arange(count)[Ranks(rank, world_size).part(count)] for rank in range(world_size)]
+    assert np.concatenate(parts).tolist() == list(range(count))
+
+
+@pytest.mark.parametrize("count", range(2, 40))
+def test_a_part_is_empty_or_has_two_samples(count):
+    sizes = {len(range(count)[Ranks(rank, 8).part(count)]) for rank in range(8)}
+    assert 1 not in sizes
+
+
+def order(world_size):
+    """Keys of three epochs, each batch's parts put together by rank."""
+    samplers = [
+        EpochBatches(37, 8, 5, True, 2, Ranks(rank, world_size)) for rank in range(world_size)
+    ]
+    batches = []
+    for epoch in range(3):
+        for sampler in samplers:
+            sampler.epoch = epoch
+        batches += [list(chain(*parts)) for parts in zip(*samplers, strict=True)]
+    return batches
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_the_global_order_is_that_of_one_process(world_size):
+    assert order(world_size) == order(1)
+
+
+def test_the_size_of_a_batch_is_that_of_its_keys():
+    batches = EpochBatches(37, 8, 5, True)
+    assert [batches.size(step) for step in range(batches.steps)] == [len(b) for b in batches]
+
+
+def test_alone_nothing_is_sent():
+    figures = [torch.ones(2)]
+    ALONE.add(figures)
+    assert figures[0].tolist() == [1, 1]
+    assert (ALONE.total(3), ALONE.any(True), ALONE.least(4)) == (3, True, 4)
+
+
+def test_another_number_of_processes_than_asked_for_is_refused(monkeypatch):
+    started = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ParameterError, match=r"train\.devices is 1, but torchrun started 2"):
+        ranks.joined(1, torch.device("cpu")).__enter__()
+
+
+def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.choose("auto", 1) == torch.device("cuda", 1)
+    with pytest.raises(MachineError, match=r"Set train\.devices to 2"):
+        devices.choose("auto", 2)
+
+
+def test_one_named_gpu_for_several_processes_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ParameterError, match="CUDA_VISIBLE_DEVICES"):
+        devices.choose("cuda:1", 0)
+
+
+def test_torchrun_without_a_store_for_every_start_is_refused(monkeypatch):
+    started = {
+        "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
+        "TORCHELASTIC_RUN_ID": "pills",
+    }  # fmt: skip
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(ranks.OWN_STORE, raising=False)
+    with pytest.raises(MachineError, match=f"export {ranks.OWN_STORE}=1"):
+        ranks.joined(2, torch.device("cpu")).__enter__()
+
+
+@pytest.mark.slow
+def test_shared_gradients_are_those_of_the_whole_batch(tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        "--local-addr=127.0.0.1", str(Path(shared_step.__file__)), str(tmp_path),
+    ]  # fmt: skip
+    store = {ranks.OWN_STORE: "1"}
+    subprocess.run(command, check=True, env=training_project.environment(**store), timeout=120)
+    whole = shared_step.step(ALONE)
+    for rank in (0, 1):
+        shared = torch.load(tmp_path / f"{rank}.pt")
+        for name, value in whole.items():
+            torch.testing.assert_close(shared[name], value)

@@ -1,0 +1,154 @@
+"""The detection set: an even and steady choice, scaling, painting out, the YOLO folder."""
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pillsnap.dataset.pixels import scale_down
+from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text, paint_out
+from pillsnap.validation.pictures import choose
+
+
+def frames(paths: list[tuple[str, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(paths, columns=["mapping_code", "group_id", "image_path"])
+
+
+GRID = [
+    (f"K-{code}", f"K-{code}/{group}", f"K-{code}/{group}/{i}")
+    for code in range(5)
+    for group in range(4)
+    for i in range(6)
+]
+
+
+def test_codes_and_their_groups_get_equal_shares() -> None:
+    chosen = frames([row for row in GRID if row[2] in choose(frames(GRID), 40, seed=1)])
+    assert set(chosen.groupby("mapping_code").size()) == {8}
+    assert set(chosen.groupby("group_id").size()) == {2}
+
+
+def test_the_choice_depends_on_the_seed_and_not_on_the_order() -> None:
+    table = frames(GRID)
+    assert choose(table, 10, seed=1) == choose(table[::-1], 10, seed=1)
+    assert choose(table, 10, seed=1) != choose(table, 10, seed=2)
+
+
+def test_more_than_there_is_takes_all() -> None:
+    assert len(choose(frames(GRID), 10_000, seed=1)) == len(GRID)
+
+
+def test_nothing_to_choose_from_is_no_fault() -> None:
+    assert choose(frames([]), 5, seed=1) == set()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sets(st.sampled_from(GRID), min_size=1), st.sets(st.sampled_from(GRID)), st.integers(1, 30)
+)
+def test_frames_that_join_never_bring_in_one_passed_over(
+    before: set[tuple[str, str, str]], joining: set[tuple[str, str, str]], count: int
+) -> None:
+    first = choose(frames(sorted(before)), count, seed=3)
+    then = choose(frames(sorted(before | joining)), count, seed=3)
+    assert then <= first | {path for *_, path in joining}
+
+
+def test_the_longest_side_is_scaled_down() -> None:
+    frame = np.zeros((1280, 976, 3), dtype=np.uint8)
+    assert scale_down(frame, 320).shape == (320, 244, 3)
+    assert scale_down(frame[:, :, :].transpose(1, 0, 2), 320).shape == (244, 320, 3)
+
+
+def test_a_small_frame_stays_as_it_is() -> None:
+    frame = np.zeros((60, 80, 3), dtype=np.uint8)
+    assert scale_down(frame, 320) is frame
+
+
+def table_with(*patches: tuple[int, int, int, int]) -> np.ndarray:
+    picture = np.random.default_rng(0).integers(208, 218, (320, 240, 3), dtype=np.uint8)
+    for x, y, w, h in patches:
+        picture[y : y + h, x : x + w] = (190, 60, 60)
+    return picture
+
+
+LABELLED, OTHER = (30, 30, 60, 50), (140, 200, 55, 60)
+
+
+def test_a_pill_without_a_label_is_painted_out() -> None:
+    painted, count = paint_out(table_with(LABELLED, OTHER), np.array([LABELLED], dtype=float))
+    assert count == 1
+    assert painted[200:260, 140:195].min() > 180
+    np.testing.assert_array_equal(painted[30:80, 30:90], table_with(LABELLED)[30:80, 30:90])
+
+
+def test_nothing_is_painted_where_every_pill_is_labelled() -> None:
+    picture = table_with(LABELLED, OTHER)
+    painted, count = paint_out(picture, np.array([LABELLED, OTHER], dtype=float))
+    assert count == 0
+    np.testing.assert_array_equal(painted, picture)
+
+
+def test_labels_are_centres_and_sizes_as_parts_of_the_frame() -> None:
+    assert label_text(np.array([[10, 20, 40, 30]]), 100, 200) == (
+        "0 0.300000 0.175000 0.400000 0.150000\n"
+    )
+
+
+def frame(image_path: str) -> DetectionFrame:
+    return DetectionFrame(image_path, b"jpeg", np.array([[1, 2, 3, 4]]), 10, 10)
+
+
+def written(folder: Path, *paths: str) -> list[str]:
+    writer = DetectionWriter(folder)
+    for path in paths:
+        writer.add("train", frame(path))
+    writer.finish()
+    names = sorted(path.stem for path in (folder / "images" / "train").iterdir())
+    assert names == sorted(path.stem for path in (folder / "labels" / "train").iterdir())
+    return names
+
+
+def test_pictures_are_named_like_their_photos(tmp_path: Path) -> None:
+    assert written(tmp_path / "set", "a/K-000001_0.png", "b/K-000002_0.png") == [
+        "K-000001_0",
+        "K-000002_0",
+    ]
+
+
+@pytest.mark.parametrize(
+    "paths", [("a/x.png", "b/x.png"), ("a/알약.png", "b/약.png"), ("a/" + "x" * 251 + ".png",)]
+)
+def test_names_are_flat_ascii_short_and_unique(tmp_path: Path, paths: tuple[str, ...]) -> None:
+    names = written(tmp_path / "set", *paths)
+    assert len(names) == len(paths)
+    assert all(name.isascii() and len(name) < 240 for name in names)
+
+
+def test_a_second_set_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    written(tmp_path / "set", "a/old.png")
+    assert written(tmp_path / "set", "a/new.png") == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_an_unfinished_set_is_not_there(tmp_path: Path) -> None:
+    DetectionWriter(tmp_path / "set").add("train", frame("a/x.png"))
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.slow
+def test_ultralytics_finds_the_set_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_module("pillsnap.detection.settings")  # sets Ultralytics' switches before its import
+    check_det_dataset = import_module("ultralytics.data.utils").check_det_dataset
+    written(tmp_path / "set", "a/x.png")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = check_det_dataset(str(tmp_path / "set" / "dataset.yaml"), autodownload=False)
+    assert Path(found["train"]) == tmp_path / "set" / "images" / "train"
+    assert found["names"] == {0: "pill"}

@@ -1,0 +1,92 @@
+"""validate on odd trees: names of every kind, links, loops, a root that cannot be written to."""
+
+import stat
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from make.photo_set import PhotoSet, make
+from pillsnap.dataset.crops import CropStore
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> PhotoSet:
+    return make(tmp_path)
+
+
+def tree_of(root: Path) -> dict[str, tuple[int, int, bytes]]:
+    return {
+        str(path): (status.st_mode, status.st_mtime_ns, path.read_bytes() if file else b"")
+        for path in sorted(root.rglob("*"))
+        for status, file in [(path.stat(), path.is_file())]
+    }
+
+
+def test_nothing_is_written_to_the_data_root(photos: PhotoSet) -> None:
+    root = photos.places.root
+    for path in [root, *root.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    before = tree_of(root)
+    try:
+        photos.run()
+        assert tree_of(root) == before
+    finally:
+        for path in [root, *root.rglob("*")]:
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+def move_photo(photos: PhotoSet, old: str, new: str) -> None:
+    photos.path(new).parent.mkdir(parents=True, exist_ok=True)
+    photos.path(old).rename(photos.path(new))
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "with a space",
+        "한글 폴더",
+        pytest.param("x" * 255, id="255 bytes"),
+        pytest.param("약" * 85, id="255 bytes of Korean"),
+        "quote'\"<&>",
+        "comma,;",
+    ],
+)
+def test_odd_folder_names_change_nothing(photos: PhotoSet, folder: str) -> None:
+    old = photos.photo("train")
+    new = f"train/images/single/{folder}/{Path(old).name}"
+    move_photo(photos, old, new)
+    photos.rows["image_path"] = photos.rows["image_path"].replace(old, new)
+    photos.write()
+    photos.run()
+    assert photos.rejected() == []
+    store = CropStore(photos.places.data_dir / "crops" / "train.arrow")
+    assert new in set(store.table["image_path"])
+
+
+@pytest.mark.parametrize(("disk", "table"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_photo_spelt_otherwise_on_disk_is_found(photos: PhotoSet, disk: str, table: str) -> None:
+    old = photos.photo("train")
+    new = f"train/images/single/알약/{Path(old).name}"
+    move_photo(photos, old, unicodedata.normalize(disk, new))
+    written = unicodedata.normalize(table, new)
+    photos.rows["image_path"] = photos.rows["image_path"].replace(old, written)
+    photos.write()
+    photos.run()
+    assert photos.rejected() == []
+
+
+def test_a_shard_behind_a_link_is_read(photos: PhotoSet, tmp_path: Path) -> None:
+    shard = photos.path("train/images/single/TS_1_single")
+    shard.rename(tmp_path / "other disk")
+    shard.symlink_to(tmp_path / "other disk")
+    photos.run()
+    assert photos.rejected() == []
+
+
+def test_a_link_in_a_loop_is_a_photo_that_cannot_be_read(photos: PhotoSet) -> None:
+    path = photos.photo("train")
+    photos.path(path).unlink()
+    photos.path(path).symlink_to(photos.path(path))
+    photos.run()
+    assert photos.rejected() == [(path, "photo_unreadable")]

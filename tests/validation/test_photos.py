@@ -1,0 +1,179 @@
+"""Frames: header first, one read, every kind of damage named."""
+
+import io
+import resource
+import struct
+import unicodedata
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xxhash
+from PIL import Image
+
+from pillsnap.dataset import pixels as frames_
+from pillsnap.validation import photos
+from pillsnap.validation.photos import FrameError, read_frame
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+
+def png(pixels: np.ndarray = PIXELS, mode: str | None = None, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture = Image.fromarray(pixels)
+    (picture.convert(mode) if mode else picture).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content)) + kind + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )  # fmt: skip
+
+
+def bomb(width: int, height: int) -> bytes:
+    rows = zlib.compress(bytes(1000))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return photos.PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + photos.PNG_END
+
+
+def reason_of(path: Path, content: bytes, max_pixels: int = 10**6) -> str:
+    path.write_bytes(content)
+    with pytest.raises(FrameError) as refusal:
+        read_frame(path, max_pixels)
+    assert str(path) in refusal.value.fact
+    return refusal.value.reason
+
+
+def with_bit_flipped(content: bytes, position: int) -> bytes:
+    changed = bytearray(content)
+    changed[position] ^= 4
+    return bytes(changed)
+
+
+def test_a_sound_photo_comes_back_with_the_hash_of_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png())
+    frame = read_frame(path, 1200)
+    np.testing.assert_array_equal(frame.pixels, PIXELS)
+    assert (frame.width, frame.height) == (30, 40)
+    assert frame.content_hash == xxhash.xxh3_128_hexdigest(png())
+
+
+WHOLE = png()
+HALF = len(WHOLE) // 2
+DAMAGES = {
+    "empty": b"",
+    "only the signature": WHOLE[:8],
+    "header cut": WHOLE[:30],
+    "half": WHOLE[:HALF],
+    "last byte lost": WHOLE[:-1],
+    "end chunk lost": WHOLE[:-12],
+    "bit flipped in the data": with_bit_flipped(WHOLE, HALF),
+    "bit flipped in a checksum": with_bit_flipped(WHOLE, len(WHOLE) - 14),
+    "bit flipped in the header": with_bit_flipped(WHOLE, 19),
+    "page of zeros": WHOLE[:HALF] + bytes(512) + WHOLE[HALF + 512 :],
+    "bytes added": WHOLE + b"\0" * 100,
+    "two files in one": WHOLE[:HALF] + WHOLE,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found(tmp_path: Path, damage: str) -> None:
+    assert reason_of(tmp_path / "a.png", DAMAGES[damage]) == "photo_damaged"
+
+
+def test_every_flipped_byte_of_the_pixel_data_is_found(tmp_path: Path) -> None:
+    content = png(PIXELS[:6, :6])
+    start = content.index(b"IDAT") + 4
+    for position in range(start, len(content) - 12):
+        reason_of(tmp_path / "a.png", with_bit_flipped(content, position))
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", b"\xff\xd8\xff\xe0" + bytes(99)])
+def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes) -> None:
+    assert reason_of(tmp_path / "a.png", content) == "photo_not_png"
+
+
+def test_a_missing_photo_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FrameError) as refusal:
+        read_frame(tmp_path / "none.png", 100)
+    assert refusal.value.reason == "photo_missing"
+
+
+def test_a_folder_in_the_place_of_a_photo_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FrameError) as refusal:
+        read_frame(tmp_path, 100)
+    assert refusal.value.reason == "photo_unreadable"
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+def test_a_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
+    assert reason_of(tmp_path / "a.png", bomb(*size), 50_000_000) == "photo_too_large"
+
+
+def test_refusing_a_bomb_takes_no_memory(tmp_path: Path) -> None:
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reason_of(tmp_path / "a.png", bomb(20_000, 20_000), 50_000_000)
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
+    assert grown_kb < 200 * 1024  # decoded it takes 1.2 GB
+
+
+def test_a_file_longer_than_any_photo_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(10**12)  # sparse: takes no room
+    with pytest.raises(FrameError) as refusal:
+        read_frame(path, 10**6)
+    assert refusal.value.reason == "photo_too_large"
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    deep = png(np.full((4, 4), 999, dtype=np.uint16))
+    assert reason_of(tmp_path / "a.png", deep) == "photo_kind"
+
+
+def test_a_see_through_photo_is_refused(tmp_path: Path) -> None:
+    clear = np.dstack([PIXELS, np.full((40, 30), 128, dtype=np.uint8)])
+    assert reason_of(tmp_path / "a.png", png(clear)) == "photo_kind"
+
+
+def test_an_opaque_alpha_channel_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(mode="RGBA"))
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.png", 10**4).pixels, PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1"])
+def test_grey_and_palette_photos_become_rgb(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "a.png").write_bytes(png(mode=mode))
+    expected = np.asarray(Image.fromarray(PIXELS).convert(mode).convert("RGB"))
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.png", 10**4).pixels, expected)
+
+
+def test_the_pixel_hash_does_not_depend_on_the_encoding(tmp_path: Path) -> None:
+    hashes = set()
+    for level in (1, 9):
+        (tmp_path / "a.png").write_bytes(png(compress_level=level))
+        hashes.add(frames_.pixel_hash(read_frame(tmp_path / "a.png", 10**4).pixels))
+    assert len(hashes) == 1
+
+
+def test_the_pixel_hash_depends_on_the_shape() -> None:
+    assert frames_.pixel_hash(PIXELS) != frames_.pixel_hash(PIXELS.reshape(30, 40, 3))
+
+
+@pytest.mark.parametrize("disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_korean_paths_are_found_in_both_spellings(tmp_path: Path, disk: str, asked: str) -> None:
+    name = "약 사진/조합 1/알약.png"
+    path = tmp_path / unicodedata.normalize(disk, name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    found = photos.locate(tmp_path / unicodedata.normalize(asked, name))
+    assert found.read_bytes() == b"x"
+
+
+def test_a_path_that_is_nowhere_comes_back_as_asked(tmp_path: Path) -> None:
+    assert photos.locate(tmp_path / "가" / "b.png") == tmp_path / "가" / "b.png"

@@ -1,0 +1,168 @@
+"""Preparation: one read per photo, whatever the processes, restarts and additions."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pillsnap.dataset import pixels as crops
+from pillsnap.validation import prepare as preparation
+from pillsnap.validation.prepare import (
+    FEW_FRAMES,
+    PICTURES_VERSION,
+    FrameTask,
+    Preparation,
+    Recipe,
+    prepare,
+    prepare_frame,
+    with_keys,
+)
+from pillsnap.validation.work_store import Kind, Prepared, WorkStore
+
+RECIPE = Recipe(crop_px=24, crop_margin=0.1, frame_px=32, jpeg_quality=95, max_pixels=10**5)
+BOX = (10, 12, 20, 16)
+ALL = frozenset([Kind.CROP, Kind.DETECTION, Kind.FRAME])
+
+
+def task(folder: Path, number: int, kinds: frozenset[Kind] = ALL) -> FrameTask:
+    path = folder / f"{number}.png"
+    if not path.exists():
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(path), pixels)
+    return FrameTask(path.name, path, (BOX, (0, 0, 9, 9)), (48, 64), kinds)
+
+
+def run(tasks: list[FrameTask], work: Path, num_workers: int = 1) -> Preparation:
+    with WorkStore(work) as store:
+        return prepare(tasks, RECIPE, store, num_workers, lambda done, total: None)
+
+
+def content(work: Path, prepared: Preparation) -> dict[str, object]:
+    with WorkStore(work) as store:
+        hashes = store.hashes()
+        return {
+            path: (hashes[key], [store.jpegs(key, kind) for kind in Kind])
+            for path, key in prepared.keys.items()
+        }
+
+
+def test_every_picture_wanted_is_made(tmp_path: Path) -> None:
+    work = tmp_path / "a.sqlite"
+    prepared = run([task(tmp_path, 1)], work)
+    pixels = cv2.imread(str(tmp_path / "1.png"))[..., ::-1]
+    with WorkStore(work) as store:
+        key = prepared.keys["1.png"]
+        crop, _ = store.jpegs(key, Kind.CROP)
+        [small], [full] = store.jpegs(key, Kind.DETECTION), store.jpegs(key, Kind.FRAME)
+    assert crop == crops.encode(crops.cut(np.ascontiguousarray(pixels), BOX, 24, 0.1), 95)
+    assert crops.decode(small).shape == (32, 24, 3)
+    assert full == crops.encode(pixels, 95)
+
+
+def test_nothing_is_decoded_twice(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, number) for number in range(5)]
+    run(tasks[:3], tmp_path / "a.sqlite")
+    assert run(tasks, tmp_path / "a.sqlite").decoded == 2
+    assert run(tasks, tmp_path / "a.sqlite").decoded == 0
+
+
+def test_a_photo_wanted_for_less_is_not_decoded_again(tmp_path: Path) -> None:
+    run([task(tmp_path, 1)], tmp_path / "a.sqlite")
+    less = task(tmp_path, 1, frozenset([Kind.CROP]))
+    assert run([less], tmp_path / "a.sqlite").decoded == 0
+
+
+def test_a_photo_wanted_for_more_keeps_what_it_had(tmp_path: Path) -> None:
+    work = tmp_path / "a.sqlite"
+    run([task(tmp_path, 1, frozenset([Kind.CROP, Kind.FRAME]))], work)
+    prepared = run([task(tmp_path, 1, frozenset([Kind.CROP, Kind.DETECTION]))], work)
+    assert prepared.decoded == 1
+    with WorkStore(work) as store:
+        assert store.kinds()[prepared.keys["1.png"]] == ALL
+
+
+@pytest.mark.parametrize("change", ["bytes", "boxes"])
+def test_a_changed_photo_is_decoded_again(tmp_path: Path, change: str) -> None:
+    one = task(tmp_path, 1)
+    run([one], tmp_path / "a.sqlite")
+    if change == "bytes":
+        (tmp_path / "1.png").unlink()
+        (tmp_path / "1.png").write_bytes(task(tmp_path, 2).path.read_bytes())
+    else:
+        one = replace(one, boxes=(BOX,))
+    assert run([one], tmp_path / "a.sqlite").decoded == 1
+
+
+def test_processes_do_not_change_the_pictures(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, number) for number in range(FEW_FRAMES + 20)]
+    alone, together = tmp_path / "one.sqlite", tmp_path / "two.sqlite"
+    first = run(tasks, alone, num_workers=1)
+    second = run(tasks, together, num_workers=2)
+    assert first == second
+    assert content(alone, first) == content(together, second)
+
+
+def test_refused_photos_are_named_and_looked_at_again(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, number) for number in range(4)]
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").unlink()
+    tasks[3] = replace(tasks[3], size=(64, 48))
+    for _ in range(2):
+        prepared = run(tasks, tmp_path / "a.sqlite")
+        assert [(photo.image_path, photo.reason) for photo in prepared.refused] == [
+            ("1.png", "photo_not_png"),
+            ("2.png", "photo_missing"),
+            ("3.png", "size_differs"),
+        ]
+        assert prepared.keys.keys() == {"0.png"}
+
+
+def test_progress_begins_with_what_was_done_before(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, number) for number in range(12)]
+    run(tasks[:2], tmp_path / "a.sqlite")
+    steps: list[tuple[int, int]] = []
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        prepare(tasks, RECIPE, store, 1, lambda done, total: steps.append((done, total)))
+    assert steps == [(2, 12), (10, 12), (12, 12)]
+
+
+def test_a_name_too_long_for_the_disk_is_named(tmp_path: Path) -> None:
+    long = FrameTask("x", tmp_path / ("x" * 300), (BOX,), (48, 64), ALL)
+    _, [refused] = with_keys([long])
+    assert refused.reason == "photo_unreadable"
+
+
+def test_other_settings_have_another_fingerprint() -> None:
+    assert replace(RECIPE, crop_px=25).fingerprint != RECIPE.fingerprint
+    assert replace(RECIPE).fingerprint == RECIPE.fingerprint
+
+
+def golden_task(folder: Path) -> FrameTask:
+    """A photo made of ramps and edges, no random numbers: the same bytes wherever it is made."""
+    rows, columns = np.mgrid[0:90, 0:70]
+    pixels = np.stack([rows * 2, columns * 3, (rows // 8 + columns // 8) % 2 * 200], axis=2)
+    assert cv2.imwrite(str(folder / "golden.png"), pixels.astype(np.uint8))
+    kinds = frozenset(Kind)
+    return FrameTask(
+        "golden.png", folder / "golden.png", (BOX, (50, 60, 18, 25)), (70, 90), kinds, key="k"
+    )
+
+
+def test_a_version_of_pictures_has_these_bytes(tmp_path: Path) -> None:
+    """When this fails on purpose: raise PICTURES_VERSION and put the new hash here."""
+    made = prepare_frame(golden_task(tmp_path), RECIPE)
+    assert isinstance(made, Prepared)
+    digest = hashlib.sha256(f"{PICTURES_VERSION} {made.pixel_hash}".encode())
+    for picture in made.pictures:
+        digest.update(f"{picture.kind} {picture.perceptual_hash}".encode() + picture.jpeg)
+    assert digest.hexdigest()[:16] == "4758ebaf36bf267c"
+
+
+def test_another_recipe_or_version_has_another_fingerprint(monkeypatch) -> None:
+    before = RECIPE.fingerprint
+    assert replace(RECIPE, crop_px=25).fingerprint != before
+    monkeypatch.setattr(preparation, "PICTURES_VERSION", PICTURES_VERSION + 1)
+    assert RECIPE.fingerprint != before

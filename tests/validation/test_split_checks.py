@@ -1,0 +1,187 @@
+"""Checks across splits: leakage, duplicates, classes and counts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from make.photo_set import CODES, PhotoSet, make
+from pillsnap.dataset.findings import Findings
+from pillsnap.validation import split_checks
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
+    return make(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture
+def rows(photos: PhotoSet) -> pd.DataFrame:
+    return photos.rows.copy()
+
+
+@pytest.fixture
+def classes() -> pd.DataFrame:
+    return pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
+
+
+def test_sound_rows_pass(photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame) -> None:
+    findings = Findings()
+    split_checks.check_classes(rows, classes, findings)
+    split_checks.check_groups(rows, findings)
+    split_checks.check_unknown(rows, findings)
+    split_checks.check_counts(rows, classes, photos.settings.scale, findings)
+    split_checks.check_parity(rows, classes, photos.settings.scale, findings)
+    assert findings.counts == {}
+
+
+@pytest.mark.parametrize("index", [1, 7, -1])
+def test_a_class_index_beside_the_table_is_named(
+    rows: pd.DataFrame, classes: pd.DataFrame, index: int
+) -> None:
+    findings = Findings()
+    rows.loc[0, "class_index"] = index
+    split_checks.check_classes(rows, classes, findings)
+    assert findings.counts == {"class_index": 1}
+    assert str(rows.loc[0, "image_path"]) in findings.examples["class_index"][0]
+
+
+def test_a_group_in_train_and_val_is_named_with_a_photo_of_each(rows: pd.DataFrame) -> None:
+    findings = Findings()
+    val = rows.index[rows["split"] == "val"][0]
+    rows.loc[val, "group_id"] = rows.loc[0, "group_id"]
+    split_checks.check_groups(rows, findings)
+    [example] = findings.examples["group_leakage"]
+    assert rows.loc[0, "image_path"] in example
+    assert rows.loc[val, "image_path"] in example
+
+
+def test_a_trained_code_tested_as_unknown_is_named(rows: pd.DataFrame) -> None:
+    findings = Findings()
+    rows.loc[rows["mapping_code"] == "K-000009", "mapping_code"] = "K-000002"
+    split_checks.check_unknown(rows, findings)
+    assert findings.counts == {"unknown_overlap": 1}
+    assert findings.examples["unknown_overlap"][0].startswith("K-000002: val/images/single")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "check"),
+    [
+        ("samples", 500, "sample_count"),
+        ("classes", 4, "class_count"),
+        ("combination_share", 0.9, "combination_share"),
+        ("val_share", 0.6, "val_share"),
+        ("min_train_per_class", 9, "class_minimum"),
+        ("min_val_per_class", 9, "class_minimum"),
+    ],
+)
+def test_counts_beside_the_parameters_are_named(
+    photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame, key: str, value: float, check: str
+) -> None:
+    findings = Findings()
+    scale = photos.settings.scale.model_copy(update={key: value})
+    split_checks.check_counts(rows, classes, scale, findings)
+    assert set(findings.counts) == {check}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_class_without_a_pill_in_a_split_is_named(
+    photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame, split: str
+) -> None:
+    findings = Findings()
+    kept = rows[(rows["mapping_code"] != CODES[1]) | (rows["split"] != split)]
+    split_checks.check_parity(kept, classes, photos.settings.scale, findings)
+    assert findings.counts == {"class_parity": 1}
+    assert findings.examples["class_parity"] == [f"K-000002: 0 of 2 in {split}"]
+
+
+def test_a_class_thinned_by_refusals_is_named(
+    photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame
+) -> None:
+    findings = Findings()
+    val = rows.index[(rows["mapping_code"] == CODES[0]) & (rows["split"] == "val")]
+    split_checks.check_parity(rows.drop(index=val[1:]), classes, photos.settings.scale, findings)
+    assert findings.counts == {"class_thinned": 1}
+
+
+def frames(*photos: tuple[str, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(photos, columns=["split", "image_path", "pixel_hash"])
+
+
+def test_a_val_photo_that_train_holds_is_refused() -> None:
+    findings = Findings()
+    refused = split_checks.check_duplicates(
+        frames(("val", "a", "1"), ("train", "b", "1"), ("test", "c", "2")), findings
+    )
+    assert refused == {"a": "same pixels as b (train)"}
+    assert findings.counts == {"duplicates_across_splits": 1}
+
+
+def test_a_repetition_within_a_split_is_pointed_out() -> None:
+    findings = Findings()
+    refused = split_checks.check_duplicates(
+        frames(("train", "b", "1"), ("train", "a", "1")), findings
+    )
+    assert refused == {}
+    assert findings.examples["duplicates"] == ["b (train): same pixels as a (train)"]
+
+
+def pills(*hashes: tuple[str, str, int]) -> pd.DataFrame:
+    table = pd.DataFrame(hashes, columns=["split", "mapping_code", "perceptual_hash"])
+    return table.assign(image_path=[f"{i}.png" for i in range(len(table))])
+
+
+def test_near_twins_are_told_with_their_distance() -> None:
+    findings = Findings()
+    found = split_checks.check_near_duplicates(
+        pills(("train", "K", 0b1111), ("val", "K", 0b0011), ("test", "K", 0b0)), 3, findings
+    )
+    assert found == [(2, 1, 0)]
+    assert findings.examples == {
+        "near_duplicates_across_splits": ["1.png (val): 2 bits from 0.png (train)"]
+    }
+
+
+def test_the_nearest_of_several_twins_counts() -> None:
+    found = split_checks.check_near_duplicates(
+        pills(("train", "K", 0b111), ("train", "K", 0b1), ("val", "K", 0b0)), 64, Findings()
+    )
+    assert found == [(1, 2, 1)]
+
+
+def test_other_codes_are_no_twins() -> None:
+    found = split_checks.check_near_duplicates(
+        pills(("train", "K", 0), ("val", "L", 0)), 64, Findings()
+    )
+    assert found == []
+
+
+def test_near_twins_agree_with_a_plain_search() -> None:
+    chance = np.random.default_rng(0)
+    count = 300
+    table = pills(
+        *zip(
+            chance.choice(["train", "val", "test"], count),
+            chance.choice(["K", "L"], count),
+            (int(value) for value in chance.integers(0, 2**64, count, dtype=np.uint64)),
+            strict=True,
+        )
+    )
+    found = split_checks.check_near_duplicates(table, 22, Findings())
+    expected = []
+    rows = list(table.itertuples())
+    for row in rows:
+        twins = [t for t in rows if t.split == "train" and t.mapping_code == row.mapping_code]
+        nearest = min(twins, key=lambda t: (t.perceptual_hash ^ row.perceptual_hash).bit_count())
+        bits = (nearest.perceptual_hash ^ row.perceptual_hash).bit_count()
+        if row.split != "train" and bits <= 22:
+            expected.append((bits, row.Index, nearest.Index))
+    assert found == sorted(expected)
+    assert len(expected) > 10
+
+
+def test_the_histogram_counts_pills_by_distance() -> None:
+    assert split_checks.near_histogram([(0, 1, 2), (2, 3, 2), (2, 4, 2)]) == {
+        "0": 1,
+        "1": 0,
+        "2": 2,
+    }

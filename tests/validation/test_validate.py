@@ -1,0 +1,279 @@
+"""validate as a whole: what it admits, refuses, writes, survives, and never does twice."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from make.photo_set import CODES, PhotoSet, draw, make, settings_for, shot
+from pillsnap.dataset import arrow
+from pillsnap.dataset import pixels as crops
+from pillsnap.dataset.crops import SCHEMA, CropStore
+from pillsnap.errors import DataError
+from pillsnap.validation.photos import read_frame
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> PhotoSet:
+    return make(tmp_path)
+
+
+def test_sound_photos_are_all_admitted(photos: PhotoSet) -> None:
+    figures = photos.run()
+    verdict = photos.verdict()
+    assert verdict["ok"]
+    assert {check["status"] for check in verdict["checks"]} == {"pass"}
+    assert verdict["admitted"] == {"train": 22, "val": 10, "test": 6}
+    assert verdict["rejected"] == {}
+    assert photos.rejected() == []
+    assert figures["crops"] == figures["admitted"] == len(photos.rows)
+
+
+def test_crops_are_the_manifests_rows_in_order(photos: PhotoSet) -> None:
+    photos.run()
+    for split in ("train", "val", "test"):
+        store = CropStore(photos.places.data_dir / "crops" / f"{split}.arrow")
+        rows = pd.read_csv(photos.places.artifacts_dir / f"manifest_{split}.csv")
+        columns = [name for name in SCHEMA.names if name not in ("content_hash", "jpeg")]
+        assert store.arrow.schema == SCHEMA
+        pd.testing.assert_frame_equal(store.table[columns], rows[columns], check_dtype=False)
+
+
+def test_a_crop_shows_its_own_pill(photos: PhotoSet) -> None:
+    photos.run()
+    store = CropStore(photos.places.data_dir / "crops" / "train.arrow")
+    for index, code in enumerate(store.table["mapping_code"]):
+        middle = store.decode(index)[10:22, 10:22].reshape(-1, 3).mean(axis=0)
+        assert int(middle.argmax()) == int(code[-1]) % 3
+
+
+def test_evaluation_frames_keep_size_and_pills(photos: PhotoSet) -> None:
+    photos.run()
+    table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow").to_pylist()
+    combination = next(row for row in table if row["image_type"] == "combination")
+    assert crops.decode(combination["jpeg"]).shape == (160, 120, 3)
+    assert (combination["width"], combination["height"]) == (120, 160)
+    assert [pill["mapping_code"] for pill in combination["pills"]] == list(CODES[1:])
+
+
+def test_the_detection_set_holds_all_combinations_and_some_singles(photos: PhotoSet) -> None:
+    photos.run()
+    names = [path.stem for path in (photos.places.data_dir / "detection/images/train").iterdir()]
+    assert sum("-000" in name[8:] for name in names) == 4
+    assert len(names) == 4 + photos.settings.scale.detection_single_frames
+
+
+def test_test_frames_are_combinations_and_unknown_singles(photos: PhotoSet) -> None:
+    photos.run()
+    table = arrow.open_arrow(photos.places.data_dir / "frames" / "test.arrow").to_pylist()
+    singles = [row for row in table if row["image_type"] == "single"]
+    assert len(table) == 4
+    assert [row["pills"][0]["known"] for row in singles] == [False, False]
+
+
+def test_exactly_the_damaged_photos_are_refused(photos: PhotoSet) -> None:
+    single, cut = photos.photo("train"), photos.photo("train", "combination")
+    photos.path(single).write_bytes(b"not a picture")
+    photos.path(cut).write_bytes(photos.path(cut).read_bytes()[:-40])
+    gone = photos.photo("test")
+    photos.path(gone).unlink()
+    photos.run()
+    pills = sum(photos.rows["image_path"].isin([single, cut, gone]))
+    assert photos.rejected() == [
+        (cut, "photo_damaged"),
+        (single, "photo_not_png"),
+        (gone, "photo_missing"),
+    ]
+    assert sum(photos.verdict()["admitted"].values()) == len(photos.rows) - pills
+    kept = photos.rows[~photos.rows["image_path"].isin([single, cut, gone])]
+    for split, part in kept.groupby("split"):
+        store = CropStore(photos.places.data_dir / "crops" / f"{split}.arrow")
+        assert sorted(set(store.table["image_path"])) == sorted(set(part["image_path"]))
+
+
+def test_a_refused_pill_takes_its_combination_out_of_detection(photos: PhotoSet) -> None:
+    path = photos.photo("train", "combination")
+    first = photos.rows.index[photos.rows["image_path"] == path][0]
+    photos.rows.loc[first, "box_x"] = 6567
+    photos.write()
+    photos.run()
+    train = photos.places.data_dir / "detection" / "images" / "train"
+    assert not (train / f"{Path(path).stem}.jpg").exists()
+    assert photos.rejected() == [(path, "box_inside")]
+    store = CropStore(photos.places.data_dir / "crops" / "train.arrow")
+    pills = (photos.rows["image_path"] == path).sum()
+    assert (store.table["image_path"] == path).sum() == pills - 1
+
+
+def without_a_pill(photos: PhotoSet, split: str) -> str:
+    path = photos.photo(split, "combination")
+    first = photos.rows.index[photos.rows["image_path"] == path][0]
+    photos.rows = photos.rows.drop(index=first)
+    photos.settings = settings_for(photos.rows)
+    photos.write()
+    return path
+
+
+def test_an_incomplete_combination_is_left_out_of_detection(photos: PhotoSet) -> None:
+    path = without_a_pill(photos, "train")
+    photos.run()
+    train = photos.places.data_dir / "detection" / "images" / "train"
+    assert not (train / f"{Path(path).stem}.jpg").exists()
+    assert photos.check("combination_incomplete")["count"] == 1
+    assert photos.verdict()["incomplete_combinations"]["photos"] == 1
+
+
+def test_an_incomplete_combination_can_be_painted_out(photos: PhotoSet) -> None:
+    path = without_a_pill(photos, "train")
+    photos.run(incomplete_combinations="paint_out")
+    train = photos.places.data_dir / "detection" / "images" / "train"
+    assert (train / f"{Path(path).stem}.jpg").exists()
+    assert photos.verdict()["incomplete_combinations"]["pills_painted_out"] == 1
+
+
+def test_an_incomplete_combination_measures_nothing(photos: PhotoSet) -> None:
+    path = without_a_pill(photos, "val")
+    photos.run(incomplete_combinations="paint_out")
+    table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
+    assert path not in table.column("image_path").to_pylist()
+
+
+def test_a_val_photo_that_train_holds_is_left_out(photos: PhotoSet) -> None:
+    ours, theirs = photos.photo("val"), photos.photo("train")
+    shutil.copy(photos.path(theirs), photos.path(ours))
+    photos.run()
+    assert photos.rejected() == [(ours, "duplicates_across_splits")]
+    store = CropStore(photos.places.data_dir / "crops" / "val.arrow")
+    assert ours not in set(store.table["image_path"])
+
+
+def leak_group(photos: PhotoSet) -> None:
+    photos.rows.loc[photos.rows["split"] == "val", "group_id"] = photos.rows.loc[0, "group_id"]
+
+
+def lose_class(photos: PhotoSet) -> None:
+    for path in photos.rows.loc[
+        (photos.rows["split"] == "val") & (photos.rows["mapping_code"] == CODES[0]), "image_path"
+    ]:
+        photos.path(path).write_bytes(b"")
+
+
+def learn_unknown(photos: PhotoSet) -> None:
+    photos.rows.loc[photos.rows["mapping_code"] == "K-000009", "mapping_code"] = CODES[0]
+
+
+def break_schema(photos: PhotoSet) -> None:
+    photos.rows["image_type"] = "video"
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (leak_group, "group_leakage"),
+        (lose_class, "class_parity"),
+        (learn_unknown, "unknown_overlap"),
+        (break_schema, "schema"),
+    ],
+)
+def test_a_failed_check_is_reported_and_leaves_no_outs(
+    photos: PhotoSet, change: Callable[[PhotoSet], None], check: str
+) -> None:
+    change(photos)
+    photos.write()
+    with pytest.raises(DataError, match=check) as refusal:
+        photos.run()
+    assert "validation.html" in refusal.value.cure
+    assert photos.check(check)["status"] == "fail"
+    assert not photos.verdict()["ok"]
+    assert (photos.places.artifacts_dir / "rejected.csv").is_file()
+    assert (photos.places.artifacts_dir / "validation.html").is_file()
+    assert photos.outs() == {}
+
+
+def test_too_many_refused_rows_fail(photos: PhotoSet) -> None:
+    photos.path(photos.photo("train")).unlink()
+    with pytest.raises(DataError, match=r"rejected_share.*1 of 38 rows \(2\.63%\)"):
+        photos.run(max_rejected=0.02)
+    assert photos.rejected() == [(photos.photo("train"), "photo_missing")]
+
+
+def test_a_manifest_without_its_columns_is_reported(photos: PhotoSet) -> None:
+    path = photos.places.artifacts_dir / "manifest_val.csv"
+    pd.read_csv(path).drop(columns="group_id").to_csv(path, index=False)
+    with pytest.raises(DataError, match="lacks the columns group_id"):
+        photos.run()
+    assert photos.check("schema")["status"] == "fail"
+
+
+def test_a_label_gone_since_is_pointed_out(photos: PhotoSet) -> None:
+    label = photos.rows.loc[3, "label_path"]
+    photos.path(label).unlink()
+    photos.run()
+    assert photos.check("label_missing")["examples"] == [label]
+
+
+def test_two_runs_give_the_same_bytes(photos: PhotoSet) -> None:
+    photos.run()
+    first = photos.outs()
+    shutil.rmtree(photos.places.work_dir)
+    photos.run()
+    assert photos.outs() == first
+    assert len(first) > 20
+
+
+def test_a_second_run_reads_no_photo(photos: PhotoSet) -> None:
+    photos.run()
+    first = photos.outs()
+    assert photos.decoded == 28
+    photos.run()
+    assert photos.decoded == 0
+    assert photos.outs() == first
+
+
+def test_only_photos_that_joined_are_read(photos: PhotoSet) -> None:
+    photos.run()
+    joined = [row for i in range(9) for row in shot((CODES[i % 3],), "train", i, 200)]
+    for row in joined:
+        draw(photos.path(row["image_path"]), pd.DataFrame([row]))
+        photos.path(row["label_path"]).write_text("{}")
+    photos.rows = pd.concat([photos.rows, pd.DataFrame(joined)], ignore_index=True)
+    photos.write()
+    photos.settings = settings_for(photos.rows)
+    photos.run()
+    assert photos.decoded == 9
+    assert photos.verdict()["admitted"]["train"] == 31
+
+
+def test_work_that_is_no_longer_used_is_dropped(photos: PhotoSet) -> None:
+    photos.run(crop_margin=0.3)
+    photos.run()
+    [store] = photos.places.work_dir.glob("*.sqlite")
+    assert store.stem == photos.settings.recipe.fingerprint
+
+
+def test_near_twins_across_splits_are_counted_by_distance(photos: PhotoSet) -> None:
+    ours, theirs = photos.photo("val"), photos.photo("train")
+    pixels = cv2.imread(str(photos.path(theirs)))
+    pixels[::7, ::5] ^= 1
+    assert cv2.imwrite(str(photos.path(ours)), pixels)
+    photos.run()
+    found = photos.check("near_duplicates_across_splits")
+    assert found["count"] == 1
+    assert found["examples"][0].startswith(f"{ours} (val): ")
+    assert sum(photos.verdict()["near_duplicates_by_bits"].values()) == 1
+
+
+def test_pixels_do_not_depend_on_the_store(photos: PhotoSet) -> None:
+    photos.run()
+    store = CropStore(photos.places.data_dir / "crops" / "train.arrow")
+    row = store.table.iloc[0]
+    frame = read_frame(photos.path(row["image_path"]), 10**6)
+    box = row[["box_x", "box_y", "box_w", "box_h"]].to_numpy(dtype=np.int64)
+    scale, margin = photos.settings.scale, photos.settings.validate.crop_margin
+    expected = crops.encode(crops.cut(frame.pixels, box, scale.crop_px, margin), 95)
+    assert bytes(store.jpeg(0)) == expected
+    assert row["content_hash"] == frame.content_hash

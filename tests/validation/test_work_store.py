@@ -1,0 +1,104 @@
+"""The work store: whole after a kill, and nothing of it trusted that the disk changed."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from pillsnap.errors import DataError, MachineError
+from pillsnap.validation.work_store import Hashes, Kind, Picture, Prepared, WorkStore
+
+LARGE = 2**64 - 3
+
+
+def photo(key: str, *kinds: Kind) -> Prepared:
+    pictures = [Picture(Kind.CROP, b"one", 5), Picture(Kind.CROP, b"two", LARGE)]
+    return Prepared(key, f"c{key}", f"p{key}", 1, (*pictures, *(Picture(k, b"x") for k in kinds)))
+
+
+def test_a_photo_comes_back_with_its_pictures_in_order(tmp_path: Path) -> None:
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        store.add([photo("k", Kind.FRAME)])
+        assert store.jpegs("k", Kind.CROP) == [b"one", b"two"]
+        assert store.jpegs("k", Kind.FRAME) == [b"x"]
+        assert store.hashes() == {"k": Hashes("ck", "pk", 1, (5, LARGE))}
+
+
+def test_what_was_kept_is_there_when_opened_again(tmp_path: Path) -> None:
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        store.add([photo("k"), photo("l", Kind.DETECTION)])
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        kinds = store.kinds()
+    assert kinds == {"k": {Kind.CROP}, "l": {Kind.CROP, Kind.DETECTION}}
+
+
+def test_a_photo_made_anew_replaces_the_old_one(tmp_path: Path) -> None:
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        store.add([photo("k", Kind.FRAME)])
+        store.add([photo("k")])
+        assert store.jpegs("k", Kind.CROP) == [b"one", b"two"]
+        assert store.jpegs("k", Kind.FRAME) == []
+
+
+def test_a_failed_chunk_leaves_nothing_behind(tmp_path: Path) -> None:
+    broken = Prepared("l", "c", "p", 0, (Picture(Kind.CROP, None),))  # type: ignore[arg-type]
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        with pytest.raises(TypeError):
+            store.add([photo("k"), broken])
+        assert store.kinds() == {}
+
+
+def test_unused_photos_and_other_settings_are_dropped(tmp_path: Path) -> None:
+    with WorkStore(tmp_path / "other.sqlite") as store:
+        store.add([photo("k")])
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        store.add([photo("k"), photo("l")])
+        store.keep_only(["l"])
+        assert store.kinds().keys() == {"l"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.sqlite"]
+
+
+def test_a_file_that_is_no_store_any_more_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").write_bytes(b"nothing of the kind" * 100)
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        store.add([photo("k")])
+        assert store.kinds().keys() == {"k"}
+
+
+def test_bytes_the_disk_changed_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with WorkStore(path) as store:
+        store.add([photo("k")])
+    with sqlite3.connect(path) as database:
+        database.execute("update pictures set jpeg = ? where position = 0", (b"onf",))
+    database.close()
+    with WorkStore(path) as store, pytest.raises(DataError, match="the disk is failing"):
+        store.jpegs("k", Kind.CROP)
+
+
+def test_one_process_at_a_time_uses_a_store(tmp_path: Path) -> None:
+    with WorkStore(tmp_path / "a.sqlite") as store:
+        store.add([photo("k")])
+        with pytest.raises(MachineError, match="validate already runs"):
+            WorkStore(tmp_path / "a.sqlite").__enter__()
+        assert store.kinds().keys() == {"k"}
+
+
+def test_a_page_the_disk_lost_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with WorkStore(path) as store:
+        store.add(photo(f"{number:0900}") for number in range(400))
+    content = bytearray(path.read_bytes())
+    content[8192:-8192] = bytes(len(content) - 16384)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="the disk is failing"), WorkStore(path) as store:
+        store.hashes()
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with pytest.raises(MachineError, match="disk is full"), WorkStore(path) as store:
+        store._database.execute("pragma max_page_count = 20")
+        store.add(photo(f"{number:0900}") for number in range(400))
+    with WorkStore(path) as store:
+        assert store.kinds() == {}
