@@ -18,11 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pillsnap import crops, demo
+from pillsnap import demo
+from pillsnap.dataset import arrow, crops, pixels
 from pillsnap.demo.backdrops import SHIFT_PX, add_noise, brightness, draw_backdrop
-from pillsnap.demo.frames import WIDTH_MM
 from pillsnap.demo.optics import Pose, add_pill
-from pillsnap.hardware import cpu_count
+from pillsnap.demo.photos import WIDTH_MM
+from pillsnap.stage.hardware import cpu_count
 
 CAMERA = demo.Camera(976, 1280, noise=0.8)
 WINDOW_PX = 744  # no crop reaches farther, and no window over the photo's edge
@@ -55,8 +56,8 @@ def draw_crop(pill: demo.Pill, crop_px: int, rng: np.random.Generator) -> bytes:
         exposure=exposure * float(bright[0]),
     )  # fmt: skip
     box = add_pill(photo, pill, pose)
-    crop = crops.cut(add_noise(photo, CAMERA.noise, rng), box, crop_px, MARGIN)
-    return crops.encode(crop, JPEG_QUALITY)
+    crop = pixels.cut(add_noise(photo, CAMERA.noise, rng), box, crop_px, MARGIN)
+    return pixels.encode(crop, JPEG_QUALITY)
 
 
 def draw_views(class_index: int, pill: demo.Pill, turn: int, crop_px: int) -> list[bytes]:
@@ -98,8 +99,8 @@ def draw(folder: Path, classes: int, per_class: int, crop_px: int, num_workers: 
     pills = demo.invent_pills(classes, SEED)
     count = 0
     with (
-        crops.arrow_writer(folder / "train.arrow", crops.SCHEMA) as train,
-        crops.arrow_writer(folder / "val.arrow", crops.SCHEMA) as val,
+        arrow.arrow_writer(folder / "train.arrow", crops.SCHEMA) as train,
+        arrow.arrow_writer(folder / "val.arrow", crops.SCHEMA) as val,
     ):
         views = drawn(pills, per_class, crop_px, num_workers, folder / "stop")
         for class_index, jpegs in views:

@@ -326,7 +326,7 @@ def run_section(asked: argparse.Namespace) -> None:
     os.chdir(asked.work)  # in the repository dvclive would look for dvc's files, and for git's
     from gpu_sections import Asked, run_checks
 
-    from pillsnap import devices
+    from pillsnap.training import devices
 
     section = next(s for s in SECTIONS if s.name == asked.section)
     checks = getattr(import_module(section.module), section.checks)

@@ -32,18 +32,23 @@ from gpu_sections import (
 from kills import SCALE, Project
 from rehearsal import environment, stage_command
 
-from pillsnap import classifier, devices, loading, preflight_gpu
-from pillsnap.batches import Batch
-from pillsnap.checkpoints import load_published
-from pillsnap.export import ExportOptions, export
-from pillsnap.hardware import GpuReader, cpu_count
-from pillsnap.letterbox import Letterbox
-from pillsnap.onnx_export import DetectionGraph
+from pillsnap.classification import classifier
+from pillsnap.classification.batches import Batch
+from pillsnap.classification.train import Trainer
+from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.frames import FrameStore
+from pillsnap.detection.letterbox import Letterbox
+from pillsnap.operation import check_gpu
 from pillsnap.params import load
 from pillsnap.places import Places
-from pillsnap.prediction import PredictOptions, predict
-from pillsnap.run_log import RunLog
-from pillsnap.training import Trainer
+from pillsnap.prediction import load as loading
+from pillsnap.prediction.predict import PredictOptions, predict
+from pillsnap.release.export import ExportOptions, export
+from pillsnap.release.graphs import DetectionGraph
+from pillsnap.stage.hardware import GpuReader, cpu_count
+from pillsnap.stage.log import RunLog
+from pillsnap.training import devices
+from pillsnap.training.checkpoints import load_published
 
 PACKAGES = ("torch", "torchvision", "triton", "timm", "ultralytics", "numpy", "pandas", "pyarrow",
             "onnx", "onnxruntime", "opencv-python", "opencv-python-headless")  # fmt: skip
@@ -72,7 +77,7 @@ def machine(asked: Asked, _record: Record) -> Facts:
     }
     if asked.device.type == "cuda":
         card, cudnn = torch.cuda.get_device_properties(asked.device), torch.backends.cudnn
-        seen, _ = preflight_gpu.look(0)
+        seen, _ = check_gpu.look(0)
         facts |= {
             "cuda": torch.version.cuda,
             "driver": seen.driver if seen else None,
@@ -100,7 +105,7 @@ def nvml_readings(asked: Asked, _record: Record) -> Facts:
 def preflight(asked: Asked, record: Record) -> Facts:
     """The checklist's points about the GPU."""
     asked.needs_gpu()
-    points = preflight_gpu.check(project(), Path())
+    points = check_gpu.check(project(), Path())
     for point in points:
         record.row(point=point.name, status=point.status, value=point.value)
     assert all(point.status != "fail" for point in points) and len(points) == 3, points
@@ -327,7 +332,7 @@ def predict_against_cpu(asked: Asked, _record: Record) -> Facts:
     name_here = str(asked.device)
     with chdir(_trained(asked)):
         places = Places.of(load())
-        crops, frames = places.crops("val"), places.frames("val")
+        crops, frames = CropStore(places.crops("val")), FrameStore(places.frames("val"))
         pictures = np.stack([crops.decode(i) for i in range(len(crops))])
         here, there = (loading.load("torch", None, name).recogniser for name in (name_here, "cpu"))
         (logits, embeddings), (other, other_embeddings) = (

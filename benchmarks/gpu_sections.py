@@ -16,9 +16,10 @@ from typing import Any
 import orjson
 import torch
 
-from pillsnap import atomic, batches, params
+from pillsnap import files, params
+from pillsnap.classification.batches import Batch
+from pillsnap.classification.train import Plan
 from pillsnap.params import Params
-from pillsnap.training import Plan
 
 ROOT = Path(__file__).parents[1]
 NO_GPU = "no CUDA device is used"
@@ -85,7 +86,7 @@ class Record:
     def write(self) -> None:
         """Keep what there is."""
         option = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
-        atomic.write_bytes(self._path, orjson.dumps({"checks": self._checks}, option=option))
+        files.write_bytes(self._path, orjson.dumps({"checks": self._checks}, option=option))
 
 
 Check = Callable[[Asked, Record], Facts | None]
@@ -138,10 +139,10 @@ def plan(asked: Asked, batch_size: int, **of_train: Any) -> Plan:
     return Plan.of(project(batch_size=batch_size, **of_train), asked.device)
 
 
-def made_batch(asked: Asked, count: int, image_px: int, classes: int, seed: int) -> batches.Batch:
+def made_batch(asked: Asked, count: int, image_px: int, classes: int, seed: int) -> Batch:
     """A batch of noise as a loader hands it on: on a GPU machine in page-locked memory."""
     random = torch.Generator().manual_seed(seed)
     shape = (count, image_px, image_px, 3)
     pictures = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
-    batch = batches.Batch(pictures, torch.randint(0, classes, (count,), generator=random))
+    batch = Batch(pictures, torch.randint(0, classes, (count,), generator=random))
     return batch.pin_memory() if asked.device.type == "cuda" else batch

@@ -24,16 +24,21 @@ from rehearsal import flops_of_crop
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pillsnap import batch_size, classifier, crops, demo, detector, devices
-from pillsnap.augment import Augmenter
-from pillsnap.batches import Batch, CropDataset, EpochBatches, loader
-from pillsnap.checkpoints import WorkFolder
-from pillsnap.detection_set import DetectionFrame, DetectionWriter
-from pillsnap.run_log import RunLog
-from pillsnap.training import Trainer
+from pillsnap import demo
+from pillsnap.classification import batch_size, classifier
+from pillsnap.classification.augment import Augmenter
+from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader
+from pillsnap.classification.train import Trainer
+from pillsnap.dataset import pixels
+from pillsnap.detection import plan as detection_plan
+from pillsnap.detection import train as detection_train
+from pillsnap.stage.log import RunLog
+from pillsnap.training import devices
+from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
 
 # isort: split
-from ultralytics.cfg import get_cfg  # after pillsnap.detector, which sets its switches
+from ultralytics.cfg import get_cfg  # after pillsnap.detection, which sets its switches
 from ultralytics.nn.tasks import DetectionModel
 
 PEAK_TFLOPS = 989.0  # dense bf16 of an H100 or H200 by its data sheet
@@ -388,7 +393,7 @@ def detector_training(asked: Asked, record: Record) -> Facts:
             WorkFolder("detection", f"batch_{size}", asked.work / "checkpoints") as folder,
         ):
             begun_s = time.perf_counter()
-            detector.train(wanted, data_dir, folder, live_dir, log)
+            detection_train.train(wanted, data_dir, folder, live_dir, log)
             spent_s = time.perf_counter() - begun_s
             state, _ = folder.load()
         assert state is not None
@@ -398,9 +403,9 @@ def detector_training(asked: Asked, record: Record) -> Facts:
     return {}
 
 
-def _detector_plan(asked: Asked, name: str, px: int, size: int) -> detector.Plan:
+def _detector_plan(asked: Asked, name: str, px: int, size: int) -> detection_plan.Plan:
     wanted, whole = project(), plan(asked, 32)
-    return detector.Plan(
+    return detection_plan.Plan(
         architecture=name, weights=None, image_px=px, epochs=2 if asked.small else 4,
         batch_size=size, lr=wanted.detection_lr, recipe=wanted.train_detection, seed=1,
         device=asked.device, bf16=asked.device.type == "cuda", compile=False,
@@ -418,7 +423,7 @@ def _draw_frames(folder: Path, count: int, longest_px: int) -> None:
         chosen = [pills[i] for i in rng.choice(len(pills), 4, replace=False)]
         view = demo.View(2, 2, 0, 75, 0)
         drawn.append(demo.draw_frame(demo.lay_out(chosen, camera, rng), view, camera, rng))
-    jpegs = [crops.encode(frame.photo, 95) for frame in drawn]
+    jpegs = [pixels.encode(frame.photo, 95) for frame in drawn]
     for number in range(count + max(2, count // 8)):
         same = number % len(drawn)
         size, boxes = (camera.width_px, camera.height_px), np.array(drawn[same].boxes)

@@ -15,12 +15,13 @@ import orjson
 from gpu_sections import Asked, Facts, Record, SkippedError, plan, project
 from gpu_speed import CLASSES, PEAK_TFLOPS, STAGE_3
 
-from pillsnap import classifier, devices
-from pillsnap.augment import Augmenter
-from pillsnap.checkpoints import WorkFolder
-from pillsnap.crops import CropStore
-from pillsnap.run_log import RunLog
-from pillsnap.training import Plan, train
+from pillsnap.classification import classifier
+from pillsnap.classification.augment import Augmenter
+from pillsnap.classification.train import Plan, train
+from pillsnap.dataset.crops import CropStore
+from pillsnap.stage.log import RunLog
+from pillsnap.training import devices
+from pillsnap.training.checkpoints import WorkFolder
 
 SAMPLES, EPOCHS = 81_475, 18  # train crops and epochs of stage 3
 MOST_EPOCHS = 6
