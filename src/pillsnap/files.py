@@ -128,6 +128,8 @@ def _why(content: bytes, problem: Exception) -> str:
         return "it is empty"
     if any(marker in content for marker in CONFLICT_MARKERS):
         return "it holds git's conflict markers"
+    if isinstance(problem, yaml.MarkedYAMLError) and problem.problem_mark:
+        return f"{problem.problem} in line {problem.problem_mark.line + 1}"
     return (str(problem).splitlines() or [type(problem).__name__])[0][:200]
 
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -17,11 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pillsnap import files
 from pillsnap.demo.label_files import label_bytes
 from pillsnap.demo.photos import Camera, draw_frame, lay_out
 from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
 from pillsnap.errors import DataError, MachineError
-from pillsnap.files import write_text
 from pillsnap.stage.signals import end_with_starter
 
 PARTS = ("train", "val")
@@ -150,17 +149,17 @@ def _move_in(root: Path, unfinished: Path) -> None:
 
 
 def _write_stamp(root: Path, stamp: dict[str, object]) -> None:
-    write_text(root / STAMP, json.dumps(stamp, indent=2) + "\n")
+    files.write_json(root / STAMP, stamp)
 
 
 def _is_drawn(root: Path, wanted: dict[str, object]) -> bool:
     """Whether the stamp says so and no file went missing since."""
     try:
-        stamp = json.loads((root / STAMP).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        stamp = files.read_json(root / STAMP, "Draw the tree anew.")
+    except DataError:
         return False
-    files = stamp.pop("files", None) if isinstance(stamp, dict) else None
-    return files is not None and stamp == wanted and files == _count_files(root)
+    count = stamp.pop("files", None)
+    return count is not None and stamp == wanted and count == _count_files(root)
 
 
 def _count_files(root: Path) -> int:

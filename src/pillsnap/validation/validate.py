@@ -7,7 +7,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-import orjson
 import pandas as pd
 
 from pillsnap import files
@@ -221,10 +220,7 @@ def _publish(
         "rows": len(found.rows),
         **figures,
     }
-    layout = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    files.write_bytes(
-        places.artifacts_dir / "validation.json", orjson.dumps(verdict, option=layout)
-    )
+    files.write_json(places.artifacts_dir / "validation.json", verdict)
     reasons = refused["refused"] + ": " + refused["detail"]
     rejected = pd.DataFrame({"path": refused["image_path"], "reason": reasons})
     rejected = rejected.drop_duplicates().sort_values(["path", "reason"])
