@@ -126,7 +126,7 @@ def ours_build(root: Path, out: Path, samples: int) -> None:
         update={"samples": samples, "classes": samples // 100, "combination_share": 0.04}
     )
     recorded = fingerprint.read(out / "fingerprint.json")
-    order = build.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
+    order = build.Order("stage3", wanted, Strangers(0, 0), 17, 0)
     with build.uncollected():
         tables.write(build.build(root, order, recorded, lambda done, total: None), out)
 

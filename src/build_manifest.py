@@ -17,7 +17,6 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         strangers=Strangers(options.left_out_classes, options.val_unknown_pills),
         seed=params.seed,
         num_workers=options.num_workers,
-        keep_incomplete=params.validate_.incomplete_combinations == "paint_out",
     )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
     with build.uncollected():

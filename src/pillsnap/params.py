@@ -84,7 +84,6 @@ class ValidateParams(Section):
 
     num_workers: Count
     max_rejected: Share
-    incomplete_combinations: Literal["exclude", "paint_out"]
     crop_margin: Annotated[float, Field(ge=0.0, le=1.0)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]

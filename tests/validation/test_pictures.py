@@ -9,7 +9,7 @@ from make.photo_set import PhotoSet, make
 from pillsnap.validation.pictures import Fitness, kinds_of
 from pillsnap.validation.work_store import Kind
 
-SOUND = Fitness(frozenset(), frozenset(), paint_out=False)
+SOUND = Fitness(frozenset(), frozenset())
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +49,16 @@ def test_evaluation_frames_are_limited_for_each_kind(photos: PhotoSet) -> None:
     assert sum(Kind.FRAME in kind for kind in kinds.values()) == 4
 
 
-@pytest.mark.parametrize(
-    ("fault", "paint_out", "joins"),
-    [("torn", False, 0), ("incomplete", False, 0), ("incomplete", True, 1), ("torn", True, 0)],
-)
-def test_doubtful_combinations_train_no_detector(
-    photos: PhotoSet, fault: str, paint_out: bool, joins: int
-) -> None:
-    path = photos.photo("train", "combination")
-    fitness = replace(SOUND, paint_out=paint_out, **{fault: frozenset([path])})
-    chosen = having(photos, Kind.DETECTION, fitness)
-    assert (chosen["image_path"] == path).sum() == joins
-
-
 @pytest.mark.parametrize("fault", ["torn", "incomplete"])
-def test_doubtful_combinations_measure_nothing(photos: PhotoSet, fault: str) -> None:
-    path = photos.photo("val", "combination")
-    fitness = replace(SOUND, paint_out=True, **{fault: frozenset([path])})
-    assert path not in set(having(photos, Kind.FRAME, fitness)["image_path"])
+@pytest.mark.parametrize(("split", "kind"), [("train", Kind.DETECTION), ("val", Kind.FRAME)])
+def test_a_combination_with_missing_pills_gives_crops_only(
+    photos: PhotoSet, split: str, kind: Kind, fault: str
+) -> None:
+    path = photos.photo(split, "combination")
+    fitness = replace(SOUND, **{fault: frozenset([path])})
+    assert path in set(having(photos, kind)["image_path"])
+    assert path not in set(having(photos, kind, fitness)["image_path"])
+    assert path in set(having(photos, Kind.CROP, fitness)["image_path"])
 
 
 def test_the_choice_is_the_same_for_any_order_of_rows(photos: PhotoSet) -> None:

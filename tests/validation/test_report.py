@@ -20,11 +20,6 @@ def verdict(findings: Findings) -> dict[str, Any]:
         "rejected": {"photo_damaged": 3},
         "rows": 1523,
         "pictures": {"crops": 1520},
-        "incomplete_combinations": {
-            "photos": 7,
-            "treatment": "exclude",
-            "pills_painted_out": 0,
-        },
     }
 
 

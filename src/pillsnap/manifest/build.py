@@ -36,7 +36,6 @@ class Order:
     strangers: Strangers
     seed: int
     num_workers: int  # processes that read labels; 0: one per core
-    keep_incomplete: bool  # combination frames that lack labels may be chosen
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,12 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
         left_out = Findings()
-        incomplete = tree.findings if order.keep_incomplete else left_out
-        frames = candidates.collect(tree, left_out, incomplete)
+        frames = candidates.collect(tree, left_out)
         book = _Book(os.fspath(root), frames, tree.findings, left_out)
-        usable = frames.complete | order.keep_incomplete
         chooser = Chooser(frames, order.wanted, order.strangers, order.scale, order.seed)
-        choice = chooser.choose(usable)
+        choice = chooser.choose(frames.complete)
         while book.read(spread, choice.split, progress):  # some were refused: choose others
-            choice = chooser.choose(usable & ~book.refused)
+            choice = chooser.choose(frames.complete & ~book.refused)
     return Selection(
         order, found, frames, choice, book.figures, book.drug, list(book.drugs), book.labels_read,
         tree.findings, left_out,

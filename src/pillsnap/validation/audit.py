@@ -76,9 +76,8 @@ def check_rows(
     shown["codes_in_name"] = pd.Series(sorted(disagreeing), dtype="str")
     shown["combination_incomplete"] = pd.Series(sorted(incomplete), dtype="str")
     torn = frozenset(rows.loc[refused != "", "image_path"])
-    paint_out = params.incomplete_combinations == "paint_out"
     first = {name: tuple(sorted(set(paths))[:EXAMPLES_SHOWN]) for name, paths in shown.items()}
-    return Fitness(torn, frozenset(incomplete), paint_out), Pictured(first)
+    return Fitness(torn, frozenset(incomplete)), Pictured(first)
 
 
 def check_photos(

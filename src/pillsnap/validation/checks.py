@@ -74,8 +74,8 @@ CHECKS = (
     Check(
         "combination_incomplete", W, "photos",
         "Combination photos show pills without a label.",
-        "They train the classifier only; validate.incomplete_combinations: paint_out covers the "
-        "unlabelled pills and lets the detector have them.",
+        "They train the classifier only. For detection, add the labels, then pillsnap fingerprint "
+        "and dvc repro.",
     ),
     Check("label_missing", W, "labels", "Label files are gone since the manifests.", _RELABEL),
     Check("photo_missing", R, "photos", "Photos are not there.", _RESTORE),

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import numpy as np
 import simplejpeg
 import xxhash
 
@@ -26,9 +25,9 @@ from pillsnap.dataset import pixels as frames_
 from pillsnap.errors import MachineError
 from pillsnap.stage.hardware import cpu_count
 from pillsnap.stage.signals import end_with_starter
-from pillsnap.validation import detection_set, photos
+from pillsnap.validation import photos
 from pillsnap.validation.photos import Frame, FrameError
-from pillsnap.validation.work_store import Box, Kind, Picture, Prepared, WorkStore
+from pillsnap.validation.work_store import TABLES, Box, Kind, Picture, Prepared, WorkStore
 
 # Raise it when the pictures or hashes made of a photo change: every photo is then decoded anew.
 # tests/validation/test_prepare.py holds the bytes that belong to it.
@@ -53,8 +52,9 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """Hash over the settings, the version of what is made, and the codecs' versions."""
-        parts = [repr(self), str(PICTURES_VERSION), cv2.__version__, simplejpeg.__version__]
+        """Hash over the settings, the store's tables, the pictures' and the codecs' versions."""
+        versions = [str(PICTURES_VERSION), cv2.__version__, simplejpeg.__version__]
+        parts = [repr(self), TABLES, *versions]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -67,7 +67,6 @@ class FrameTask:
     boxes: tuple[Box, ...]  # x y w h in pixels, one per admitted row
     size: tuple[int, int]  # width, height its labels speak of
     kinds: frozenset[Kind]
-    paint_out: bool = False  # cover the pills without a label in the detection picture
     marks: tuple[Box, ...] = ()  # refused boxes, drawn red in the report's thumbnail
     key: str = ""
 
@@ -143,28 +142,24 @@ def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Refused:
     except FrameError as error:
         fact = error.fact.removeprefix(f"{task.path}: ")
         return Refused(task.image_path, error.reason, fact)
-    pictures, painted_out = _pictures(frame, task, recipe)
     hashes = frame.content_hash, frames_.pixel_hash(frame.pixels)
-    return Prepared(task.key, *hashes, painted_out, tuple(pictures))
+    return Prepared(task.key, *hashes, tuple(_pictures(frame, task, recipe)))
 
 
-def _pictures(frame: Frame, task: FrameTask, recipe: Recipe) -> tuple[list[Picture], int]:
-    pictures, painted_out = [], 0
+def _pictures(frame: Frame, task: FrameTask, recipe: Recipe) -> list[Picture]:
+    pictures = []
     for box in task.boxes:
         crop = frames_.cut(frame.pixels, box, recipe.crop_px, recipe.crop_margin)
         jpeg = frames_.encode(crop, recipe.jpeg_quality)
         pictures.append(Picture(Kind.CROP, jpeg, frames_.perceptual_hash(crop)))
     if Kind.DETECTION in task.kinds:
         small = frames_.scale_down(frame.pixels, recipe.frame_px)
-        if task.paint_out:
-            boxes = np.array(task.boxes, dtype=np.float64) * (small.shape[1] / frame.width)
-            small, painted_out = detection_set.paint_out(small, boxes)
         pictures.append(Picture(Kind.DETECTION, frames_.encode(small, recipe.jpeg_quality)))
     if Kind.FRAME in task.kinds:
         pictures.append(Picture(Kind.FRAME, frames_.encode(frame.pixels, recipe.jpeg_quality)))
     if Kind.EXAMPLE in task.kinds:
         pictures.append(Picture(Kind.EXAMPLE, frames_.encode(_example(frame.pixels, task), 80)))
-    return pictures, painted_out
+    return pictures
 
 
 def _example(pixels: Pixels, task: FrameTask) -> Pixels:
@@ -187,10 +182,8 @@ def _with_key(task: FrameTask) -> FrameTask | Refused:
     except OSError as error:
         reason = "photo_missing" if isinstance(error, FileNotFoundError) else "photo_unreadable"
         return Refused(task.image_path, reason, f"{error.strerror}.")
-    identity = (
-        task.image_path, status.st_size, status.st_mtime_ns, task.boxes, task.size, task.paint_out,
-        task.marks,
-    )  # fmt: skip
+    of_file = task.image_path, status.st_size, status.st_mtime_ns
+    identity = (*of_file, task.boxes, task.size, task.marks)
     return replace(task, path=path, key=xxhash.xxh3_128_hexdigest(repr(identity).encode()))
 
 

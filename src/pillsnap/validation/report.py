@@ -42,12 +42,6 @@ def _tiles(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
     tiles.append((f"{rejected:,}", f"rejected ({share:.2%} of {verdict['rows']:,})"))
     for name, count in verdict.get("pictures", {}).items():
         tiles.append((f"{count:,}", name.replace("_", " ")))
-    incomplete = verdict.get("incomplete_combinations")
-    if incomplete:
-        done = "left out of detection"
-        if incomplete["treatment"] == "paint_out":
-            done = f"{incomplete['pills_painted_out']} pills painted out"
-        tiles.append((f"{incomplete['photos']:,}", f"incomplete combinations ({done})"))
     return tiles
 
 

@@ -148,7 +148,6 @@ def _tasks(
                 boxes=tuple(pill[2:6] for pill in pills if not pill[1]),
                 size=pills[0][6:],
                 kinds=wanted,
-                paint_out=fitness.paint_out and path in fitness.incomplete,
                 marks=tuple(pill[2:6] for pill in pills if pill[1]),
             )
             tasks.append(task)
@@ -165,17 +164,11 @@ def _figures(
     """What validation.json says besides the checks."""
     admitted = found.admitted
     used = [photos[path] for path in admitted["image_path"].unique()]
-    painted = [hashes[photo.key].painted_out for photo in used if Kind.DETECTION in photo.kinds]
     return {
         "pictures": {
             "crops": len(admitted),
             "detection_frames": sum(Kind.DETECTION in photo.kinds for photo in used),
             "evaluation_frames": sum(Kind.FRAME in photo.kinds for photo in used),
-        },
-        "incomplete_combinations": {
-            "photos": len(fitness.incomplete),
-            "treatment": "paint_out" if fitness.paint_out else "exclude",
-            "pills_painted_out": sum(painted),
         },
         "near_duplicates_by_bits": split_checks.near_histogram(near),
     }
