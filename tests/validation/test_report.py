@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pillsnap.dataset.findings import Findings
-from pillsnap.validation.checks import results
+from pillsnap.validation.check_table import results
 from pillsnap.validation.report import ROWS_SHOWN, Example, render
 
 NONE = pd.DataFrame({"path": [], "reason": []})
@@ -15,7 +15,7 @@ NONE = pd.DataFrame({"path": [], "reason": []})
 
 def verdict(findings: Findings) -> dict[str, Any]:
     return {
-        "checks": results(findings, complete=True),
+        "checks": results(findings),
         "admitted": {"train": 1200, "val": 300, "test": 20},
         "rejected": {"photo_damaged": 3},
         "rows": 1523,
@@ -46,7 +46,7 @@ def test_the_verdict_comes_first(findings: Findings, words: str) -> None:
 def test_a_failed_check_shows_its_cure() -> None:
     page = render(verdict(finding("group_leakage", "g: a and b")), NONE, [])
     head = page[: page.index("<h2>")]
-    assert "Capture groups stand in train and in val." in head
+    assert "Capture groups are in both train and val." in head
     assert "dvc repro -f build_manifest" in head
 
 

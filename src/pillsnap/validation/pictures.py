@@ -1,7 +1,6 @@
 """Which pictures are made of which photo: decided from the manifests, before anything is read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pandas as pd
 import xxhash
@@ -10,23 +9,18 @@ from pillsnap.params import ScaleParams
 from pillsnap.validation.work_store import Kind
 
 
-@dataclass(frozen=True)
-class Fitness:
-    """Photos whose labels leave doubts: they train the classifier only, or nothing."""
-
-    torn: frozenset[str]  # a pill of them was refused
-    incomplete: frozenset[str]  # pills on them have no label
-
-
 def kinds_of(
-    rows: pd.DataFrame, fitness: Fitness, scale: ScaleParams, seed: int
+    rows: pd.DataFrame, partly_labelled: frozenset[str], scale: ScaleParams, seed: int
 ) -> dict[str, frozenset[Kind]]:
-    """Photo -> pictures to make. `rows`: admitted rows of all splits, with a column `split`."""
+    """Photo -> pictures to make. `rows`: admitted rows of all splits, with a column `split`.
+
+    Photos in `partly_labelled` show a pill without a row: they give crops only.
+    """
     frames = rows.drop_duplicates("image_path")
     single = frames["image_type"] == "single"
     # A combination has no one code: its folder is the group, and each photo of it alike.
     frames = frames.assign(mapping_code=frames["mapping_code"].where(single, ""))
-    labelled = ~frames["image_path"].isin(fitness.torn | fitness.incomplete)
+    labelled = ~frames["image_path"].isin(partly_labelled)
 
     def pick(split: str, of: "pd.Series[bool]", count: int) -> set[str]:
         return choose(frames[of & (frames["split"] == split)], count, seed)

@@ -67,12 +67,12 @@ class FrameTask:
     boxes: tuple[Box, ...]  # x y w h in pixels, one per admitted row
     size: tuple[int, int]  # width, height its labels speak of
     kinds: frozenset[Kind]
-    marks: tuple[Box, ...] = ()  # refused boxes, drawn red in the report's thumbnail
+    marks: tuple[Box, ...] = ()  # rejected boxes, drawn red in the report's thumbnail
     key: str = ""
 
 
 @dataclass(frozen=True)
-class Refused:
+class Rejected:
     """A photo that is not admitted: the name of the check, and what was found."""
 
     image_path: str
@@ -82,10 +82,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The outcome: sound photos' keys by path, refused photos, how many were decoded this time."""
+    """The outcome: sound photos' keys by path, rejected photos, how many were decoded this time."""
 
     keys: dict[str, str]
-    refused: tuple[Refused, ...]
+    rejected: tuple[Rejected, ...]
     decoded: int
 
 
@@ -98,9 +98,9 @@ def prepare(
 ) -> Preparation:
     """Prepare every photo not yet in the store; memory does not grow with their number.
 
-    Refused photos are not remembered: they are looked at again at the next run.
+    Rejected photos are not remembered: they are looked at again at the next run.
     """
-    keyed, refused = with_keys(tasks)
+    keyed, rejected = with_keys(tasks)
     known = store.kinds()
     pending = [
         replace(task, kinds=task.kinds | known.get(task.key, frozenset()))
@@ -111,24 +111,24 @@ def prepare(
     on_progress(done, len(tasks))
     for outcomes in _outcomes(pending, recipe, num_workers):
         store.add(outcome for outcome in outcomes if isinstance(outcome, Prepared))
-        refused += [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+        rejected += [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
         done += len(outcomes)
         on_progress(done, len(tasks))
-    bad = {photo.image_path for photo in refused}
+    bad = {photo.image_path for photo in rejected}
     keys = {task.image_path: task.key for task in keyed if task.image_path not in bad}
-    refused.sort(key=lambda photo: photo.image_path)
-    return Preparation(keys, tuple(refused), len(pending))
+    rejected.sort(key=lambda photo: photo.image_path)
+    return Preparation(keys, tuple(rejected), len(pending))
 
 
-def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Refused]]:
+def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejected]]:
     """The tasks with their keys, and the photos that are not even there."""
     with ThreadPoolExecutor(16) as pool:  # asks the file system: on slow disks they wait, not work
         keyed = list(pool.map(_with_key, tasks, chunksize=256))
     present = [task for task in keyed if isinstance(task, FrameTask)]
-    return present, [photo for photo in keyed if isinstance(photo, Refused)]
+    return present, [photo for photo in keyed if isinstance(photo, Rejected)]
 
 
-def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Refused:
+def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
     """Decode one photo and make its pictures, or say why not."""
     try:
         frame = photos.read_frame(task.path, recipe.max_pixels)
@@ -141,7 +141,7 @@ def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Refused:
             )
     except FrameError as error:
         fact = error.fact.removeprefix(f"{task.path}: ")
-        return Refused(task.image_path, error.reason, fact)
+        return Rejected(task.image_path, error.reason, fact)
     hashes = frame.content_hash, frames_.pixel_hash(frame.pixels)
     return Prepared(task.key, *hashes, tuple(_pictures(frame, task, recipe)))
 
@@ -163,7 +163,7 @@ def _pictures(frame: Frame, task: FrameTask, recipe: Recipe) -> list[Picture]:
 
 
 def _example(pixels: Pixels, task: FrameTask) -> Pixels:
-    """A thumbnail with the boxes drawn in: admitted ones blue, refused ones red."""
+    """A thumbnail with the boxes drawn in: admitted ones blue, rejected ones red."""
     small = frames_.scale_down(pixels, EXAMPLE_PX).copy()
     factor = small.shape[1] / pixels.shape[1]
     blue, red = (40, 90, 220), (220, 40, 40)
@@ -176,12 +176,12 @@ def _example(pixels: Pixels, task: FrameTask) -> Pixels:
     return small
 
 
-def _with_key(task: FrameTask) -> FrameTask | Refused:
+def _with_key(task: FrameTask) -> FrameTask | Rejected:
     try:
         path, status = _found(task.path)
     except OSError as error:
         reason = "photo_missing" if isinstance(error, FileNotFoundError) else "photo_unreadable"
-        return Refused(task.image_path, reason, f"{error.strerror}.")
+        return Rejected(task.image_path, reason, f"{error.strerror}.")
     of_file = task.image_path, status.st_size, status.st_mtime_ns
     identity = (*of_file, task.boxes, task.size, task.marks)
     return replace(task, path=path, key=xxhash.xxh3_128_hexdigest(repr(identity).encode()))
@@ -197,7 +197,7 @@ def _found(path: Path) -> tuple[Path, os.stat_result]:
 
 def _outcomes(
     tasks: Sequence[FrameTask], recipe: Recipe, num_workers: int
-) -> Iterator[list[Prepared | Refused]]:
+) -> Iterator[list[Prepared | Rejected]]:
     """The outcomes of all tasks, some at a time, in any order; few are in memory at once."""
     chunks = [tasks[i : i + CHUNK_FRAMES] for i in range(0, len(tasks), CHUNK_FRAMES)]
     workers = num_workers or cpu_count()
@@ -211,7 +211,7 @@ def _outcomes(
     context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(workers, context, _start_worker)
     try:
-        waiting: set[Future[list[Prepared | Refused]]] = set()
+        waiting: set[Future[list[Prepared | Rejected]]] = set()
         for chunk in chunks:
             waiting.add(pool.submit(_prepare_chunk, chunk, recipe))
             if len(waiting) >= 2 * workers:
@@ -227,7 +227,7 @@ def _outcomes(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare_chunk(chunk: Sequence[FrameTask], recipe: Recipe) -> list[Prepared | Refused]:
+def _prepare_chunk(chunk: Sequence[FrameTask], recipe: Recipe) -> list[Prepared | Rejected]:
     return [prepare_frame(task, recipe) for task in chunk]
 
 
