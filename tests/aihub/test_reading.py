@@ -34,7 +34,7 @@ def path_of(root: Path, number: int) -> Path:
 
 
 def read(root: Path, num_workers: int = 1) -> list[Readings]:
-    with workers(num_workers) as spread:
+    with workers(num_workers, reading.__name__, "") as spread:
         return list(reading.read(str(root), BATCHES, spread, lambda done, total: None))
 
 

@@ -3,9 +3,11 @@
 Light imports only: the reading processes load it.
 """
 
+import gc
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -66,6 +68,19 @@ def _chunks(batches: Sequence[Batch]) -> list[list[Batch]]:
     return chunks
 
 
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """No garbage collection: a tenth of the time, spent on millions of tuples without a cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@without_gc()
 def _read_chunk(root: str, batches: Sequence[Batch]) -> Readings:
     figures = array("i")
     drugs: dict[Drug, int] = {}
