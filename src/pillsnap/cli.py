@@ -225,8 +225,7 @@ def _fingerprint(params: Params) -> None:
 
     path = versions.path_of(params.scale)
     taken = versions.take(params.data_root())
-    if versions.read(path) != taken:
-        versions.write(path, params.scale, taken)
+    versions.write(path, params.scale, taken)
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
 
 

@@ -1,5 +1,6 @@
 """Files: written whole or not at all, read with bounds, and refused in one way when damaged."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,7 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import yaml
@@ -53,16 +54,22 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     write_bytes(path, orjson.dumps(tree, option=options))
 
 
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; OSError for anything else, without waiting for a writer."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        yield file
+
+
 def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
     """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path} is not a file.", cure)
-            if status.st_size > LARGEST_BYTES:
-                raise error(f"{path} is {status.st_size:,} bytes long: damaged.", cure)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_BYTES:
+                raise error(f"{path} is {size:,} bytes long: damaged.", cure)
             return file.read(LARGEST_BYTES)
     except FileNotFoundError:
         raise error(f"{path} is missing.", cure) from None
@@ -128,6 +135,8 @@ def _why(content: bytes, problem: Exception) -> str:
         return "it is empty"
     if any(marker in content for marker in CONFLICT_MARKERS):
         return "it holds git's conflict markers"
+    if isinstance(problem, yaml.MarkedYAMLError) and problem.problem_mark:
+        return f"{problem.problem} in line {problem.problem_mark.line + 1}"
     return (str(problem).splitlines() or [type(problem).__name__])[0][:200]
 
 

@@ -1,12 +1,13 @@
 """params.yaml, typed and frozen: the only place where the pipeline's numbers come from."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pillsnap import files
 from pillsnap.errors import ParameterError
 
 DATA_ROOT_VARIABLE = "PILLSNAP_DATA_ROOT"
@@ -83,7 +84,6 @@ class ValidateParams(Section):
 
     num_workers: Count
     max_rejected: Share
-    incomplete_combinations: Literal["exclude", "paint_out"]
     crop_margin: Annotated[float, Field(ge=0.0, le=1.0)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]
@@ -270,16 +270,17 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 def read(path: Path) -> dict[str, Any]:
     """The plain mapping of a params.yaml, unchecked."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParameterError(
-            f"{path} is not here.", "Run the command in the root of the repository."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is not YAML: {error}", "Mend the line it names.") from None
-    if not isinstance(tree, dict):
-        raise ParameterError(f"{path} holds no keys.", "git checkout params.yaml restores it.")
+    cure = (
+        "Run the command in the root of the repository. If the file is damaged, fix it, or restore "
+        "it: git checkout params.yaml"
+    )
+    return files.read_yaml(path, cure, ParameterError)
+
+
+def at(tree: Any, key: str) -> Any:
+    """The value at a dotted key ("train.lr"); None where there is none."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
 
 

@@ -90,9 +90,14 @@ def test_missing_file_is_refused(tmp_path):
 
 
 def test_broken_yaml_is_refused(tmp_path):
-    (tmp_path / "params.yaml").write_text("scale: [demo\n")
-    with pytest.raises(ParameterError, match="not YAML"):
+    (tmp_path / "params.yaml").write_text("scale: [demo\nseed: 1\n")
+    with pytest.raises(ParameterError, match=r"not YAML: .* in line 2"):
         params.load(tmp_path / "params.yaml")
+
+
+def test_a_dotted_key_finds_its_value():
+    assert params.at(TREE, "scales.demo.root") == "data/demo"
+    assert params.at(TREE, "train.lr.x") is params.at(TREE, "no.such.key") is None
 
 
 def test_stage3_without_a_root_says_what_to_set(monkeypatch):
