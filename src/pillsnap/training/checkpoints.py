@@ -113,11 +113,17 @@ class WorkFolder:
         # torchrun would start a killed process of its own again: its agent is the one to end
         holder = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
         os.write(self._lock, str(holder).encode())
+        # Ultralytics forks loaders for val that outlive a killed trainer by some 5 s
+        os.register_at_fork(after_in_child=self._unlock)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep `state` (tensors and plain values), whole or not at all."""
