@@ -98,7 +98,7 @@ def outputs(
     config = {"image_px": image_px, "mean": mean, "std": std}
     namer = classifier.Classifier(model, config, devices.choose(params.train.device))
     crops = np.stack([store.decode(row) for row in range(len(store))])
-    parts = [namer.name(crops[i : i + 64]) for i in range(0, len(crops), 64)]
+    parts = [namer.classify(crops[i : i + 64]) for i in range(0, len(crops), 64)]
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
     return store.table, scores.Outputs(logits, embeddings)
 

@@ -16,10 +16,10 @@ STAGE = "train_classification"
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Name crops by their class; goes on where an interrupted run of the same work stopped."""
     device = devices.choose(params.train.device, ranks.local_rank())
-    folder = checkpoints.WorkFolder(STAGE, checkpoints.fingerprint(STAGE))
+    folder = checkpoints.WorkFolder(STAGE, checkpoints.run_key(STAGE))
     with (
         ranks.joined(params.train.devices, device) as ours,
-        folder if ours.speaks else nullcontext(),
+        folder if ours.is_main else nullcontext(),
     ):
         scale, classes_path = params.at_scale, params.artifacts_dir / "classes.csv"
         classes = len(manifest.read_classes(classes_path))
@@ -56,7 +56,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
             "metrics": trained.metrics,
             "epoch": trained.epoch,
         }
-        if ours.speaks:
+        if ours.is_main:
             path = params.artifacts_dir / "checkpoints" / f"{params.scale}_classification_best.pt"
             checkpoints.publish(path, trained.weights, config)
             folder.remove()

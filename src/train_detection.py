@@ -18,10 +18,10 @@ NOT_THE_DETECTORS = {"num_workers", "batch_size", "batch_size_cpu", "batch_size_
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Find every pill in a frame; goes on where an interrupted run of the same work stopped."""
     device = devices.choose(params.train.device, ranks.local_rank())
-    folder = checkpoints.WorkFolder(STAGE, checkpoints.fingerprint(STAGE))
+    folder = checkpoints.WorkFolder(STAGE, checkpoints.run_key(STAGE))
     with (
         ranks.joined(params.train.devices, device) as ours,
-        folder if ours.speaks else nullcontext(),
+        folder if ours.is_main else nullcontext(),
     ):
         scale, plan = params.at_scale, _plan(params, device, ours)
         log.follow_gpu(devices.gpu_uuid(device))
@@ -43,7 +43,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
             "metrics": trained.metrics,
             "epoch": trained.epoch,
         }
-        if ours.speaks:
+        if ours.is_main:
             path = params.artifacts_dir / "checkpoints" / f"{params.scale}_detection_best.pt"
             checkpoints.publish(path, trained.weights, config)
             folder.remove()

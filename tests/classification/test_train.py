@@ -253,6 +253,6 @@ def test_loaded_classifier_gives_logits_and_unit_embeddings(tmp_path):
     publish(tmp_path / "c.pt")
     loaded = classifier.load(tmp_path / "c.pt", torch.device("cpu"), "abc")
     crops = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8).numpy()
-    logits, embeddings = loaded.name(crops)
+    logits, embeddings = loaded.classify(crops)
     assert logits.shape == (3, 4)
     assert torch.linalg.norm(torch.tensor(embeddings), dim=1).tolist() == pytest.approx([1.0] * 3)

@@ -33,14 +33,14 @@ def settle(params: Params, model: nn.Module, plan: Plan, folder: Path, log: RunL
     if plan.device.type != "cuda":
         return params.batch_size
     ours, path = plan.ranks, folder / FILE
-    kept = orjson.loads(path.read_bytes()) if ours.speaks and path.exists() else 0
+    kept = orjson.loads(path.read_bytes()) if ours.is_main and path.exists() else 0
     chosen = ours.total(kept)
     if not chosen:
         most = max(MULTIPLE, params.train.batch_size_most // ours.world_size)
         probe = Probe(model, plan, params.at_scale.image_px, log)
         chosen = ours.least(largest(probe.fits, most)) * ours.world_size
         log.info(f"batch size {chosen}, the largest that leaves {KEPT_FREE:.0%} of the memory free")
-        if ours.speaks:
+        if ours.is_main:
             files.write_bytes(path, orjson.dumps(chosen))
     return chosen
 

@@ -139,7 +139,7 @@ class Classifier:
         self._normalise = Normaliser(config["mean"], config["std"]).to(device)
 
     @torch.inference_mode()
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Floats32 [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
         pictures = torch.from_numpy(to_input(crops, self.config["image_px"])).to(self.device)
         logits, embeddings = embed(self._model, self._normalise(pictures))

@@ -92,11 +92,11 @@ class Keeper:
         self.log = log
         self._trainer, self._work, self._ranks = trainer, work, trainer.plan.ranks
         self._resumes = 0
-        history = self._resume() if self._ranks.speaks else []
+        history = self._resume() if self._ranks.is_main else []
         if self._ranks.world_size > 1:
             trainer.restore(self._ranks.same(trainer.state()))
         epochs = trainer.plan.epochs
-        self._recorder = Recorder(live_dir, log, epochs, history) if self._ranks.speaks else None
+        self._recorder = Recorder(live_dir, log, epochs, history) if self._ranks.is_main else None
 
     def save(self) -> None:
         """Write the checkpoint."""

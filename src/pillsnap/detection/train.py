@@ -33,7 +33,7 @@ def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: R
     saved = _saved(plan, folder, log)
     resumes = 0 if saved is None else saved["resumes"] + 1
     history = [] if saved is None else saved["history"]
-    recorder = Recorder(live_dir, log, plan.epochs, history) if plan.ranks.speaks else None
+    recorder = Recorder(live_dir, log, plan.epochs, history) if plan.ranks.is_main else None
     if saved is not None:
         log.info(f"resuming after epoch {saved['epoch']}")
     log.start(plan.epochs, len(history), plan.goals)
@@ -53,7 +53,7 @@ def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: R
 
 def _saved(plan: Plan, folder: WorkFolder, log: RunLog) -> dict[str, Any] | None:
     """The unfinished state of the rank that speaks, in every rank."""
-    saved, damaged = folder.load() if plan.ranks.speaks else (None, [])
+    saved, damaged = folder.load() if plan.ranks.is_main else (None, [])
     for line in damaged:
         log.warning(line)
     state: dict[str, Any] | None = plan.ranks.same({"saved": saved})["saved"]
@@ -99,7 +99,7 @@ def _readable(path: str | None) -> str | None:
 
 def _start_weights(plan: Plan) -> str | None:
     """Fetched by the rank that speaks, read by all."""
-    if plan.ranks.speaks:
+    if plan.ranks.is_main:
         pretrained_path(plan.architecture, plan.weights)
     plan.ranks.total(0)
     return _readable(pretrained_path(plan.architecture, plan.weights))

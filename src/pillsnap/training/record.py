@@ -1,7 +1,7 @@
-"""The record of a training: DVCLive's files, one event and one line per epoch.
+"""The record of a training: DVCLive's files, one event and one log line per epoch.
 
-DVCLive under DVC outs loses its history on resume (3.49), so the history lives in the
-checkpoint and is replayed.
+DVCLive under DVC outs loses its history on resume (3.49), so the history is kept in the
+checkpoint and replayed.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ PLOTTED = {
 
 
 class Epoch(TypedDict):
-    """One complete epoch, as kept in the checkpoint."""
+    """One complete epoch, as stored in the checkpoint."""
 
     metrics: dict[str, float]
     hardware: dict[str, Any]
@@ -45,20 +45,20 @@ class Recorder:
             self._write(number, epoch)
 
     def record(self, metrics: dict[str, float], seconds: float) -> None:
-        """An epoch is complete; `announce` it once the checkpoint that holds it is written."""
+        """Add a complete epoch; `announce` it once the checkpoint that contains it is written."""
         epoch: Epoch = {"metrics": metrics, "hardware": self._log.hardware(), "seconds": seconds}
         self.history.append(epoch)
         self._write(len(self.history), epoch)
 
     def announce(self) -> None:
-        """Tell the log of the last epoch."""
+        """Log the last epoch."""
         last = self.history[-1]
         shown = {**last["metrics"], "seconds": round(last["seconds"], 2)}
         self._log.epoch(len(self.history), self._epochs, shown, last["hardware"])
 
     @property
     def minutes(self) -> float:
-        """Time spent in all epochs, also those before an interruption."""
+        """Time spent in all epochs, including those before an interruption."""
         return sum(epoch["seconds"] for epoch in self.history) / 60
 
     def finish(self, **facts: Any) -> None:
@@ -72,11 +72,10 @@ class Recorder:
     def _write(self, number: int, epoch: Epoch) -> None:
         self._live.step = number
         use = {k: v for k, v in numbers_only(epoch["hardware"]).items() if k in PLOTTED}
-        figures = {**epoch["metrics"], **_under("hardware", use)}
-        for name, value in figures.items():
+        for name, value in {**epoch["metrics"], **_under("hardware", use)}.items():
             self._live.log_metric(name, value)
         self._live.make_summary()
 
 
-def _under(prefix: str, figures: dict[str, float]) -> dict[str, float]:
-    return {f"{prefix}/{name}": value for name, value in figures.items()}
+def _under(prefix: str, values: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in values.items()}
