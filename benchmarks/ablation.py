@@ -81,7 +81,6 @@ VARIANTS = {
     "no light": Variant({"brightness": 0.0, "contrast": 0.0, "temperature_shift": 0.0}),
     "no blur, no noise": Variant({"blur": 0.0, "noise": 0.0}),
     f"hue +-{HUE_DEGREES:.0f} degrees": Variant(before=hue_shifted),
-    "pictures grow from 64 px": Variant({"progressive_px": 64}),
     "128 px": Variant(image_px=128),
     "64 px": Variant(image_px=64),
 }

@@ -6,7 +6,7 @@ a run that was interrupted before it.
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pillsnap.arrays import Ints, Pixels
 from pillsnap.classification.augment import Augmenter, to_input
-from pillsnap.classification.image_growth import ImageGrowth
 from pillsnap.dataset.crops import CropStore
 from pillsnap.stage.signals import leave_to_parent
 from pillsnap.training.ranks import ALONE, Ranks
@@ -40,19 +39,9 @@ class Batch:
 class CropDataset(Dataset[Batch]):
     """The known pills of a crop store; augmented when an augmenter is given."""
 
-    def __init__(
-        self,
-        path: Path,
-        image_px: int,
-        augmenter: Augmenter | None,
-        seed: int,
-        growth: ImageGrowth | None = None,
-    ) -> None:
+    def __init__(self, path: Path, image_px: int, augmenter: Augmenter | None, seed: int) -> None:
         self._store = CropStore(path)
-        self._image_px = image_px
-        self._augmenter = augmenter
-        self._grown: Augmenter | None = None  # the augmenter of the epoch's size
-        self._seed, self._growth = seed, growth
+        self._image_px, self._augmenter, self._seed = image_px, augmenter, seed
         table = self._store.table
         self._rows = np.flatnonzero(table["known"].to_numpy())
         self._classes = table["class_index"].to_numpy()[self._rows]
@@ -80,17 +69,7 @@ class CropDataset(Dataset[Batch]):
         if self._augmenter is None:
             picture: Pixels = to_input(crop[None], self._image_px)[0]
             return picture
-        augmenter = self._augmenter
-        if self._growth is not None:
-            augmenter = self._of_size(self._growth.at(epoch))
-        view: Pixels = augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
-        return view
-
-    def _of_size(self, image_px: int) -> Augmenter:
-        assert self._augmenter is not None
-        if self._grown is None or self._grown.image_px != image_px:
-            self._grown = replace(self._augmenter, image_px=image_px)
-        return self._grown
+        return self._augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
 
 
 class EpochBatches(Sampler[list[Key]]):

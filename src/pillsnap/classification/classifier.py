@@ -11,7 +11,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -73,29 +73,10 @@ def input_statistics(model: nn.Module) -> tuple[list[float], list[float]]:
     return list(config["mean"]), list(config["std"])
 
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, layer_decay: float
-) -> list[dict[str, Any]]:
-    """Weights with decay, biases and norms without.
-
-    layer_decay under 1: each layer learns that much slower than the one after it (`lr_scale`).
-    """
-    groups: list[dict[str, Any]]
-    if layer_decay == 1.0:
-        groups = param_groups_weight_decay(model, weight_decay)
-    else:
-        groups = param_groups_layer_decay(model, weight_decay, layer_decay=layer_decay)
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights with decay, biases and norms without."""
+    groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay)
     return groups
-
-
-def takes_any_size(model: nn.Module) -> bool:
-    """Whether pictures of other sizes than the model was made for can be given to it."""
-    return not model.pretrained_cfg.get("fixed_input_size", False)  # type: ignore[union-attr, operator]
-
-
-def outputs(model: nn.Module) -> int:
-    """How many classes it names."""
-    return int(model.num_classes)  # type: ignore[arg-type]
 
 
 def averaged(model: nn.Module, decay: float) -> ModelEmaV3:

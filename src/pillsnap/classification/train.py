@@ -11,12 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pillsnap.classification import class_weights, classifier
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader, shield_loaders
-from pillsnap.classification.image_growth import ImageGrowth
 from pillsnap.classification.trainer import Plan, Trainer, autocast, learning_rate
-from pillsnap.errors import MachineError, ParameterError
+from pillsnap.errors import MachineError
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, deferred
 from pillsnap.training.checkpoints import WorkFolder
@@ -50,15 +48,13 @@ def train(
     Goes on from the folder's checkpoint when there is one. With several ranks all call it; only
     the one that speaks uses `work`, `live_dir` and `log`.
     """
-    px, recipe = augmenter.image_px, plan.recipe
-    growth = _growth(model, plan, px)
-    train_set = CropDataset(crops_dir / "train.arrow", px, augmenter, plan.seed, growth)
+    px = augmenter.image_px
+    train_set = CropDataset(crops_dir / "train.arrow", px, augmenter, plan.seed)
     val_set = CropDataset(crops_dir / "val.arrow", px, None, plan.seed)
     batches = EpochBatches(
         len(train_set), plan.batch_size, plan.seed, True, plan.repeats, plan.ranks
     )
-    weights = class_weights.of(recipe, train_set.classes, classifier.outputs(model))
-    trainer = Trainer(model, plan, batches.steps, log, weights)
+    trainer = Trainer(model, plan, batches.steps, log)
     keeper = Keeper(trainer, work, live_dir, log)
     log.start(plan.epochs, trainer.epoch, plan.goals)
     train_loader, val_loader = _loaders(train_set, val_set, batches, plan)
@@ -70,19 +66,6 @@ def train(
             _close_epoch(trainer, val_loader, keeper)
     keeper.finish()
     return Trained(trainer.best["weights"], trainer.best["metrics"], trainer.best["epoch"])
-
-
-def _growth(model: nn.Module, plan: Plan, image_px: int) -> ImageGrowth | None:
-    first_px = plan.recipe.progressive_px
-    if first_px is None:
-        return None
-    if not classifier.takes_any_size(model):
-        raise ParameterError(
-            f"train_classification.progressive_px is {first_px}, but this model takes pictures of "
-            "one size only.",
-            "Set it to null, or choose another scales.<scale>.classifier.",
-        )
-    return ImageGrowth(first_px, image_px, plan.epochs)
 
 
 class Keeper:

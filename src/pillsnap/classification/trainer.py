@@ -65,23 +65,12 @@ class Plan:
 class Trainer:
     """The state of a training and one step of it."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        plan: Plan,
-        steps_per_epoch: int,
-        log: RunLog,
-        class_weights: torch.Tensor | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, plan: Plan, steps_per_epoch: int, log: RunLog) -> None:
         self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
         self.model = classifier.placed(model, plan.device)
         self.average = classifier.averaged(self.model, plan.recipe.ema_decay)
         self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
-        self._class_weights = class_weights
-        if class_weights is not None:
-            self._class_weights = class_weights.to(plan.device)
-        decays = (plan.recipe.weight_decay, plan.recipe.layer_decay)
-        groups = classifier.parameter_groups(self.model, *decays)
+        groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
         self.scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.dtype is torch.float16)
         self.loss_sum = torch.zeros((), device=plan.device)  # of this epoch, over its steps
@@ -124,7 +113,7 @@ class Trainer:
         self.model.train()
         lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_scale", 1.0)
+            group["lr"] = lr
         while True:
             loss = self._gradients_or_none(batch, whole)
             if not self.plan.ranks.any(loss is None):
@@ -171,14 +160,9 @@ class Trainer:
         targets = classes.to(self.plan.device, non_blocking=True)
         with autocast(self.plan):
             logits = self._forward(inputs)
-        smoothing = self.plan.recipe.label_smoothing
-        weights = self._class_weights
-        if weights is None:
-            return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
-        # The mean over pills, not over weights: parts of a batch then add up to the whole.
         return F.cross_entropy(
-            logits.float(), targets, weights, label_smoothing=smoothing, reduction="none"
-        ).mean()
+            logits.float(), targets, label_smoothing=self.plan.recipe.label_smoothing
+        )
 
     def _halve(self, batch_size: int) -> None:
         self.micro_batches *= 2
