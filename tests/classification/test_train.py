@@ -156,7 +156,7 @@ def test_weights_with_another_number_of_classes_start_with_a_new_head(tmp_path):
 
 
 def test_missing_weights_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="not here"):
+    with pytest.raises(CheckpointError, match="are missing"):
         classifier.build(MODEL, 4, str(tmp_path / "absent.pt"), 0)
 
 

@@ -33,12 +33,19 @@ class Epoch(TypedDict):
 
 
 class Recorder:
-    """Writes the epochs of one training to `live_dir`; replays those of an interrupted run."""
+    """Writes the epochs of one training to `live_dir`; replays those of an interrupted run.
 
-    def __init__(self, live_dir: Path, log: RunLog, epochs: int, history: list[Epoch]) -> None:
-        self._live = Live(
-            str(live_dir), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False
-        )
+    `live_dir` is None in all ranks but the first: they only count epochs.
+    """
+
+    def __init__(
+        self, live_dir: Path | None, log: RunLog, epochs: int, history: list[Epoch]
+    ) -> None:
+        self._live: Any = None
+        if live_dir is not None:
+            self._live = Live(
+                str(live_dir), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False
+            )
         self._live_dir, self._log, self._epochs = live_dir, log, epochs
         self.history = list(history)
         for number, epoch in enumerate(self.history, start=1):
@@ -63,6 +70,8 @@ class Recorder:
 
     def finish(self, **facts: Any) -> None:
         """Close DVCLive's files and write summary.json."""
+        if self._live_dir is None:
+            return
         self._live.end()
         summary = {"minutes": round(self.minutes, 4), "epochs": len(self.history), **facts}
         files.write_bytes(
@@ -70,6 +79,8 @@ class Recorder:
         )
 
     def _write(self, number: int, epoch: Epoch) -> None:
+        if self._live is None:
+            return
         self._live.step = number
         use = {k: v for k, v in numbers_only(epoch["hardware"]).items() if k in PLOTTED}
         for name, value in {**epoch["metrics"], **_under("hardware", use)}.items():
