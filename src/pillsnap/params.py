@@ -129,10 +129,6 @@ class TrainClassificationParams(Section):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     clip_grad_norm: Rate
-    class_weights: Literal["none", "balanced", "effective"]
-    class_weight_beta: Annotated[float, Field(gt=0.0, lt=1.0)]
-    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)]
-    progressive_px: Annotated[int, Field(ge=32, multiple_of=16)] | None
     rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)]
     scale: Annotated[float, Field(ge=0.0, lt=1.0)]
     translate: Share
@@ -198,16 +194,6 @@ class Params(Section):
             raise ValueError(
                 f"train.detection_batch_size is {train.detection_batch_size}: must be a multiple "
                 f"of train.devices, {train.devices}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pictures_grow(self) -> "Params":
-        first_px = self.train_classification.progressive_px
-        if first_px is not None and first_px >= self.at_scale.image_px:
-            raise ValueError(
-                f"train_classification.progressive_px is {first_px}: must be smaller than "
-                f"scales.{self.scale}.image_px, {self.at_scale.image_px}"
             )
         return self
 

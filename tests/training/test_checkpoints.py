@@ -34,7 +34,7 @@ def test_published_checkpoint_comes_back_and_is_plain_torch(tmp_path):
 
 
 def test_missing_checkpoint_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="not here"):
+    with pytest.raises(CheckpointError, match="is missing"):
         checkpoints.load_published(tmp_path / "1.pt")
 
 
@@ -97,7 +97,7 @@ def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
     assert "damaged" in lines[0]
 
 
-def test_second_trainer_is_refused_and_told_who_holds_the_lock(tmp_path):
+def test_second_trainer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
     with (
         WorkFolder("s", "f", tmp_path),
         pytest.raises(MachineError, match=f"process {os.getpid()}"),
@@ -147,27 +147,27 @@ def pipeline_root(tmp_path, lr=0.1, data="abc"):
     (tmp_path / "dvc.yaml").write_text("stages: {s: {params: [lr], deps: ['${scale}']}}\n")
     (tmp_path / "demo").mkdir(exist_ok=True)
     (tmp_path / "demo" / "data.txt").write_text(data)
-    return checkpoints.fingerprint("s", tmp_path)
+    return checkpoints.run_key("s", tmp_path)
 
 
-def test_fingerprint_changes_with_parameters_and_data_only(tmp_path):
+def test_run_key_changes_with_parameters_and_data_only(tmp_path):
     first = pipeline_root(tmp_path)
     assert pipeline_root(tmp_path, lr=0.2) != first
     assert pipeline_root(tmp_path, data="abd") != first
     assert pipeline_root(tmp_path) == first
     text = (tmp_path / "params.yaml").read_text().replace("other: 1", "other: 2")
     (tmp_path / "params.yaml").write_text(text)
-    assert checkpoints.fingerprint("s", tmp_path) == first
+    assert checkpoints.run_key("s", tmp_path) == first
 
 
-def test_fingerprint_of_a_code_folder_looks_at_modules_only(tmp_path):
+def test_run_key_of_a_code_folder_looks_at_modules_only(tmp_path):
     pipeline_root(tmp_path)
     code = tmp_path / "demo" / "room.py"
     code.write_text("a = 1")
-    first = checkpoints.fingerprint("s", tmp_path)
+    first = checkpoints.run_key("s", tmp_path)
     (tmp_path / "demo" / "__pycache__").mkdir()
     (tmp_path / "demo" / "__pycache__" / "room.cpython-311.pyc").write_bytes(b"1")
     (tmp_path / "demo" / ".room.py.swp").write_bytes(b"1")
-    assert checkpoints.fingerprint("s", tmp_path) == first
+    assert checkpoints.run_key("s", tmp_path) == first
     code.write_text("a = 2")
-    assert checkpoints.fingerprint("s", tmp_path) != first
+    assert checkpoints.run_key("s", tmp_path) != first

@@ -16,7 +16,7 @@ from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import pictures
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.models import Namer
+from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
 FAR = 10.0  # logits: a share of e^-10, which moves no probability and no refusal
@@ -44,7 +44,7 @@ class GalleryNamer:
     logit is so low that trained classes keep their names, probabilities and refusals.
     """
 
-    def __init__(self, namer: Namer, enrolled: Floats32, fitted: Calibration) -> None:
+    def __init__(self, namer: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
         self._namer, self._enrolled, self._trained = namer, enrolled, fitted.class_means
         # A score of cosines refuses by itself; the others know nothing of enrolled means.
         by_cosine = fitted.score == "class_mean"
@@ -56,9 +56,9 @@ class GalleryNamer:
         """The classifier's own."""
         return self._namer.config
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
-        logits, embeddings = self._namer.name(crops)
+        logits, embeddings = self._namer.classify(crops)
         own, learnt = embeddings @ self._enrolled.T, embeddings @ self._trained.T
         nearer = own - learnt.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)

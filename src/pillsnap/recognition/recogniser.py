@@ -20,7 +20,7 @@ from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.errors import DataError
 from pillsnap.recognition import calibration, scores
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.models import Finder, Namer
+from pillsnap.recognition.models import Classifier, Detector
 from pillsnap.recognition.scores import Outputs
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Recogniser:
 
     def __init__(
         self,
-        finder: Finder,
-        namer: Namer,
+        finder: Detector,
+        namer: Classifier,
         fitted: Calibration,
         classes: pd.DataFrame,
         batch_size: int,
@@ -125,7 +125,7 @@ class Recogniser:
         """Detect, cut and name, without deciding."""
         found = self.detect(frames)
         pictures = [self.cut(frame, box) for frame, (box, _) in zip(frames, found, strict=True)]
-        logits, embeddings = self.name(np.concatenate(pictures))
+        logits, embeddings = self.classify(np.concatenate(pictures))
         ends = np.cumsum([len(part) for part in pictures])[:-1]
         named = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
         return [Reading(box, score, *answers) for (box, score), *answers in named]
@@ -147,13 +147,13 @@ class Recogniser:
         cut = [pixels.cut(frame, box, crop_px, margin) for box in box_xywh]
         return np.stack(cut) if cut else np.empty((0, crop_px, crop_px, 3), np.uint8)
 
-    def name(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops, a batch at a time."""
         if not len(pictures):
             means = self.calibration.class_means
             return np.empty((0, len(means)), np.float32), np.empty((0, means.shape[1]), np.float32)
         starts = range(0, len(pictures), self._batch_size)
-        parts = [self.classifier.name(pictures[i : i + self._batch_size]) for i in starts]
+        parts = [self.classifier.classify(pictures[i : i + self._batch_size]) for i in starts]
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
 
     def decide(self, reading: Reading) -> Decision:

@@ -91,7 +91,7 @@ def warm_up(loaded: Loaded) -> None:
     recogniser = loaded.recogniser
     grey = np.full((640, 480, 3), 127, np.uint8)
     recogniser.read([grey])
-    recogniser.name(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))
+    recogniser.classify(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))
 
 
 _KEY_CURE = (
