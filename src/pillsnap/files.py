@@ -13,11 +13,12 @@ from typing import Any, BinaryIO
 import orjson
 import yaml
 
-from pillsnap.errors import DataError, UserError
+from pillsnap.errors import DataError, UserError, reason_of
 
 Json = dict[str, Any]
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
+LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
 
@@ -57,24 +58,36 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file for reading; OSError for anything else, without waiting for a writer."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+    with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         yield file
 
 
-def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
-    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
+@contextmanager
+def opened(
+    path: Path, cure: str, error: type[UserError] = DataError, largest: int = LARGEST_BYTES
+) -> Iterator[BinaryIO]:
+    """A regular file of at most `largest` bytes, open for reading; `error` with the `cure` where
+    it is none, and where reading it fails."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > LARGEST_BYTES:
+            if size > largest:
                 raise error(f"{path} is {size:,} bytes long: damaged.", cure)
-            return file.read(LARGEST_BYTES)
+            yield file
     except FileNotFoundError:
         raise error(f"{path} is missing.", cure) from None
+    except IsADirectoryError:
+        raise error(f"{path} is not a file.", cure) from None
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror}.", cure) from None
+
+
+def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
+    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
+    with opened(path, cure, error) as file:
+        return file.read(LARGEST_BYTES)
 
 
 def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
@@ -118,6 +131,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
+
+
 def _seal(tree: Json) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
@@ -137,7 +154,7 @@ def _why(content: bytes, problem: Exception) -> str:
         return "it holds git's conflict markers"
     if isinstance(problem, yaml.MarkedYAMLError) and problem.problem_mark:
         return f"{problem.problem} in line {problem.problem_mark.line + 1}"
-    return (str(problem).splitlines() or [type(problem).__name__])[0][:200]
+    return reason_of(problem)
 
 
 def _sync_dir(folder: Path) -> None:
