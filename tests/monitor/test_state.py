@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from monitor.test_run import FAILURE, DrawnRun, drawn_run, training
+from make.monitor_runs import FAILURE, DrawnRun, drawn_run, events_of, training
 from pillsnap.monitor import view
 from pillsnap.monitor.events import Event, parse
 from pillsnap.monitor.state import (
@@ -35,10 +35,6 @@ def event(kind: str, time: float = 1.0, run: str = "a", stage: str = STAGE, **re
 
 def folded(*events: Event) -> State:
     return fold(State(), events)
-
-
-def events_of(text: bytes) -> list[Event]:
-    return [e for e in map(parse, text.splitlines()) if e is not None]
 
 
 @pytest.fixture
@@ -220,11 +216,11 @@ def test_the_loss_by_step_is_bounded_and_keeps_its_ends() -> None:
 
 def test_the_view_is_json_and_deterministic() -> None:
     state = fold(State(), events_of(drawn_run(1e9, gpu=True)))
-    texts = {orjson.dumps(view.sections(state, 1e9)) for _ in range(2)}
+    texts = {orjson.dumps(view.of(state, 1e9)) for _ in range(2)}
     assert len(texts) == 1
 
 
 def test_an_empty_page_tells_where_it_looks() -> None:
     path = Path("/somewhere/artifacts/demo/live/events.jsonl")
-    told = view.source(path, State(), 0, "")
-    assert told["path"] == "artifacts/demo/live/events.jsonl"
+    source = view.source(path, State(), 0, "")
+    assert source["path"] == "artifacts/demo/live/events.jsonl"

@@ -5,10 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pillsnap.monitor.state import (
-    MOST_LOG_LINES,
-    MOST_SAMPLES,
     SAMPLED,
-    SAMPLES_FOR_S,
     LogLine,
     StageState,
     State,
@@ -30,8 +27,8 @@ def status_of(stage: StageState, now_s: float) -> str:
     return stage.status
 
 
-def sections(state: State, now_s: float) -> dict[str, Json]:
-    """Two levels of named values; a change is told by sending the inner value whole."""
+def of(state: State, now_s: float) -> Json:
+    """The state as the page and `GET /api/state` get it; docs/monitor.md explains the keys."""
     return {
         "stages": {name: _stage(state.stages[name], now_s) for name in STAGES},
         "runs": {
@@ -45,27 +42,10 @@ def sections(state: State, now_s: float) -> dict[str, Json]:
             "newest": dict(state.hardware) or None,
             "time": state.hardware_time_s,
             "columns": ["time", *SAMPLED],
-            "limits": {
-                "logs": MOST_LOG_LINES,
-                "history": MOST_SAMPLES,
-                "history_s": SAMPLES_FOR_S,
-            },
         },
+        "logs": [_log_line(line) for line in state.logs],
+        "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
     }
-
-
-def logs(lines: tuple[LogLine, ...]) -> list[Json]:
-    """Log lines, oldest first."""
-    return [
-        {
-            "number": line.number,
-            "time": line.time_s,
-            "stage": line.stage,
-            "level": line.level,
-            "message": line.message,
-        }
-        for line in lines
-    ]
 
 
 def source(path: Path, state: State, num_skipped: int, problem: str) -> Json:
@@ -75,6 +55,16 @@ def source(path: Path, state: State, num_skipped: int, problem: str) -> Json:
         "events": state.num_events,
         "skipped": num_skipped,
         "problem": problem,
+    }
+
+
+def _log_line(line: LogLine) -> Json:
+    return {
+        "number": line.number,
+        "time": line.time_s,
+        "stage": line.stage,
+        "level": line.level,
+        "message": line.message,
     }
 
 
