@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 
 from pillsnap.monitor.events import Event, parse
+from pillsnap.monitor.state import State, fold
 
 HOUR_S = 3600.0
 GPU = {
@@ -45,6 +46,22 @@ def events_of(text: bytes) -> list[Event]:
     return [event for event in map(parse, text.splitlines()) if event is not None]
 
 
+STAGE = "train_classification"
+
+
+def event(kind: str, time: float = 1.0, run: str = "a", stage: str = STAGE, **rest: Any) -> Event:
+    """One event, of the classifier's training unless told otherwise."""
+    empty = {"epoch": None, "step": None, "total": None, "metrics": {}, "hardware": {}}
+    own = {"time": time, "stage": stage, "kind": kind, "run": run}
+    [parsed] = events_of(line(**{**empty, **own, **rest}))
+    return parsed
+
+
+def folded(*events: Event) -> State:
+    """The state after these events."""
+    return fold(State(), events)
+
+
 def append(path: Path, *lines: bytes) -> None:
     """Write to the end of a file, as a stage does."""
     with path.open("ab") as file:
@@ -76,6 +93,11 @@ class DrawnRun:
         heat = {"gpu_temperature_c": 66 + float(self.rng.normal()), "gpu_power_w": 238 + 9 * wobble}
         host |= {"ram_total_mb": 31800.0, "disk_free_gb": 412.6}
         return {**host, **gpu, **(heat if self.gpu else {})}
+
+
+def state_of(run: DrawnRun) -> State:
+    """The state after all events of a run."""
+    return folded(*events_of(run.text()))
 
 
 def short_stage(run: DrawnRun, stage: str, name: str, total: int, message: str) -> None:
@@ -115,6 +137,7 @@ def training(
     goals: dict[str, float] | None = None,
 ) -> None:
     """Epochs begin + 1 to `until`; a fraction stops inside an epoch, without an end."""
+    run.add(stage, "log", name, message="test_resnet, 24 classes, on cpu")
     run.add(stage, "start", name, epoch=begin, total=epochs, metrics=goals or {})
     run.add(stage, "log", name, message=f"{epochs} epochs, batch 32, seed 0", level="DEBUG")
     for epoch in range(begin + 1, epochs + 1):

@@ -9,10 +9,10 @@ from pillsnap.monitor.state import (
     LogLine,
     StageState,
     State,
-    Training,
     seconds_left,
     share_done,
 )
+from pillsnap.monitor.trainings import Training
 from pillsnap.places import STAGES, TRAININGS
 
 STALLED_AFTER_S = 180.0  # a stage reports every second or so; its evaluations take longer
@@ -84,9 +84,9 @@ def _stage(stage: StageState, now_s: float) -> Json:
         "share_done": share_done(stage),
         "images_per_s": stage.metrics.get("images_per_s"),
         "eta_s": seconds_left(stage),
-        "metrics": _figures(stage.metrics),
+        "metrics": _rounded(stage.metrics),
         "goals": dict(stage.goals),
-        "figures": _figures(stage.figures),
+        "result": _rounded(stage.result),
         "message": stage.message,
         "failure": None
         if failure is None
@@ -111,11 +111,11 @@ def _training(training: Training) -> Json:
         "metrics": {
             name: [_short(training.points[n].get(name)) for n in numbers] for name in names
         },
-        "figures": _figures(training.figures),
+        "result": _rounded(training.result),
     }
 
 
-def _figures(metrics: Mapping[str, float | None]) -> Json:
+def _rounded(metrics: Mapping[str, float | None]) -> Json:
     return {name: _short(value) for name, value in metrics.items()}
 
 
