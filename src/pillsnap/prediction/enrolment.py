@@ -16,7 +16,7 @@ from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import pictures
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.models import Namer
+from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
 FAR = 10.0  # logits: a share of e^-10, which moves no probability and no refusal
@@ -44,7 +44,7 @@ class GalleryNamer:
     logit is so low that trained classes keep their names, probabilities and refusals.
     """
 
-    def __init__(self, namer: Namer, enrolled: Floats32, fitted: Calibration) -> None:
+    def __init__(self, namer: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
         self._namer, self._enrolled, self._trained = namer, enrolled, fitted.class_means
         # A score of cosines refuses by itself; the others know nothing of enrolled means.
         by_cosine = fitted.score == "class_mean"

@@ -18,7 +18,7 @@ from pillsnap.places import Places
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
 from pillsnap.recognition import calibration
-from pillsnap.recognition.models import Namer
+from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.release.bundle import AGAIN, Bundle
 
@@ -62,7 +62,7 @@ class WholePicture:
 class WithoutMargin:
     """A classifier whose crops carry their border already."""
 
-    def __init__(self, namer: Namer) -> None:
+    def __init__(self, namer: Classifier) -> None:
         self._namer = namer
         self.config = {**namer.config, "crop_margin": 0.0}
 

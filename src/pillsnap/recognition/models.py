@@ -7,8 +7,8 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 
 
-class Finder(Protocol):
-    """Finds pills in frames."""
+class Detector(Protocol):
+    """Detects pills in frames."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -20,8 +20,8 @@ class Finder(Protocol):
         """Boxes [n, 4] in pixels of each RGB frame and scores [n], best first."""
 
 
-class Namer(Protocol):
-    """Names crops."""
+class Classifier(Protocol):
+    """Classifies crops."""
 
     @property
     def config(self) -> Mapping[str, Any]:
