@@ -5,8 +5,7 @@ import re
 import socket
 from pathlib import Path
 
-import yaml
-
+from pillsnap import files
 from pillsnap.errors import ParameterError, UserError
 from pillsnap.monitor import daemon
 from pillsnap.monitor.guard import LOOPBACK_NAMES, Access
@@ -16,15 +15,7 @@ SHORTEST_TOKEN = 16
 
 def artifacts_dir_of(params_path: Path, scale: str | None) -> Path:
     """artifacts/<scale> beside params.yaml; `scale` None means the one params.yaml names."""
-    try:
-        params = yaml.safe_load(params_path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ParameterError(
-            f"{params_path} is missing.", "Run from the project folder."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{params_path} is no YAML: {error}", "Mend it.") from error
-    params = params if isinstance(params, dict) else {}
+    params = files.read_yaml(params_path, "Run from the project folder.", ParameterError)
     scales = params.get("scales")
     known = scales if isinstance(scales, dict) else {}
     name = params.get("scale") if scale is None else scale
