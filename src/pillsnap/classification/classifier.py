@@ -12,6 +12,7 @@ from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification.augment import to_input
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
@@ -28,7 +29,7 @@ def build(name: str, classes: int, weights: str | None, seed: int) -> nn.Module:
         return _from_hub(name, classes)
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     if weights is not None:
-        load_weights(model, Path(weights))
+        load_weights(model, files.located(weights, CheckpointError))
     return model
 
 

@@ -12,6 +12,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import attempt_download_asset
 
+from pillsnap import files
 from pillsnap.boxes import MAX_PILLS
 from pillsnap.detection.plan import Plan
 from pillsnap.detection.trainer import PillTrainer, Run
@@ -49,9 +50,10 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
     if weights is None:
         return None
     if weights != "hub":
-        if not Path(weights).is_file():
-            raise CheckpointError(f"Weights {weights} are missing.", cure)
-        return weights
+        path = files.located(weights, CheckpointError)
+        if not path.is_file():
+            raise CheckpointError(f"Weights {path} are missing.", cure)
+        return str(path)
     os.environ.pop("YOLO_OFFLINE", None)  # the only moment that needs a network
     target = Path(os.environ["YOLO_CONFIG_DIR"]) / f"{architecture}.pt"
     try:

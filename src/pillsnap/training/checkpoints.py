@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import xxhash
-import yaml
 
 from pillsnap import files
 from pillsnap.errors import CheckpointError, MachineError, reason_of
@@ -84,8 +83,9 @@ def run_key(stage: str, root: Path = Path()) -> str:
     Both are read from dvc.yaml, so that the key cannot disagree with DVC. Other parameters, data or
     code give another key and with it another work folder: nothing stale is ever resumed.
     """
-    tree = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    definition = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    cure = "Run the command in the root of the repository."
+    tree = files.read_yaml(root / "params.yaml", cure)
+    definition = files.read_yaml(root / "dvc.yaml", cure)["stages"][stage]
     scale = str(tree["scale"])
     digest = hashlib.sha256()
     for name in definition["params"]:
