@@ -33,7 +33,7 @@ RESUME = "pillsnap train  # goes on where it stopped"
 MACHINE = (
     _known(
         "interrupted",
-        r"interrupted by the user|: interrupted; the same command goes on|^KeyboardInterrupt$",
+        r"interrupted by the user|: interrupted; the same command resumes|^KeyboardInterrupt$",
         "The run was interrupted.",
         "Ctrl-C, a closed terminal or `kill` ended it; what was complete is kept.",
         RESUME,
