@@ -40,7 +40,7 @@ RECIPE = Recipe(256, 0.15, 640, 95, 50_000_000)
 
 
 class Watch:
-    """A log that says nothing and remembers the largest worker process."""
+    """A silent log that records the largest worker process."""
 
     def __init__(self) -> None:
         self.worker_peak_mb = 0.0
@@ -98,11 +98,11 @@ def ours(root: Path, frames: int, workers: int) -> dict[str, float]:
     ]
     steps: list[tuple[float, int]] = []
 
-    def heard(done: int, _total: int) -> None:
+    def record(done: int, _total: int) -> None:
         steps.append((time.perf_counter(), done))
 
     with tempfile.TemporaryDirectory() as work, WorkStore(Path(work) / "a.sqlite") as store:
-        prepare(tasks, RECIPE, store, workers, heard)
+        prepare(tasks, RECIPE, store, workers, record)
     (first_s, first), (last_s, last) = steps[1], steps[-1]
     return {"frames_per_s": (last - first) / (last_s - first_s)}
 
@@ -153,13 +153,13 @@ def _row(path: Path, split: str, number: int) -> dict[str, Any]:
 
 
 def measure(job: str, root: Path, frames: int, workers: int) -> dict[str, float]:
-    """Run a job in this process; its figures, CPU seconds and peak memory."""
+    """Run a job in this process; its results, CPU seconds and peak memory."""
     jobs = {"plain": lambda: plain(root, frames), "ours": lambda: ours(root, frames, workers),
             "whole": lambda: whole(root, frames, workers)}  # fmt: skip
     before_s = time.process_time()
-    figures = jobs[job]()
+    result = jobs[job]()
     return {
-        **figures,
+        **result,
         "cpu_s": time.process_time() - before_s,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
@@ -170,8 +170,8 @@ def fresh(job: str, root: Path, frames: int, workers: int) -> dict[str, float]:
     arguments = ["--job", job, "--root", str(root), "--frames", str(frames)]
     command = [sys.executable, __file__, *arguments, "--workers", str(workers)]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    figures: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
-    return figures
+    result: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> None:
@@ -216,7 +216,7 @@ def report(root: Path, frames: int, rounds: int, sizes: list[int], workers: int)
     for size in sizes:
         run = fresh("whole", root, size, workers)
         print(f"whole run, {size:7d} frames: peak {run['peak_mb']:.0f} MB, "
-              f"largest process beside {run['worker_peak_mb']:.0f} MB")  # fmt: skip
+              f"largest worker {run['worker_peak_mb']:.0f} MB")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class PhotoSet:
 
 
 def make(base: Path, *, many: int = 0) -> PhotoSet:
-    """A sound set of photos; `many` adds that many single photos to train."""
+    """A valid set of photos; `many` adds that many single photos to train."""
     rows: list[dict[str, Any]] = []
     for number, code in enumerate(CODES):
         for group in range(2):

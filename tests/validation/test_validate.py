@@ -23,14 +23,14 @@ def photos(tmp_path: Path) -> PhotoSet:
 
 
 def test_all_valid_photos_are_admitted(photos: PhotoSet) -> None:
-    figures = photos.run()
+    counts = photos.run()
     verdict = photos.verdict()
     assert verdict["ok"]
     assert {check["status"] for check in verdict["checks"]} == {"pass"}
     assert verdict["admitted"] == {"train": 22, "val": 10, "test": 6}
     assert verdict["rejected"] == {}
     assert photos.rejected() == []
-    assert figures["crops"] == figures["admitted"] == len(photos.rows)
+    assert counts["crops"] == counts["admitted"] == len(photos.rows)
 
 
 def test_crops_are_the_manifests_rows_in_order(photos: PhotoSet) -> None:

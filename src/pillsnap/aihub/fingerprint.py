@@ -55,7 +55,7 @@ def read(path: Path) -> Fingerprint | None:
     """The recorded fingerprint; None: not taken yet."""
     if not path.exists():
         return None
-    cure = "Run `pillsnap fingerprint` to write it anew."
+    cure = "Run `pillsnap fingerprint` to write it again."
     values = files.read_json(path, cure)
     try:
         if values["sha256"] is None:

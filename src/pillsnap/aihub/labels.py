@@ -21,7 +21,7 @@ BOM = b"\xef\xbb\xbf"
 LARGEST_SIDE_PX = 1 << 20
 KEYS_READ = (b'"bbox"', b'"dl_mapping_code"', b'"drug_N"', b'"width"', b'"height"')
 KEYS_OF_COLONS = ("img_key", "img_regist_ts")  # an address, a time
-# A string, closed or not, or a comma before a closing bracket. Possessive: never looked at twice.
+# A string, closed or not, or a comma before a closing bracket; possessive, so in linear time.
 STRING_OR_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*+[\]}])', re.DOTALL)
 DRUG_KEYS = (
     "di_edi_code", "dl_name", "item_seq", "drug_shape", "color_class1", "color_class2",

@@ -128,7 +128,7 @@ def _write_stamp(root: Path, stamp: dict[str, object]) -> None:
 def _is_drawn(root: Path, wanted: dict[str, object]) -> bool:
     """Whether the stamp matches and no file is missing."""
     try:
-        stamp = files.read_json(root / STAMP, "Draw the tree anew.")
+        stamp = files.read_json(root / STAMP, "Draw the tree again.")
     except DataError:
         return False
     count = stamp.pop("files", None)
