@@ -109,11 +109,13 @@ def ours(root: Path, frames: int, workers: int) -> dict[str, float]:
 
 def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
     photos = link(root, frames)
-    rows = [_row(path.relative_to(root), split, i) for i, (split, path) in enumerate(photos)]
+    codes = CODES[: frames // 5]  # each has photos in val
+    numbered = enumerate(photos)
+    rows = [_row(path.relative_to(root), split, codes, i) for i, (split, path) in numbered]
     table = pd.DataFrame(rows)
     loaded = params.load(Path(__file__).parents[1] / "params.yaml")
     scale = loaded.scales["stage3"].model_copy(
-        update={"samples": frames, "classes": len(CODES), "combination_share": 0.0,
+        update={"samples": frames, "classes": len(codes), "combination_share": 0.0,
                 "val_share": 0.2, "min_train_per_class": 1, "min_val_per_class": 1,
                 "detection_single_frames": 100, "evaluation_frames": 100}
     )  # fmt: skip
@@ -122,9 +124,9 @@ def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
         for split in manifest.SPLITS:
             path = places.artifacts_dir / f"manifest_{split}.csv"
             manifest.write(path, table[table["split"] == split])
-        classes = pd.DataFrame("", index=range(len(CODES)), columns=list(manifest.CLASS_COLUMNS))
-        numbers = {"class_index": range(len(CODES)), "train_pills": 1, "val_pills": 1}
-        classes = classes.assign(mapping_code=CODES, **numbers)
+        classes = pd.DataFrame("", index=range(len(codes)), columns=list(manifest.CLASS_COLUMNS))
+        numbers = {"class_index": range(len(codes)), "train_pills": 1, "val_pills": 1}
+        classes = classes.assign(mapping_code=codes, **numbers)
         manifest.write_classes(places.artifacts_dir / "classes.csv", classes)
         limits = loaded.validate_.model_copy(update={"num_workers": workers})
         watch = Watch()
@@ -133,8 +135,8 @@ def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
     return {"worker_peak_mb": watch.worker_peak_mb}
 
 
-def _row(path: Path, split: str, number: int) -> dict[str, Any]:
-    code = CODES[number // 5 % len(CODES)]
+def _row(path: Path, split: str, codes: list[str], number: int) -> dict[str, Any]:
+    code = codes[number // 5 % len(codes)]
     texts = {name: "x" for name, kind in manifest.COLUMNS.items() if kind == "str"}
     return {
         **dict.fromkeys(manifest.COLUMNS, 0),
@@ -143,7 +145,7 @@ def _row(path: Path, split: str, number: int) -> dict[str, Any]:
         "image_path": path.as_posix(),
         "image_type": "single",
         "mapping_code": code,
-        "class_index": CODES.index(code),
+        "class_index": codes.index(code),
         "known": True,
         "image_width": WIDTH,
         "image_height": HEIGHT,
