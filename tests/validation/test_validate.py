@@ -196,6 +196,47 @@ def test_too_many_rejected_rows_fail(photos: PhotoSet) -> None:
     assert photos.rejected() == [(photos.photo("train"), "photo_missing")]
 
 
+def test_the_cure_of_too_many_rejected_rows_works(photos: PhotoSet) -> None:
+    photos.path(photos.photo("train")).unlink()
+    with pytest.raises(DataError, match="rejected_share") as refusal:
+        photos.run(max_rejected=0.02)
+    assert "raise validate.max_rejected" in refusal.value.cure
+    assert photos.run(max_rejected=0.03)["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "damage"),
+    [
+        ("photo_missing", lambda path: path.unlink()),
+        ("photo_unreadable", lambda path: (path.unlink(), path.mkdir())),
+        ("photo_not_png", lambda path: path.write_bytes(b"x")),
+        ("photo_damaged", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+        ("photo_kind", lambda path: cv2.imwrite(str(path), np.zeros((160, 120), np.uint16))),
+        ("size_differs", lambda path: cv2.imwrite(str(path), np.zeros((9, 9, 3), np.uint8))),
+    ],
+)
+def test_a_restored_photo_is_admitted(
+    photos: PhotoSet, check: str, damage: Callable[[Path], object]
+) -> None:
+    path = photos.path(photos.photo("train"))
+    shutil.copy(path, photos.base / "archive.png")
+    damage(path)
+    assert photos.run()["rejected"] == 1
+    assert photos.check(check)["count"] == 1
+    if path.is_dir():
+        path.rmdir()
+    shutil.copy(photos.base / "archive.png", path)
+    assert photos.run()["rejected"] == 0
+
+
+def test_a_photo_that_is_too_large_is_admitted_after_raising_max_pixels(photos: PhotoSet) -> None:
+    pixels = 120 * 160
+    with pytest.raises(DataError, match="rejected_share"):
+        photos.run(max_pixels=pixels - 1)
+    assert "raise validate.max_pixels" in photos.check("photo_too_large")["cure"]
+    assert photos.run(max_pixels=pixels)["rejected"] == 0
+
+
 def test_a_manifest_without_its_columns_is_reported(photos: PhotoSet) -> None:
     path = photos.places.artifacts_dir / "manifest_val.csv"
     pd.read_csv(path).drop(columns="group_id").to_csv(path, index=False)
