@@ -1,4 +1,4 @@
-"""Stage validate: proves every photo sound and cuts the pictures the trainings read."""
+"""Stage validate: check every row, read every photo once, write the pictures for training."""
 
 import os
 from pathlib import Path

@@ -66,6 +66,7 @@ def test_benchmark_prints_its_table(script):
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout
     assert line in done.stdout, done.stdout
 
 
