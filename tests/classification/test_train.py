@@ -1,44 +1,16 @@
 """The classifier's training: learns, resumes exactly, redoes a step that ran out of memory."""
 
-import signal
-
 import pytest
 import torch
 
 from make import crop_files
-from make.import_graph import ROOT
-from pillsnap import params
+from make.small_training import MODEL, fit, interrupt_at, plan
 from pillsnap.classification import classifier, train
-from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch
-from pillsnap.classification.train import Plan, Trainer
+from pillsnap.classification.train import Trainer
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.stage.log import RunLog
 from pillsnap.training import checkpoints
-from pillsnap.training.checkpoints import WorkFolder
-
-RECIPE = params.load(ROOT / "params.yaml").train_classification
-MODEL = "test_resnet"
-
-
-def plan(**changes):
-    base = {
-        "epochs": 3, "repeats": 1, "batch_size": 16, "lr": 3e-3, "recipe": RECIPE, "seed": 7,
-        "device": torch.device("cpu"), "dtype": None, "compile": False, "num_workers": 0,
-        "goals": {},
-    }  # fmt: skip
-    return Plan(**{**base, **changes})
-
-
-def fit(folder, crops_dir, the_plan, image_px=24):
-    model = classifier.build(MODEL, 4, None, seed=7)
-    with (
-        RunLog("train_classification", folder / "live") as log,
-        WorkFolder("c", "f", folder) as work,
-    ):
-        return train.train(
-            model, the_plan, crops_dir, Augmenter(image_px, RECIPE), work, folder / "live/c", log
-        )
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +27,6 @@ def undisturbed(tmp_path_factory, crops_dir):
 def test_learns_classes_apart(tmp_path, crops_dir):
     trained = fit(tmp_path, crops_dir, plan(epochs=8, repeats=4))
     assert trained.metrics["top1"] > 0.9
-
-
-def interrupt_at(monkeypatch, at_step):
-    """SIGTERM once, after so many steps; returns a list that holds their number."""
-    steps, step = [0], Trainer.train_step
-
-    def counted(self, batch, whole):
-        step(self, batch, whole)
-        steps[0] += 1
-        if steps[0] == at_step:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "train_step", counted)
-    return steps
 
 
 @pytest.mark.parametrize("at_step", [1, 3, 4, 7])
@@ -110,11 +68,11 @@ def test_losses_of_parts_add_up_to_that_of_the_batch(tmp_path):
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.track_running_stats = False  # parts have statistics of their own
-            module.eval()
     pictures = torch.randint(0, 256, (8, 24, 24, 3), dtype=torch.uint8)
     batch = Batch(pictures, torch.tensor([0, 0, 0, 1, 1, 2, 3, 3]))
     with RunLog("t", tmp_path / "live") as log:
-        trainer = Trainer(model.eval(), plan(), 9, log)
+        trainer = Trainer(model, plan(), 9, log)
+        model.eval()
         whole = trainer.gradients(batch, 8)
         trainer.micro_batches = 2
         assert float(trainer.gradients(batch, 8)) == pytest.approx(float(whole), rel=1e-5)
@@ -127,11 +85,6 @@ def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, crops_dir, monkey
     monkeypatch.setattr(Trainer, "gradients", never)
     with pytest.raises(MachineError, match=r"train\.batch_size \(is 16\)"):
         fit(tmp_path, crops_dir, plan(epochs=1))
-
-
-def test_loss_that_is_no_number_ends_with_a_cure(tmp_path, crops_dir):
-    with pytest.raises(MachineError, match=r"Lower train\.lr"):
-        fit(tmp_path, crops_dir, plan(lr=1e30, epochs=2))
 
 
 def test_learning_rate_warms_up_then_falls_to_zero():

@@ -135,8 +135,9 @@ def failed(folder: Path, stage: str, process: "subprocess.Popen[bytes]") -> Diag
 def test_a_training_whose_loss_runs_away_is_named(tmp_path: Path) -> None:
     process = training_project.start(training_project.make(tmp_path, lr=1e30))
     found = failed(tmp_path, "train_classification", process)
-    assert (found.kind, found.fact) == ("nan", "The loss is nan in epoch 1.")
-    assert "Lower train.lr (is 1e+30)" in found.cures[0]
+    assert found.kind == "nan"
+    assert found.fact.startswith("Epoch 1 is unusable even after going back to the last checkpoint")
+    assert "lower train.lr (is 1e+30)" in found.cures[0]
 
 
 def test_a_checkpoint_above_the_largest_file_allowed_is_named(tmp_path: Path) -> None:

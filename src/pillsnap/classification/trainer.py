@@ -7,13 +7,14 @@ that was killed and resumed ends with the same weights as an undisturbed one.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from pillsnap.classification import classifier
+from pillsnap.classification.average import Average
 from pillsnap.classification.batches import Batch
 from pillsnap.errors import MachineError
 from pillsnap.params import Params, TrainClassificationParams
@@ -21,14 +22,18 @@ from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, Ranks
+from pillsnap.training.safe_step import SafeStep
 
 MEMORY_RETRIES = 3
+# Of fp16. torch begins at 2**16, where the first steps overflow; it doubles every 2,000 steps.
+FIRST_LOSS_SCALE = 2.0**12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(TrainingPlan):
     """The settings of the classifier's training."""
 
+    lr_key: ClassVar[str] = "train.lr"
     recipe: TrainClassificationParams
     repeats: int  # times an epoch shows each crop
 
@@ -51,26 +56,36 @@ class Trainer:
 
     def __init__(self, model: nn.Module, plan: Plan, steps_per_epoch: int, log: RunLog) -> None:
         self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
-        self.model = classifier.placed(model, plan.device)
-        self.average = classifier.averaged(self.model, plan.recipe.ema_decay)
+        self.model = classifier.placed(model, plan.device).train()
+        self.average = Average(self.model, plan.recipe.ema_decay)
         self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
         groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
-        self.scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.dtype is torch.float16)
-        self.loss_sum = torch.zeros((), device=plan.device)  # of this epoch, over its steps
+        self.scaler = torch.amp.GradScaler(
+            plan.device.type, FIRST_LOSS_SCALE, enabled=plan.dtype is torch.float16
+        )
+        self._safe_step = SafeStep(
+            self.model, self.optimizer, self.scaler, plan.recipe.clip_grad_norm
+        )
+        self.loss_sum = torch.zeros((), device=plan.device)  # of the steps of this epoch
         self.epoch = self.step = 0  # complete epochs, steps of the current one
         self.seconds = 0.0  # spent in the current epoch
-        self.micro_batches = 1
+        self.micro_batches, self.steps_in_parts = 1, 0
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self.model
         if plan.compile:
             self._forward = torch.compile(self.model)
 
     def state(self) -> dict[str, Any]:
         """Everything the rest of the training depends on."""
-        modules = {"model": self.model, "average": self.average.module}
-        holders = {**modules, "optimizer": self.optimizer, "scaler": self.scaler}
-        plain = {name: getattr(self, name) for name in _PLAIN_STATE}
-        return {**{name: holder.state_dict() for name, holder in holders.items()}, **plain}  # type: ignore[attr-defined]
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "skipped": self._safe_step.skipped,
+            "loss_sum": self.loss_sum,
+            **{name: getattr(self, name) for name in _PLAIN_STATE},
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
@@ -78,14 +93,31 @@ class Trainer:
         self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self._safe_step.restart(int(state["skipped"]))
+        self.loss_sum = state["loss_sum"].to(self.plan.device)
         for name in _PLAIN_STATE:
             setattr(self, name, state[name])
-        self.loss_sum = self.loss_sum.to(self.plan.device)
 
     def next_epoch(self) -> None:
         """The epoch is complete."""
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.loss_sum = torch.zeros_like(self.loss_sum)
+        self._safe_step.restart()
+
+    def unsound(self) -> str | None:
+        """Why the steps of this epoch must not be used, None if they may. Waits for the device."""
+        return self._safe_step.unsound(self.step)
+
+    @property
+    def skipped(self) -> int:
+        """Steps of this epoch that were skipped. Waits for the device."""
+        return int(self._safe_step.skipped)
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the steps of this epoch that were taken, NaN if there are none. Waits."""
+        taken = self.step - self.skipped
+        return float(self.loss_sum) / taken if taken else math.nan
 
     @property
     def global_step(self) -> int:
@@ -98,7 +130,6 @@ class Trainer:
         `batch` is this rank's part of a batch of `whole` samples (None: all of it).
         """
         whole = len(batch.classes) if whole is None else whole
-        self.model.train()
         lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -109,12 +140,9 @@ class Trainer:
             self._halve(whole)
         assert loss is not None
         self.plan.ranks.share(self.model, len(batch.classes) / whole, loss)
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.average.update(self.model, step=self.global_step)
-        self.loss_sum += loss
+        finite = self._safe_step(loss)
+        self.average.update(self.global_step)
+        self.loss_sum += torch.where(finite, loss, 0.0)
         self.step += 1
 
     def _gradients_or_none(self, batch: Batch, whole: int) -> torch.Tensor | None:
@@ -168,7 +196,7 @@ class Trainer:
         )
 
 
-_PLAIN_STATE = ("loss_sum", "epoch", "step", "seconds", "micro_batches")
+_PLAIN_STATE = ("epoch", "step", "seconds", "micro_batches", "steps_in_parts")
 
 
 def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:

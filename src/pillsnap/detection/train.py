@@ -31,13 +31,12 @@ def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: R
     `folder`, `live_dir` and `log`.
     """
     keeper = Keeper(plan, folder, live_dir, log)
-    batch_size = plan.batch_size
     if keeper.epochs < plan.epochs:
         with deferred() as interrupt:
             trainer = _trainer(Run(plan, data_dir.resolve(), folder.path, keeper, log, interrupt))
             _fit(trainer, plan)
-            batch_size = trainer.batch_size  # smaller than the plan's after running out of memory
-    return keeper.finish(batch_size)
+            keeper.batch_size = trainer.batch_size  # smaller after running out of memory
+    return keeper.finish()
 
 
 def pretrained_path(architecture: str, weights: str | None) -> str | None:
@@ -146,10 +145,5 @@ def _fit(trainer: "PillTrainer", plan: Plan) -> None:
             raise MachineError(
                 f"Out of GPU memory with a batch of {plan.batch_size} frames, {tried}.",
                 "Lower train.detection_batch_size or scales.<scale>.detection_px.",
-            ) from None
-        if "NaN" in text:
-            raise MachineError(
-                f"The detector's loss is not a number: {text}",
-                f"Lower train_detection.lr (is {plan.lr}), or set train.mixed_precision=off.",
             ) from None
         raise

@@ -1,7 +1,7 @@
 """The input and the result of a training, as far as both models share them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -14,6 +14,7 @@ from pillsnap.training.ranks import ALONE, Ranks
 class TrainingPlan:
     """The settings of a training that both models share."""
 
+    lr_key: ClassVar[str]  # of params.yaml
     epochs: int
     batch_size: int  # of all ranks together
     lr: float  # peak learning rate
