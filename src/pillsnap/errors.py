@@ -27,3 +27,8 @@ class CheckpointError(UserError):
 
 class MachineError(UserError):
     """The machine lacks something the work needs: a device, memory, disk, a library."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's error, or its type, at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

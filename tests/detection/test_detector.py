@@ -198,7 +198,7 @@ def spoil_at(monkeypatch, bad):
     step, epochs = PillTrainer.optimizer_step, []
 
     def spoiled(self):
-        if bad(self.epoch, self._steps, epochs.count(self.epoch)):
+        if bad(self.epoch, self.steps, epochs.count(self.epoch)):
             next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(torch.inf)
         epochs.append(self.epoch)
         step(self)
@@ -250,6 +250,27 @@ def test_an_epoch_that_fails_twice_is_refused_and_a_repeat_resumes(tmp_path, mon
     assert "lower train_detection.lr (is 0.001)" in refused.value.cure
     trained = fit(tmp_path / "parts", data_dir, plan())
     assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+
+
+@pytest.mark.slow
+def test_a_compiler_that_fails_is_given_up_with_one_warning(tmp_path, monkeypatch):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan())
+
+    class Broken(torch.nn.Module):
+        def forward(self, _inputs):
+            raise RuntimeError("no compiler here")
+
+    def attempt(model, **options):
+        if options["mode"]:
+            model.forward = Broken().forward
+        return model
+
+    monkeypatch.setattr("ultralytics.engine.trainer.attempt_compile", attempt)
+    trained = fit(tmp_path / "broken", data_dir, replace(plan(), compile=True))
+    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+    events = (tmp_path / "broken/live/events.jsonl").read_text()
+    assert events.count("torch.compile failed, the training continues without it: no compiler") == 1
 
 
 class _Hostile:

@@ -15,6 +15,7 @@ from pillsnap.classification.batches import Batch
 from pillsnap.classification.trainer import Plan, Trainer
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
+from pillsnap.training import devices
 from pillsnap.training.ranks import ALONE
 
 MULTIPLE = 8  # tensor cores work in eights
@@ -77,8 +78,10 @@ class Probe:
         before = torch.cuda.memory_reserved(device)
         try:
             self._step(batch_size)
-        except torch.OutOfMemoryError:
-            return False
+        except Exception as error:
+            if devices.out_of_memory(error):
+                return False
+            raise
         taken = torch.cuda.max_memory_reserved(device) - before
         return free - taken >= KEPT_FREE * total
 

@@ -16,15 +16,16 @@ from torch import nn
 from pillsnap.classification import classifier
 from pillsnap.classification.average import Average
 from pillsnap.classification.batches import Batch
-from pillsnap.errors import MachineError
+from pillsnap.errors import MachineError, first_line
 from pillsnap.params import Params, TrainClassificationParams
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 from pillsnap.training.plan import TrainingPlan, shared
-from pillsnap.training.ranks import ALONE, Ranks
+from pillsnap.training.ranks import ALONE, LEAST_PART, Ranks
 from pillsnap.training.safe_step import SafeStep
 
 MEMORY_RETRIES = 3
+MERGE_AFTER_STEPS = 200
 # Of fp16. torch begins at 2**16, where the first steps overflow; it doubles every 2,000 steps.
 FIRST_LOSS_SCALE = 2.0**12
 
@@ -70,10 +71,9 @@ class Trainer:
         self.loss_sum = torch.zeros((), device=plan.device)  # of the steps of this epoch
         self.epoch = self.step = 0  # complete epochs, steps of the current one
         self.seconds = 0.0  # spent in the current epoch
-        self.micro_batches, self.steps_in_parts = 1, 0
+        self.micro_batches, self.good_steps = 1, 0  # parts of a step, steps since that changed
+        self._compile = plan.compile
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self.model
-        if plan.compile:
-            self._forward = torch.compile(self.model)
 
     def state(self) -> dict[str, Any]:
         """Everything the rest of the training depends on."""
@@ -137,6 +137,7 @@ class Trainer:
             loss = self._gradients_or_none(batch, whole)
             if not self.plan.ranks.any(loss is None):
                 break
+            self._safe_step.undo_forward()
             self._halve(whole)
         assert loss is not None
         self.plan.ranks.share(self.model, len(batch.classes) / whole, loss)
@@ -144,12 +145,23 @@ class Trainer:
         self.average.update(self.global_step)
         self.loss_sum += torch.where(finite, loss, 0.0)
         self.step += 1
+        self._merge()
 
     def _gradients_or_none(self, batch: Batch, whole: int) -> torch.Tensor | None:
+        """None if memory ran out. A compiler that fails is given up."""
         try:
+            if self._compile and self._forward is self.model:
+                self._forward = torch.compile(self.model)
             return self.gradients(batch, whole)
-        except torch.OutOfMemoryError:
-            return None  # outside the handler: the traceback holds the step's tensors
+        except Exception as error:
+            if devices.out_of_memory(error):
+                return None  # redone outside the handler: the traceback holds the step's tensors
+            if not self._compile:
+                raise
+            self._log.warning(devices.COMPILE_FAILED + first_line(error))
+        self._compile, self._forward = False, self.model
+        self._safe_step.undo_forward()
+        return self._gradients_or_none(batch, whole)
 
     def gradients(self, batch: Batch, whole: int) -> torch.Tensor:
         """Compute the gradients of this rank's part of a batch; its part of the mean loss."""
@@ -160,12 +172,9 @@ class Trainer:
         if not len(batch.classes):
             self.scaler.scale(total)  # the scaler is set up by its first use
             return total
-        parts = zip(
-            batch.pictures.chunk(self.micro_batches),
-            batch.classes.chunk(self.micro_batches),
-            strict=True,
-        )
-        for pictures, classes in parts:
+        count = max(1, min(self.micro_batches, len(batch.classes) // LEAST_PART))
+        parts = (tensor.tensor_split(count) for tensor in (batch.pictures, batch.classes))
+        for pictures, classes in zip(*parts, strict=True):
             loss = self._loss(pictures, classes) * (len(classes) / whole)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -181,10 +190,10 @@ class Trainer:
         )
 
     def _halve(self, batch_size: int) -> None:
-        self.micro_batches *= 2
+        self.micro_batches, self.good_steps = self.micro_batches * 2, 0
         torch.cuda.empty_cache()
-        largest_part = math.ceil(batch_size / self.plan.ranks.world_size)
-        if self.micro_batches > min(2**MEMORY_RETRIES, largest_part):
+        most_parts = math.ceil(batch_size / self.plan.ranks.world_size) // LEAST_PART
+        if self.micro_batches > min(2**MEMORY_RETRIES, most_parts):
             raise MachineError(
                 f"Out of GPU memory even in {self.micro_batches // 2} parts of a batch.",
                 f"Lower train.batch_size (is {self.plan.batch_size}) or scales.<scale>.image_px, "
@@ -195,8 +204,15 @@ class Trainer:
             f"with the same effective batch of {batch_size}."
         )
 
+    def _merge(self) -> None:
+        """After many steps in parts, try with half as many: the memory may be free again."""
+        self.good_steps += 1
+        if self.micro_batches > 1 and self.good_steps >= MERGE_AFTER_STEPS:
+            self.micro_batches, self.good_steps = self.micro_batches // 2, 0
+            self._log.info(f"steps in {self.micro_batches} parts from here on, if memory suffices")
 
-_PLAIN_STATE = ("epoch", "step", "seconds", "micro_batches", "steps_in_parts")
+
+_PLAIN_STATE = ("epoch", "step", "seconds", "micro_batches", "good_steps")
 
 
 def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:

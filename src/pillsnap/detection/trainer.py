@@ -56,7 +56,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def __init__(self, run: Run, overrides: dict[str, Any]) -> None:
         self.run = run
-        self.complete = self._steps = 0  # epochs, steps of the current one
+        self.complete = self.steps = 0  # epochs, steps of the current one
         super().__init__(overrides=overrides)
         self.add_callback("on_train_start", PillTrainer._use_bf16)
         self.add_callback("on_train_epoch_start", PillTrainer._begin_epoch)
@@ -122,7 +122,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def _begin_epoch(self) -> None:
         self._epoch_begun_s = time.monotonic()
-        self._batches = self._steps = 0
+        self._batches = self.steps = 0
         self._loss_sum, self._losses = torch.zeros(2, device=self.device)  # finite ones only
         self._safe_step.restart()
         self.train_loader.sampler.epoch = self.epoch
@@ -146,7 +146,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         ranks = self.run.plan.ranks
         ranks.share(self.model, 1 / ranks.world_size)
         self._safe_step()
-        self._steps += 1
+        self.steps += 1
         self.optimizer.zero_grad()
         self.ema.update(self.model)
 
@@ -159,6 +159,8 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         """Called again with half the batch after running out of memory: for a single rank only."""
         if self.optimizer is not None and self.run.plan.ranks.world_size > 1:
             raise RuntimeError("out of memory in one of several ranks")
+        if self.optimizer is not None:
+            self._safe_step.undo_forward()
         super()._build_train_pipeline()
 
     def validate(self) -> Any:
@@ -210,7 +212,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def unsound(self) -> str | None:
         """Why the steps of this epoch must not be used, None if they may. Waits for the device."""
-        return self._safe_step.unsound(self._steps)
+        return self._safe_step.unsound(self.steps)
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """Called after validation: whether this epoch is repeated."""

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from pillsnap import files
-from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.errors import CheckpointError, MachineError, first_line
 
 MAGIC = b"PILLSNAP-CHECKPOINT-1\n"
 DIGEST_BYTES = 32
@@ -51,8 +51,8 @@ def load_published(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     except (
         Exception
     ) as error:  # a foreign or damaged file fails in many ways, all of which mean the same
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(f"{path} is not a PillSnap checkpoint: {reason}", again) from None
+        fact = f"{path} is not a PillSnap checkpoint: {first_line(error)}"
+        raise CheckpointError(fact, again) from None
     if not whole:
         raise CheckpointError(f"{path} is damaged: its weights do not match their hash.", again)
     return weights, config

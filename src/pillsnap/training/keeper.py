@@ -53,7 +53,7 @@ class Keeper:
 
     def resume(self, trainer: Resumable) -> None:
         """Continue from the stored state; at a fresh start, store the initial one."""
-        state, self._stored = self._stored, None
+        state, self._stored = self._stored or self._load(), None
         if state is None:
             if self._plan.ranks.world_size > 1:
                 trainer.restore(self._plan.ranks.same(trainer.state()))

@@ -23,6 +23,7 @@ class TrainingPlan:
     device: torch.device
     dtype: torch.dtype | None  # of autocast; None: float32
     compile: bool
+    deterministic: bool = False
     num_workers: int
     goals: dict[str, float | None]  # shown next to the curves, decide nothing
     ranks: Ranks = ALONE
@@ -44,6 +45,7 @@ def shared(params: Params, device: torch.device, group: Ranks) -> dict[str, Any]
         "epochs": params.train.epochs,
         "seed": params.seed,
         "device": device,
+        "deterministic": params.train.deterministic,
         "dtype": devices.autocast_dtype(device, params.train.mixed_precision),
         "num_workers": devices.loader_workers(
             params.train.num_workers, on_gpu, ranks.on_this_host()

@@ -78,5 +78,6 @@ def opened(model: str, params: Params, log: RunLog) -> Iterator[Session]:
         ranks.joined(params.train.devices, device) as group,
         folder if group.is_main else nullcontext(),
     ):
+        devices.choose_kernels(device, params.train.deterministic)
         log.follow_gpu(devices.gpu_uuid(device))
         yield Session(model, params, device, group, folder, log)
