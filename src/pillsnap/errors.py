@@ -29,6 +29,6 @@ class MachineError(UserError):
     """The machine lacks something the work needs: a device, memory, disk, a library."""
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of another library's error, or its type, at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def reason_of(problem: Exception) -> str:
+    """An exception of another library in one line of at most 200 characters, never empty."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]

@@ -149,18 +149,6 @@ def test_parity_notices_another_model(folder, tmp_path) -> None:
     assert named["largest_logit_difference"] > 1e-2
 
 
-def test_eight_bits_are_a_smaller_graph_that_answers_nearly_the_same(
-    folder, namer, tmp_path
-) -> None:
-    store = CropStore(crop_files.write(tmp_path / "crops") / "train.arrow")
-    batches = graphs.inputs_of(store, 32, 16, 2)
-    graphs.write_int8(folder / "c.onnx", tmp_path / "int8.onnx", batches)
-    assert (tmp_path / "int8.onnx").stat().st_size < (folder / "c.onnx").stat().st_size / 2
-    logits, _ = namer.classify(batches[0])
-    other, _ = OnnxClassifier(tmp_path / "int8.onnx", 1).classify(batches[0])
-    assert np.abs(other - logits).max() < 0.2 * np.abs(logits).max() + 0.05
-
-
 def test_timm_loads_its_folder_bit_for_bit(namer, tmp_path) -> None:
     graphs.write_timm(namer, tmp_path, ["K-000000", "K-000001", "K-000002", "K-000003"])
     model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)

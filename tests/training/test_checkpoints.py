@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from make import bit_flips
 from make.import_graph import SRC
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.training import checkpoints
@@ -40,16 +41,47 @@ def test_missing_checkpoint_is_refused(tmp_path):
         checkpoints.load_published(tmp_path / "1.pt")
 
 
-def test_every_flipped_bit_of_the_weights_is_noticed(tmp_path):
+@pytest.mark.parametrize("region", ["weights", "configuration", "whole file"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, region):
     path = tmp_path / "1.pt"
-    checkpoints.publish(path, {"a": torch.arange(64.0)}, CONFIG)
+    weights = {"a": torch.arange(64.0), "b": torch.ones(3, dtype=torch.int64)}
+    checkpoints.publish(path, weights, CONFIG)
     content = path.read_bytes()
-    start = content.index(torch.arange(64.0).numpy().tobytes())
-    for byte in range(start, start + 256, 17):
-        damaged = bytearray(content)
-        damaged[byte] ^= 1
-        path.write_bytes(bytes(damaged))
-        with pytest.raises(CheckpointError):
+    values = weights["a"].numpy().tobytes()
+    start, size, flips = {
+        "weights": (content.index(values), len(values), 100),
+        "configuration": (content.index(b"data.pkl"), content.index(values), 400),
+        "whole file": (0, len(content), 300),  # also the zip's directory
+    }[region]
+    part = content[start : start + size]
+    refused = 0
+    for damaged in bit_flips.flipped(part, flips):
+        path.write_bytes(content[:start] + damaged + content[start + size :])
+        try:
+            found, config = checkpoints.load_published(path)
+        except CheckpointError:
+            refused += 1
+            continue
+        assert region != "weights"
+        assert config == CONFIG
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert refused > flips / 3
+
+
+def test_a_checkpoint_whose_hash_leaves_out_the_configuration_is_refused(tmp_path):
+    path = tmp_path / "1.pt"
+    config = {**CONFIG, "weights_sha256": checkpoints.weights_hash(WEIGHTS)}
+    torch.save({"weights": WEIGHTS, "config": config}, path)
+    with pytest.raises(CheckpointError, match="did not hash the configuration") as refusal:
+        checkpoints.load_published(path)
+    assert refusal.value.cure.endswith("dvc repro")
+
+
+def test_an_empty_file_and_a_folder_are_no_checkpoints(tmp_path):
+    (tmp_path / "1.pt").touch()
+    for path, words in ((tmp_path / "1.pt", "not a PillSnap checkpoint"), (tmp_path, "not a file")):
+        with pytest.raises(CheckpointError, match=words):
             checkpoints.load_published(path)
 
 

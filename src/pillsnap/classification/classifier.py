@@ -11,9 +11,10 @@ from timm.data import resolve_model_data_config
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification.augment import to_input
-from pillsnap.errors import CheckpointError, MachineError, ParameterError, first_line
+from pillsnap.errors import CheckpointError, MachineError, ParameterError, reason_of
 from pillsnap.training import checkpoints
 
 
@@ -27,7 +28,7 @@ def build(name: str, classes: int, weights: str | None, seed: int) -> nn.Module:
         return _from_hub(name, classes)
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     if weights is not None:
-        load_weights(model, Path(weights))
+        load_weights(model, files.located(weights, CheckpointError))
     return model
 
 
@@ -48,7 +49,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         weights = weights.get("weights", weights)
     except Exception as error:
         raise CheckpointError(
-            f"{path} is not a file of weights: {first_line(error)}",
+            f"{path} is not a file of weights: {reason_of(error)}",
             "Give a .safetensors, a state_dict or a PillSnap checkpoint.",
         ) from None
     own = model.state_dict()
@@ -146,7 +147,7 @@ def _from_hub(name: str, classes: int) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
     except Exception as error:
         raise MachineError(
-            f"The pretrained weights of {name} could not be fetched: {first_line(error)}",
+            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
             "Fetch them where there is a network and set scales.<scale>.classifier_weights "
             "to the path of the .safetensors; null trains from scratch.",
         ) from None

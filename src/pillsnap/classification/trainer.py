@@ -16,7 +16,7 @@ from torch import nn
 from pillsnap.classification import classifier
 from pillsnap.classification.average import Average
 from pillsnap.classification.batches import Batch
-from pillsnap.errors import MachineError, first_line
+from pillsnap.errors import MachineError, reason_of
 from pillsnap.params import Params, TrainClassificationParams
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
@@ -158,7 +158,7 @@ class Trainer:
                 return None  # redone outside the handler: the traceback holds the step's tensors
             if not self._compile:
                 raise
-            self._log.warning(devices.COMPILE_FAILED + first_line(error))
+            self._log.warning(devices.COMPILE_FAILED + reason_of(error))
         self._compile, self._forward = False, self.model
         self._safe_step.undo_forward()
         return self._gradients_or_none(batch, whole)

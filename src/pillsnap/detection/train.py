@@ -13,10 +13,11 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import attempt_download_asset
 
+from pillsnap import files
 from pillsnap.boxes import MAX_PILLS
 from pillsnap.detection.plan import Plan
 from pillsnap.detection.trainer import PillTrainer, Run
-from pillsnap.errors import CheckpointError, MachineError, UserError, first_line
+from pillsnap.errors import CheckpointError, MachineError, UserError, reason_of
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import deferred
 from pillsnap.training import devices
@@ -49,15 +50,16 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
     if weights is None:
         return None
     if weights != "hub":
-        if not Path(weights).is_file():
-            raise CheckpointError(f"Weights {weights} are missing.", cure)
-        return weights
+        path = files.located(weights, CheckpointError)
+        if not path.is_file():
+            raise CheckpointError(f"Weights {path} are missing.", cure)
+        return str(path)
     os.environ.pop("YOLO_OFFLINE", None)  # the only moment that needs a network
     target = Path(os.environ["YOLO_CONFIG_DIR"]) / f"{architecture}.pt"
     try:
         return str(attempt_download_asset(target, retry=0))
     except Exception as error:
-        fact = f"{architecture}.pt could not be fetched: {first_line(error)}"
+        fact = f"{architecture}.pt could not be fetched: {reason_of(error)}"
         raise MachineError(fact, cure) from None
     finally:
         os.environ["YOLO_OFFLINE"] = "true"
@@ -71,7 +73,7 @@ def _readable(path: str | None) -> str | None:
     except Exception as error:  # damaged, hostile and foreign files fail in many ways
         raise CheckpointError(
             f"{path} is not an Ultralytics checkpoint that loads without running code: "
-            f"{first_line(error)}",
+            f"{reason_of(error)}",
             "Delete it if it was downloaded, else give another: scales.<scale>.detector_weights.",
         ) from None
     return path
@@ -152,5 +154,5 @@ def _fit(run: Run) -> PillTrainer:
             ) from None
         if not plan.compile or trainer.steps or plan.ranks != ALONE or isinstance(error, UserError):
             raise
-        run.log.warning(devices.COMPILE_FAILED + first_line(error))
+        run.log.warning(devices.COMPILE_FAILED + reason_of(error))
     return _fit(replace(run, plan=replace(plan, compile=False)))

@@ -8,7 +8,7 @@ from pillsnap.boxes import Boxes
 
 
 class Detector(Protocol):
-    """Finds pills in frames."""
+    """Detects pills in frames."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -21,7 +21,7 @@ class Detector(Protocol):
 
 
 class Classifier(Protocol):
-    """Names crops."""
+    """Classifies crops."""
 
     @property
     def config(self) -> Mapping[str, Any]:

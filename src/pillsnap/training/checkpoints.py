@@ -1,9 +1,8 @@
 """Checkpoints: published ones (small, byte-stable, safe to load) and those of unfinished runs.
 
-Published: `{"weights": state_dict, "config": plain values}`, with a hash of the weights inside,
-because torch.load does not notice a flipped bit. Those of unfinished
-runs are kept in `.checkpoints/<stage>/<run key>/`, outside DVC's outs, which DVC deletes before
-a stage runs.
+Published: `{"weights": state_dict, "config": plain values, "sha256": of both}`. Those of unfinished
+runs are kept in `.checkpoints/<stage>/<run key>/`, outside DVC's outs, which DVC deletes before a
+stage runs.
 """
 
 import fcntl
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 from pillsnap import files
-from pillsnap.errors import CheckpointError, MachineError, first_line
+from pillsnap.errors import CheckpointError, MachineError, reason_of
 
 MAGIC = b"PILLSNAP-CHECKPOINT-1\n"
 DIGEST_BYTES = 32
@@ -29,11 +28,14 @@ State = dict[str, Any]
 
 
 def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Write a published checkpoint: equal weights and configuration give equal bytes."""
+    """Write a published checkpoint: equal weights and configuration give equal bytes.
+
+    `sha256` covers both, because torch.load does not notice a flipped bit in either.
+    """
     weights = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
     # Through JSON: pickle writes a string object met twice differently from two equal ones.
-    plain = json.loads(json.dumps({**config, "weights_sha256": weights_hash(weights)}))
-    content = {"weights": weights, "config": plain}
+    plain = json.loads(json.dumps(config))
+    content = {"weights": weights, "config": plain, "sha256": _published_hash(weights, plain)}
     buffer = io.BytesIO()
     _save(content, buffer, path)
     files.write_bytes(path, buffer.getvalue())
@@ -42,19 +44,22 @@ def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, A
 def load_published(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights and configuration of a published checkpoint; never runs code from the file."""
     again = "Train it again (dvc repro) or restore it (dvc checkout)."
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing.", again)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        weights, config = content["weights"], content["config"]
-        whole = weights_hash(weights) == config["weights_sha256"]
-    except (
-        Exception
-    ) as error:  # a foreign or damaged file fails in many ways, all of which mean the same
-        fact = f"{path} is not a PillSnap checkpoint: {first_line(error)}"
-        raise CheckpointError(fact, again) from None
-    if not whole:
-        raise CheckpointError(f"{path} is damaged: its weights do not match their hash.", again)
+    with files.opened(path, again, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            weights, config, sealed = content["weights"], content["config"], content.get("sha256")
+            found = _published_hash(weights, config)
+        except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
+            fact = f"{path} is not a PillSnap checkpoint: {reason_of(error)}"
+            raise CheckpointError(fact, again) from None
+    if sealed is None and "weights_sha256" in config:
+        raise CheckpointError(
+            f"{path} is from a version that did not hash the configuration.",
+            "Train it again: dvc repro",
+        )
+    if sealed != found:
+        fact = f"{path} is damaged: its weights or configuration do not match their hash."
+        raise CheckpointError(fact, again)
     return weights, config
 
 
@@ -66,6 +71,11 @@ def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _published_hash(weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> str:
+    text = weights_hash(weights) + json.dumps(config, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class WorkFolder:

@@ -2,10 +2,10 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import xxhash
-import yaml
+
+from pillsnap import files, params
 
 
 def run_key(stage: str, root: Path = Path()) -> str:
@@ -14,23 +14,18 @@ def run_key(stage: str, root: Path = Path()) -> str:
     Both are read from dvc.yaml, so that the key cannot disagree with DVC. Other parameters, data or
     code give another key and with it another work folder: nothing stale is ever resumed.
     """
-    tree = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    definition = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    cure = "Run the command in the root of the repository."
+    tree = files.read_yaml(root / "params.yaml", cure)
+    definition = files.read_yaml(root / "dvc.yaml", cure)["stages"][stage]
     scale = str(tree["scale"])
     digest = hashlib.sha256()
     for name in definition["params"]:
         key = name.replace("${scale}", scale)
-        digest.update(f"{key}={_at(tree, key)!r}\n".encode())
+        digest.update(f"{key}={params.at(tree, key)!r}\n".encode())
     for name in definition["deps"]:
         path = name.replace("${scale}", scale)
         digest.update(f"{path} {_content_hash(root / path)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _at(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
 
 
 def _content_hash(path: Path) -> str:
