@@ -2,9 +2,9 @@
 
     python benchmarks/host_step.py [--model tf_efficientnetv2_s] [--rounds 50]
 
-A GPU does the arithmetic of these parts while the host goes on, so only what the host needs to
-start them counts. Therefore every tensor of the model is cut to one number; the number of tensors,
-which decides, stays. Runs take turns; printed are medians in milliseconds.
+A GPU does the arithmetic of these parts while the host continues, so only the time to start them
+counts. Therefore every tensor of the model is cut to one number; the number of tensors, on which
+host time depends, stays. Runs take turns; medians are printed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""build_manifest: from folders and labels to who is where: manifests, classes, sampling report."""
+"""Choose photos and classes, split them, write one row per pill: manifests, classes, report."""
 
 from pillsnap.aihub import fingerprint, reading
 from pillsnap.manifest import build, tables

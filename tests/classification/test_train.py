@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from make import crop_files
 from make.small_training import MODEL, fit, interrupt_at, plan
 from pillsnap.classification import classifier, train
 from pillsnap.classification import trainer as trainer_
@@ -12,17 +11,6 @@ from pillsnap.classification.train import Trainer
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.stage.log import RunLog
 from pillsnap.training import checkpoints
-
-
-@pytest.fixture(scope="module")
-def crops_dir(tmp_path_factory):
-    return crop_files.write(tmp_path_factory.mktemp("crops"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, crops_dir):
-    trained = fit(tmp_path_factory.mktemp("undisturbed"), crops_dir, plan())
-    return checkpoints.weights_hash(trained.weights)
 
 
 def test_learns_classes_apart(tmp_path, crops_dir):

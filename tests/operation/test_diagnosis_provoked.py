@@ -127,7 +127,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 def failed(folder: Path, stage: str, process: "subprocess.Popen[bytes]") -> Diagnosis:
     """The diagnosis of a stage that runs in `folder`, from what it prints until it fails."""
-    code, said = process.wait(), training_project.said(folder)
+    code, said = process.wait(), training_project.printed(folder)
     assert code != 0, said
     return explain(255, as_dvc_prints(said, code, stage), FACTS)
 
@@ -181,7 +181,7 @@ def test_photos_gone_before_validate_begins_are_named(tmp_path: Path) -> None:
 def test_photos_gone_while_validate_reads_them_are_named(tmp_path: Path) -> None:
     process = validating(photographed(tmp_path, photos=1200))
     while not training_project.events(tmp_path, "progress"):
-        assert process.poll() is None, training_project.said(tmp_path)
+        assert process.poll() is None, training_project.printed(tmp_path)
         time.sleep(0.005)
     (tmp_path / "root").rename(tmp_path / "elsewhere")
     assert failed(tmp_path, "validate", process).kind == "data_root"

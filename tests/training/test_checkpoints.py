@@ -258,15 +258,15 @@ def test_lock_is_free_after_kill_9(tmp_path):
 
 
 def test_lock_is_not_held_by_a_forked_child(tmp_path):
-    ours, childs = socket.socketpair()
-    with ours, childs, WorkFolder("s", "f", tmp_path) as folder:
+    own, childs = socket.socketpair()
+    with own, childs, WorkFolder("s", "f", tmp_path) as folder:
         child = os.fork()
         if child == 0:
-            ours.close()
+            own.close()
             childs.send(b"runs")
             childs.recv(1)  # until the test is over, however it ends
             os._exit(0)
-        ours.recv(4)
+        own.recv(4)
         folder.__exit__()  # what a kill -9 does to the lock
         with WorkFolder("s", "f", tmp_path) as again:
             assert again.load() == (None, [])

@@ -190,7 +190,7 @@ class WorkFolder:
 
 
 def _on_host(value: Any) -> Any:
-    """Nested tensors and plain values, copied so that training may go on."""
+    """Nested tensors and plain values, copied to host memory."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

@@ -108,7 +108,7 @@ def choose_kernels(device: torch.device, deterministic: bool) -> None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether the device's memory ran out: its libraries say so in different ways."""
+    """Whether the device's memory ran out, which its libraries report in different words."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
