@@ -33,6 +33,7 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
+    "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "onnx_speed.py": ("--help", "bundle"),
