@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pillsnap import files
-from pillsnap.errors import DataError
+from pillsnap.errors import DataError, reason_of
 
 if TYPE_CHECKING:  # importing pandas takes a second, and build_manifest only writes
     import pandas as pd
@@ -58,6 +58,7 @@ CLASS_COLUMNS: dict[str, str] = {
 }
 
 
+MAKE = "Make it: dvc repro (or dvc pull)."
 Rows = Mapping[str, Any]  # a sequence, an array or a series per column
 QUOTED_FOR = ('"', ",", "\r", "\n")
 
@@ -94,8 +95,8 @@ def read_classes(path: Path) -> "pd.DataFrame":
 
 
 def class_table_hash(path: Path) -> str:
-    """sha256 of classes.csv: a checkpoint keeps that of the classes it was trained on."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """sha256 of classes.csv: what a checkpoint remembers of the classes it was trained on."""
+    return hashlib.sha256(files.read_bytes(path, MAKE)).hexdigest()
 
 
 def _as_csv(rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[str, ...]) -> bytes:
@@ -129,14 +130,12 @@ def _fields(values: list[Any]) -> list[str]:
 def _read_csv(path: Path, columns: dict[str, str]) -> "pd.DataFrame":
     import pandas as pd
 
-    try:
-        table = pd.read_csv(path, dtype=columns, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing.", "Make it: dvc repro (or dvc pull).") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read: {error}", "Restore it: dvc checkout, or dvc repro."
-        ) from None
+    with files.opened(path, MAKE, DataError, files.LARGEST_MODEL_BYTES) as file:
+        try:
+            table = pd.read_csv(file, dtype=columns, keep_default_na=False, encoding="utf-8")
+        except ValueError as error:
+            fact = f"{path} cannot be read: {reason_of(error)}"
+            raise DataError(fact, "Restore it: dvc checkout, or dvc repro.") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(
