@@ -34,7 +34,7 @@ VIEWERS = 199  # beside one that never reads
 CLASSIFIER = "artifacts/demo/checkpoints/demo_classification_best.pt"
 LOOK = """Object.fromEntries(["train_detection", "train_classification", "machine"].map(
     (id) => [id, document.getElementById(id).innerText]))"""
-EPOCH = r"""Number(document.getElementById(%r).innerText.match(/에폭 (\d+) \/ %d/)?.[1] ?? 0)"""
+EPOCH = r"""Number(document.getElementById(%r).innerText.match(/에폭 (\d+)\/%d/)?.[1] ?? 0)"""
 
 
 @pytest.fixture(scope="module")

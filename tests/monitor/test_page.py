@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from make.browser import Tab
-from make.monitor_runs import FAILURE, DrawnRun, append, drawn_run, epoch_metrics, write_run
+from make.monitor_runs import FAILURE, DrawnRun, append, drawn_run, epoch_metrics, line, write_run
 from make.monitor_server import serving
+from pillsnap.places import STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +20,15 @@ STAGE = "train_classification"
 @pytest.fixture
 def events_path(tmp_path: Path) -> Path:
     return write_run(tmp_path / "demo", drawn_run(time.time()))
+
+
+def finished_run(end_s: float) -> bytes:
+    """All five stages, done."""
+    run = DrawnRun(np.random.default_rng(0), end_s - 1000)
+    for stage in STAGES:
+        run.add(stage, "start", stage[0], epoch=0, total=1)
+        run.add(stage, "end", stage[0], metrics={"minutes": 0.2})
+    return run.text()
 
 
 def epoch_end(epoch: int) -> bytes:
@@ -66,7 +76,7 @@ def test_a_gpu_is_shown_with_its_figures(tab: Tab, tmp_path: Path) -> None:
 def test_a_korean_browser_gets_korean(tab: Tab, tmp_path: Path, events_path: Path) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/", locale="ko-KR")
-        assert tab.shows("#train_classification", "에폭 12 / 18, 스텝 11 / 20")
+        assert tab.shows("#train_classification", "에폭 12/18, 스텝 11/20")
         assert tab.shows("#log", "자료/K-000030")
         assert tab.value("document.documentElement.lang") == "ko"
 
@@ -86,6 +96,30 @@ def test_no_complaint_and_no_request_elsewhere(
     assert [url for url in tab.requests if not url.startswith(ours)] == []
     assert len(tab.requests) > 8
     assert tab.complaints == []
+
+
+def test_metrics_of_this_run_are_held_against_their_goals(tab: Tab, tmp_path: Path) -> None:
+    write_run(tmp_path / "demo", finished_run(time.time() - 60))
+    with serving(tmp_path / "demo") as port:
+        tab.open(f"http://127.0.0.1:{port}/")
+        assert tab.shows("#results", "goal met")
+        assert tab.shows("#results", "revision 0123456789ab · run e")
+        assert "earlier" not in tab.value("document.getElementById('results').innerText")
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["a new training", "a fresh clone"])
+def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, begun: bool) -> None:
+    events = finished_run(time.time() - 60) + line(kind="start", run="x", time=time.time() + 60)
+    write_run(tmp_path / "demo", events if begun else b"")
+    with serving(tmp_path / "demo") as port:
+        tab.open(f"http://127.0.0.1:{port}/")
+        assert tab.shows("#results", "From an earlier run")
+        assert tab.shows("#results", "0.9512")
+        text = tab.value("document.getElementById('results').innerText")
+        assert not any(word in text for word in ("goal met", "below goal", "over goal"))
+        assert tab.value(
+            "getComputedStyle(document.querySelector('#results .earlier')).opacity < 1"
+        )
 
 
 def test_a_failure_is_an_alert_with_cures(tab: Tab, tmp_path: Path, events_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_new_viewer_gets_everything_then_only_what_changed(tmp_path: Path) -> 
         append(path, line(step=2))
         second = received(websocket)
     assert set(first["set"]) == {
-        "stages", "runs", "traces", "hardware", "logs", "history", "files", "source",
+        "stages", "runs", "traces", "hardware", "logs", "history", "files", "source", "origins",
     }  # fmt: skip
     assert second["seq"] > first["seq"]
     assert list(second["set"]["stages"]) == ["train_detection"]

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from pillsnap.monitor import view
+from pillsnap.monitor import origins, view
 from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.policy import POLICY
 from pillsnap.monitor.state import State, fold
-from pillsnap.monitor.summaries import ArtifactFiles
+from pillsnap.monitor.summaries import SHOWN, ArtifactFiles
 from pillsnap.monitor.viewers import ViewerProtocol, Viewers
 from pillsnap.web import page
 from pillsnap.web import server as web
@@ -56,9 +56,15 @@ class Watch:
             problem = str(error)
         self._files.refresh()
         source = view.source(self._reader.path, self._state, self._reader.skipped, problem)
-        state = view.of(self._state, time.time())
-        files = {"files": dict(self._files.contents)}
-        self.hub.publish({**state, **files, "source": {"scale": self.scale, **source}})
+        files = {name: self._files.contents[name] for name in SHOWN}
+        self.hub.publish(
+            {
+                **view.of(self._state, time.time()),
+                "files": files,
+                "origins": origins.of(self._state, self._files),
+                "source": {"scale": self.scale, **source},
+            }
+        )
 
     async def forever(self, poll_s: float) -> None:
         """Look again every `poll_s` seconds, sooner where events follow a quiet look."""

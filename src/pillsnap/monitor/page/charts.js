@@ -131,8 +131,8 @@ function legend(own, index) {
     return key;
   });
   own.caption.replaceChildren(title, ...parts);
-  const told = [spec.title, ...parts.map((part) => part.textContent), spec.goalText].filter(Boolean);
-  if (index === null) own.canvas.setAttribute("aria-label", told.join(", "));
+  const label = [spec.title, ...parts.map((part) => part.textContent), spec.goalText].filter(Boolean);
+  if (index === null) own.canvas.setAttribute("aria-label", label.join(", "));
   own.canvas.lang = currentLanguage();
 }
 
