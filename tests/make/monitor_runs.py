@@ -50,7 +50,7 @@ STAGE = "train_classification"
 
 
 def event(kind: str, time: float = 1.0, run: str = "a", stage: str = STAGE, **rest: Any) -> Event:
-    """One event, of the classifier's training unless told otherwise."""
+    """One event, of the classifier's training by default."""
     empty = {"epoch": None, "step": None, "total": None, "metrics": {}, "hardware": {}}
     own = {"time": time, "stage": stage, "kind": kind, "run": run}
     [parsed] = events_of(line(**{**empty, **own, **rest}))

@@ -13,7 +13,7 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r
 
 @contextmanager
 def in_front_of(port: int, websockets: bool) -> Iterator[str]:
-    """Yields the address of the page; nginx passes `websockets` only where it is told to."""
+    """Yields the address of the page; nginx passes WebSockets only when configured."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_accept, args=(listener, port, websockets), daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/pills/"

@@ -49,7 +49,7 @@ def test_epochs_advance_without_a_reload(tab: Tab, tmp_path: Path, events_path: 
     assert sum(url.endswith("/main.js") for url in tab.requests) == 1
 
 
-def test_both_stages_stand_apart(tab: Tab, tmp_path: Path, events_path: Path) -> None:
+def test_both_trainings_are_shown_separately(tab: Tab, tmp_path: Path, events_path: Path) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
         assert tab.shows("#train_detection", "Epoch 18 of 18")
@@ -65,7 +65,7 @@ def test_without_a_gpu_the_page_says_none(tab: Tab, tmp_path: Path, events_path:
         assert "GPU load" not in tab.value("document.getElementById('machine').innerText")
 
 
-def test_a_gpu_is_shown_with_its_figures(tab: Tab, tmp_path: Path) -> None:
+def test_a_gpu_is_shown_with_its_readings(tab: Tab, tmp_path: Path) -> None:
     write_run(tmp_path / "demo", drawn_run(time.time(), gpu=True))
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
@@ -82,7 +82,7 @@ def test_a_korean_browser_gets_korean(tab: Tab, tmp_path: Path, events_path: Pat
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_complaint_and_no_request_elsewhere(
+def test_the_console_stays_empty_and_no_other_host_is_asked(
     tab: Tab, tmp_path: Path, events_path: Path, scheme: str
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -107,10 +107,10 @@ def test_metrics_of_this_run_are_held_against_their_goals(tab: Tab, tmp_path: Pa
         assert "earlier" not in tab.value("document.getElementById('results').innerText")
 
 
-@pytest.mark.parametrize("begun", [True, False], ids=["a new training", "a fresh clone"])
-def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, begun: bool) -> None:
+@pytest.mark.parametrize("trains", [True, False], ids=["a new training", "a fresh clone"])
+def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, trains: bool) -> None:
     events = finished_run(time.time() - 60) + line(kind="start", run="x", time=time.time() + 60)
-    write_run(tmp_path / "demo", events if begun else b"")
+    write_run(tmp_path / "demo", events if trains else b"")
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
         assert tab.shows("#results", "From an earlier run")
@@ -151,7 +151,7 @@ def test_the_log_is_filtered_by_level(tab: Tab, tmp_path: Path, events_path: Pat
         assert tab.value(f"[...{levels}].join()") == "WARNING"
 
 
-def test_a_server_that_comes_back_is_caught_up_with(
+def test_the_page_catches_up_after_a_server_restart(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -165,7 +165,7 @@ def test_a_server_that_comes_back_is_caught_up_with(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_hangs_over_the_edge(
+def test_nothing_overflows_the_viewport(
     tab: Tab, tmp_path: Path, events_path: Path, width: int
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -174,12 +174,12 @@ def test_nothing_hangs_over_the_edge(
         assert tab.value("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_keyboard_reaches_and_turns_the_language(
+def test_the_language_can_be_switched_by_keyboard(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
-        for _ in range(2):  # the link that skips to the figures, then the button
+        for _ in range(2):  # the link that skips to the content, then the button
             tab.press("Tab", 9)
         assert tab.value("document.activeElement.id") == "language"
         tab.press("Enter", 13)

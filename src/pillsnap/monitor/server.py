@@ -27,9 +27,9 @@ from pillsnap.web.guard import HEALTH, Access, Guard
 
 PAGE_DIR = Path(__file__).parent / "page"
 POLL_S = 1.0
-GLANCES = 10  # at the size of the file, between two looks
+SIZE_CHECKS = 10  # of the file, between two looks
 CHUNKS_A_POLL = 64
-PATIENCE_S = 2  # for requests that are under way when the server is told to end
+SHUTDOWN_S = 2  # for requests in progress at SIGTERM
 
 
 class Watch:
@@ -72,8 +72,8 @@ class Watch:
             before = self.hub.seq
             await self.look()
             quiet, size = self.hub.seq == before, self._reader.size()
-            for _ in range(GLANCES):
-                await asyncio.sleep(poll_s / GLANCES)
+            for _ in range(SIZE_CHECKS):
+                await asyncio.sleep(poll_s / SIZE_CHECKS)
                 if quiet and self._reader.size() != size:
                     break
 
@@ -120,7 +120,7 @@ def serve(app: Starlette, listener: Socket) -> None:
 
 def server(app: Starlette) -> web.Server:
     """The server, not yet running."""
-    return web.server(app, PATIENCE_S, ViewerProtocol)
+    return web.server(app, SHUTDOWN_S, ViewerProtocol)
 
 
 def _json(value: view.Json) -> Response:
