@@ -11,6 +11,7 @@ of a process and its workers, and peak memory of the process and its largest wor
 """
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +119,7 @@ def ours_fingerprint(root: Path, out: Path, samples: int) -> None:
 def ours_build(root: Path, out: Path, samples: int) -> None:
     """What build_manifest does, the fingerprint's check included."""
     from pillsnap import params
-    from pillsnap.aihub import fingerprint
+    from pillsnap.aihub import fingerprint, reading
     from pillsnap.manifest import build, tables
     from pillsnap.manifest.choice import Strangers
 
@@ -126,8 +128,8 @@ def ours_build(root: Path, out: Path, samples: int) -> None:
         update={"samples": samples, "classes": samples // 100, "combination_share": 0.04}
     )
     recorded = fingerprint.read(out / "fingerprint.json")
-    order = build.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
-    with build.uncollected():
+    order = build.Order("stage3", wanted, Strangers(0, 0), 17, 0)
+    with reading.without_gc():
         tables.write(build.build(root, order, recorded, lambda done, total: None), out)
 
 
@@ -279,12 +281,30 @@ def measure(job: str, root: Path, out: Path, samples: int) -> tuple[float, float
     os.sync()  # what others wrote is not this job's to wait for
     read_through(root)
     begun_s = time.monotonic()
-    done = subprocess.run(
-        [*command, "--samples", str(samples)], check=True, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, "--samples", str(samples)])
+    _, status, own = os.wait4(process.pid, 0)
     wall_s = time.monotonic() - begun_s
-    cpu_s, peak_mb = map(float, done.stdout.split()[-2:])
-    return wall_s, cpu_s, peak_mb
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, job
+    every = [own, *orphans()]
+    cpu_s = sum(one.ru_utime + one.ru_stime for one in every)
+    peak_kb = own.ru_maxrss + max((one.ru_maxrss for one in every[1:]), default=0)
+    return wall_s, cpu_s, peak_kb / 1024
+
+
+def adopt_orphans() -> None:
+    """Ask Linux that processes whose parent has ended become children of this one."""
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
+
+
+def orphans() -> list[resource.struct_rusage]:
+    """What processes used that the last job left behind: the server of its workers, with them."""
+    found = []
+    with suppress(ChildProcessError):
+        while True:
+            found.append(os.wait3(0)[2])
+    return found
 
 
 def read_through(root: Path) -> None:
@@ -294,15 +314,9 @@ def read_through(root: Path) -> None:
             Path(folder, name).read_bytes()
 
 
-def used() -> tuple[float, float]:
-    """CPU seconds of this process and its workers; MB of this process and its largest worker."""
-    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu_s = sum(one.ru_utime + one.ru_stime for one in both)
-    return cpu_s, sum(one.ru_maxrss for one in both) / 1024
-
-
 def compare(photos: int, rounds: int, jobs: list[str]) -> None:
     """Print the medians of `rounds` turns of each job on a tree of `photos` photos."""
+    adopt_orphans()
     with tempfile.TemporaryDirectory() as folder:
         root, out = Path(folder) / "tree", Path(folder) / "out"
         out.mkdir()
@@ -330,7 +344,6 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.job:
         JOBS[asked.job](asked.root, asked.out, asked.samples)
-        print(*used())
     else:
         compare(
             asked.photos,

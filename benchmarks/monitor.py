@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,6 +45,7 @@ from pillsnap.training.checkpoints import WorkFolder
 ROOT = Path(__file__).parents[1]
 EVENTS = 10_000
 CLASSES, CROP_PX, IMAGE_PX, BATCH = 8, 48, 32, 16
+LOG_LINE = "epoch 3/18  loss/train 0.4123  loss/val 0.5321  top1 0.8512  top5 0.9812  lr 0.0003"
 SETTLED = 1 / 6  # of a turn, left out
 
 
@@ -117,7 +118,7 @@ def monitored(folder: Path, viewers: int) -> Iterator[list[psutil.Process]]:
     crowd = subprocess.Popen(child("--watch", started.port, "--viewers", max(viewers - 1, 0)))
     deaf = stalled(started.port) if viewers else None
     try:
-        while clients(started.url) < viewers:
+        while viewers_of(started.url) < viewers:
             time.sleep(0.1)
         yield [psutil.Process(started.pid), psutil.Process(crowd.pid)]
     finally:
@@ -128,12 +129,12 @@ def monitored(folder: Path, viewers: int) -> Iterator[list[psutil.Process]]:
         daemon.stop(folder / "daemon")
 
 
-def clients(url: str) -> int:
+def viewers_of(url: str) -> int:
     """How many viewers the monitor counts."""
     from urllib.request import urlopen
 
-    with urlopen(f"{url}healthz", timeout=60) as answer:
-        return int(orjson.loads(answer.read())["clients"])
+    with urlopen(f"{url}api/state", timeout=60) as answer:
+        return int(orjson.loads(answer.read())["viewers"])
 
 
 def training_of(folder: Path, steps: int) -> "subprocess.Popen[bytes]":
@@ -234,9 +235,8 @@ def catch_up(folder: Path) -> None:
             path.write_bytes(events(EVENTS))
             begun_s, told, cpu = time.perf_counter(), 0, sum(process.cpu_times()[:2])
             while told < EVENTS:
-                message = orjson.loads(line.recv(timeout=60))
-                state = message.get("state") or message.get("set") or {}
-                told = state.get("source", {}).get("events", told)
+                news = orjson.loads(line.recv(timeout=60))["set"]
+                told = news.get("source", {}).get("events", told)
             seconds = time.perf_counter() - begun_s
             cpu = sum(process.cpu_times()[:2]) - cpu
         megabytes = process.memory_info().rss / 1e6
@@ -244,6 +244,41 @@ def catch_up(folder: Path) -> None:
     print(f"| {EVENTS:,} events written at once are shown after | {seconds:.2f} s | < 1 s |")
     print(f"| CPU for them | {cpu:.2f} s | |")
     print(f"| resident after them | {megabytes:.0f} MB | < 60 MB |")
+
+
+def follow(folder: Path, viewers: int, seconds: int) -> None:
+    """CPU and bytes while a training writes an event a second, a line and an epoch every 20 s."""
+    path = folder / "run" / "live" / "events.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = events(4000).splitlines(keepends=True)
+    log = [{**orjson.loads(line), "kind": "log", "message": LOG_LINE} for line in lines[:400]]
+    path.write_bytes(b"".join([*(orjson.dumps(line) + b"\n" for line in log), *lines]))
+    with monitored(folder, viewers) as (process, _):
+        started = daemon.running(folder / "daemon")
+        assert started is not None
+        with connect_sync(f"ws://127.0.0.1:{started.port}/ws", max_size=None) as line:
+            line.recv()
+            before, received = sum(process.cpu_times()[:2]), 0
+            for event in following_events(seconds):
+                with path.open("ab") as file:
+                    file.write(event)
+                end_s = time.monotonic() + 1
+                while (left_s := end_s - time.monotonic()) > 0:
+                    with suppress(TimeoutError):
+                        received += len(line.recv(timeout=left_s))
+            share = (sum(process.cpu_times()[:2]) - before) / seconds
+    print(f"| share of a core beside a training, {viewers} viewers | {share:.1%} | |")
+    print(f"| bytes per viewer and second | {received / seconds:,.0f} | |")
+
+
+def following_events(seconds: int) -> Iterator[bytes]:
+    """An event for each second; every 20th with a log line and the end of an epoch."""
+    lines = events(4000 + seconds).splitlines(keepends=True)[4000:]
+    for number, line in enumerate(lines):
+        event = {**orjson.loads(line), "time": time.time()}
+        log = {**event, "kind": "log", "message": LOG_LINE}
+        extra = orjson.dumps(log) + b"\n" if number % 20 == 0 else b""
+        yield orjson.dumps(event) + b"\n" + extra
 
 
 def idle(folder: Path, viewers: int, seconds: float) -> None:
@@ -280,6 +315,7 @@ def main() -> None:
             folder = Path(name)
             draw(folder, asked.crops, CLASSES, (CROP_PX,), (244, 320))
             catch_up(folder)
+            follow(folder, asked.viewers, round(asked.idle))
             idle(folder, asked.viewers, asked.idle)
             alternated(folder, asked.rounds, asked.steps, asked.viewers, asked.turn)
             print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

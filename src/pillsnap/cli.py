@@ -153,11 +153,12 @@ def train(
 @app.command()
 def monitor(
     host: Annotated[str, typer.Option(help="Another than loopback needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8888,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8888,
     scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
     daemon: Annotated[bool, typer.Option("--daemon", help="Start in the background.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Is one running?")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the one in the background.")] = False,
+    allow_host: cli_use.AllowHost = None,
 ) -> None:
     """Show both trainings live on a web page."""
     from pillsnap.monitor import command
@@ -170,9 +171,9 @@ def monitor(
         return
     artifacts_dir = command.artifacts_dir_of(Path("params.yaml"), scale)
     if daemon:
-        command.start(artifacts_dir, host, port, run_dir)
+        command.start(artifacts_dir, host, port, run_dir, allow_host or ())
     else:
-        command.monitor(artifacts_dir, host, port)
+        command.monitor(artifacts_dir, host, port, allow_host or ())
 
 
 @app.command()
@@ -232,8 +233,7 @@ def _fingerprint(params: Params) -> None:
 
     path = versions.path_of(params.scale)
     taken = versions.take(params.data_root())
-    if versions.read(path) != taken:
-        versions.write(path, params.scale, taken)
+    versions.write(path, params.scale, taken)
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
 
 

@@ -1,5 +1,6 @@
 """Files: written whole or not at all, read with bounds, and refused in one way when damaged."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,17 +8,18 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pillsnap.errors import DataError, UserError
+from pillsnap.errors import DataError, UserError, reason_of
 
 Json = dict[str, Any]
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
+LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
 EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC copies the repository to
@@ -55,21 +57,39 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     write_bytes(path, orjson.dumps(tree, option=options))
 
 
-def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
-    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; OSError for anything else, without waiting for a writer."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        yield file
+
+
+@contextmanager
+def opened(
+    path: Path, cure: str, error: type[UserError] = DataError, largest: int = LARGEST_BYTES
+) -> Iterator[BinaryIO]:
+    """A regular file of at most `largest` bytes, open for reading; `error` with the `cure` where
+    it is none, and where reading it fails."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path} is not a file.", cure)
-            if status.st_size > LARGEST_BYTES:
-                raise error(f"{path} is {status.st_size:,} bytes long: damaged.", cure)
-            return file.read(LARGEST_BYTES)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > largest:
+                raise error(f"{path} is {size:,} bytes long: damaged.", cure)
+            yield file
     except FileNotFoundError:
         raise error(f"{path} is missing.", cure) from None
+    except IsADirectoryError:
+        raise error(f"{path} is not a file.", cure) from None
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror}.", cure) from None
+
+
+def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
+    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
+    with opened(path, cure, error) as file:
+        return file.read(LARGEST_BYTES)
 
 
 def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
@@ -136,6 +156,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
+
+
 def _seal(tree: Json) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
@@ -155,7 +179,7 @@ def _why(content: bytes, problem: Exception) -> str:
         return "it holds git's conflict markers"
     if isinstance(problem, MarkedYAMLError) and problem.problem and problem.problem_mark:
         return f"line {problem.problem_mark.line + 1}: {problem.problem}"[:200]
-    return (str(problem).splitlines() or [type(problem).__name__])[0][:200]
+    return reason_of(problem)
 
 
 def _sync_dir(folder: Path) -> None:

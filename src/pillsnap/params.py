@@ -88,7 +88,6 @@ class ValidateParams(Section):
 
     num_workers: Count
     max_rejected: Share
-    incomplete_combinations: Literal["exclude", "paint_out"]
     crop_margin: Annotated[Real, Field(ge=0.0, le=1.0)]
     jpeg_quality: Annotated[Whole, Field(ge=1, le=100)]
     near_duplicate_distance: Annotated[Whole, Field(ge=0, le=64)]
@@ -134,10 +133,6 @@ class TrainClassificationParams(Section):
     label_smoothing: Annotated[Real, Field(ge=0.0, lt=1.0)]
     ema_decay: Annotated[Real, Field(ge=0.0, lt=1.0)]
     clip_grad_norm: Rate
-    class_weights: Literal["none", "balanced", "effective"]
-    class_weight_beta: Annotated[Real, Field(gt=0.0, lt=1.0)]
-    layer_decay: Annotated[Real, Field(gt=0.0, le=1.0)]
-    progressive_px: Annotated[Whole, Field(ge=32, multiple_of=16)] | None
     rotate_degrees: Annotated[Real, Field(ge=0.0, le=180.0)]
     scale: Annotated[Real, Field(ge=0.0, lt=1.0)]
     translate: Share
@@ -210,16 +205,6 @@ class Params(Section):
             raise ValueError(
                 f"train.detection_batch_size is {train.detection_batch_size}: must be a multiple "
                 f"of train.devices, {train.devices}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pictures_grow(self) -> "Params":
-        first_px = self.train_classification.progressive_px
-        if first_px is not None and first_px >= self.at_scale.image_px:
-            raise ValueError(
-                f"train_classification.progressive_px is {first_px}: must be smaller than "
-                f"scales.{self.scale}.image_px, {self.at_scale.image_px}"
             )
         return self
 

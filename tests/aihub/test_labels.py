@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import time
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -116,7 +117,7 @@ def test_a_label_that_cannot_be_used_has_its_reason(content: bytes, reason: str)
         (codecs.BOM_UTF8 + GOOD, "label_with_byte_order_mark"),
         (KOREAN.encode("cp949"), "label_in_cp949"),
         (KOREAN.encode("euc-kr"), "label_in_cp949"),
-        (GOOD[:-1] + b" , }", "label_with_last_comma"),
+        (GOOD[:-1] + b" , }", "label_with_trailing_comma"),
         (GOOD.replace(b'"thick":6.35', b'"thick":NaN'), "label_with_nan"),
         (annotation(bbox=[10.4, 20, 30, 40], area=1200), "box_not_whole_pixels"),
         (annotation(area=1), "box_area_differs"),
@@ -155,7 +156,7 @@ def test_text_in_cp949_is_read_in_korean() -> None:
     assert reading.label.drug.drug_name == "똠방각하정"
 
 
-def test_a_last_comma_inside_a_text_stays() -> None:
+def test_a_trailing_comma_inside_a_text_stays() -> None:
     content = image(dl_name='a,] ",} b')[:-1] + b",}"
     reading = parse(content, EXPECTED)
     assert reading.label is not None
@@ -236,6 +237,22 @@ def test_a_key_given_twice_with_one_value_is_read() -> None:
 def test_deep_nesting_is_refused() -> None:
     content = b'{"images":' + b"[" * 100_000
     assert parse(content, EXPECTED).reason == "label_not_json"
+
+
+HOSTILE = (
+    b'\\"', b'"', b'"",', b",", b",]", b", ", b"[", b"\\", b'"bbox":1,', b"9", b"{},", b"NaN,",
+    b'"\\\\",', b"\xff", "가".encode("cp949"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("repeated", HOSTILE)
+@pytest.mark.parametrize("start", [b'{"images":["', b'{"images":[', b""])
+def test_hostile_text_takes_time_in_proportion_to_its_length(start: bytes, repeated: bytes) -> None:
+    for size in (2 << 10, 16 << 10, 1 << 20):
+        content = (start + repeated * size)[:size]
+        begun_s = time.process_time()
+        assert parse(content, EXPECTED).label is None
+        assert time.process_time() - begun_s < max(0.1, size / (1 << 20))
 
 
 unhurried = settings(deadline=None)  # the machine may be busy

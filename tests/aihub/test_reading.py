@@ -1,5 +1,6 @@
 """Many labels read over processes: the same readings whatever their number."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def path_of(root: Path, number: int) -> Path:
 
 
 def read(root: Path, num_workers: int = 1) -> list[Readings]:
-    with workers(num_workers) as spread:
+    with workers(num_workers, reading.__name__, "") as spread:
         return list(reading.read(str(root), BATCHES, spread, lambda done, total: None))
 
 
@@ -74,6 +75,16 @@ def test_a_label_that_cannot_be_used_has_no_figures(root: Path) -> None:
 def test_a_label_that_has_gone_is_refused(root: Path) -> None:
     path_of(root, 0).unlink()
     assert reasons(read(root)) == ["label_unreadable"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_what_is_not_a_regular_file_is_refused_at_once(root: Path, kind: str) -> None:
+    path_of(root, 0).unlink()
+    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
+    make[kind](path_of(root, 0))
+    (readings,) = read(root)
+    assert [(number, reason) for number, reason, *_ in readings.odd] == [(0, "label_unreadable")]
 
 
 def test_a_label_too_large_to_be_one_is_refused(root: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from make.aihub_tree import Shot, photo_path, write_shot, write_tree
+from pillsnap.aihub import reading
 from pillsnap.aihub import tree as aihub
 from pillsnap.dataset import names
 from pillsnap.errors import DataError
@@ -210,5 +211,5 @@ def test_a_walk_over_processes_finds_the_same(tmp_path: Path) -> None:
     write_tree(tmp_path, ["K-000001", "K-000002"], combos=[("K-000001", "K-000002")])
     for number, shard in enumerate([SHARD, SHARD, "train/labels/single/TL_1_single"] * 4):
         (tmp_path / shard / f"._{number}.png").write_bytes(b"")
-    with workers(2) as spread:
+    with workers(2, reading.__name__, "") as spread:
         assert aihub.scan(tmp_path, spread) == aihub.scan(tmp_path)

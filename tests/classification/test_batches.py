@@ -34,9 +34,9 @@ def test_only_known_pills_are_shown(crops_dir):
 
 @pytest.mark.slow
 def test_two_workers_give_the_same_batches_as_none(crops_dir):
-    for ours, theirs in zip(epoch_of(crops_dir, 0), epoch_of(crops_dir, 2), strict=True):
-        assert torch.equal(ours.pictures, theirs.pictures)
-        assert torch.equal(ours.classes, theirs.classes)
+    for alone, shared in zip(epoch_of(crops_dir, 0), epoch_of(crops_dir, 2), strict=True):
+        assert torch.equal(alone.pictures, shared.pictures)
+        assert torch.equal(alone.classes, shared.classes)
 
 
 def test_starting_at_a_step_gives_the_rest_of_the_epoch(crops_dir):

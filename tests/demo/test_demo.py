@@ -274,7 +274,7 @@ def test_a_lost_process_is_named(tmp_path: Path) -> None:
         for child in multiprocessing.active_children():
             child.kill()
 
-    with pytest.raises(MachineError, match="ended from outside"):
+    with pytest.raises(MachineError, match="was killed"):
         draw_tree(tmp_path, dataclasses.replace(SPEC, classes=20), SEED, 2, kill)
 
 

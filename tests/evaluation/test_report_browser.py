@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.test_report import page
-from monitor.test_page import Tab, browser, tab  # noqa: F401  (the browser, as fixtures)
+from make.browser import Tab
 from pillsnap.evaluation import report
 
 pytestmark = pytest.mark.slow
@@ -14,7 +14,7 @@ ROWS = [["b", 9.5], ["a", None], ["c", 10.0], ["d", -2.0]]
 
 
 @pytest.fixture
-def opened(tab: Tab, tmp_path: Path) -> Tab:  # noqa: F811
+def opened(tab: Tab, tmp_path: Path) -> Tab:
     """A tab that shows a report with one more table, of ROWS."""
     path = tmp_path / "report.html"
     table = report.table(["name", "value"], ROWS)

@@ -140,6 +140,11 @@ def test_a_file_that_dvc_would_not_read_is_refused(tmp_path, text, words):
     assert words in refused.value.fact
 
 
+def test_a_dotted_key_finds_its_value():
+    assert params.at(TREE, "scales.demo.root") == "data/demo"
+    assert params.at(TREE, "train.lr.x") is params.at(TREE, "no.such.key") is None
+
+
 SCALARS = [
     *("off", "on", "yes", "no", "y", "n", "true", "False", "null", "~", "'off'", '"1"'),
     *("1e-3", "1E3", "3e-05", ".5", "1.", "+7", "-0", ".inf", "-.INF", ".nan", "1_000", "1_0.5"),

@@ -33,9 +33,7 @@ FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes
 def order(**changes: Any) -> Order:
     numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
     wanted = SCALES["stage1"].model_copy(update=numbers)
-    return replace(
-        Order("stage1", wanted, Strangers(0, 0), 17, 1, keep_incomplete=False), **changes
-    )
+    return replace(Order("stage1", wanted, Strangers(0, 0), 17, 1), **changes)
 
 
 def build(root: Path, an_order: Order | None = None) -> Selection:
@@ -242,16 +240,6 @@ def test_an_incomplete_combination_is_left_out(root: Path) -> None:
     chosen = build(root)
     assert chosen.left_out.counts == {"incomplete_combination": 1}
     assert shot.stem not in "".join(samples(chosen)["image_path"])
-
-
-def test_an_incomplete_combination_can_be_kept(root: Path) -> None:
-    for latitude in (70, 75, 90):
-        label_path(root, Shot(COMBOS[0], latitude=latitude)).unlink()
-    chosen = build(root, order(keep_incomplete=True, combination_share=0.28))
-    assert chosen.findings.counts == {"incomplete_combination": 3}
-    kept = samples(chosen)
-    kept = kept[kept["group_id"] == "K-000001-000002-000003"]
-    assert set(kept["mapping_code"]) == {"K-000002", "K-000003"}
 
 
 def test_a_code_without_enough_readable_labels_is_no_class(root: Path) -> None:

@@ -17,8 +17,8 @@ from websockets.asyncio.client import connect
 from websockets.sync.client import ClientConnection
 
 from make import tiny_project
-from monitor.test_page import Tab, browser  # noqa: F401  (the browser, as a fixture)
-from monitor.test_server import deaf
+from make.browser import Tab
+from make.monitor_server import deaf_viewer
 from pillsnap import params
 from pillsnap.aihub import fingerprint
 from pillsnap.demo import DemoSpec, draw_tree
@@ -91,7 +91,7 @@ class Seen:
 @pytest.fixture(scope="module")
 def seen(
     project: Path,
-    browser: ClientConnection,  # noqa: F811
+    browser: ClientConnection,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Seen:
     """A Korean browser looks on while DVC runs both trainings."""
@@ -161,7 +161,7 @@ async def until_epoch(port: int, epoch: int) -> None:
     ) as websocket:
         async for message in websocket:
             told: dict[str, Any] = orjson.loads(message)
-            stages = (told.get("set") or told.get("state") or {}).get("stages", {})
+            stages = told["set"].get("stages", {})
             if (stages.get(TRAININGS[1], {}).get("epochs_done") or 0) >= epoch:
                 return
 
@@ -180,7 +180,7 @@ def test_a_crowd_and_a_monitor_killed_in_the_middle_change_no_weight(
     undisturbed = classifier_weights(project)
     forget_training(project)
     with monitored(project, tmp_path) as monitor:
-        stalled = deaf(monitor.port)
+        stalled = deaf_viewer(monitor.port)
         with started(project, *stage) as training:
             asyncio.run(asyncio.wait_for(crowd(monitor.port, epoch=2), 120))
             assert training.poll() is None

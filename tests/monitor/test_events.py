@@ -4,28 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
+from make.monitor_runs import append, line
 from pillsnap.monitor.events import LONGEST_LINE_BYTES, Event, EventReader, parse
-
-LINE = {
-    "time": 1.5,
-    "stage": "train_detection",
-    "kind": "progress",
-    "run": "ab12",
-    "epoch": 3,
-    "step": 7,
-    "total": 20,
-    "metrics": {"loss": 1.5, "map50": None},
-    "hardware": {"cpu_pct": 50, "gpu_name": "GPU"},
-    "message": "",
-    "level": "INFO",
-}
-
-
-def line(**changes: Any) -> bytes:
-    return orjson.dumps({**LINE, **changes}) + b"\n"
 
 
 def drain(reader: EventReader) -> list[Event]:
@@ -112,8 +94,7 @@ def test_only_what_is_new_is_read(path: Path) -> None:
     reader = EventReader(path)
     path.write_bytes(line(step=1))
     first = steps(reader)
-    with path.open("ab") as file:
-        file.write(line(step=2))
+    append(path, line(step=2))
     assert (first, steps(reader)) == ([1], [2])
 
 
@@ -122,8 +103,7 @@ def test_an_unfinished_last_line_waits_for_its_end(path: Path) -> None:
     whole = line(step=2)
     path.write_bytes(line(step=1) + whole[:30])
     first = steps(reader)
-    with path.open("ab") as file:
-        file.write(whole[30:])
+    append(path, whole[30:])
     assert (first, steps(reader), reader.skipped) == ([1], [2], 0)
 
 

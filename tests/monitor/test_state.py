@@ -1,20 +1,27 @@
 """Events folded into a state, and the state as JSON."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 
-from monitor.test_run import FAILURE, DrawnRun, drawn_run, training
+from make.monitor_runs import (
+    FAILURE,
+    STAGE,
+    DrawnRun,
+    drawn_run,
+    event,
+    events_of,
+    folded,
+    state_of,
+    training,
+)
 from pillsnap.monitor import view
-from pillsnap.monitor.events import Event, parse
+from pillsnap.monitor.events import Event
 from pillsnap.monitor.state import (
     MOST_LOG_LINES,
-    MOST_RUNS,
     MOST_SAMPLES,
-    MOST_TRACE_POINTS,
     SAMPLES_FOR_S,
     State,
     fold,
@@ -22,32 +29,10 @@ from pillsnap.monitor.state import (
     share_done,
 )
 
-STAGE = "train_classification"
-
-
-def event(kind: str, time: float = 1.0, run: str = "a", stage: str = STAGE, **rest: Any) -> Event:
-    empty = {"epoch": None, "step": None, "total": None, "metrics": {}, "hardware": {}}
-    line = {**empty, "time": time, "stage": stage, "kind": kind, "run": run, **rest}
-    parsed = parse(orjson.dumps({"message": "", "level": "INFO", **line}))
-    assert parsed is not None
-    return parsed
-
-
-def folded(*events: Event) -> State:
-    return fold(State(), events)
-
-
-def events_of(text: bytes) -> list[Event]:
-    return [e for e in map(parse, text.splitlines()) if e is not None]
-
 
 @pytest.fixture
 def run() -> DrawnRun:
     return DrawnRun(np.random.default_rng(0), 1000.0)
-
-
-def state_of(run: DrawnRun) -> State:
-    return fold(State(), events_of(run.text()))
 
 
 def test_before_any_event_all_stages_are_idle() -> None:
@@ -145,30 +130,6 @@ def test_a_null_metric_stays_null() -> None:
     assert state.trainings[0].points[1] == {"top1": None}
 
 
-def test_an_epoch_told_twice_counts_once_with_its_later_figures(run: DrawnRun) -> None:
-    training(run, STAGE, "a", epochs=6, until=3.5)
-    training(run, STAGE, "b", epochs=6, until=6, begin=2)
-    [curve] = state_of(run).trainings
-    lines = [e for e in events_of(run.text()) if e.kind == "epoch" and e.epoch == 3]
-    assert (sorted(curve.points), len(lines)) == ([1, 2, 3, 4, 5, 6], 2)
-    assert curve.points[3] == lines[-1].metrics
-
-
-def test_a_resumption_keeps_the_first_start(run: DrawnRun) -> None:
-    training(run, STAGE, "a", epochs=6, until=3)
-    training(run, STAGE, "b", epochs=6, until=6, begin=3)
-    assert [(t.run, t.started_s, t.status) for t in state_of(run).trainings] == [
-        ("b", 1001.0, "done")
-    ]
-
-
-def test_a_fresh_start_makes_the_former_run_one_to_compare_with(run: DrawnRun) -> None:
-    training(run, STAGE, "a", epochs=6, until=3)
-    training(run, STAGE, "b", epochs=6, until=6)
-    runs = [(t.run, t.status, len(t.points)) for t in state_of(run).trainings]
-    assert runs == [("a", "interrupted", 3), ("b", "done", 6)]
-
-
 def test_the_two_trainings_do_not_mix(run: DrawnRun) -> None:
     training(run, "train_detection", "d", epochs=3, until=3)
     training(run, STAGE, "c", epochs=5, until=2)
@@ -180,12 +141,6 @@ def test_the_two_trainings_do_not_mix(run: DrawnRun) -> None:
 def test_a_log_without_its_beginning_is_followed_all_the_same() -> None:
     stage = folded(event("progress", epoch=4, step=1, total=9)).stages[STAGE]
     assert (stage.status, stage.epoch) == ("running", 4)
-
-
-def test_old_runs_are_dropped_past_a_bound() -> None:
-    starts = [event("start", run=str(n), total=1) for n in range(3 * MOST_RUNS)]
-    kept = [t.run for t in folded(*starts).trainings]
-    assert kept == [str(n) for n in range(2 * MOST_RUNS, 3 * MOST_RUNS)]
 
 
 def test_log_lines_are_bounded_and_numbered_on() -> None:
@@ -207,24 +162,13 @@ def test_without_a_gpu_its_figures_are_null_and_not_zero() -> None:
     assert state.samples[0] == (1.0, 5.0, None, None, None, None, None)
 
 
-def test_the_loss_by_step_is_bounded_and_keeps_its_ends() -> None:
-    total = 20_000
-    steps = (
-        event("progress", epoch=1, step=n, total=total, metrics={"loss": float(n)})
-        for n in range(1, total + 1)
-    )
-    trace = fold(folded(event("start", total=1)), steps).stages[STAGE].trace
-    assert len(trace) <= MOST_TRACE_POINTS + 1
-    assert (trace[0], trace[-1]) == ((1 / total, 1.0), (1.0, float(total)))
-
-
 def test_the_view_is_json_and_deterministic() -> None:
     state = fold(State(), events_of(drawn_run(1e9, gpu=True)))
-    texts = {orjson.dumps(view.sections(state, 1e9)) for _ in range(2)}
+    texts = {orjson.dumps(view.of(state, 1e9)) for _ in range(2)}
     assert len(texts) == 1
 
 
 def test_an_empty_page_tells_where_it_looks() -> None:
     path = Path("/somewhere/artifacts/demo/live/events.jsonl")
-    told = view.source(path, State(), 0, "")
-    assert told["path"] == "artifacts/demo/live/events.jsonl"
+    source = view.source(path, State(), 0, "")
+    assert source["path"] == "artifacts/demo/live/events.jsonl"

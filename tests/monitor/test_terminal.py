@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from monitor.test_run import FAILURE, drawn_run, write_run
+from make.monitor_runs import FAILURE, drawn_run, write_run
 from pillsnap.monitor.terminal import NUM_LOG_LINES, duration, status_text
 from pillsnap.stage.log import RunLog
 

@@ -298,6 +298,7 @@ RECORDED = [
      "can't allocate memory: you tried to allocate 68719476736 bytes."),
     ("memory", "concurrent.futures.process.BrokenProcessPool: A process in the process pool was "
      "terminated abruptly while the future was running or pending."),
+    ("memory", "validate: A worker process was killed; most often memory ran out."),
     (
         "cuda_architecture",
         "RuntimeError: CUDA error: no kernel image is available for execution on the device",

@@ -16,8 +16,8 @@ from make.import_graph import ROOT, SRC
 from make.tiny_project import environment
 from operation.test_diagnosis import FACTS, as_dvc_prints, raise_and_explain, told_of
 from pillsnap.errors import MachineError
-from pillsnap.monitor import daemon
 from pillsnap.operation.diagnosis import Diagnosis, explain
+from pillsnap.web.listener import listen
 
 pytestmark = pytest.mark.slow
 
@@ -113,9 +113,9 @@ def test_a_file_system_mounted_read_only_is_named(tmp_path: Path) -> None:
 
 
 def test_a_monitor_whose_port_is_taken_is_named() -> None:
-    with daemon.listen("127.0.0.1", 0) as holder:
+    with listen("127.0.0.1", 0, "pillsnap monitor") as holder:
         with pytest.raises(MachineError) as refused:
-            daemon.listen("127.0.0.1", holder.getsockname()[1])
+            listen("127.0.0.1", holder.getsockname()[1], "pillsnap monitor")
         assert told_of(refused.value, "pillsnap").kind == "port"
 
 

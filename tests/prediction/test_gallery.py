@@ -9,7 +9,6 @@ from make.drawn_models import GREEN, RED, STRANGE, frame, recogniser
 from pillsnap.errors import CheckpointError, DataError
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.enrolment import EnrolOptions
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.recogniser import Recogniser
 
@@ -27,14 +26,13 @@ def photos(folder, *colours):
     return paths
 
 
-def options(images, **changes):
-    asked = {"code": CODE, "drug_name": "새약정 5mg", "edi_codes": ("777",), "single": False,
-             "twin": False}  # fmt: skip
-    return EnrolOptions(images=images, **{**asked, **changes})
+def enrol(images, gallery=EMPTY, code=CODE, name="새약정 5mg", twin=False):
+    drug = Entry(code, name, ("777",), ())
+    return enrolment.enrol(recogniser(), gallery, drug, images, LIMIT, twin)
 
 
 def enrolled(folder, *colours, **changes):
-    return enrolment.enrol(recogniser(), EMPTY, options(photos(folder, *colours), **changes), LIMIT)
+    return enrol(photos(folder, *colours), **changes)
 
 
 def test_an_enrolled_drug_is_named_where_it_was_refused_before(tmp_path) -> None:
@@ -69,7 +67,7 @@ def test_photos_of_several_pills_or_none_are_listed_and_nothing_is_enrolled(tmp_
         Image.fromarray(frame(*pills)).save(tmp_path / f"{name}.png")
         paths.append(tmp_path / f"{name}.png")
     with pytest.raises(DataError, match=r"none\.png: 0 pills found(.|\n)*two\.png: 2 pills"):
-        enrolment.enrol(recogniser(), EMPTY, options(paths), LIMIT)
+        enrol(paths)
 
 
 def test_a_trained_code_is_not_enrolled(tmp_path) -> None:
@@ -93,13 +91,13 @@ def test_a_drug_that_looks_like_an_enrolled_one_is_refused(tmp_path) -> None:
     first = enrolled(tmp_path, STRANGE)
     paths = photos(tmp_path, (250, 90, 200), (200, 90, 250))  # one to either side of STRANGE
     with pytest.raises(DataError, match=rf"2 of 2 photos look more like {CODE} than"):
-        enrolment.enrol(recogniser(), first, options(paths, code="K-000777"), LIMIT)
+        enrol(paths, first, code="K-000777")
 
 
 def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> None:
     first = enrolled(tmp_path, STRANGE)
     paths = photos(tmp_path, STRANGE, STRANGE)
-    second = enrolment.enrol(recogniser(), first, options(paths, drug_name=""), LIMIT)
+    second = enrol(paths, first, name="")
     assert (first.version, second.version) == (1, 2)
     assert enrolment.listing(second) == [(CODE, "새약정 5mg", 2)]
 

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 from scipy.special import log_softmax
 
 from make.made_answers import crop_answers, fitted, muddled, oracle
+from pillsnap import files
 from pillsnap.errors import CheckpointError
 from pillsnap.evaluation import fit, metrics
 from pillsnap.recognition import calibration, scores
@@ -35,11 +38,11 @@ def test_a_temperature_undoes_a_scaling_of_the_logits() -> None:
     assert scaled == pytest.approx(3 * plain, rel=1e-4)
 
 
-def test_scaling_brings_overconfident_answers_near_their_accuracy() -> None:
+def test_scaling_brings_overconfident_probabilities_near_their_accuracy() -> None:
     right = VAL.logits.argmax(axis=1) == VAL.truth
-    sure = fit.cross_fitted(VAL.logits * 4, VAL.truth, VAL.groups, 0)
+    confidence = fit.cross_fitted(VAL.logits * 4, VAL.truth, VAL.groups, 0)
     before = metrics.ece(scores.confidences(VAL.logits * 4, 1.0), right)
-    assert metrics.ece(sure, right) < before / 2
+    assert metrics.ece(confidence, right) < before / 2
 
 
 def test_cross_fitting_never_uses_a_pills_own_group() -> None:
@@ -57,13 +60,13 @@ def test_one_group_cannot_be_cross_fitted() -> None:
     assert np.isnan(fit.cross_fitted(VAL.logits, VAL.truth, groups, 0)).all()
 
 
-def test_the_threshold_lets_the_known_part_through() -> None:
+def test_the_threshold_accepts_the_wanted_share_of_known_pills() -> None:
     made = fitted(VAL)
     passed = made.refusal_score(VAL.outputs) >= made.threshold
     assert passed.sum() == 0.95 * len(VAL)
 
 
-def test_a_pill_of_none_of_the_allowed_classes_scores_low() -> None:
+def test_a_pill_of_no_allowed_class_scores_low() -> None:
     known = crop_answers(oracle, True, 1)
     for score in scores.SCORES:
         made = replace(fitted(known), score=score)
@@ -86,7 +89,7 @@ def test_a_saved_calibration_comes_back_and_equal_ones_give_equal_bytes(tmp_path
 
 
 def test_a_missing_calibration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is not here"):
+    with pytest.raises(CheckpointError, match="is missing"):
         calibration.load(tmp_path / "a.json", "aa")
 
 
@@ -104,9 +107,26 @@ def test_a_changed_number_is_refused(tmp_path: Path) -> None:
         calibration.load(path, "aa")
 
 
-def test_a_cut_calibration_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_calibration_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     saved(path)
     path.write_text(path.read_text()[:-40])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="is not JSON") as refusal:
         calibration.load(path, "aa")
+    assert refusal.value.cure == "Fit it again: dvc repro -f evaluate"
+
+
+def test_a_calibration_with_other_fields_is_refused(tmp_path: Path) -> None:
+    files.write_sealed_json(tmp_path / "a.json", {"temperature": 1.0})
+    with pytest.raises(CheckpointError, match="another version"):
+        calibration.load(tmp_path / "a.json", "aa")
+
+
+def test_a_calibration_of_before_the_shared_seal_still_loads(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    made = saved(path)
+    tree = json.loads(path.read_text())
+    del tree["sha256"]
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**tree, "sha256": digest}, indent=1, sort_keys=True) + "\n")
+    assert calibration.load(path, "aa").threshold == made.threshold

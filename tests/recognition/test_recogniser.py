@@ -8,19 +8,19 @@ from pillsnap.recognition.recogniser import whole_pixels
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 
 
-def test_each_pill_gets_its_box_and_its_name() -> None:
+def test_each_pill_gets_its_box_and_its_code() -> None:
     first, second = recogniser().recognise([PAIR], top=2)[0]
     assert (first.box, first.code) == ((20, 30, 60, 60), "K-000000")
     assert (second.box, second.code) == ((150, 40, 50, 50), "K-000001")
     assert first.drug_name == "가나정 0mg"
 
 
-def test_edi_codes_travel_with_the_code() -> None:
+def test_edi_codes_come_with_the_code() -> None:
     first, second = recogniser().recognise([PAIR], top=1)[0]
     assert (first.edi_codes, second.edi_codes) == (("111", "222"), ())
 
 
-def test_candidates_are_the_likeliest_best_first_and_confidence_the_first_ones() -> None:
+def test_candidates_are_sorted_and_confidence_is_that_of_the_first() -> None:
     pill = recogniser().recognise([PAIR], top=3)[0][0]
     chances = [candidate.probability for candidate in pill.candidates]
     assert len(chances) == 3
@@ -29,7 +29,7 @@ def test_candidates_are_the_likeliest_best_first_and_confidence_the_first_ones()
     assert pill.candidates[0].code == pill.code
 
 
-def test_a_pill_like_no_class_is_refused_but_keeps_its_candidates() -> None:
+def test_a_refused_pill_keeps_its_candidates() -> None:
     pill = recogniser().recognise([frame((20, 30, 60, STRANGE))], top=2)[0][0]
     assert (pill.known, pill.code, pill.drug_name, pill.edi_codes) == (False, None, None, ())
     assert len(pill.candidates) == 2
@@ -45,33 +45,33 @@ def test_only_frames_without_pills() -> None:
     assert recogniser().recognise([frame()], top=1) == [[]]
 
 
-def test_a_box_under_the_operating_confidence_is_no_pill() -> None:
+def test_a_box_below_the_operating_confidence_is_no_pill() -> None:
     assert recogniser().recognise([frame((20, 30, 20, RED))], top=1) == [[]]
 
 
-def test_frames_together_read_as_each_alone() -> None:
+def test_a_batch_of_frames_reads_as_each_frame_alone() -> None:
     other = frame((10, 10, 80, BLUE))
     together = recogniser().recognise([PAIR, other], top=4)
     alone = [recogniser().recognise([one], top=4)[0] for one in (PAIR, other)]
     assert together == alone
 
 
-def test_crops_are_named_a_batch_at_a_time() -> None:
+def test_crops_are_classified_a_batch_at_a_time() -> None:
     tool = recogniser(batch_size=3)
     tool.recognise([PAIR, PAIR], top=1)
     assert tool.classifier.batches == [3, 1]
 
 
-def test_with_a_list_of_codes_only_those_are_named() -> None:
+def test_with_a_list_of_codes_only_those_are_predicted() -> None:
     found = recogniser().recognise([PAIR], top=4, codes=["K-000001", "K-000002"])[0]
     codes = {candidate.code for pill in found for candidate in pill.candidates}
     assert codes == {"K-000001", "K-000002"}
     assert [pill.code for pill in found] == [None, "K-000001"]
 
 
-@pytest.mark.parametrize("codes", [["K-999999"], []])
-def test_a_list_of_unlearnt_codes_or_none_is_refused(codes: list[str]) -> None:
-    with pytest.raises(DataError, match="unlearnt"):
+@pytest.mark.parametrize(("codes", "why"), [(["K-999999"], "no class: K-999999"), ([], "is empty")])
+def test_a_list_of_codes_without_a_class_or_of_none_is_refused(codes: list[str], why: str) -> None:
+    with pytest.raises(DataError, match=why):
         recogniser().recognise([PAIR], top=1, codes=codes)
 
 
@@ -84,6 +84,6 @@ def test_deciding_agrees_with_recognising() -> None:
     assert decision.confidence.tolist() == [pill.confidence for pill in pills]
 
 
-def test_boxes_become_whole_pixels_inside_the_frame() -> None:
+def test_boxes_are_rounded_to_whole_pixels_inside_the_frame() -> None:
     found = np.array([[-3.2, 4.4, 10.6, 20.5], [99.7, 49.9, 140, 90]], np.float32)
     assert whole_pixels(found, 100, 50).tolist() == [[0, 4, 11, 16], [99, 49, 1, 1]]

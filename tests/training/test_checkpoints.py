@@ -2,12 +2,14 @@
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from make import bit_flips
 from make.import_graph import SRC
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.training import checkpoints
@@ -33,20 +35,51 @@ def test_published_checkpoint_comes_back_and_is_plain_torch(tmp_path):
 
 
 def test_missing_checkpoint_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="not here"):
+    with pytest.raises(CheckpointError, match="is missing"):
         checkpoints.load_published(tmp_path / "1.pt")
 
 
-def test_every_flipped_bit_of_the_weights_is_noticed(tmp_path):
+@pytest.mark.parametrize("region", ["weights", "configuration", "whole file"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, region):
     path = tmp_path / "1.pt"
-    checkpoints.publish(path, {"a": torch.arange(64.0)}, CONFIG)
+    weights = {"a": torch.arange(64.0), "b": torch.ones(3, dtype=torch.int64)}
+    checkpoints.publish(path, weights, CONFIG)
     content = path.read_bytes()
-    start = content.index(torch.arange(64.0).numpy().tobytes())
-    for byte in range(start, start + 256, 17):
-        damaged = bytearray(content)
-        damaged[byte] ^= 1
-        path.write_bytes(bytes(damaged))
-        with pytest.raises(CheckpointError):
+    values = weights["a"].numpy().tobytes()
+    start, size, flips = {
+        "weights": (content.index(values), len(values), 100),
+        "configuration": (content.index(b"data.pkl"), content.index(values), 400),
+        "whole file": (0, len(content), 300),  # also the zip's directory
+    }[region]
+    part = content[start : start + size]
+    refused = 0
+    for damaged in bit_flips.flipped(part, flips):
+        path.write_bytes(content[:start] + damaged + content[start + size :])
+        try:
+            found, config = checkpoints.load_published(path)
+        except CheckpointError:
+            refused += 1
+            continue
+        assert region != "weights"
+        assert config == CONFIG
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert refused > flips / 3
+
+
+def test_a_checkpoint_whose_hash_leaves_out_the_configuration_is_refused(tmp_path):
+    path = tmp_path / "1.pt"
+    config = {**CONFIG, "weights_sha256": checkpoints.weights_hash(WEIGHTS)}
+    torch.save({"weights": WEIGHTS, "config": config}, path)
+    with pytest.raises(CheckpointError, match="did not hash the configuration") as refusal:
+        checkpoints.load_published(path)
+    assert refusal.value.cure.endswith("dvc repro")
+
+
+def test_an_empty_file_and_a_folder_are_no_checkpoints(tmp_path):
+    (tmp_path / "1.pt").touch()
+    for path, words in ((tmp_path / "1.pt", "not a PillSnap checkpoint"), (tmp_path, "not a file")):
+        with pytest.raises(CheckpointError, match=words):
             checkpoints.load_published(path)
 
 
@@ -96,7 +129,7 @@ def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
     assert "damaged" in lines[0]
 
 
-def test_second_trainer_is_refused_and_told_who_holds_the_lock(tmp_path):
+def test_second_trainer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
     with (
         WorkFolder("s", "f", tmp_path),
         pytest.raises(MachineError, match=f"process {os.getpid()}"),
@@ -125,32 +158,48 @@ def test_lock_is_free_after_kill_9(tmp_path):
         assert folder.load() == (None, [])
 
 
+def test_lock_is_not_held_by_a_forked_child(tmp_path):
+    ours, childs = socket.socketpair()
+    with ours, childs, WorkFolder("s", "f", tmp_path) as folder:
+        child = os.fork()
+        if child == 0:
+            ours.close()
+            childs.send(b"runs")
+            childs.recv(1)  # until the test is over, however it ends
+            os._exit(0)
+        ours.recv(4)
+        folder.__exit__()  # what a kill -9 does to the lock
+        with WorkFolder("s", "f", tmp_path) as again:
+            assert again.load() == (None, [])
+    os.waitpid(child, 0)
+
+
 def pipeline_root(tmp_path, lr=0.1, data="abc"):
     (tmp_path / "params.yaml").write_text(f"scale: demo\nlr: {lr}\nother: 1\n")
     (tmp_path / "dvc.yaml").write_text("stages: {s: {params: [lr], deps: ['${scale}']}}\n")
     (tmp_path / "demo").mkdir(exist_ok=True)
     (tmp_path / "demo" / "data.txt").write_text(data)
-    return checkpoints.fingerprint("s", tmp_path)
+    return checkpoints.run_key("s", tmp_path)
 
 
-def test_fingerprint_changes_with_parameters_and_data_only(tmp_path):
+def test_run_key_changes_with_parameters_and_data_only(tmp_path):
     first = pipeline_root(tmp_path)
     assert pipeline_root(tmp_path, lr=0.2) != first
     assert pipeline_root(tmp_path, data="abd") != first
     assert pipeline_root(tmp_path) == first
     text = (tmp_path / "params.yaml").read_text().replace("other: 1", "other: 2")
     (tmp_path / "params.yaml").write_text(text)
-    assert checkpoints.fingerprint("s", tmp_path) == first
+    assert checkpoints.run_key("s", tmp_path) == first
 
 
-def test_fingerprint_of_a_code_folder_looks_at_modules_only(tmp_path):
+def test_run_key_of_a_code_folder_looks_at_modules_only(tmp_path):
     pipeline_root(tmp_path)
     code = tmp_path / "demo" / "room.py"
     code.write_text("a = 1")
-    first = checkpoints.fingerprint("s", tmp_path)
+    first = checkpoints.run_key("s", tmp_path)
     (tmp_path / "demo" / "__pycache__").mkdir()
     (tmp_path / "demo" / "__pycache__" / "room.cpython-311.pyc").write_bytes(b"1")
     (tmp_path / "demo" / ".room.py.swp").write_bytes(b"1")
-    assert checkpoints.fingerprint("s", tmp_path) == first
+    assert checkpoints.run_key("s", tmp_path) == first
     code.write_text("a = 2")
-    assert checkpoints.fingerprint("s", tmp_path) != first
+    assert checkpoints.run_key("s", tmp_path) != first

@@ -1,4 +1,4 @@
-"""Two hosts train together: network namespaces stand for them, on one machine."""
+"""Two hosts train together: two network namespaces of one machine act as hosts."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def namespaces(stack):
 
 
 def start(folder, namespace, number):
-    """torchrun on one of the hosts, as docs/scaling.md tells."""
+    """torchrun on one of the hosts, as in docs/scaling.md."""
     torchrun = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
         "--max-restarts=3", "--rdzv-backend=c10d", f"--rdzv-endpoint={ADDRESSES[0]}:29400",

@@ -1,4 +1,4 @@
-"""The detection set: an even and steady choice, scaling, painting out, the YOLO folder."""
+"""The detection set: an even and steady choice, scaling, the YOLO folder."""
 
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillsnap.dataset.pixels import scale_down
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text, paint_out
+from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text
 from pillsnap.validation.pictures import choose
 
 
@@ -67,30 +67,6 @@ def test_the_longest_side_is_scaled_down() -> None:
 def test_a_small_frame_stays_as_it_is() -> None:
     frame = np.zeros((60, 80, 3), dtype=np.uint8)
     assert scale_down(frame, 320) is frame
-
-
-def table_with(*patches: tuple[int, int, int, int]) -> np.ndarray:
-    picture = np.random.default_rng(0).integers(208, 218, (320, 240, 3), dtype=np.uint8)
-    for x, y, w, h in patches:
-        picture[y : y + h, x : x + w] = (190, 60, 60)
-    return picture
-
-
-LABELLED, OTHER = (30, 30, 60, 50), (140, 200, 55, 60)
-
-
-def test_a_pill_without_a_label_is_painted_out() -> None:
-    painted, count = paint_out(table_with(LABELLED, OTHER), np.array([LABELLED], dtype=float))
-    assert count == 1
-    assert painted[200:260, 140:195].min() > 180
-    np.testing.assert_array_equal(painted[30:80, 30:90], table_with(LABELLED)[30:80, 30:90])
-
-
-def test_nothing_is_painted_where_every_pill_is_labelled() -> None:
-    picture = table_with(LABELLED, OTHER)
-    painted, count = paint_out(picture, np.array([LABELLED, OTHER], dtype=float))
-    assert count == 0
-    np.testing.assert_array_equal(painted, picture)
 
 
 def test_labels_are_centres_and_sizes_as_parts_of_the_frame() -> None:

@@ -1,6 +1,8 @@
 """Frames: header first, one read, every kind of damage named."""
 
+import errno
 import io
+import os
 import resource
 import struct
 import unicodedata
@@ -103,9 +105,27 @@ def test_a_missing_photo_is_named(tmp_path: Path) -> None:
     assert refusal.value.reason == "photo_missing"
 
 
-def test_a_folder_in_the_place_of_a_photo_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FrameError) as refusal:
-        read_frame(tmp_path, 100)
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
+    make[kind](path)
+    with pytest.raises(FrameError, match=r"not a regular file|Is a directory") as refusal:
+        read_frame(path, 10**6)
+    assert refusal.value.reason == "photo_unreadable"
+
+
+def test_an_error_of_the_disk_is_that_photos_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "a.png").write_bytes(png())
+    monkeypatch.setattr("pillsnap.files.open_regular", fail)
+    with pytest.raises(FrameError, match="Input/output error") as refusal:
+        read_frame(tmp_path / "a.png", 10**6)
     assert refusal.value.reason == "photo_unreadable"
 
 

@@ -105,14 +105,14 @@ def test_processes_do_not_change_the_pictures(tmp_path: Path) -> None:
     assert content(alone, first) == content(together, second)
 
 
-def test_refused_photos_are_named_and_looked_at_again(tmp_path: Path) -> None:
+def test_rejected_photos_are_named_and_read_again(tmp_path: Path) -> None:
     tasks = [task(tmp_path, number) for number in range(4)]
     (tmp_path / "1.png").write_bytes(b"no picture")
     (tmp_path / "2.png").unlink()
     tasks[3] = replace(tasks[3], size=(64, 48))
     for _ in range(2):
         prepared = run(tasks, tmp_path / "a.sqlite")
-        assert [(photo.image_path, photo.reason) for photo in prepared.refused] == [
+        assert [(photo.image_path, photo.reason) for photo in prepared.rejected] == [
             ("1.png", "photo_not_png"),
             ("2.png", "photo_missing"),
             ("3.png", "size_differs"),
@@ -131,8 +131,8 @@ def test_progress_begins_with_what_was_done_before(tmp_path: Path) -> None:
 
 def test_a_name_too_long_for_the_disk_is_named(tmp_path: Path) -> None:
     long = FrameTask("x", tmp_path / ("x" * 300), (BOX,), (48, 64), ALL)
-    _, [refused] = with_keys([long])
-    assert refused.reason == "photo_unreadable"
+    _, [rejected] = with_keys([long])
+    assert rejected.reason == "photo_unreadable"
 
 
 def test_other_settings_have_another_fingerprint() -> None:

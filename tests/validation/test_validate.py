@@ -109,37 +109,32 @@ def test_a_refused_pill_takes_its_combination_out_of_detection(photos: PhotoSet)
     assert (store.table["image_path"] == path).sum() == pills - 1
 
 
-def without_a_pill(photos: PhotoSet, split: str) -> str:
-    path = photos.photo(split, "combination")
-    first = photos.rows.index[photos.rows["image_path"] == path][0]
-    photos.rows = photos.rows.drop(index=first)
+def detection_names(photos: PhotoSet, split: str) -> set[str]:
+    return {p.stem for p in (photos.places.data_dir / "detection" / "images" / split).iterdir()}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_incomplete_combination_gives_crops_until_its_label_is_added(
+    photos: PhotoSet, split: str
+) -> None:
+    complete, path = photos.rows, photos.photo(split, "combination")
+    photos.rows = complete.drop(index=complete.index[complete["image_path"] == path][0])
     photos.settings = settings_for(photos.rows)
     photos.write()
-    return path
-
-
-def test_an_incomplete_combination_is_left_out_of_detection(photos: PhotoSet) -> None:
-    path = without_a_pill(photos, "train")
     photos.run()
-    train = photos.places.data_dir / "detection" / "images" / "train"
-    assert not (train / f"{Path(path).stem}.jpg").exists()
+    assert Path(path).stem not in detection_names(photos, split)
+    if split == "val":
+        table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
+        assert path not in table.column("image_path").to_pylist()
+    crops_ = CropStore(photos.places.data_dir / "crops" / f"{split}.arrow").table["image_path"]
+    assert (crops_ == path).sum() == (photos.rows["image_path"] == path).sum()
     assert photos.check("combination_incomplete")["count"] == 1
-    assert photos.verdict()["incomplete_combinations"]["photos"] == 1
-
-
-def test_an_incomplete_combination_can_be_painted_out(photos: PhotoSet) -> None:
-    path = without_a_pill(photos, "train")
-    photos.run(incomplete_combinations="paint_out")
-    train = photos.places.data_dir / "detection" / "images" / "train"
-    assert (train / f"{Path(path).stem}.jpg").exists()
-    assert photos.verdict()["incomplete_combinations"]["pills_painted_out"] == 1
-
-
-def test_an_incomplete_combination_measures_nothing(photos: PhotoSet) -> None:
-    path = without_a_pill(photos, "val")
-    photos.run(incomplete_combinations="paint_out")
-    table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
-    assert path not in table.column("image_path").to_pylist()
+    assert "add the labels" in photos.check("combination_incomplete")["cure"]
+    photos.rows, photos.settings = complete, settings_for(complete)
+    photos.write()
+    photos.run()
+    assert Path(path).stem in detection_names(photos, split)
+    assert photos.check("combination_incomplete")["count"] == 0
 
 
 def test_a_val_photo_that_train_holds_is_left_out(photos: PhotoSet) -> None:

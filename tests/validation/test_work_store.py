@@ -13,7 +13,7 @@ LARGE = 2**64 - 3
 
 def photo(key: str, *kinds: Kind) -> Prepared:
     pictures = [Picture(Kind.CROP, b"one", 5), Picture(Kind.CROP, b"two", LARGE)]
-    return Prepared(key, f"c{key}", f"p{key}", 1, (*pictures, *(Picture(k, b"x") for k in kinds)))
+    return Prepared(key, f"c{key}", f"p{key}", (*pictures, *(Picture(k, b"x") for k in kinds)))
 
 
 def test_a_photo_comes_back_with_its_pictures_in_order(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_a_photo_comes_back_with_its_pictures_in_order(tmp_path: Path) -> None:
         store.add([photo("k", Kind.FRAME)])
         assert store.jpegs("k", Kind.CROP) == [b"one", b"two"]
         assert store.jpegs("k", Kind.FRAME) == [b"x"]
-        assert store.hashes() == {"k": Hashes("ck", "pk", 1, (5, LARGE))}
+        assert store.hashes() == {"k": Hashes("ck", "pk", (5, LARGE))}
 
 
 def test_what_was_kept_is_there_when_opened_again(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_photo_made_anew_replaces_the_old_one(tmp_path: Path) -> None:
 
 
 def test_a_failed_chunk_leaves_nothing_behind(tmp_path: Path) -> None:
-    broken = Prepared("l", "c", "p", 0, (Picture(Kind.CROP, None),))  # type: ignore[arg-type]
+    broken = Prepared("l", "c", "p", (Picture(Kind.CROP, None),))  # type: ignore[arg-type]
     with WorkStore(tmp_path / "a.sqlite") as store:
         with pytest.raises(TypeError):
             store.add([photo("k"), broken])

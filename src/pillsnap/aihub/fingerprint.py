@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import orjson
-
 from pillsnap import files
 from pillsnap.aihub import tree as aihub
 from pillsnap.aihub.tree import Tree
@@ -50,23 +48,21 @@ def path_of(scale: str) -> Path:
 def write(path: Path, scale: str, fingerprint: Fingerprint | None) -> None:
     """Record a fingerprint; None records that it is not taken yet."""
     values = asdict(fingerprint) if fingerprint else {"count": None, "bytes": None, "sha256": None}
-    files.write_bytes(path, orjson.dumps({"scale": scale, **values}, option=_LAYOUT))
+    files.write_json(path, {"scale": scale, **values})
 
 
 def read(path: Path) -> Fingerprint | None:
     """The recorded fingerprint; None where it is not taken yet."""
+    if not path.exists():
+        return None
+    cure = "Run `pillsnap fingerprint` to write it anew."
+    values = files.read_json(path, cure)
     try:
-        values = orjson.loads(path.read_bytes())
         if values["sha256"] is None:
             return None
         return Fingerprint(int(values["count"]), int(values["bytes"]), str(values["sha256"]))
-    except FileNotFoundError:
-        return None
     except (ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{path} is not a fingerprint (count, bytes, sha256).",
-            f"git checkout {path}, then run `pillsnap fingerprint`.",
-        ) from None
+        raise DataError(f"{path} lacks a valid count, bytes or sha256.", cure) from None
 
 
 def check(found: Fingerprint, recorded: Fingerprint | None, path: Path, root: Path) -> None:
@@ -85,6 +81,3 @@ def check(found: Fingerprint, recorded: Fingerprint | None, path: Path, root: Pa
             "Point PILLSNAP_DATA_ROOT (or data.root) at the recorded tree, or run "
             "`pillsnap fingerprint` to make this tree the data.",
         )
-
-
-_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -21,7 +21,8 @@ BOM = b"\xef\xbb\xbf"
 LARGEST_SIDE_PX = 1 << 20
 KEYS_READ = (b'"bbox"', b'"dl_mapping_code"', b'"drug_N"', b'"width"', b'"height"')
 KEYS_OF_COLONS = ("img_key", "img_regist_ts")  # an address, a time
-STRING_OR_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])')
+# A string, closed or not, or a comma before a closing bracket. Possessive: never looked at twice.
+STRING_OR_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*+[\]}])', re.DOTALL)
 DRUG_KEYS = (
     "di_edi_code", "dl_name", "item_seq", "drug_shape", "color_class1", "color_class2",
     "print_front", "print_back",
@@ -125,20 +126,30 @@ def _colons(tree: dict[str, Any]) -> int:
 
 
 def _decode_damaged(content: bytes, notes: list[tuple[str, str]]) -> Any:
-    """Take off a byte-order mark, read Korean code pages, drop last commas; else refuse."""
+    """Take off a byte-order mark, read Korean code pages, drop trailing commas; else refuse."""
     if content.startswith(BOM):
         notes.append(("label_with_byte_order_mark", ""))
     text = _text_of(content.removeprefix(BOM), notes)
     constants: list[str] = []
-    mended = STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
     try:
-        tree = json.loads(mended, parse_constant=constants.append)
-    except (ValueError, RecursionError) as error:
-        raise RefusalError("label_not_json", f"{error}"[:120]) from None
-    if mended != text:
-        notes.append(("label_with_last_comma", ""))
+        tree = json.loads(text, parse_constant=constants.append)
+    except (ValueError, RecursionError):
+        tree = _decode_without_trailing_commas(text, notes, constants)
     if constants:
         notes.append(("label_with_nan", ""))
+    return tree
+
+
+def _decode_without_trailing_commas(
+    text: str, notes: list[tuple[str, str]], constants: list[str]
+) -> Any:
+    constants.clear()
+    try:
+        shorter = STRING_OR_TRAILING_COMMA.sub(r"\1", text)
+        tree = json.loads(shorter, parse_constant=constants.append)
+    except (ValueError, RecursionError) as error:
+        raise RefusalError("label_not_json", f"{error}"[:120]) from None
+    notes.append(("label_with_trailing_comma", ""))
     return tree
 
 

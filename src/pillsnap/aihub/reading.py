@@ -3,9 +3,13 @@
 Light imports only: the reading processes load it.
 """
 
+import errno
+import gc
 import os
+import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -66,6 +70,19 @@ def _chunks(batches: Sequence[Batch]) -> list[list[Batch]]:
     return chunks
 
 
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """No garbage collection: a tenth of the time, spent on millions of tuples without a cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@without_gc()
 def _read_chunk(root: str, batches: Sequence[Batch]) -> Readings:
     figures = array("i")
     drugs: dict[Drug, int] = {}
@@ -124,11 +141,13 @@ def _unreadable(error: OSError) -> Reading:
 
 def _content(name: str, folder: int) -> bytes:
     """A file's bytes, no more than just over the limit; a third of what open() costs."""
-    descriptor = os.open(name, os.O_RDONLY, dir_fd=folder)
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=folder)  # a FIFO would wait
     try:
         content = os.read(descriptor, READ_BYTES)
-        if len(content) < READ_BYTES:  # of a file: that was all
+        if 0 < len(content) < READ_BYTES:  # of a file: that was all
             return content
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
         while (more := os.read(descriptor, READ_BYTES)) and len(content) <= LARGEST_LABEL_BYTES:
             content += more
         return content

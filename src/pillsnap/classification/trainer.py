@@ -1,7 +1,7 @@
-"""One training run's plan and state, and one step of it; nothing is waited for inside a step.
+"""The classifier's training plan and state, and one step of it, which never waits for the device.
 
 Everything random in a step is keyed by (seed, epoch, step) or (seed, epoch, sample), so a run
-that was killed and resumed ends with the weights of one that was not.
+that was killed and resumed ends with the same weights as an undisturbed one.
 """
 
 import math
@@ -18,90 +18,62 @@ from pillsnap.classification.batches import Batch
 from pillsnap.errors import MachineError
 from pillsnap.params import Params, TrainClassificationParams
 from pillsnap.stage.log import RunLog
-from pillsnap.training import devices, ranks
+from pillsnap.training import devices
+from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, Ranks
 
 MEMORY_RETRIES = 3
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a training run is: everything but model and data."""
+@dataclass(frozen=True, kw_only=True)
+class Plan(TrainingPlan):
+    """The settings of the classifier's training."""
 
-    epochs: int
-    repeats: int  # times an epoch shows each crop
-    batch_size: int  # of all ranks together
-    lr: float
     recipe: TrainClassificationParams
-    seed: int
-    device: torch.device
-    dtype: torch.dtype | None  # of autocast; None: float32
-    compile: bool
-    num_workers: int
-    goals: dict[str, float | None]  # shown beside the curves, decide nothing
-    ranks: Ranks = ALONE
+    repeats: int  # times an epoch shows each crop
 
     @classmethod
-    def of(cls, params: Params, device: torch.device, ours: Ranks = ALONE) -> "Plan":
-        """The run that params.yaml asks for."""
+    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":
+        """The plan that params.yaml describes."""
         return cls(
-            epochs=params.train.epochs,
-            repeats=params.at_scale.repeats,
+            **shared(params, device, group),
             batch_size=params.batch_size,
             lr=params.lr,
             recipe=params.train_classification,
-            seed=params.seed,
-            device=device,
-            dtype=devices.autocast_dtype(device, params.train.mixed_precision),
+            repeats=params.at_scale.repeats,
             compile=devices.compiles(device, params.train.compile),
-            num_workers=devices.loader_workers(
-                params.train.num_workers, device.type == "cuda", ranks.on_this_host()
-            ),
             goals={"goal/top1": params.targets.classification_top1},
-            ranks=ours,
         )
 
 
 class Trainer:
     """The state of a training and one step of it."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        plan: Plan,
-        steps_per_epoch: int,
-        log: RunLog,
-        class_weights: torch.Tensor | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, plan: Plan, steps_per_epoch: int, log: RunLog) -> None:
         self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
         self.model = classifier.placed(model, plan.device)
         self.average = classifier.averaged(self.model, plan.recipe.ema_decay)
         self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
-        self._class_weights = class_weights
-        if class_weights is not None:
-            self._class_weights = class_weights.to(plan.device)
-        decays = (plan.recipe.weight_decay, plan.recipe.layer_decay)
-        groups = classifier.parameter_groups(self.model, *decays)
+        groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
         self.scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.dtype is torch.float16)
         self.loss_sum = torch.zeros((), device=plan.device)  # of this epoch, over its steps
-        self.epoch = self.step = 0  # whole epochs done, steps done in the next one
-        self.seconds = 0.0  # spent in the epoch under way
+        self.epoch = self.step = 0  # complete epochs, steps of the current one
+        self.seconds = 0.0  # spent in the current epoch
         self.micro_batches = 1
-        self.best: dict[str, Any] = {}
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self.model
         if plan.compile:
             self._forward = torch.compile(self.model)
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
+        """Everything the rest of the training depends on."""
         modules = {"model": self.model, "average": self.average.module}
         holders = {**modules, "optimizer": self.optimizer, "scaler": self.scaler}
         plain = {name: getattr(self, name) for name in _PLAIN_STATE}
         return {**{name: holder.state_dict() for name, holder in holders.items()}, **plain}  # type: ignore[attr-defined]
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.model.load_state_dict(state["model"])
         self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -109,6 +81,11 @@ class Trainer:
         for name in _PLAIN_STATE:
             setattr(self, name, state[name])
         self.loss_sum = self.loss_sum.to(self.plan.device)
+
+    def next_epoch(self) -> None:
+        """The epoch is complete."""
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.loss_sum = torch.zeros_like(self.loss_sum)
 
     @property
     def global_step(self) -> int:
@@ -124,7 +101,7 @@ class Trainer:
         self.model.train()
         lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_scale", 1.0)
+            group["lr"] = lr
         while True:
             loss = self._gradients_or_none(batch, whole)
             if not self.plan.ranks.any(loss is None):
@@ -144,7 +121,7 @@ class Trainer:
         try:
             return self.gradients(batch, whole)
         except torch.OutOfMemoryError:
-            return None  # the error's traceback, which holds the step's tensors, is left behind
+            return None  # outside the handler: the traceback holds the step's tensors
 
     def gradients(self, batch: Batch, whole: int) -> torch.Tensor:
         """Compute the gradients of this rank's part of a batch; its part of the mean loss."""
@@ -153,7 +130,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.plan.device)
         if not len(batch.classes):
-            self.scaler.scale(total)  # the scaler begins with its first use
+            self.scaler.scale(total)  # the scaler is set up by its first use
             return total
         parts = zip(
             batch.pictures.chunk(self.micro_batches),
@@ -171,14 +148,9 @@ class Trainer:
         targets = classes.to(self.plan.device, non_blocking=True)
         with autocast(self.plan):
             logits = self._forward(inputs)
-        smoothing = self.plan.recipe.label_smoothing
-        weights = self._class_weights
-        if weights is None:
-            return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
-        # The mean over pills, not over weights: parts of a batch then add up to the whole.
         return F.cross_entropy(
-            logits.float(), targets, weights, label_smoothing=smoothing, reduction="none"
-        ).mean()
+            logits.float(), targets, label_smoothing=self.plan.recipe.label_smoothing
+        )
 
     def _halve(self, batch_size: int) -> None:
         self.micro_batches *= 2
@@ -196,7 +168,7 @@ class Trainer:
         )
 
 
-_PLAIN_STATE = ("loss_sum", "epoch", "step", "seconds", "micro_batches", "best")
+_PLAIN_STATE = ("loss_sum", "epoch", "step", "seconds", "micro_batches")
 
 
 def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:

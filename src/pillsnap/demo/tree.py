@@ -2,32 +2,29 @@
 
 import fcntl
 import hashlib
-import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from pillsnap import files
 from pillsnap.demo.label_files import label_bytes
 from pillsnap.demo.photos import Camera, draw_frame, lay_out
 from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
 from pillsnap.errors import DataError, MachineError
-from pillsnap.files import write_text
-from pillsnap.stage.signals import end_with_starter
+from pillsnap.stage.pool import workers
 
 PARTS = ("train", "val")
 TALKING = ("__main__.py", "progress.py")  # modules that leave no trace in the photos
 STAMP, LOCK, UNFINISHED = "demo.json", ".drawing.lock", ".drawing"
 BYTES_PER_VALUE = 0.4  # of a PNG, at most, to see whether the disk has room
+KILLED = "Free memory, or draw in one process (taskset -c 0 ...), then repeat the same command."
 MAC_JUNK = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(96)
 PNG_SETTINGS = (  # averages and Huffman codes: half the time and less bytes than cv2's default
     cv2.IMWRITE_PNG_COMPRESSION, 1,
@@ -64,6 +61,7 @@ def draw_tree(
 
 def draw_folder(root: Path, folder: Folder, spec: DemoSpec, seed: int) -> int:
     """Draw all photos, labels and the contact sheet of one folder; return the count of photos."""
+    cv2.setNumThreads(1)  # the processes share the cores out
     camera = Camera(spec.frame_width_px, spec.frame_height_px, spec.noise)
     image_dir = root / folder.image_dir
     image_dir.mkdir(parents=True, exist_ok=True)
@@ -104,41 +102,15 @@ def _draw_folders(
     for part in PARTS:
         (root / part).mkdir(parents=True)
     on_progress(0, total)
-    for count in _counts(root, folders, spec, seed, num_workers):
-        done += count
-        on_progress(done, total)
+    with workers(num_workers, __name__, KILLED) as spread:
+        for count in spread(partial(draw_folder, root, spec=spec, seed=seed), folders):
+            done += count
+            on_progress(done, total)
     combination = next((f for f in folders if f.is_combination), None)
     if combination is not None:
         view = combination.views[0]
         junk = root / combination.image_dir / f"._{combination.stem(view)}.png"
         junk.write_bytes(MAC_JUNK)
-
-
-def _counts(
-    root: Path, folders: Sequence[Folder], spec: DemoSpec, seed: int, num_workers: int
-) -> Iterator[int]:
-    """Photos drawn, folder by folder as they are finished."""
-    if num_workers <= 1:
-        yield from (draw_folder(root, folder, spec, seed) for folder in folders)
-        return
-    context = multiprocessing.get_context("spawn")  # the caller may hold threads of torch
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
-    try:
-        futures = [pool.submit(draw_folder, root, folder, spec, seed) for folder in folders]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool:
-        fact = "a process that drew the demo was ended from outside, perhaps for want of memory."
-        raise MachineError(fact, "Run the same command again, with fewer processes.") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """One thread per process, no answer to Ctrl-C, and an end when the parent is gone."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_starter()
 
 
 def _move_in(root: Path, unfinished: Path) -> None:
@@ -150,17 +122,17 @@ def _move_in(root: Path, unfinished: Path) -> None:
 
 
 def _write_stamp(root: Path, stamp: dict[str, object]) -> None:
-    write_text(root / STAMP, json.dumps(stamp, indent=2) + "\n")
+    files.write_json(root / STAMP, stamp)
 
 
 def _is_drawn(root: Path, wanted: dict[str, object]) -> bool:
     """Whether the stamp says so and no file went missing since."""
     try:
-        stamp = json.loads((root / STAMP).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        stamp = files.read_json(root / STAMP, "Draw the tree anew.")
+    except DataError:
         return False
-    files = stamp.pop("files", None) if isinstance(stamp, dict) else None
-    return files is not None and stamp == wanted and files == _count_files(root)
+    count = stamp.pop("files", None)
+    return count is not None and stamp == wanted and count == _count_files(root)
 
 
 def _count_files(root: Path) -> int:

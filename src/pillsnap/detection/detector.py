@@ -1,4 +1,4 @@
-"""A trained detector, loaded back from its checkpoint."""
+"""A trained detector, loaded from its checkpoint."""
 
 # isort: off
 import pillsnap.detection.settings  # noqa: F401  first: sets Ultralytics' switches
@@ -21,7 +21,7 @@ from pillsnap.training import checkpoints
 
 
 class Detector:
-    """A trained detector, ready to find pills in frames."""
+    """A trained detector at inference."""
 
     def __init__(
         self, weights: dict[str, torch.Tensor], config: dict[str, Any], device: torch.device

@@ -1,4 +1,4 @@
-"""How a frame of any size becomes the detector's input, and boxes go back."""
+"""Fits frames of any size to the detector's input, and maps boxes back."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Letterbox:
 
     @classmethod
     def of(cls, width: int, height: int, image_px: int) -> "Letterbox":
-        """The fit of a frame of that size to a longest side of `image_px`."""
+        """The letterbox that fits a frame of that size to a longest side of `image_px`."""
         scale = image_px / max(width, height)
         inner_width, inner_height = round(width * scale), round(height * scale)
         out_width, out_height = (
@@ -46,6 +46,6 @@ class Letterbox:
         return canvas
 
     def undo(self, found: Boxes) -> Boxes:
-        """Boxes of the letterboxed picture in pixels of the frame, cut to it."""
+        """Boxes of the letterboxed picture in pixels of the frame, clipped to it."""
         moved = (found - np.array([self.left, self.top] * 2, np.float32)) / np.float32(self.scale)
         return boxes.clip(moved, self.width, self.height)

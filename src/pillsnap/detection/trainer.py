@@ -1,7 +1,7 @@
-"""Ultralytics' trainer, subclassed where 8.4 is not exact.
+"""Ultralytics' trainer, subclassed where 8.4 does not resume exactly.
 
-Samples are keyed by (seed, epoch, index), and a full-precision checkpoint is kept at every epoch,
-so that an interrupted training ends with the weights of one that was not. (Ultralytics' own
+Samples are keyed by (seed, epoch, index), and a full-precision checkpoint is stored at every epoch,
+so that an interrupted training ends with the same weights as an undisturbed one. (Ultralytics' own
 checkpoint holds half-precision averages, no random state, and is not written atomically.)
 """
 
@@ -24,8 +24,7 @@ from pillsnap.detection.letterbox import STRIDE
 from pillsnap.detection.plan import Plan
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, leave_to_parent
-from pillsnap.training.checkpoints import WorkFolder
-from pillsnap.training.record import Epoch, Recorder
+from pillsnap.training.keeper import Keeper
 
 METRIC_NAMES = {
     "precision": "metrics/precision(B)",
@@ -35,18 +34,16 @@ METRIC_NAMES = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
-    """What the trainer needs beside Ultralytics' own arguments."""
+    """What the trainer needs in addition to Ultralytics' own arguments."""
 
     plan: Plan
     data_dir: Path
-    folder: WorkFolder
-    recorder: Recorder | None  # of the rank that speaks
+    folder: Path  # for Ultralytics' files
+    keeper: Keeper
     log: RunLog
     interrupt: Interrupt
-    saved: dict[str, Any] | None
-    resumes: int
 
 
 class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no types
@@ -57,7 +54,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def __init__(self, run: Run, overrides: dict[str, Any]) -> None:
         self.run = run
-        self.kept: dict[str, Any] = run.saved["best"] if run.saved else {}
+        self.complete = 0  # epochs
         super().__init__(overrides=overrides)
         self.add_callback("on_train_start", PillTrainer._use_bf16)
         self.add_callback("on_train_epoch_start", PillTrainer._begin_epoch)
@@ -111,14 +108,14 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         )
 
     def setup_model(self) -> Any:
-        """On a CPU too channels come last: a quarter faster there (Ultralytics does so on CUDA)."""
+        """channels_last on the CPU as well: a quarter faster there (Ultralytics: CUDA only)."""
         checkpoint = super().setup_model()
         if self.device.type == "cpu":
             self.model = self.model.to(memory_format=torch.channels_last)
         return checkpoint
 
     def _use_bf16(self) -> None:
-        """On a CPU too, where Ultralytics refuses `amp=bf16`, though torch's autocast has it."""
+        """On the CPU as well, where torch has bf16 autocast but Ultralytics refuses `amp=bf16`."""
         self.amp = self.run.plan.bf16
 
     def _begin_epoch(self) -> None:
@@ -133,18 +130,18 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
             raise KeyboardInterrupt
         if self.run.log.due():
             seconds = time.monotonic() - self._epoch_begun_s
-            figures = {"images_per_s": self._batches * self.batch_size / seconds}
-            figures["loss"] = float(sum(self.tloss.values()))
-            self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, figures)
+            metrics = {"images_per_s": self._batches * self.batch_size / seconds}
+            metrics["loss"] = float(sum(self.tloss.values()))
+            self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, metrics)
 
     def optimizer_step(self) -> None:
-        """With the gradients of the whole batch: of all ranks, whose parts are equal."""
+        """With the gradients of the whole batch, summed over all ranks; their parts are equal."""
         ranks = self.run.plan.ranks
         ranks.share(self.model, 1 / ranks.world_size)
         super().optimizer_step()
 
     def _build_train_pipeline(self) -> None:
-        """Out of memory, Ultralytics calls it again with half the batch; one rank alone cannot."""
+        """Called again with half the batch after running out of memory: for a single rank only."""
         if self.optimizer is not None and self.run.plan.ranks.world_size > 1:
             raise RuntimeError("out of memory in one of several ranks")
         super()._build_train_pipeline()
@@ -154,63 +151,50 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         return super().validate()
 
     def save_model(self) -> bool:
-        """An epoch is complete: record it, then keep everything a resumed run needs.
-
-        Every rank has measured the same average on the same frames; one of them speaks.
-        """
+        """An epoch is complete; every rank has measured the same average on the same frames."""
         metrics = self._epoch_metrics()
-        if not math.isfinite(metrics["loss/train"]):  # in its first epoch Ultralytics goes on
+        if not math.isfinite(metrics["loss/train"]):  # Ultralytics ignores it in the first epoch
             raise RuntimeError(f"loss/train is NaN or infinite in epoch {self.epoch + 1}")
-        if not self.kept or float(self.fitness) > self.kept["fitness"]:
-            weights = self.ema.ema.state_dict()
-            self.kept = {
-                "fitness": float(self.fitness),
-                "epoch": self.epoch + 1,
-                "metrics": {name: metrics[name] for name in METRIC_NAMES},
-                "weights": {k: v.detach().cpu().clone() for k, v in weights.items()},
-            }
-        if self.run.recorder is not None:
-            self.run.recorder.record(metrics, time.monotonic() - self._epoch_begun_s)
-            self._save(self.run.recorder.history)
-            self.run.recorder.announce()
+        named = {name: metrics[name] for name in METRIC_NAMES}
+        self.run.keeper.offer((float(self.fitness),), named, self.ema.ema.state_dict)
+        self.complete = self.epoch + 1
+        self.run.keeper.close_epoch(self, metrics, time.monotonic() - self._epoch_begun_s)
         return False  # Ultralytics' own checkpoint callbacks have nothing to do
 
-    def _save(self, history: list[Epoch]) -> None:
-        self.run.folder.save(
-            {
-                "model": unwrap_model(self.model).state_dict(),
-                "average": self.ema.ema.state_dict(),
-                "updates": self.ema.updates,
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "epoch": self.epoch + 1,
-                "best": self.kept,
-                "best_fitness": float(self.best_fitness),
-                "batch_size": self.batch_size,
-                "history": history,
-                "resumes": self.run.resumes,
-            }
-        )
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on."""
+        return {
+            "model": unwrap_model(self.model).state_dict(),
+            "average": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.complete,
+            "best_fitness": float(self.best_fitness),
+            "batch_size": self.batch_size,
+        }
 
-    def resume_training(self, ckpt: Any) -> None:
-        saved = self.run.saved
-        if saved is None:
-            return
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
         model = unwrap_model(self.model)
-        model.load_state_dict(saved["model"])
-        self.ema.ema.load_state_dict(saved["average"])
-        self.ema.updates = saved["updates"]
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        self.best_fitness = saved["best_fitness"]
-        self.start_epoch = saved["epoch"]
+        model.load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["average"])
+        self.ema.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best_fitness = state["best_fitness"]
+        self.complete = self.start_epoch = state["epoch"]
         if getattr(model.model[-1], "one2one_cv2", None) is not None:
             model.criterion = model.init_criterion()  # YOLO26 shifts its loss weights each epoch
             model.criterion.updates = self.start_epoch - 1
             model.criterion.update()
 
+    def resume_training(self, ckpt: Any) -> None:
+        """Called once model, average and optimizer are built."""
+        self.run.keeper.resume(self)
+
     def save_metrics(self, metrics: dict[str, float]) -> None:
-        """Recorded by save_model."""
+        """save_model records them."""
 
     def final_eval(self) -> None:
         """The evaluate stage measures the published checkpoint."""

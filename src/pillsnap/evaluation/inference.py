@@ -65,7 +65,7 @@ def name_glued(
     for start in range(0, len(pairs), batch_size):
         part = pairs[start : start + batch_size]
         pictures = [glued(store.decode(left), store.decode(right)) for left, right in part]
-        answer = namer.name(np.stack(pictures))
+        answer = namer.classify(np.stack(pictures))
         logits.append(answer[0])
         embeddings.append(answer[1])
         log.progress(start + len(part), len(pairs))
@@ -124,7 +124,7 @@ def _steps(recogniser: Recogniser, frame: Pixels) -> tuple[float, float, float]:
     marks.append(time.perf_counter())
     pictures = recogniser.cut(frame, box)
     marks.append(time.perf_counter())
-    recogniser.name(pictures)
+    recogniser.classify(pictures)
     marks.append(time.perf_counter())
     return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
 
@@ -168,5 +168,5 @@ def _batches(
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         pictures = np.stack([store.decode(int(row)) for row in part])
-        yield start, namer.name(pictures)
+        yield start, namer.classify(pictures)
         log.progress(start + len(part), len(rows))

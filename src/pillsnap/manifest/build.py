@@ -1,9 +1,7 @@
 """From an AI Hub tree to manifests: choose frames, read their labels, replace what is unusable."""
 
-import gc
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +19,12 @@ from pillsnap.manifest import candidates
 from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import NOWHERE, Choice, Chooser, Strangers
 from pillsnap.params import ScaleParams
-from pillsnap.stage.pool import Spread, workers
+from pillsnap.stage import pool
+from pillsnap.stage.pool import Spread
 
 Progress = Callable[[int, int], None]
 FEW = 5000  # labels that one process reads before others would have started
+KILLED = "Set build_manifest.num_workers to 1, or free memory, then run dvc repro."
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Order:
     strangers: Strangers
     seed: int
     num_workers: int  # processes that read labels; 0: one per core
-    keep_incomplete: bool  # combination frames that lack labels may be chosen
 
 
 @dataclass(frozen=True)
@@ -55,34 +54,21 @@ class Selection:
     left_out: Findings
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without Python's search for reference cycles: here are only millions of small tuples."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
 def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:
     """Scan, check the fingerprint, choose, read; DataError where the tree does not suffice."""
     few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
-    with workers(1 if few else order.num_workers) as spread:
+    count = 1 if few else order.num_workers
+    with pool.workers(count, reading.__name__, KILLED) as spread:
         tree = aihub.scan(root, spread)
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
         left_out = Findings()
-        incomplete = tree.findings if order.keep_incomplete else left_out
-        frames = candidates.collect(tree, left_out, incomplete)
+        frames = candidates.collect(tree, left_out)
         book = _Book(os.fspath(root), frames, tree.findings, left_out)
-        usable = frames.complete | order.keep_incomplete
         chooser = Chooser(frames, order.wanted, order.strangers, order.scale, order.seed)
-        choice = chooser.choose(usable)
+        choice = chooser.choose(frames.complete)
         while book.read(spread, choice.split, progress):  # some were refused: choose others
-            choice = chooser.choose(usable & ~book.refused)
+            choice = chooser.choose(frames.complete & ~book.refused)
     return Selection(
         order, found, frames, choice, book.figures, book.drug, list(book.drugs), book.labels_read,
         tree.findings, left_out,

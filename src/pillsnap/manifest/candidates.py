@@ -59,17 +59,17 @@ class Candidates:
         return f"{self.folders[self.pill_folder[pill]].path}/{stem}.json"
 
 
-def collect(tree: Tree, left_out: Findings, incomplete: Findings) -> Candidates:
+def collect(tree: Tree, left_out: Findings) -> Candidates:
     """Match photos with labels by stem, whatever their shards.
 
-    The tree's findings grow by what is odd about single labels, `left_out` by the photos that
-    cannot be used, `incomplete` by the combination frames that lack labels.
+    Adds to the tree's findings what is odd about single labels, to `left_out` the photos that
+    cannot be used and the combination frames that lack labels.
     """
     labels = _Labels(tree.findings)
     for number, folder in enumerate(tree.folders):
         if folder.kind == "labels":
             labels.take(number, folder)
-    frames = _Frames(labels, left_out, incomplete)
+    frames = _Frames(labels, left_out)
     for number, folder in enumerate(tree.folders):
         if folder.kind == "images":
             frames.take(number, folder)
@@ -131,10 +131,9 @@ class _Labels:
 class _Frames:
     """Collects the columns of Candidates, folder by folder."""
 
-    def __init__(self, labels: _Labels, left_out: Findings, incomplete: Findings) -> None:
+    def __init__(self, labels: _Labels, left_out: Findings) -> None:
         self._labels = labels
         self._left_out = left_out
-        self._incomplete = incomplete
         self.met: dict[tuple[str, str], set[str]] = {
             (part, image_type): set() for part in PARTS for image_type in TYPES
         }
@@ -228,7 +227,7 @@ class _Frames:
             self._left_out.add("label_of_foreign_code", f"{path}: {', '.join(foreign)}")
             return {}
         if len(labels) < len(codes):
-            self._incomplete.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
+            self._left_out.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
         return labels
 
     def _code(self, code: str) -> int:

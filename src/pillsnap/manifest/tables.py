@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from pillsnap import files
@@ -37,8 +36,7 @@ def write(selection: Selection, artifacts_dir: Path) -> dict[str, Any]:
             selection.findings.add("drug_texts_differ", selection.candidates.codes[code])
     manifest_bytes = sum(path.stat().st_size for path in paths)
     report = sampling.report(selection, rows, manifest_bytes)
-    layout = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    files.write_bytes(artifacts_dir / "sampling.json", orjson.dumps(report, option=layout))
+    files.write_json(artifacts_dir / "sampling.json", report)
     return report
 
 

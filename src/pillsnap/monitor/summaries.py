@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import orjson
+from pillsnap import files
+from pillsnap.errors import UserError
 
 NAMES = ("validation", "metrics", "sampling")
 LARGEST_BYTES = 4 << 20
@@ -42,12 +43,9 @@ def _content(path: Path) -> Any:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             return {"problem": f"{path.name} is larger than {LARGEST_BYTES >> 20} MiB"}
-        content = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        return {"problem": f"{path.name} cannot be read: {error}"[:LONGEST_TEXT]}
-    if not isinstance(content, dict):
-        return {"problem": f"{path.name} holds no JSON object"}
-    return _shortened(content, DEEPEST)
+        return _shortened(files.read_json(path, cure=""), DEEPEST)
+    except (OSError, UserError) as error:
+        return {"problem": str(error).strip()[-LONGEST_TEXT:]}
 
 
 def _shortened(value: Any, depth: int) -> Any:

@@ -1,26 +1,26 @@
 """`pillsnap enroll`, `pillsnap unenroll` and `pillsnap gallery`: the project's gallery changed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pillsnap import files, params
 from pillsnap.places import Places
 from pillsnap.prediction import enrolment, load
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.enrolment import EnrolOptions
-from pillsnap.prediction.gallery import Gallery
+from pillsnap.prediction.gallery import Entry, Gallery
 
 
-def enroll(options: EnrolOptions, device: str) -> str:
-    """Add a drug's photos; the line that says what stands now."""
+def enroll(drug: Entry, images: Sequence[Path], single: bool, twin: bool, device: str) -> str:
+    """Add photos of a drug; the line to print."""
     loaded = load.load("torch", None, device, enrolled=False)
-    if options.single:
+    if single:
         loaded = load.for_single(loaded)
     own_sha256 = loaded.recogniser.calibration.classification_sha256
     before = galleries.load(loaded.gallery_path, own_sha256)
-    after = enrolment.enrol(loaded.recogniser, before, options, loaded.max_pixels)
+    after = enrolment.enrol(loaded.recogniser, before, drug, images, loaded.max_pixels, twin)
     galleries.save(loaded.gallery_path, after)
-    count = next(count for code, _, count in enrolment.listing(after) if code == options.code)
-    return f"{options.code}: {count} photos; {_summary(loaded.gallery_path, after)}"
+    count = next(count for code, _, count in enrolment.listing(after) if code == drug.code)
+    return f"{drug.code}: {count} photos; {_summary(loaded.gallery_path, after)}"
 
 
 def unenroll(code: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,10 @@ from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import pictures
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.models import Namer
+from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
 FAR = 10.0  # logits: a share of e^-10, which moves no probability and no refusal
-
-
-@dataclass(frozen=True)
-class EnrolOptions:
-    """What `pillsnap enroll` was asked for."""
-
-    code: str
-    images: list[Path]
-    drug_name: str
-    edi_codes: tuple[str, ...]
-    single: bool  # the pictures are crops already
-    twin: bool  # enrol also what cannot be told from a trained class
 
 
 class GalleryNamer:
@@ -44,7 +32,7 @@ class GalleryNamer:
     logit is so low that trained classes keep their names, probabilities and refusals.
     """
 
-    def __init__(self, namer: Namer, enrolled: Floats32, fitted: Calibration) -> None:
+    def __init__(self, namer: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
         self._namer, self._enrolled, self._trained = namer, enrolled, fitted.class_means
         # A score of cosines refuses by itself; the others know nothing of enrolled means.
         by_cosine = fitted.score == "class_mean"
@@ -56,9 +44,9 @@ class GalleryNamer:
         """The classifier's own."""
         return self._namer.config
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
-        logits, embeddings = self._namer.name(crops)
+        logits, embeddings = self._namer.classify(crops)
         own, learnt = embeddings @ self._enrolled.T, embeddings @ self._trained.T
         nearer = own - learnt.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
@@ -108,45 +96,50 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
 
 
 def enrol(
-    recogniser: Recogniser, gallery: Gallery, options: EnrolOptions, max_pixels: int
+    recogniser: Recogniser,
+    gallery: Gallery,
+    drug: Entry,
+    images: Sequence[Path],
+    max_pixels: int,
+    twin: bool = False,
 ) -> Gallery:
     """The gallery with the photos of a drug; DataError lists every photo that cannot be used.
 
-    `recogniser` is the trained one, without a gallery.
+    `recogniser` is the trained one, without a gallery. A drug that looks like another one is
+    refused unless `twin`.
     """
     trained = [str(code) for code in recogniser.classes["mapping_code"]]
-    if options.code in trained:
-        raise DataError(f"{options.code} is a trained class already.", "Nothing is to be done.")
+    if drug.code in trained:
+        raise DataError(f"{drug.code} is a trained class already.", "There is nothing to enrol.")
     photos, problems = [], []
-    for path in options.images:
+    for path in images:
         try:
-            photos.append(_photo(recogniser, path, options.single, max_pixels))
+            photos.append(_photo(recogniser, path, max_pixels))
         except UserError as error:
             problems.append(error.fact)
     if problems:
         raise DataError("\n".join(problems), "Leave these photos out, or take them again.")
-    entry = Entry(options.code, options.drug_name, options.edi_codes, tuple(photos))
-    changed = galleries.with_photos(gallery, entry)
-    whole = next(entry for entry in changed.entries if entry.code == options.code)
-    others = [entry for entry in gallery.entries if entry.code != options.code]
+    changed = galleries.with_photos(gallery, replace(drug, photos=tuple(photos)))
+    whole = next(entry for entry in changed.entries if entry.code == drug.code)
+    others = [entry for entry in gallery.entries if entry.code != drug.code]
     means = np.stack([*recogniser.calibration.class_means, *(entry.mean for entry in others)])
-    twin = galleries.twin_of(whole, means, [*trained, *(entry.code for entry in others)])
-    if twin is not None and not options.twin:
+    found = galleries.twin_of(whole, means, [*trained, *(entry.code for entry in others)])
+    if found is not None and not twin:
         raise DataError(
-            f"{options.code}: {twin[1]} of {len(whole.photos)} photos look more like "
-            f"{twin[0]} than like each other.",
-            "The two would be confused: train on both, or enrol it all the same with --twin.",
+            f"{drug.code}: {found[1]} of {len(whole.photos)} photos look more like "
+            f"{found[0]} than like each other.",
+            "The two would be confused: train on both, or enrol it anyway with --twin.",
         )
     return changed
 
 
-def _photo(recogniser: Recogniser, path: Path, single: bool, max_pixels: int) -> Photo:
+def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> Photo:
     frame = pictures.read(path, max_pixels)
     reading = recogniser.read([frame])[0]
     if len(reading.box) != 1:
         raise DataError(
             f"{path}: {len(reading.box)} pills found, one is needed.",
-            "Photograph one pill alone" + ("." if single else ", or give its crop with --single."),
+            "Photograph one pill alone, or give its crop with --single.",
         )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Photo(path.name, sha256, reading.embeddings[0])

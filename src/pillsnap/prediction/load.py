@@ -18,15 +18,14 @@ from pillsnap.places import Places
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
 from pillsnap.recognition import calibration
-from pillsnap.recognition.models import Namer
+from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.release.bundle import AGAIN, Bundle
 
 if TYPE_CHECKING:
     import torch
 
-INT8 = "onnx-int8"
-BACKENDS = ("torch", "onnx", INT8)
+BACKENDS = ("torch", "onnx")
 ALL_CORES = 0  # onnxruntime's word for it
 
 
@@ -62,13 +61,13 @@ class WholePicture:
 class WithoutMargin:
     """A classifier whose crops carry their border already."""
 
-    def __init__(self, namer: Namer) -> None:
+    def __init__(self, namer: Classifier) -> None:
         self._namer = namer
         self.config = {**namer.config, "crop_margin": 0.0}
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """As the classifier inside."""
-        return self._namer.name(crops)
+        return self._namer.classify(crops)
 
 
 def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
@@ -140,7 +139,7 @@ def _from_bundle(bundle: Bundle, backend: str, device: str) -> Loaded:
             batch_size,
         )
     else:
-        recogniser = _by_onnx(bundle, batch_size, backend == INT8)
+        recogniser = _by_onnx(bundle, batch_size)
     max_pixels, scale = int(told["max_pixels"]), str(told["scale"])
     return Loaded(recogniser, batch_size, max_pixels, backend, scale, bundle.gallery)
 
@@ -155,19 +154,14 @@ def _device(name: str) -> "torch.device":
     return devices.choose(name)
 
 
-def _by_onnx(bundle: Bundle, batch_size: int, int8: bool) -> Recogniser:
+def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
     try:
         from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
     except ModuleNotFoundError as error:
         raise MachineError(
             f"--backend onnx needs onnxruntime ({error}).", "pip install onnxruntime"
         ) from None
-    path = bundle.classification_int8 if int8 else bundle.classification_onnx
-    if int8 and not path.is_file():
-        raise CheckpointError(
-            f"{path} is not here: the bundle was exported without 8 bits.",
-            "pillsnap export --int8, or --backend onnx.",
-        )
+    path = bundle.classification_onnx
     namer = OnnxClassifier(path, ALL_CORES)
     if namer.config["class_table_hash"] != manifest.class_table_hash(bundle.classes):
         raise CheckpointError(f"{path} was trained on another class table.", AGAIN)

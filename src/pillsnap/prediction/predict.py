@@ -10,28 +10,12 @@ from pathlib import Path
 from pillsnap import files as atomic
 from pillsnap.arrays import Pixels
 from pillsnap.errors import DataError, ParameterError, UserError
-from pillsnap.prediction import annotation, load, output, pictures
+from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
 from pillsnap.validation import photos
 
 ANNOTATED = "_pills.jpg"  # after the picture's own name: no original is ever written over
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """What `pillsnap predict` was asked for."""
-
-    images: list[str]  # pictures, folders, globs
-    top: int
-    codes: Path | None
-    as_json: bool
-    csv: bool
-    annotate: Path | None
-    single: bool
-    device: str
-    backend: str = "torch"  # one of loading.BACKENDS
-    model: Path | None = None  # a release bundle; None: the project's own checkpoints
 
 
 @dataclass
@@ -45,23 +29,33 @@ class Tally:
     seconds: float = 0.0  # of reading and recognising, without the warming up
 
 
-def predict(options: PredictOptions) -> int:
-    """Recognise and print; 1 when a picture was refused, else 0."""
-    if options.as_json and options.csv:
-        raise ParameterError("--json and --csv were both asked for.", "Choose one.")
-    if options.annotate is not None and options.annotate.is_file():
-        raise ParameterError(f"--annotate {options.annotate} is a file.", "Name a folder.")
-    paths = expand(options.images)
-    codes = None if options.codes is None else read_codes(options.codes)
-    loaded = load.load(options.backend, options.model, options.device)
-    if options.single:
-        loaded = load.for_single(loaded)
+def predict(
+    loaded: Loaded,
+    paths: Sequence[Path],
+    top: int,
+    codes: Sequence[str] | None,
+    annotate_dir: Path | None,
+    form: str,
+) -> int:
+    """Recognise and print in a form of output.write; 1 when a picture was refused, else 0."""
     tally = Tally()
-    answers = recognise(loaded, paths, options.top, codes, options.annotate, tally)
-    form = "json" if options.as_json else "csv" if options.csv else "table"
+    answers = recognise(loaded, paths, top, codes, annotate_dir, tally)
     output.write(form, answers, sys.stdout)
     _report(tally)
     return 1 if tally.refused else 0
+
+
+def form_of(as_json: bool, csv: bool) -> str:
+    """The form of output that the options ask for."""
+    if as_json and csv:
+        raise ParameterError("--json and --csv were both given.", "Choose one.")
+    return "json" if as_json else "csv" if csv else "table"
+
+
+def check_annotate_dir(folder: Path | None) -> None:
+    """ParameterError when annotated pictures cannot be written there."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ParameterError(f"--annotate {folder} is a file.", "Name a folder.")
 
 
 def expand(images: Sequence[str]) -> list[Path]:

@@ -1,1 +1,1 @@
-"""Both models together: photo in, named pills out, unknown pills refused."""
+"""Detector, classifier and calibration as one: photo in, classified or refused pills out."""

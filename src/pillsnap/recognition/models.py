@@ -7,8 +7,8 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 
 
-class Finder(Protocol):
-    """Finds pills in frames."""
+class Detector(Protocol):
+    """Detects pills in frames."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -20,12 +20,12 @@ class Finder(Protocol):
         """Boxes [n, 4] in pixels of each RGB frame and scores [n], best first."""
 
 
-class Namer(Protocol):
-    """Names crops."""
+class Classifier(Protocol):
+    """Classifies crops."""
 
     @property
     def config(self) -> Mapping[str, Any]:
         """Plain values: architecture, image_px, crop_px, crop_margin, ..."""
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and L2-normalised embeddings [n, d] of crops [n, c, c, 3]."""

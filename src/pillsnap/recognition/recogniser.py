@@ -1,6 +1,6 @@
-"""Photo in, named pills out: detect, cut, name, and refuse what looks like no known pill.
+"""Photo in, classified pills out: detect, crop, classify, refuse what looks like no known pill.
 
-evaluate measures this very path; predict and the service use it.
+evaluate measures this path; predict and the service use it.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.errors import DataError
 from pillsnap.recognition import calibration, scores
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.models import Finder, Namer
+from pillsnap.recognition.models import Classifier, Detector
 from pillsnap.recognition.scores import Outputs
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A name a pill may have."""
+    """A class a pill may belong to."""
 
     code: str
     drug_name: str
@@ -52,7 +52,7 @@ class Pill:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the models say about the pills of a frame, before a name is given or refused."""
+    """Outputs of both models for the pills of a frame, before any is accepted or refused."""
 
     box: Ints  # [n, 4] x, y, width, height in pixels, inside the frame
     box_confidence: Floats32  # [n], best first
@@ -67,7 +67,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Decision:
-    """Names given: class index, -1 where refused, with the figures behind it; all [n]."""
+    """Class index, -1 where refused, with confidence and refusal score; all [n]."""
 
     class_index: Ints
     confidence: NDArray[np.float64]
@@ -79,13 +79,13 @@ class Recogniser:
 
     def __init__(
         self,
-        finder: Finder,
-        namer: Namer,
+        detector: Detector,
+        classifier: Classifier,
         fitted: Calibration,
         classes: pd.DataFrame,
         batch_size: int,
     ) -> None:
-        self.detector, self.classifier, self.calibration = finder, namer, fitted
+        self.detector, self.classifier, self.calibration = detector, classifier, fitted
         self.classes = classes
         self._batch_size = batch_size
         self._index_of = {code: i for i, code in enumerate(classes["mapping_code"])}
@@ -105,30 +105,30 @@ class Recogniser:
         from pillsnap.detection import detector
 
         table_hash = manifest.class_table_hash(classes_path)
-        namer = classifier.load(classification_path, device, table_hash)
+        model = classifier.load(classification_path, device, table_hash)
         fitted = calibration.load(calibration_path, files.sha256_of(classification_path))
-        finder = detector.load(detection_path, device)
-        return cls(finder, namer, fitted, manifest.read_classes(classes_path), batch_size)
+        classes = manifest.read_classes(classes_path)
+        return cls(detector.load(detection_path, device), model, fitted, classes, batch_size)
 
     def recognise(
         self, frames: Sequence[Pixels], top: int, codes: Sequence[str] | None = None
     ) -> list[list[Pill]]:
-        """The pills of each RGB frame, best box first, each with its `top` likeliest names.
+        """The pills of each RGB frame, best box first, each with its `top` likeliest classes.
 
-        With `codes` only those may be named (a prescription's list); DataError on a code that
-        was never learnt.
+        With `codes` only those classes are considered (a prescription's list); DataError on a
+        code that is no class.
         """
         allowed = self._allowed(codes)
         return [self._pills(reading, top, allowed) for reading in self.read(frames)]
 
     def read(self, frames: Sequence[Pixels]) -> list[Reading]:
-        """Detect, cut and name, without deciding."""
+        """Detect, crop and classify, without accepting or refusing."""
         found = self.detect(frames)
         pictures = [self.cut(frame, box) for frame, (box, _) in zip(frames, found, strict=True)]
-        logits, embeddings = self.name(np.concatenate(pictures))
+        logits, embeddings = self.classify(np.concatenate(pictures))
         ends = np.cumsum([len(part) for part in pictures])[:-1]
-        named = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
-        return [Reading(box, score, *answers) for (box, score), *answers in named]
+        parts = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
+        return [Reading(box, score, *outputs) for (box, score), *outputs in parts]
 
     def detect(self, frames: Sequence[Pixels]) -> list[tuple[Ints, Floats32]]:
         """Whole-pixel boxes [n, 4] x, y, width, height and confidences [n] at the calibrated
@@ -141,28 +141,28 @@ class Recogniser:
         ]
 
     def cut(self, frame: Pixels, box_xywh: Ints) -> Pixels:
-        """Crops [n, crop_px, crop_px, 3] of a frame, as the classifier learnt them."""
+        """Crops [n, crop_px, crop_px, 3] of a frame, as the classifier was trained on."""
         crop_px = int(self.classifier.config["crop_px"])
         margin = float(self.classifier.config["crop_margin"])
         cut = [pixels.cut(frame, box, crop_px, margin) for box in box_xywh]
         return np.stack(cut) if cut else np.empty((0, crop_px, crop_px, 3), np.uint8)
 
-    def name(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops, a batch at a time."""
         if not len(pictures):
             means = self.calibration.class_means
             return np.empty((0, len(means)), np.float32), np.empty((0, means.shape[1]), np.float32)
         starts = range(0, len(pictures), self._batch_size)
-        parts = [self.classifier.name(pictures[i : i + self._batch_size]) for i in starts]
+        parts = [self.classifier.classify(pictures[i : i + self._batch_size]) for i in starts]
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
 
     def decide(self, reading: Reading) -> Decision:
-        """Give each pill its likeliest class or refuse it, among all classes."""
+        """The likeliest of all classes for each pill, or a refusal."""
         fitted = self.calibration
         score = fitted.refusal_score(reading.outputs)
-        named = reading.logits.argmax(axis=1)
+        best = reading.logits.argmax(axis=1)
         confidence = scores.confidences(reading.logits, fitted.temperature)
-        index = np.where(score >= fitted.threshold, named, UNKNOWN).astype(np.int64)
+        index = np.where(score >= fitted.threshold, best, UNKNOWN).astype(np.int64)
         return Decision(index, confidence, score)
 
     def probabilities(self, reading: Reading) -> NDArray[np.float64]:
@@ -172,38 +172,38 @@ class Recogniser:
     def _allowed(self, codes: Sequence[str] | None) -> Ints:
         if codes is None:
             return np.arange(len(self.classes))
-        strange = sorted({code for code in codes if code not in self._index_of})
-        if strange or not codes:
-            raise DataError(
-                f"The list of codes is empty or holds unlearnt ones: {', '.join(strange[:10])}.",
-                "Name codes that stand in classes.csv, or leave the list out.",
+        unknown = sorted({code for code in codes if code not in self._index_of})
+        if unknown or not codes:
+            what = (
+                f"holds codes that are no class: {', '.join(unknown[:10])}" if codes else "is empty"
             )
+            raise DataError(f"The list of codes {what}.", "List codes of classes.csv, or no list.")
         return np.array(sorted({self._index_of[code] for code in codes}), dtype=np.int64)
 
     def _pills(self, reading: Reading, top: int, allowed: Ints) -> list[Pill]:
         fitted = self.calibration
         score = fitted.refusal_score(reading.outputs, allowed)
-        sure = scores.probabilities(reading.logits[:, allowed], fitted.temperature)
-        order = np.argsort(-sure, axis=1, kind="stable")[:, :top]
+        chances = scores.probabilities(reading.logits[:, allowed], fitted.temperature)
+        order = np.argsort(-chances, axis=1, kind="stable")[:, :top]
         return [
             self._pill(
                 reading,
                 row,
                 bool(score[row] >= fitted.threshold),
                 [
-                    self._candidate(int(allowed[column]), float(sure[row, column]))
+                    self._candidate(int(allowed[column]), float(chances[row, column]))
                     for column in order[row]
                 ],
             )
-            for row in range(len(sure))
+            for row in range(len(chances))
         ]
 
     def _candidate(self, index: int, probability: float) -> Candidate:
         row = self.classes.iloc[index]
         return Candidate(str(row["mapping_code"]), str(row["drug_name"]), probability)
 
-    def _pill(self, reading: Reading, row: int, known: bool, names: list[Candidate]) -> Pill:
-        first = names[0]
+    def _pill(self, reading: Reading, row: int, known: bool, best: list[Candidate]) -> Pill:
+        first = best[0]
         edi = str(self.classes.iloc[self._index_of[first.code]]["edi_codes"])
         x, y, width, height = (int(side) for side in reading.box[row])
         return Pill(
@@ -214,7 +214,7 @@ class Recogniser:
             edi_codes=tuple(filter(None, edi.split("|"))) if known else (),
             confidence=first.probability,
             box_confidence=float(reading.box_confidence[row]),
-            candidates=tuple(names),
+            candidates=tuple(best),
         )
 
 

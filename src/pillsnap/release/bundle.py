@@ -35,11 +35,6 @@ class Bundle:
         return self.folder / "classification.onnx"
 
     @property
-    def classification_int8(self) -> Path:
-        """The classifier's graph in 8 bits, where it was asked for."""
-        return self.folder / "classification.int8.onnx"
-
-    @property
     def detection_pt(self) -> Path:
         """The detector's checkpoint."""
         return self.folder / "detection.pt"

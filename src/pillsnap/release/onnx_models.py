@@ -58,7 +58,7 @@ class OnnxClassifier:
     def __init__(self, path: Path, num_threads: int) -> None:
         self._session, self.config = _open(path, "classification", num_threads)
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
         pictures = to_input(crops, self.config["image_px"])
         logits, embeddings = self._session.run(["logits", "embeddings"], {"crops": pictures})

@@ -1,4 +1,4 @@
-"""What the machine is doing: one sample a second of CPU, RAM, disk and the NVIDIA GPU, if any.
+"""Samples CPU, RAM, disk and the NVIDIA GPU, if any, once a second.
 
 DVCLive's own monitor divides memory by utilisation and logs nothing without a GPU (3.49), hence
 this one. `pynvml` is NVIDIA's own binding (package nvidia-ml-py).
@@ -19,7 +19,7 @@ Sample = dict[str, float | str]
 class GpuReader:
     """Reads one GPU through NVML; `read` gives {} on a machine without one.
 
-    NVML counts all cards of the machine, whatever CUDA_VISIBLE_DEVICES says: name one by its UUID.
+    NVML ignores CUDA_VISIBLE_DEVICES and counts all GPUs of the machine: name one by its UUID.
     """
 
     def __init__(self, uuid: str | None = None) -> None:
@@ -31,7 +31,7 @@ class GpuReader:
             else:
                 self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         except pynvml.NVMLError:
-            pass  # no driver, no library or no such card: the machine simply has no GPU to read
+            pass  # no driver, no library or no such GPU: there is nothing to read
 
     def read(self) -> Sample:
         """Name, utilisation in percent, memory in MB, temperature in deg C, power in W."""
@@ -51,10 +51,10 @@ class GpuReader:
         }
         for key, reading in readings.items():
             try:
-                figure = reading()
-                sample[key] = figure if isinstance(figure, str) else float(figure)
+                value = reading()
+                sample[key] = value if isinstance(value, str) else float(value)
             except pynvml.NVMLError:
-                continue  # not every card reports every figure, a lost one none: absent, never 0
+                continue  # unsupported, or the GPU is lost: leave the key out, never write 0
         return sample
 
 
@@ -69,7 +69,7 @@ class HardwareSampler:
         self._since: list[Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hardware", daemon=True)
-        psutil.cpu_percent()  # the first call only sets the mark the next one measures from
+        psutil.cpu_percent()  # the first call only sets the starting point of the next
         self._newest = self._read()
 
     def __enter__(self) -> "HardwareSampler":
@@ -131,7 +131,7 @@ def mean_of(samples: list[Sample]) -> Sample:
 
 
 def numbers_only(sample: Mapping[str, float | str]) -> dict[str, float]:
-    """The figures of a sample, without names."""
+    """The numeric values of a sample, without names."""
     return {key: value for key, value in sample.items() if not isinstance(value, str)}
 
 

@@ -1,8 +1,9 @@
-"""Checkpoints: published ones (small, byte-stable, safe to load) and unfinished ones (to resume).
+"""Checkpoints: published ones (small, byte-stable, safe to load) and those of unfinished runs.
 
 Published: `{"weights": state_dict, "config": plain values}`, with a hash of the weights inside,
-because torch.load does not notice a flipped bit. Unfinished ones live outside DVC's outs, in
-`.checkpoints/<stage>/<fingerprint>/`: DVC deletes outs before a stage runs.
+because torch.load does not notice a flipped bit. Those of unfinished
+runs are kept in `.checkpoints/<stage>/<run key>/`, outside DVC's outs, which DVC deletes before
+a stage runs.
 """
 
 import fcntl
@@ -19,37 +20,45 @@ import torch
 import xxhash
 
 from pillsnap import files
-from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.errors import CheckpointError, MachineError, reason_of
 
 MAGIC = b"PILLSNAP-CHECKPOINT-1\n"
 DIGEST_BYTES = 32
 
 
 def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Write a published checkpoint: equal weights and configuration give equal bytes."""
+    """Write a published checkpoint: equal weights and configuration give equal bytes.
+
+    `sha256` covers both, because torch.load does not notice a flipped bit in either.
+    """
     weights = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
     # Through JSON: pickle writes a string object met twice differently from two equal ones.
-    plain = json.loads(json.dumps({**config, "weights_sha256": weights_hash(weights)}))
-    content = {"weights": weights, "config": plain}
+    plain = json.loads(json.dumps(config))
+    content = {"weights": weights, "config": plain, "sha256": _published_hash(weights, plain)}
     buffer = io.BytesIO()
     _save(content, buffer, path)
     files.write_bytes(path, buffer.getvalue())
 
 
 def load_published(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights and configuration of a published checkpoint; runs no code the file may hold."""
+    """Weights and configuration of a published checkpoint; never runs code from the file."""
     again = "Train it again (dvc repro) or restore it (dvc checkout)."
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not here.", again)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        weights, config = content["weights"], content["config"]
-        whole = weights_hash(weights) == config["weights_sha256"]
-    except Exception as error:  # a foreign or damaged file fails in many ways: all mean the same
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(f"{path} is not a PillSnap checkpoint: {reason}", again) from None
-    if not whole:
-        raise CheckpointError(f"{path} is damaged: its weights differ from their hash.", again)
+    with files.opened(path, again, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            weights, config, sealed = content["weights"], content["config"], content.get("sha256")
+            found = _published_hash(weights, config)
+        except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
+            fact = f"{path} is not a PillSnap checkpoint: {reason_of(error)}"
+            raise CheckpointError(fact, again) from None
+    if sealed is None and "weights_sha256" in config:
+        raise CheckpointError(
+            f"{path} is from a version that did not hash the configuration.",
+            "Train it again: dvc repro",
+        )
+    if sealed != found:
+        fact = f"{path} is damaged: its weights or configuration do not match their hash."
+        raise CheckpointError(fact, again)
     return weights, config
 
 
@@ -63,11 +72,16 @@ def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(stage: str, root: Path = Path()) -> str:
-    """Hash of what decides a stage's result: its parameters and the content of its deps.
+def _published_hash(weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> str:
+    text = weights_hash(weights) + json.dumps(config, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
-    Read from dvc.yaml, so that it cannot disagree with DVC. Other parameters, data or code have
-    another fingerprint, and with it another folder: nothing stale is ever resumed.
+
+def run_key(stage: str, root: Path = Path()) -> str:
+    """Hash of everything a stage's result depends on: its parameters and the content of its deps.
+
+    Both are read from dvc.yaml, so that the key cannot disagree with DVC. Other parameters, data or
+    code give another key and with it another work folder: nothing stale is ever resumed.
     """
     cure = "Run the command in the root of the repository."
     tree = files.read_yaml(root / "params.yaml", cure)
@@ -90,9 +104,9 @@ class WorkFolder:
     behind its own hash: a cut or flipped file is noticed and the previous one used.
     """
 
-    def __init__(self, stage: str, run_fingerprint: str, root: Path | None = None) -> None:
+    def __init__(self, stage: str, run_key: str, root: Path | None = None) -> None:
         base = root or Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints"
-        self.path = base / stage / run_fingerprint
+        self.path = base / stage / run_key
         self._newest = self.path / "newest.ckpt"
         self._previous = self.path / "previous.ckpt"
         self._lock: int | None = None
@@ -107,20 +121,26 @@ class WorkFolder:
             os.close(self._lock)
             raise MachineError(
                 f"This training already runs (process {other}).",
-                f"Wait for it, or end it: kill {other}",
+                f"Wait for it to end, or stop it: kill {other}",
             ) from None
         os.ftruncate(self._lock, 0)
         # torchrun would start a killed process of its own again: its agent is the one to end
         holder = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
         os.write(self._lock, str(holder).encode())
+        # Ultralytics forks loaders for val that outlive a killed trainer by some 5 s
+        os.register_at_fork(after_in_child=self._unlock)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep `state` (tensors and plain values), whole or not at all."""
+        """Store `state` (tensors and plain values), whole or not at all."""
         buffer = io.BytesIO()
         _save(state, buffer, self._newest)
         payload = buffer.getvalue()
@@ -142,7 +162,7 @@ class WorkFolder:
         return None, damaged
 
     def remove(self) -> None:
-        """Forget the run: it is complete."""
+        """Delete the folder: the run is complete."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -4,13 +4,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 from pillsnap import files
-from pillsnap.arrays import Ints, Pixels
+from pillsnap.arrays import Ints
 
 # No `path` key: Ultralytics 8.4 then takes the folder of the yaml, wherever it is called from.
 DATASET_YAML = "train: images/train\nval: images/val\nnames:\n  0: pill\n"
@@ -25,29 +23,6 @@ class DetectionFrame:
     boxes_xywh: Ints
     width: int
     height: int
-
-
-def paint_out(picture: Pixels, boxes_xywh: NDArray[np.float64]) -> tuple[Pixels, int]:
-    """Cover pills without a label with what surrounds them; also returns how many.
-
-    What differs from the background (the median colour) outside the labelled boxes, and is at
-    least a fifth as large as the smallest of them, is a pill. Boxes in pixels of `picture`.
-    """
-    background = np.median(picture.reshape(-1, 3), axis=0)
-    distance = np.abs(picture.astype(np.float32) - background).max(axis=2)
-    grey = cv2.medianBlur(distance.astype(np.uint8), 5)
-    strange = np.asarray(cv2.threshold(grey, 0, 1, cv2.THRESH_OTSU)[1])
-    border = 2 + max(picture.shape) // 40  # shadows reach past the boxes
-    for x, y, width, height in boxes_xywh:
-        top, left = max(0, int(y - border)), max(0, int(x - border))
-        strange[top : int(y + height + border), left : int(x + width + border)] = 0
-    count, labels, figures, _ = cv2.connectedComponentsWithStats(strange)
-    least = (boxes_xywh[:, 2] * boxes_xywh[:, 3]).min() / 5 if len(boxes_xywh) else 0
-    large = [i for i in range(1, count) if figures[i, cv2.CC_STAT_AREA] > least]
-    mask = np.isin(labels, large).astype(np.uint8)
-    wider = cv2.dilate(mask, np.ones((2 * border + 1, 2 * border + 1), np.uint8))
-    painted = cv2.inpaint(picture, wider, 3, cv2.INPAINT_TELEA) if large else picture
-    return np.asarray(painted, dtype=np.uint8), len(large)
 
 
 class DetectionWriter:

@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 from PIL import Image
 
+from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.errors import DataError
 
@@ -63,12 +64,15 @@ def content_hash(content: bytes) -> str:
 
 
 def locate(path: Path) -> Path:
-    """The path as the disk spells it: Korean may be in NFD there and in NFC here, or reversed."""
-    if path.exists() or path == path.parent:
+    """The path as the disk spells it: Korean may be in NFD there and in NFC here, or reversed.
+
+    A path that cannot be looked at comes back as it is: os.path.exists raises no OSError.
+    """
+    if os.path.exists(path) or path == path.parent:  # noqa: PTH110
         return path
     folder = locate(path.parent)
-    forms = (unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
-    return next((folder / form for form in forms if (folder / form).exists()), folder / path.name)
+    forms = (folder / unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
+    return next(filter(os.path.exists, forms), folder / path.name)
 
 
 def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
@@ -97,7 +101,7 @@ def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
 
 def _read(path: Path, max_pixels: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_pixels * HEAVIEST_PIXEL_BYTES + 2**20:
                 raise FrameError(
@@ -105,11 +109,11 @@ def _read(path: Path, max_pixels: int) -> bytes:
                     f"{path}: {size:,} bytes, more than validate.max_pixels can fill.",
                     "Remove the file, or raise validate.max_pixels.",
                 )
-            return file.read()
+            return file.read(size)
     except FileNotFoundError:
         raise FrameError(
             "photo_missing",
-            f"{path}: not here.",
+            f"{path}: missing.",
             "Restore the photo, or run `pillsnap fingerprint` and `dvc repro` without it.",
         ) from None
     except OSError as error:

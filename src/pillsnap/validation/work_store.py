@@ -45,7 +45,6 @@ class Prepared:
     key: str
     content_hash: str
     pixel_hash: str
-    painted_out: int  # unlabelled pills covered in the detection picture
     pictures: tuple[Picture, ...]
 
 
@@ -55,14 +54,13 @@ class Hashes:
 
     content_hash: str
     pixel_hash: str
-    painted_out: int
     perceptual_hashes: tuple[int, ...]  # one per box
 
 
-_TABLES = """
+TABLES = """
 create table if not exists photos (
     key text primary key, kinds text not null, content_hash text not null,
-    pixel_hash text not null, painted_out integer not null);
+    pixel_hash text not null);
 create table if not exists pictures (
     key text not null, kind text not null, position integer not null,
     perceptual_hash integer not null, jpeg blob not null, jpeg_hash text not null);
@@ -106,10 +104,8 @@ class WorkStore:
             for photo in photos:
                 self._forget(photo.key)
                 kinds = " ".join(sorted({picture.kind for picture in photo.pictures}))
-                hashes = photo.content_hash, photo.pixel_hash, photo.painted_out
-                database.execute(
-                    "insert into photos values (?,?,?,?,?)", (photo.key, kinds, *hashes)
-                )
+                row = photo.key, kinds, photo.content_hash, photo.pixel_hash
+                database.execute("insert into photos values (?,?,?,?)", row)
                 database.executemany("insert into pictures values (?,?,?,?,?,?)", _rows(photo))
 
     def hashes(self) -> dict[str, Hashes]:
@@ -118,10 +114,10 @@ class WorkStore:
         crops: dict[str, list[int]] = {}
         for key, value in self._database.execute(query, (Kind.CROP,)):
             crops.setdefault(key, []).append(value % 2**64)
-        query = "select key, content_hash, pixel_hash, painted_out from photos"
+        query = "select key, content_hash, pixel_hash from photos"
         return {
-            key: Hashes(content, pixels, painted_out, tuple(crops.get(key, ())))
-            for key, content, pixels, painted_out in self._database.execute(query)
+            key: Hashes(content, pixels, tuple(crops.get(key, ())))
+            for key, content, pixels in self._database.execute(query)
         }
 
     def jpegs(self, key: str, kind: Kind) -> list[bytes]:
@@ -153,7 +149,7 @@ class WorkStore:
         self._database.execute("pragma auto_vacuum = full")
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma synchronous = normal")  # whole after a kill, and fast
-        self._database.executescript(_TABLES)
+        self._database.executescript(TABLES)
         self._database.executescript("begin immediate; commit")  # takes the lock
 
     def _close(self) -> None:

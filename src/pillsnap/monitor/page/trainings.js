@@ -157,7 +157,7 @@ function drawRuns(card, name, runs, current) {
       card.compared[box.checked ? "add" : "delete"](run.run);
       document.dispatchEvent(new CustomEvent("compare", { detail: name }));
     });
-    const spent = run.figures.minutes ?? sum(run.metrics.seconds) / 60;
+    const spent = run.result.minutes ?? sum(run.metrics.seconds) / 60;
     return el("tr", {},
       el("td", {}, run === current ? word("this_run") : box),
       el("td", {}, clock(run.started, true)), el("td", {}, word(run.status)),

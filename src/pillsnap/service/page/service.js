@@ -20,7 +20,7 @@ async function ask(files) {
   const body = new FormData();
   for (const file of files) body.append("image", file, file.name);
   const headers = $("key").value ? { "X-API-Key": $("key").value } : {};
-  const response = await fetch("/v1/recognise", { method: "POST", body, headers });
+  const response = await fetch("v1/recognise", { method: "POST", body, headers });
   const answer = await response.json();
   if (response.status === 401) $("key-field").hidden = false;
   if (!answer.images) throw new Error(answer.error.fact + " " + answer.error.cure);

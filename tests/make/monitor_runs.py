@@ -1,4 +1,4 @@
-"""A drawn run for the monitor's tests: events as the stages write them, from a seed."""
+"""Event files for the monitor's tests, as the stages write them, drawn from a seed."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pillsnap.monitor.events import parse
+from pillsnap.monitor.events import Event, parse
+from pillsnap.monitor.state import State, fold
 
 HOUR_S = 3600.0
 GPU = {
@@ -18,6 +19,53 @@ GPU = {
     "gpu_temperature_c": 67.0,
     "gpu_power_w": 241.0,
 }
+
+
+LINE = {
+    "time": 1.5,
+    "stage": "train_detection",
+    "kind": "progress",
+    "run": "ab12",
+    "epoch": 3,
+    "step": 7,
+    "total": 20,
+    "metrics": {"loss": 1.5, "map50": None},
+    "hardware": {"cpu_pct": 50, "gpu_name": "GPU"},
+    "message": "",
+    "level": "INFO",
+}
+
+
+def line(**changes: Any) -> bytes:
+    """A line of events.jsonl: LINE with changes."""
+    return orjson.dumps({**LINE, **changes}) + b"\n"
+
+
+def events_of(text: bytes) -> list[Event]:
+    """The events in the lines of a file."""
+    return [event for event in map(parse, text.splitlines()) if event is not None]
+
+
+STAGE = "train_classification"
+
+
+def event(kind: str, time: float = 1.0, run: str = "a", stage: str = STAGE, **rest: Any) -> Event:
+    """One event, of the classifier's training unless told otherwise."""
+    empty = {"epoch": None, "step": None, "total": None, "metrics": {}, "hardware": {}}
+    own = {"time": time, "stage": stage, "kind": kind, "run": run}
+    [parsed] = events_of(line(**{**empty, **own, **rest}))
+    return parsed
+
+
+def folded(*events: Event) -> State:
+    """The state after these events."""
+    return fold(State(), events)
+
+
+def append(path: Path, *lines: bytes) -> None:
+    """Write to the end of a file, as a stage does."""
+    with path.open("ab") as file:
+        file.write(b"".join(lines))
 
 
 @dataclass
@@ -47,6 +95,11 @@ class DrawnRun:
         return {**host, **gpu, **(heat if self.gpu else {})}
 
 
+def state_of(run: DrawnRun) -> State:
+    """The state after all events of a run."""
+    return folded(*events_of(run.text()))
+
+
 def short_stage(run: DrawnRun, stage: str, name: str, total: int, message: str) -> None:
     run.add(stage, "start", name, total=total)
     run.add(stage, "log", name, message=f"{total:,} units to look at")
@@ -56,7 +109,7 @@ def short_stage(run: DrawnRun, stage: str, name: str, total: int, message: str) 
 
 
 def epoch_metrics(stage: str, share: float, rng: np.random.Generator) -> dict[str, float]:
-    """Plausible figures `share` (0 to 1) of the way through a training."""
+    """Plausible metrics `share` (0 to 1) of the way through a training."""
     rise = 1 - np.exp(-5 * share)
     wobble = float(rng.normal(scale=0.006))
     lr = 3e-4 * 0.5 * (1 + np.cos(np.pi * share)) + 1e-6
@@ -84,6 +137,7 @@ def training(
     goals: dict[str, float] | None = None,
 ) -> None:
     """Epochs begin + 1 to `until`; a fraction stops inside an epoch, without an end."""
+    run.add(stage, "log", name, message="test_resnet, 24 classes, on cpu")
     run.add(stage, "start", name, epoch=begin, total=epochs, metrics=goals or {})
     run.add(stage, "log", name, message=f"{epochs} epochs, batch 32, seed 0", level="DEBUG")
     for epoch in range(begin + 1, epochs + 1):
@@ -97,8 +151,8 @@ def training(
             run.add(stage, "progress", name, metrics=metrics, **place)
         metrics = epoch_metrics(stage, epoch / epochs, run.rng)
         run.add(stage, "epoch", name, epoch=epoch, total=epochs, metrics=metrics)
-        told = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items())
-        run.add(stage, "log", name, seconds=0.1, message=f"epoch {epoch}/{epochs}: {told}")
+        shown = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items())
+        run.add(stage, "log", name, seconds=0.1, message=f"epoch {epoch}/{epochs}: {shown}")
     run.add(stage, "end", name, metrics={"minutes": run.clock_s / 60 % 7}, message="finished")
 
 
@@ -154,8 +208,3 @@ def write_run(artifacts_dir: Path, events: bytes) -> Path:
     metrics |= {"classification": {"top1": 0.9512, "top5": 0.998, "macro_f1": 0.947}}
     (artifacts_dir / "metrics.json").write_bytes(orjson.dumps(metrics))
     return path
-
-
-def test_every_line_of_a_drawn_run_is_an_event() -> None:
-    lines = drawn_run(1e9, gpu=True).splitlines()
-    assert all(parse(line) is not None for line in lines)
