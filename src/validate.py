@@ -1,4 +1,4 @@
-"""Check every photo once and cut the pictures that the trainings read."""
+"""Stage validate: check every row, read every photo once, write the pictures for training."""
 
 import os
 from pathlib import Path
