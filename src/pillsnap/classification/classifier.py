@@ -15,7 +15,7 @@ from torch import nn
 from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification.augment import to_input
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError, ParameterError, reason_of
 from pillsnap.training import checkpoints
 
 
@@ -50,7 +50,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         weights = weights.get("weights", weights)
     except Exception as error:
         raise CheckpointError(
-            f"{path} is not a file of weights: {str(error).splitlines()[0][:200]}",
+            f"{path} is not a file of weights: {reason_of(error)}",
             "Give a .safetensors, a state_dict or a PillSnap checkpoint.",
         ) from None
     own = model.state_dict()
@@ -153,8 +153,7 @@ def _from_hub(name: str, classes: int) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
     except Exception as error:
         raise MachineError(
-            f"The pretrained weights of {name} could not be fetched: "
-            f"{str(error).splitlines()[0][:160]}",
+            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
             "Fetch them where there is a network and set scales.<scale>.classifier_weights "
             "to the path of the .safetensors; null trains from scratch.",
         ) from None

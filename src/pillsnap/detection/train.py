@@ -16,7 +16,7 @@ from pillsnap import files
 from pillsnap.boxes import MAX_PILLS
 from pillsnap.detection.plan import Plan
 from pillsnap.detection.trainer import PillTrainer, Run
-from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.errors import CheckpointError, MachineError, reason_of
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import deferred
 from pillsnap.training.checkpoints import WorkFolder
@@ -59,10 +59,15 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
     try:
         return str(attempt_download_asset(target, retry=0))
     except Exception as error:
-        reason = str(error).splitlines()[0][:160]
+        reason = reason_of(error)
         raise MachineError(f"{architecture}.pt could not be fetched: {reason}", cure) from None
     finally:
         os.environ["YOLO_OFFLINE"] = "true"
+
+
+def start_weights(architecture: str, weights: str | None) -> str | None:
+    """The .pt to start from, after it was read once."""
+    return _readable(pretrained_path(architecture, weights))
 
 
 def _readable(path: str | None) -> str | None:
@@ -71,7 +76,7 @@ def _readable(path: str | None) -> str | None:
         if path is not None:
             load_checkpoint(path)
     except Exception as error:  # damaged, hostile and foreign files fail in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = reason_of(error)
         raise CheckpointError(
             f"{path} is not an Ultralytics checkpoint that loads without running code: {reason}",
             "Delete it if it was downloaded, else give another: scales.<scale>.detector_weights.",
@@ -84,7 +89,7 @@ def _start_weights(plan: Plan) -> str | None:
     if plan.ranks.is_main:
         pretrained_path(plan.architecture, plan.weights)
     plan.ranks.total(0)
-    return _readable(pretrained_path(plan.architecture, plan.weights))
+    return start_weights(plan.architecture, plan.weights)
 
 
 def _trainer(run: Run) -> "PillTrainer":
