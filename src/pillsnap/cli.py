@@ -152,11 +152,11 @@ def train(
 
 @app.command()
 def monitor(
-    host: Annotated[str, typer.Option(help="Another than loopback needs a token.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Beyond loopback a token is required.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8888,
     scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
     daemon: Annotated[bool, typer.Option("--daemon", help="Start in the background.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Is one running?")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Print whether one is running.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the one in the background.")] = False,
     allow_host: cli_use.AllowHost = None,
 ) -> None:

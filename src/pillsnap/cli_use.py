@@ -47,7 +47,7 @@ def predict(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Beyond loopback a key is required.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
     device: Device = "auto",
     backend: Backend = "torch",

@@ -53,7 +53,7 @@ class Places:
 
     @property
     def epochs(self) -> Path:
-        """Folder of the detector's figures by epoch, a TSV each."""
+        """Folder of the detector's metrics per epoch, one TSV file each."""
         return self.artifacts_dir / "live" / "detection" / "plots" / "metrics"
 
     def crops(self, split: str) -> Path:

@@ -27,12 +27,13 @@ TINY = {
     ),
     "monitor.py": (
         "--rounds 1 --steps 200 --turn 0.2 --viewers 5 --crops 60 --idle 1",
-        "| a step of the training | alone | beside 5 viewers | difference |",
+        "| training step | alone | with 5 viewers | difference |",
     ),
     "kills.py": (
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
+    "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "onnx_speed.py": ("--help", "bundle"),
@@ -40,7 +41,8 @@ TINY = {
     "split_flattery.py": ("--help", "--epochs"),
 }
 PARTS = {
-    "drawn_set.py", "peers.py", "one_training.py", "drawn_crops.py", "gpu_sections.py",
+    "drawn_set.py", "peers.py", "one_training.py", "drawn_crops.py", "drawn_events.py",
+    "gpu_sections.py",
     "gpu_paths.py", "gpu_speed.py", "gpu_stage3.py",
 }  # of the others  # fmt: skip
 WITHOUT_GPU = {  # what of gpu_check.py has a meaning there
@@ -66,6 +68,7 @@ def test_benchmark_prints_its_table(script):
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout
     assert line in done.stdout, done.stdout
 
 

@@ -50,7 +50,7 @@ STAGE = "train_classification"
 
 
 def event(kind: str, time: float = 1.0, run: str = "a", stage: str = STAGE, **rest: Any) -> Event:
-    """One event, of the classifier's training unless told otherwise."""
+    """One event, of the classifier's training by default."""
     empty = {"epoch": None, "step": None, "total": None, "metrics": {}, "hardware": {}}
     own = {"time": time, "stage": stage, "kind": kind, "run": run}
     [parsed] = events_of(line(**{**empty, **own, **rest}))
@@ -207,4 +207,6 @@ def write_run(artifacts_dir: Path, events: bytes) -> Path:
     metrics = {"targets": targets, "detection": {"map50": 0.991, "frames": 120}}
     metrics |= {"classification": {"top1": 0.9512, "top5": 0.998, "macro_f1": 0.947}}
     (artifacts_dir / "metrics.json").write_bytes(orjson.dumps(metrics))
+    evaluation = {"provenance": {"git_revision": "0123456789abcdef"}}
+    (artifacts_dir / "evaluation.json").write_bytes(orjson.dumps(evaluation))
     return path

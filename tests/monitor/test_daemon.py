@@ -36,7 +36,7 @@ def test_a_started_monitor_answers_is_found_and_stops(tmp_path: Path, run_dir: P
     assert not psutil.pid_exists(started.pid)
 
 
-def test_it_asks_for_the_token_and_knows_its_proxies(tmp_path: Path, run_dir: Path) -> None:
+def test_it_requires_the_token_and_allows_its_proxies(tmp_path: Path, run_dir: Path) -> None:
     url = start(tmp_path, run_dir, "pills.example.org").url
     token, proxy = {"authorization": f"Bearer {TOKEN}"}, {"host": "pills.example.org"}
     sent = ({}, token, {**token, **proxy}, {**token, "host": "evil.example"})
@@ -50,7 +50,7 @@ def test_its_token_is_not_among_its_arguments(tmp_path: Path, run_dir: Path) -> 
     assert TOKEN not in (run_dir / "monitor.json").read_text("utf-8")
 
 
-def test_it_has_a_session_of_its_own(tmp_path: Path, run_dir: Path) -> None:
+def test_it_runs_in_its_own_session(tmp_path: Path, run_dir: Path) -> None:
     assert os.getsid(start(tmp_path, run_dir).pid) != os.getsid(0)
 
 
@@ -63,7 +63,7 @@ def test_a_second_one_is_refused_until_the_first_is_stopped(tmp_path: Path, run_
     assert start(tmp_path, run_dir).pid != first.pid
 
 
-def test_after_kill_9_it_counts_as_gone_and_can_start_again(tmp_path: Path, run_dir: Path) -> None:
+def test_after_kill_9_it_is_not_running_and_can_start_again(tmp_path: Path, run_dir: Path) -> None:
     first = start(tmp_path, run_dir)
     killed = psutil.Process(first.pid)
     killed.send_signal(signal.SIGKILL)

@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from make.browser import Tab
-from make.monitor_runs import FAILURE, DrawnRun, append, drawn_run, epoch_metrics, write_run
+from make.monitor_runs import FAILURE, DrawnRun, append, drawn_run, epoch_metrics, line, write_run
 from make.monitor_server import serving
+from pillsnap.places import STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +20,15 @@ STAGE = "train_classification"
 @pytest.fixture
 def events_path(tmp_path: Path) -> Path:
     return write_run(tmp_path / "demo", drawn_run(time.time()))
+
+
+def finished_run(end_s: float) -> bytes:
+    """All five stages, done."""
+    run = DrawnRun(np.random.default_rng(0), end_s - 1000)
+    for stage in STAGES:
+        run.add(stage, "start", stage[0], epoch=0, total=1)
+        run.add(stage, "end", stage[0], metrics={"minutes": 0.2})
+    return run.text()
 
 
 def epoch_end(epoch: int) -> bytes:
@@ -39,7 +49,7 @@ def test_epochs_advance_without_a_reload(tab: Tab, tmp_path: Path, events_path: 
     assert sum(url.endswith("/main.js") for url in tab.requests) == 1
 
 
-def test_both_stages_stand_apart(tab: Tab, tmp_path: Path, events_path: Path) -> None:
+def test_both_trainings_are_shown_separately(tab: Tab, tmp_path: Path, events_path: Path) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
         assert tab.shows("#train_detection", "Epoch 18 of 18")
@@ -55,7 +65,7 @@ def test_without_a_gpu_the_page_says_none(tab: Tab, tmp_path: Path, events_path:
         assert "GPU load" not in tab.value("document.getElementById('machine').innerText")
 
 
-def test_a_gpu_is_shown_with_its_figures(tab: Tab, tmp_path: Path) -> None:
+def test_a_gpu_is_shown_with_its_readings(tab: Tab, tmp_path: Path) -> None:
     write_run(tmp_path / "demo", drawn_run(time.time(), gpu=True))
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
@@ -66,13 +76,13 @@ def test_a_gpu_is_shown_with_its_figures(tab: Tab, tmp_path: Path) -> None:
 def test_a_korean_browser_gets_korean(tab: Tab, tmp_path: Path, events_path: Path) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/", locale="ko-KR")
-        assert tab.shows("#train_classification", "에폭 12 / 18, 스텝 11 / 20")
+        assert tab.shows("#train_classification", "에폭 12/18, 스텝 11/20")
         assert tab.shows("#log", "자료/K-000030")
         assert tab.value("document.documentElement.lang") == "ko"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_complaint_and_no_request_elsewhere(
+def test_the_console_stays_empty_and_no_other_host_is_asked(
     tab: Tab, tmp_path: Path, events_path: Path, scheme: str
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -86,6 +96,30 @@ def test_no_complaint_and_no_request_elsewhere(
     assert [url for url in tab.requests if not url.startswith(ours)] == []
     assert len(tab.requests) > 8
     assert tab.complaints == []
+
+
+def test_metrics_of_this_run_are_held_against_their_goals(tab: Tab, tmp_path: Path) -> None:
+    write_run(tmp_path / "demo", finished_run(time.time() - 60))
+    with serving(tmp_path / "demo") as port:
+        tab.open(f"http://127.0.0.1:{port}/")
+        assert tab.shows("#results", "goal met")
+        assert tab.shows("#results", "revision 0123456789ab · run e")
+        assert "earlier" not in tab.value("document.getElementById('results').innerText")
+
+
+@pytest.mark.parametrize("trains", [True, False], ids=["a new training", "a fresh clone"])
+def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, trains: bool) -> None:
+    events = finished_run(time.time() - 60) + line(kind="start", run="x", time=time.time() + 60)
+    write_run(tmp_path / "demo", events if trains else b"")
+    with serving(tmp_path / "demo") as port:
+        tab.open(f"http://127.0.0.1:{port}/")
+        assert tab.shows("#results", "From an earlier run")
+        assert tab.shows("#results", "0.9512")
+        text = tab.value("document.getElementById('results').innerText")
+        assert not any(word in text for word in ("goal met", "below goal", "over goal"))
+        assert tab.value(
+            "getComputedStyle(document.querySelector('#results .earlier')).opacity < 1"
+        )
 
 
 def test_a_failure_is_an_alert_with_cures(tab: Tab, tmp_path: Path, events_path: Path) -> None:
@@ -117,7 +151,7 @@ def test_the_log_is_filtered_by_level(tab: Tab, tmp_path: Path, events_path: Pat
         assert tab.value(f"[...{levels}].join()") == "WARNING"
 
 
-def test_a_server_that_comes_back_is_caught_up_with(
+def test_the_page_catches_up_after_a_server_restart(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -131,7 +165,7 @@ def test_a_server_that_comes_back_is_caught_up_with(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_hangs_over_the_edge(
+def test_nothing_overflows_the_viewport(
     tab: Tab, tmp_path: Path, events_path: Path, width: int
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -140,12 +174,12 @@ def test_nothing_hangs_over_the_edge(
         assert tab.value("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_keyboard_reaches_and_turns_the_language(
+def test_the_language_can_be_switched_by_keyboard(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
-        for _ in range(2):  # the link that skips to the figures, then the button
+        for _ in range(2):  # the link that skips to the content, then the button
             tab.press("Tab", 9)
         assert tab.value("document.activeElement.id") == "language"
         tab.press("Enter", 13)

@@ -55,11 +55,11 @@ def test_fold_changes_neither_argument() -> None:
         (event("end"), "done"),
     ],
 )
-def test_the_last_event_tells_the_status(last: Event, status: str) -> None:
+def test_the_last_event_decides_the_status(last: Event, status: str) -> None:
     assert folded(event("start", total=2), last).stages[STAGE].status == status
 
 
-def test_a_running_stage_without_word_is_stalled() -> None:
+def test_a_running_stage_without_events_is_stalled() -> None:
     stage = folded(event("start", time=100.0)).stages[STAGE]
     late_s = 100.0 + view.STALLED_AFTER_S + 1
     assert (view.status_of(stage, 101.0), view.status_of(stage, late_s)) == ("running", "stalled")
@@ -74,7 +74,7 @@ def test_the_share_done_counts_epochs_and_the_steps_of_the_one_under_way() -> No
     assert share_done(folded(event("start", total=10), inside).stages[STAGE]) == 0.25
 
 
-def test_a_complete_epoch_counts_whole() -> None:
+def test_a_completed_epoch_counts_fully() -> None:
     stage = folded(event("start", total=10), event("epoch", epoch=3, total=10)).stages[STAGE]
     assert share_done(stage) == pytest.approx(0.3)
 
@@ -98,13 +98,13 @@ def test_the_time_left_follows_the_pace() -> None:
     assert seconds_left(stage) == pytest.approx(30.0)
 
 
-def test_the_time_left_forgets_a_slow_beginning() -> None:
+def test_the_time_left_ignores_a_slow_start() -> None:
     epochs = [event("epoch", time=1000.0 + 10 * n, epoch=n, total=20) for n in range(1, 11)]
     start = event("start", time=0.0, total=20), event("progress", epoch=1, step=0, total=9)
     assert seconds_left(folded(*start, *epochs).stages[STAGE]) == pytest.approx(100.0)
 
 
-def test_without_progress_no_time_left_is_made_up() -> None:
+def test_without_progress_there_is_no_time_left() -> None:
     assert seconds_left(folded(event("start", total=4)).stages[STAGE]) is None
 
 
@@ -138,12 +138,12 @@ def test_the_two_trainings_do_not_mix(run: DrawnRun) -> None:
     assert "map50" not in state.stages[STAGE].metrics
 
 
-def test_a_log_without_its_beginning_is_followed_all_the_same() -> None:
+def test_a_log_without_its_start_event_is_followed() -> None:
     stage = folded(event("progress", epoch=4, step=1, total=9)).stages[STAGE]
     assert (stage.status, stage.epoch) == ("running", 4)
 
 
-def test_log_lines_are_bounded_and_numbered_on() -> None:
+def test_log_lines_are_bounded_and_keep_their_numbers() -> None:
     lines = [event("log", message=str(n)) for n in range(MOST_LOG_LINES + 50)]
     logs = folded(*lines).logs
     assert (len(logs), logs[-1].number) == (MOST_LOG_LINES, MOST_LOG_LINES + 49)
@@ -157,7 +157,7 @@ def test_samples_are_spaced_and_bounded_to_the_last_hour() -> None:
     assert samples[-1][0] - samples[0][0] <= SAMPLES_FOR_S  # type: ignore[operator]
 
 
-def test_without_a_gpu_its_figures_are_null_and_not_zero() -> None:
+def test_without_a_gpu_its_readings_are_null_and_not_zero() -> None:
     state = folded(event("progress", hardware={"cpu_pct": 5.0}))
     assert state.samples[0] == (1.0, 5.0, None, None, None, None, None)
 
@@ -168,7 +168,7 @@ def test_the_view_is_json_and_deterministic() -> None:
     assert len(texts) == 1
 
 
-def test_an_empty_page_tells_where_it_looks() -> None:
+def test_the_source_is_the_path_from_the_artifacts_folder() -> None:
     path = Path("/somewhere/artifacts/demo/live/events.jsonl")
     source = view.source(path, State(), 0, "")
     assert source["path"] == "artifacts/demo/live/events.jsonl"

@@ -52,7 +52,7 @@ FRAMES = [
     b"\xf1\x82\x00\x00\x00\x00hi",  # reserved bits
     b"\x83\x82\x00\x00\x00\x00hi",  # an opcode that is none
     b"\x81\x82\x00\x00\x00\x00\xff\xff",  # text that is no UTF-8
-    b"\x80\x82\x00\x00\x00\x00hi",  # continues a message that never began
+    b"\x80\x82\x00\x00\x00\x00hi",  # continues a message that was never started
     b"\x89\xfe\x01\x00\x00\x00\x00\x00" + b"a" * 256,  # a ping longer than one may be
     b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",  # 2^63 - 1 bytes announced
     b"\x01\xfe\x04\x00\x00\x00\x00\x00" + b"a" * 1024 + b"\x80\x81\x00\x00\x00\x00a",
@@ -73,7 +73,7 @@ def test_a_new_viewer_gets_everything_then_only_what_changed(tmp_path: Path) -> 
         append(path, line(step=2))
         second = received(websocket)
     assert set(first["set"]) == {
-        "stages", "runs", "traces", "hardware", "logs", "history", "files", "source",
+        "stages", "runs", "traces", "hardware", "logs", "history", "files", "source", "origins",
     }  # fmt: skip
     assert second["seq"] > first["seq"]
     assert list(second["set"]["stages"]) == ["train_detection"]

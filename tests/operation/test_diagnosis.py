@@ -160,7 +160,11 @@ def test_a_killed_loader_process_is_named(tmp_path: Path) -> None:
 
 
 def test_nan_in_the_words_of_the_classifier() -> None:
-    fact, cure = "The loss is nan in epoch 3.", "Lower train.lr (is 0.5)."
+    fact = (
+        "Epoch 3 is unusable even after going back to the last checkpoint: 9 of 12 steps had a "
+        "loss or gradient that is not finite."
+    )
+    cure = "Repeat the command."
     found = told_of(UserError(fact, cure))
     assert (found.kind, found.fact, found.cures) == ("nan", fact, (cure,))
 

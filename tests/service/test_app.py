@@ -1,7 +1,6 @@
 """The service's routes: pictures in, named pills out, everything else refused with its status."""
 
 import asyncio
-import re
 
 import numpy as np
 import pytest
@@ -100,7 +99,7 @@ def test_a_request_of_too_many_bytes_is_refused(client) -> None:
     assert post(client, bytes(200_001)).status_code == 413
 
 
-def test_a_request_that_hides_its_size_is_refused_too(client) -> None:
+def test_a_request_without_a_content_length_is_refused_too(client) -> None:
     parts = (bytes(50_000) for _ in range(5))
     headers = {"content-type": "image/png"}
     answer = client.post("/v1/recognise", content=parts, headers=headers)
@@ -184,12 +183,6 @@ def test_metrics_count_requests_pictures_and_pills(client) -> None:
         assert line in text.splitlines()
 
 
-def test_the_page_asks_for_relative_addresses_only() -> None:
-    for path in PAGE_DIR.iterdir():
-        text = path.read_text("utf-8")
-        assert not re.search(r"://|[\"'(=]/\w|@import", text), path.name
-
-
 def test_a_failing_model_fails_its_requests_and_not_the_service(tmp_path) -> None:
     class Failing(Gate):
         def recognise(self, frames, top, codes=None):
@@ -241,7 +234,7 @@ def test_more_requests_than_it_holds_are_answered_429(tmp_path) -> None:
     assert asyncio.run(scene()) == [429, 200, 200, 200]
 
 
-def test_an_upload_that_stalls_gives_its_place_back(tmp_path, monkeypatch) -> None:
+def test_an_upload_that_stalls_leaves_the_queue(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(requests, "UPLOAD_S", 0.5)
     app = create_app(loaded(tmp_path), Access(), limits(queue=1))
 

@@ -14,7 +14,7 @@ async def settled(batcher_task) -> None:
     assert not batcher_task.done()
 
 
-def test_what_waits_goes_through_the_models_together(tmp_path) -> None:
+def test_queued_pictures_are_recognised_in_one_batch(tmp_path) -> None:
     gate = Gate()
 
     async def scene() -> list:
@@ -35,7 +35,7 @@ def test_what_waits_goes_through_the_models_together(tmp_path) -> None:
     assert [len(pills) for pills in answers] == [2, 1, 1, 1, 1, 1]
 
 
-def test_a_batch_holds_no_more_pixels_than_one_picture_may_have(tmp_path) -> None:
+def test_a_batch_has_at_most_the_pixels_of_the_largest_picture(tmp_path) -> None:
     gate = Gate()
 
     async def scene() -> None:

@@ -29,7 +29,7 @@ def test_a_taken_port_is_refused_with_its_holder_and_a_free_one() -> None:
 
 
 @pytest.mark.parametrize("host", ["999.999.999.999", "192.0.2.1", "no-such-host.invalid"])
-def test_a_host_of_no_interface_is_refused_with_one_that_works(
+def test_a_host_without_interface_is_refused_with_one_that_works(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def resolve(name: str, *rest: object, **options: object) -> object:
@@ -57,7 +57,7 @@ def test_a_reserved_port_is_refused_with_a_free_one(monkeypatch: pytest.MonkeyPa
     listen(*asked_again(refused.value.cure), COMMAND).close()
 
 
-def test_a_port_without_psutil_is_refused_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_port_is_refused_without_psutil_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psutil", None)
     with (
         listen("127.0.0.1", 0, COMMAND) as held,
@@ -75,6 +75,6 @@ def test_a_port_without_psutil_is_refused_all_the_same(monkeypatch: pytest.Monke
         ("::1", "http://[::1]:80/"),
     ],
 )
-def test_an_address_leads_a_browser_of_this_machine_to_the_server(host: str, url: str) -> None:
+def test_an_address_can_be_opened_on_this_machine(host: str, url: str) -> None:
     assert address(host, 80) == url
     assert listener.local(host) in url

@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -54,7 +54,7 @@ ROUTES = [
 
 @contextmanager
 def tiny() -> Iterator[int]:
-    with running(web.server(Starlette(routes=ROUTES), patience_s=1)) as port:
+    with running(web.server(Starlette(routes=ROUTES), shutdown_s=1)) as port:
         yield port
 
 
@@ -119,28 +119,24 @@ def test_a_kept_connection_is_used_again() -> None:
 
 @pytest.mark.usefixtures("deadlines")
 def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
-    with tiny() as port, connection(port) as raw:
-        raw.sendall(HEALTH.replace(b"healthz", b"large"))
-        time.sleep(4 * SHORT_S)
-        received = 0
-        with suppress(ConnectionError):
-            while part := raw.recv(1 << 20):
-                received += len(part)
-        assert received < 32 << 20
+    large = web.server(Starlette(routes=ROUTES), shutdown_s=1)
+    with running(large) as port, connection(port, HEALTH.replace(b"healthz", b"large")) as raw:
+        assert raw.recv(1)
+        while large.server_state.connections:  # nothing more is read
+            time.sleep(SHORT_S / 10)
 
 
 def test_a_client_that_reads_slowly_gets_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "REQUEST_S", SHORT_S)
-    with tiny() as port, connection(port) as raw:
-        raw.sendall(HEALTH.replace(b"healthz", b"large"))
+    with tiny() as port, connection(port, HEALTH.replace(b"healthz", b"large")) as raw:
+        received = len(raw.recv(1))
         time.sleep(4 * SHORT_S)
-        received = 0
         while received < 32 << 20 and (part := raw.recv(1 << 20)):
             received += len(part)
         assert received > 32 << 20
 
 
-def test_the_longest_waiting_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_waiting_connection_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "MOST_CONNECTIONS", 12)
     with tiny() as port, ExitStack() as stack:
         half = [stack.enter_context(connection(port, HALF)) for _ in range(20)]
@@ -148,7 +144,7 @@ def test_the_longest_waiting_connection_makes_room(monkeypatch: pytest.MonkeyPat
         assert b" 200 " in answer_to(HEALTH, port)
 
 
-def test_connections_at_work_neither_make_room_nor_keep_others_out(
+def test_requests_in_progress_are_not_evicted_and_block_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(web, "MOST_CONNECTIONS", 128)
@@ -174,6 +170,9 @@ def test_the_soft_limit_of_open_files_is_raised(
     assert limits[-1][1] == hard
 
 
+Program = Callable[[Path, int], list[str]]
+
+
 def monitor_program(folder: Path, descriptor: int) -> list[str]:
     return [sys.executable, "-m", "pillsnap.monitor", str(folder), "127.0.0.1", str(descriptor)]
 
@@ -189,23 +188,52 @@ def service_program(folder: Path, descriptor: int) -> list[str]:
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("program", [monitor_program, service_program])
-@pytest.mark.parametrize("hard", [FILES, None], ids=["hard limit", "soft limit"])
-def test_half_sent_headers_do_not_keep_health_from_answering(
-    program, hard: int | None, tmp_path: Path
-) -> None:
-    limit = f'ulimit {"" if hard else "-S "}-n {FILES}; exec "$@"'
-    with listen("127.0.0.1", 0, "pillsnap") as listener, ExitStack() as stack:
-        listener.set_inheritable(True)
-        command = ["bash", "-c", limit, "bash", *program(tmp_path, listener.fileno())]
+@contextmanager
+def started(program: Program, folder: Path, limit: str = ":") -> Iterator[int]:
+    """A server as a process, after the shell command `limit`; yields its port."""
+    with listen("127.0.0.1", 0, "pillsnap") as listener:
+        arguments = program(folder, listener.fileno())
+        command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *arguments]
         pipes = {"pass_fds": [listener.fileno()], "stdin": subprocess.PIPE}
-        process = stack.enter_context(subprocess.Popen(command, **pipes))
-        stack.callback(process.kill)
-        port = listener.getsockname()[1]
-        assert b" 200 " in answer_to(HEALTH, port)
+        with subprocess.Popen(command, **pipes) as process:
+            try:
+                port = listener.getsockname()[1]
+                assert b" 200 " in answer_to(HEALTH, port)
+                yield port
+            finally:
+                process.kill()
+
+
+PROGRAMS = pytest.mark.parametrize(
+    "program", [monitor_program, service_program], ids=["monitor", "service"]
+)
+
+
+@pytest.mark.slow
+@PROGRAMS
+@pytest.mark.parametrize("option", ["-n", "-S -n"], ids=["hard limit", "soft limit"])
+def test_half_sent_headers_do_not_keep_health_from_answering(
+    program: Program, option: str, tmp_path: Path
+) -> None:
+    with started(program, tmp_path, f"ulimit {option} {FILES}") as port, ExitStack() as stack:
         for _ in range(ATTACKERS):
             stack.enter_context(connection(port, HALF))
         for _ in range(5):
             assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code == 200
             time.sleep(0.2)
+
+
+@pytest.mark.slow
+@PROGRAMS
+def test_probes_of_load_balancers_are_answered(program: Program, tmp_path: Path) -> None:
+    probes = [
+        b"GET /healthz HTTP/1.0\r\n\r\n",
+        b"HEAD /healthz HTTP/1.0\r\n\r\n",
+        b"GET /healthz HTTP/1.0\r\nHost: lb.internal\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 10.0.0.7:8080\r\nConnection: close\r\n\r\n",
+        b"GET /healthz?from=lb HTTP/1.1\r\nHost: pills\r\nUser-Agent: kube-probe\r\n\r\n",
+    ]
+    others = [probe.replace(b"/healthz", b"/api/state") for probe in probes]
+    with started(program, tmp_path) as port:
+        assert all(answer_to(probe, port).startswith(b"HTTP/1.1 200 ") for probe in probes)
+        assert not any(b" 200 " in answer_to(probe, port)[:20] for probe in others)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
 from timm.optim import param_groups_weight_decay
-from timm.utils import ModelEmaV3
 from torch import nn
 
 from pillsnap import files
@@ -77,11 +76,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """Weights with decay, biases and norms without."""
     groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay)
     return groups
-
-
-def averaged(model: nn.Module, decay: float) -> ModelEmaV3:
-    """An exponential moving average of the weights that starts without averaging."""
-    return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
 def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from pillsnap.monitor import view
+from pillsnap.monitor import origins, view
 from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.policy import POLICY
 from pillsnap.monitor.state import State, fold
-from pillsnap.monitor.summaries import ArtifactFiles
+from pillsnap.monitor.summaries import SHOWN, ArtifactFiles
 from pillsnap.monitor.viewers import ViewerProtocol, Viewers
 from pillsnap.web import page
 from pillsnap.web import server as web
@@ -27,9 +27,9 @@ from pillsnap.web.guard import HEALTH, Access, Guard
 
 PAGE_DIR = Path(__file__).parent / "page"
 POLL_S = 1.0
-GLANCES = 10  # at the size of the file, between two looks
+SIZE_CHECKS = 10  # of the file, between two looks
 CHUNKS_A_POLL = 64
-PATIENCE_S = 2  # for requests that are under way when the server is told to end
+SHUTDOWN_S = 2  # for requests in progress at SIGTERM
 
 
 class Watch:
@@ -56,9 +56,15 @@ class Watch:
             problem = str(error)
         self._files.refresh()
         source = view.source(self._reader.path, self._state, self._reader.skipped, problem)
-        state = view.of(self._state, time.time())
-        files = {"files": dict(self._files.contents)}
-        self.hub.publish({**state, **files, "source": {"scale": self.scale, **source}})
+        files = {name: self._files.contents[name] for name in SHOWN}
+        self.hub.publish(
+            {
+                **view.of(self._state, time.time()),
+                "files": files,
+                "origins": origins.of(self._state, self._files),
+                "source": {"scale": self.scale, **source},
+            }
+        )
 
     async def forever(self, poll_s: float) -> None:
         """Look again every `poll_s` seconds, sooner where events follow a quiet look."""
@@ -66,8 +72,8 @@ class Watch:
             before = self.hub.seq
             await self.look()
             quiet, size = self.hub.seq == before, self._reader.size()
-            for _ in range(GLANCES):
-                await asyncio.sleep(poll_s / GLANCES)
+            for _ in range(SIZE_CHECKS):
+                await asyncio.sleep(poll_s / SIZE_CHECKS)
                 if quiet and self._reader.size() != size:
                     break
 
@@ -114,7 +120,7 @@ def serve(app: Starlette, listener: Socket) -> None:
 
 def server(app: Starlette) -> web.Server:
     """The server, not yet running."""
-    return web.server(app, PATIENCE_S, ViewerProtocol)
+    return web.server(app, SHUTDOWN_S, ViewerProtocol)
 
 
 def _json(value: view.Json) -> Response:

@@ -1,4 +1,4 @@
-"""The events so far folded into one State: where each stage stands, curves, hardware, log lines."""
+"""The events so far, folded into one State: progress of the stages, hardware, log lines."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,8 @@ MOST_LOG_LINES = 400
 MOST_SAMPLES = 600
 SAMPLE_EVERY_S = 6.0
 SAMPLES_FOR_S = 3600.0
-MOST_EARLIER = 8  # runs of a stage whose late lines are told from those of a new run
-MARKS = 4  # epochs the estimate of the time left looks back on
+MOST_EARLIER = 8  # runs of a stage whose late lines are recognised
+MARKS = 4  # epochs that the time left is estimated from
 
 SAMPLED = (
     "cpu_pct",
@@ -48,7 +48,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """Where a stage stands; `marks` are (seconds, share of the work done) for the time left."""
+    """Progress of a stage; `marks` are (seconds, share of the work done), for the time left."""
 
     status: str = "idle"  # idle, running, done, failed
     run: str = ""
@@ -104,7 +104,7 @@ def share_done(stage: StageState) -> float | None:
 
 
 def seconds_left(stage: StageState) -> float | None:
-    """Time left as of `updated_s`, at the pace of the last epochs; None where nothing tells."""
+    """Time left as of `updated_s`, at the pace of the last epochs; None where it is unknown."""
     done = share_done(stage)
     if stage.status != "running" or done is None or not stage.marks or stage.updated_s is None:
         return None

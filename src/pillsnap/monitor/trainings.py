@@ -57,7 +57,9 @@ def opened(trainings: Trainings, event: Event) -> Trainings:
 
 
 def updated(trainings: Trainings, event: Event) -> Trainings:
-    """The trainings after an epoch, a failure or an end."""
+    """The trainings after an epoch, a failure or an end; other events leave them as they are."""
+    if event.kind not in ("epoch", "failure", "end"):
+        return trainings
 
     def after(training: Training) -> Training:
         if (training.stage, training.run) != (event.stage, event.run):
@@ -69,7 +71,7 @@ def updated(trainings: Trainings, event: Event) -> Trainings:
             return replace(training, status="failed")
         if event.kind == "end":
             return replace(training, status="done", result=event.metrics)
-        return training
+        return training  # an epoch without a number
 
     return tuple(map(after, trainings))
 

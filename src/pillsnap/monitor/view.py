@@ -15,13 +15,13 @@ from pillsnap.monitor.state import (
 from pillsnap.monitor.trainings import Training
 from pillsnap.places import STAGES, TRAININGS
 
-STALLED_AFTER_S = 180.0  # a stage reports every second or so; its evaluations take longer
+STALLED_AFTER_S = 180.0  # a stage reports about every second; its evaluations take longer
 
 Json = dict[str, Any]
 
 
 def status_of(stage: StageState, now_s: float) -> str:
-    """idle, running, done or failed; stalled where a running stage has long said nothing."""
+    """idle, running, done or failed; stalled where a running stage has long written no event."""
     if stage.status == "running" and stage.updated_s is not None:
         return "stalled" if now_s - stage.updated_s > STALLED_AFTER_S else "running"
     return stage.status
@@ -49,7 +49,7 @@ def of(state: State, now_s: float) -> Json:
 
 
 def source(path: Path, state: State, num_skipped: int, problem: str) -> Json:
-    """Where the figures come from, so that an empty page explains itself."""
+    """The event file, so that an empty page explains itself."""
     return {
         "path": "/".join(path.parts[-4:]),
         "events": state.num_events,

@@ -1,4 +1,4 @@
-"""The page's WebSocket: every viewer gets what changed, at most once a second; none has a say."""
+"""The page's WebSocket: viewers receive what changed, at most once a second, and may not send."""
 
 import asyncio
 import time
@@ -10,25 +10,25 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from pillsnap.monitor.hub import Hub
 from pillsnap.web.server import most_connections
 
-TICK_S = 15.0  # a client that hears nothing for three of these connects again
+TICK_S = 15.0  # a client that receives nothing for three of these connects again
 MOST_VIEWERS = 256
-BYTES_PER_S = 64  # pings and pongs; a browser sends 10 bytes in 20 s
-MOST_BYTES = 2048  # at once: the request that opens the socket comes before
+BYTES_PER_S = 64  # pings and pongs: clients send about 20 bytes in 20 s
+MOST_BYTES = 2048  # at once
 
 
 class ViewerProtocol(WebSocketsSansIOProtocol):
     """A WebSocket whose client only listens: one that sends, or stops reading, is cut off."""
 
     _allowance = float(MOST_BYTES)
-    _heard_s: float | None = None
+    _received_s: float | None = None
 
     def data_received(self, data: bytes) -> None:
         """Answer pings, but not a flood of them."""
         if self.handshake_complete:
             now_s = self.loop.time()
-            since_s = now_s - (self._heard_s or now_s)
+            since_s = now_s - (self._received_s or now_s)
             self._allowance = min(MOST_BYTES, self._allowance + since_s * BYTES_PER_S) - len(data)
-            self._heard_s = now_s
+            self._received_s = now_s
             if self._allowance < 0:
                 self.transport.abort()
                 return
@@ -41,7 +41,7 @@ class ViewerProtocol(WebSocketsSansIOProtocol):
 
 
 class Viewers:
-    """Tells the clients of one hub."""
+    """The clients of one hub."""
 
     def __init__(self, hub: Hub, poll_s: float) -> None:
         self._hub, self._poll_s = hub, poll_s
@@ -76,6 +76,6 @@ class Viewers:
 
 
 def _known(websocket: WebSocket) -> int:
-    """The state that the client says it has, 0 for none."""
+    """The number of the state that the client has, 0 for none."""
     since = websocket.query_params.get("since", "")
     return int(since) if since.isascii() and since.isdigit() and len(since) < 20 else 0

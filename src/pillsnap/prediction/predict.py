@@ -26,7 +26,7 @@ class Tally:
     refused: int = 0
     pills: int = 0
     unknown: int = 0
-    seconds: float = 0.0  # of reading and recognising, without the warming up
+    seconds: float = 0.0  # of reading and recognising
 
 
 def predict(
@@ -101,14 +101,9 @@ def recognise(
 ) -> Iterator[Answer]:
     """An answer for each picture, in their order, a batch at a time; `tally` is kept."""
     taken: set[str] = set()
-    warm = False
     begun_s = time.perf_counter()
     for batch in _batches(paths, loaded):
         good = [frame for _, frame in batch if not isinstance(frame, UserError)]
-        if good and not warm:
-            read_s = time.perf_counter() - begun_s
-            loaded.recogniser.recognise(good[:1], top, codes)  # pays for warming up
-            begun_s, warm = time.perf_counter() - read_s, True
         named = iter(loaded.recogniser.recognise(good, top, codes) if good else [])
         tally.seconds += time.perf_counter() - begun_s
         for path, frame in batch:

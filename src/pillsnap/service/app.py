@@ -27,7 +27,7 @@ from pillsnap.web import page
 from pillsnap.web.guard import HEALTH, Access, Guard
 
 PAGE_DIR = Path(__file__).parent / "page"
-CLIENT_GONE = 499  # as nginx logs it: nobody reads the answer
+CLIENT_GONE = 499  # as nginx logs it
 
 
 class Service:

@@ -14,7 +14,7 @@ from pillsnap.service.counters import Counters
 
 @dataclass(frozen=True)
 class Job:
-    """A picture that waits for its pills."""
+    """A picture in the queue."""
 
     frame: Pixels
     top: int
@@ -30,7 +30,7 @@ class Job:
 class Batcher:
     """One thread runs the models; a batch is what came in while it was busy with the last one.
 
-    No picture waits for others to come: alone it goes alone.
+    A single request is not delayed.
     """
 
     def __init__(self, loaded: Loaded, batch_size: int, counters: Counters) -> None:
@@ -54,7 +54,7 @@ class Batcher:
                 self._counters.batch(len(jobs))
                 try:
                     found = await loop.run_in_executor(self._thread, self._run, jobs)
-                except Exception as error:  # the requests answer for it, the service goes on
+                except Exception as error:  # fails these requests, not the service
                     _fail(jobs, error)
                     continue
                 for job, pills in zip(jobs, found, strict=True):

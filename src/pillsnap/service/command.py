@@ -17,7 +17,7 @@ from pillsnap.web import server as web
 from pillsnap.web.guard import access_for
 from pillsnap.web.listener import address, listen
 
-PATIENCE_S = 30  # for requests that are under way when the service is told to end
+SHUTDOWN_S = 30  # for requests in progress at SIGTERM
 
 
 def serve(
@@ -30,7 +30,7 @@ def serve(
     proxies: Sequence[str] = (),
 ) -> None:
     """Answer on host and port until SIGINT or SIGTERM; accepted requests are finished first."""
-    # uvicorn finishes what it holds and then raises the signal again: that is no failure
+    # uvicorn finishes its requests, then raises the signal again: not a failure
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     listener = listen(host, port, "pillsnap serve")  # refused now, not after loading the models
@@ -39,7 +39,7 @@ def serve(
     app = create_app(loaded, access, limits)
     where = address(host, listener.getsockname()[1])
     print(f"{where}  ({loaded.backend}, scale {loaded.scale})", file=sys.stderr)
-    web.server(app, PATIENCE_S).run(sockets=[listener])
+    web.server(app, SHUTDOWN_S).run(sockets=[listener])
 
 
 def warm_up(loaded: Loaded) -> None:

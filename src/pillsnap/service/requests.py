@@ -35,7 +35,7 @@ class Asked:
 
 
 async def read(request: Request, limits: Limits) -> Asked:
-    """Read a request; HTTPException 400, 408, 413 or 415 says what is wrong with it."""
+    """Read a request; HTTPException 400, 408, 413 or 415 with the reason."""
     top, codes = _top(request, limits), _codes(request)
     try:
         async with asyncio.timeout(UPLOAD_S):

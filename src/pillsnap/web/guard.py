@@ -37,10 +37,10 @@ class Policy:
 
     server: str  # its name in messages
     variable: str  # environment variable that holds the secret
-    credentials: str  # says how a client sends it
+    credentials: str  # how a client sends it, for messages
     refuse: Callable[[int, str], Response]
     hint: str = ""  # what follows once the secret is set
-    methods: frozenset[str] | None = None  # None: each route says
+    methods: frozenset[str] | None = None  # None: each route has its own
     open_paths: frozenset[str] = frozenset()  # and what is below them: no secret needed
     cookie: str = ""  # where set: `?token=` is accepted too, and leaves this cookie
     any_name: bool = False  # beyond loopback any Host is answered; the secret protects

@@ -11,8 +11,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-REQUEST_S = 10.0  # from opening a connection, or from a request's first byte, to its last header
-READING_S = 60.0  # that a client may read nothing of an answer that waits for it
+REQUEST_S = 10.0  # from opening a connection, or from the last answer, to the end of the headers
+READING_S = 60.0  # without reading, while an answer waits to be sent
 MOST_CONNECTIONS = 1024
 ACCEPTED_AT_ONCE = 16  # asyncio looks at none of them before it has accepted all
 LARGEST_FRAME_BYTES = 1024  # of a WebSocket's client; nothing here expects more
@@ -92,8 +92,8 @@ class Server(uvicorn.Server):
             listener.listen(QUEUED)
 
 
-def server(app: Any, patience_s: int, ws: "type[asyncio.Protocol] | None" = None) -> Server:
-    """A server for `app`; once told to end it gives requests `patience_s` seconds to finish.
+def server(app: Any, shutdown_s: int, ws: "type[asyncio.Protocol] | None" = None) -> Server:
+    """A server for `app`; after SIGTERM it gives requests `shutdown_s` seconds to finish.
 
     `ws` is uvicorn's protocol class for WebSockets, None where there are none. Neither requests
     (their addresses may hold a token) nor malformed ones (anyone can send them) are logged.
@@ -104,7 +104,7 @@ def server(app: Any, patience_s: int, ws: "type[asyncio.Protocol] | None" = None
         ws=ws or "none",
         backlog=ACCEPTED_AT_ONCE,
         limit_concurrency=most_connections(),
-        timeout_graceful_shutdown=patience_s,
+        timeout_graceful_shutdown=shutdown_s,
         log_config=None,
         log_level="error",
         access_log=False,

@@ -6,7 +6,7 @@ const POLL_MS = 3000;
 
 /** Calls `onChange(state)` at each change and `onLink(name, seconds)` as the connection comes and goes. */
 export function follow(onChange, onLink) {
-  const link = { state: {}, seq: 0, socket: null, failures: 0, heard: 0, timer: 0, ahead: 0, attempt: 0, sockets: false };
+  const link = { state: {}, seq: 0, socket: null, failures: 0, received: 0, timer: 0, ahead: 0, attempt: 0, sockets: false };
 
   function connect() {
     clearTimeout(link.timer);
@@ -22,7 +22,7 @@ export function follow(onChange, onLink) {
     if (link.seq) address.search = `?since=${link.seq}`;
     const socket = new WebSocket(address);
     link.socket = socket;
-    link.heard = Date.now();
+    link.received = Date.now();
     socket.onmessage = (event) => {
       if (socket !== link.socket) return;
       link.sockets = true;
@@ -44,7 +44,7 @@ export function follow(onChange, onLink) {
   }
 
   function receive(message) {
-    link.heard = Date.now();
+    link.received = Date.now();
     link.failures = 0;
     link.ahead = message.now - Date.now() / 1000;
     link.seq = message.seq;
@@ -78,7 +78,7 @@ export function follow(onChange, onLink) {
   function wake() {
     if (document.visibilityState === "hidden") return;
     const socket = link.socket;
-    if (socket && Date.now() - link.heard > SILENCE_MS) {
+    if (socket && Date.now() - link.received > SILENCE_MS) {
       link.socket = null;
       socket.close();
     }
@@ -91,7 +91,7 @@ export function follow(onChange, onLink) {
 
   document.addEventListener("visibilitychange", wake);
   window.addEventListener("online", wake);
-  setInterval(() => { if (link.socket && Date.now() - link.heard > SILENCE_MS) wake(); }, 5000);
+  setInterval(() => { if (link.socket && Date.now() - link.received > SILENCE_MS) wake(); }, 5000);
   connect();
   return { now: () => Date.now() / 1000 + link.ahead };
 }
