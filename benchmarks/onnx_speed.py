@@ -49,7 +49,7 @@ def main() -> None:
     steps: dict[str, Callable[[], object]] = {}
     for name, finder, namer in zip(("torch", "onnx"), finders, namers, strict=True):
         steps[f"detect {name}"] = lambda finder=finder: finder.detect([frame], 0.25, 0.6)
-        steps[f"name {name}"] = lambda namer=namer: namer.name(crop)
+        steps[f"name {name}"] = lambda namer=namer: namer.classify(crop)
     found: dict[str, list[float]] = {key: [] for key in steps}
     for turn in range(options.rounds + 5):
         for key, work in steps.items():

@@ -15,6 +15,7 @@ app.add_typer(gallery_app, name="gallery")
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="torch or onnx.")]
 Model = Annotated[Path | None, typer.Option(help="A release bundle instead of the checkpoints.")]
+AllowHost = Annotated[list[str] | None, typer.Option(help="Name of a proxy in front; repeatable.")]
 Single = Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")]
 
 
@@ -47,7 +48,7 @@ def predict(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Beyond loopback a key is required.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
     device: Device = "auto",
     backend: Backend = "torch",
@@ -56,15 +57,14 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Requests held before 429.")] = 32,
     request_mb: Annotated[int, typer.Option(min=1, help="Largest request before 413.")] = 32,
     pictures: Annotated[int, typer.Option(min=1, help="Most pictures in a request.")] = 8,
+    allow_host: AllowHost = None,
 ) -> None:
     """Answer HTTP requests with named pills, and show an upload page."""
     from pillsnap.service import command
+    from pillsnap.service.requests import Limits
 
-    command.serve(
-        command.ServeOptions(
-            host, port, device, backend, model, batch_size, queue, request_mb, pictures
-        )
-    )
+    limits = Limits(batch_size, queue, request_mb * 10**6, pictures)
+    command.serve(host, port, device, backend, model, limits, allow_host or ())
 
 
 @app.command()

@@ -1,17 +1,19 @@
 """Files: written whole or not at all, read with bounds, and refused in one way when damaged."""
 
+import errno
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pillsnap.errors import DataError, UserError, reason_of
 
@@ -22,6 +24,7 @@ LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
+EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC copies the repository to
 
 
 @contextmanager
@@ -50,10 +53,19 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def write_json(path: Path, tree: Mapping[str, Any]) -> None:
+def write_json(path: Path, tree: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write indented JSON with a final line end; NaN becomes null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
     write_bytes(path, orjson.dumps(tree, option=options))
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file for reading; OSError for anything else, without waiting for a writer."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        yield file
 
 
 @contextmanager
@@ -63,12 +75,10 @@ def opened(
     """A regular file of at most `largest` bytes, open for reading; `error` with the `cure` where
     it is none, and where reading it fails."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path} is not a file.", cure)
-            if status.st_size > largest:
-                raise error(f"{path} is {status.st_size:,} bytes long: damaged.", cure)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > largest:
+                raise error(f"{path} is {size:,} bytes long: damaged.", cure)
             yield file
     except FileNotFoundError:
         raise error(f"{path} is missing.", cure) from None
@@ -95,11 +105,14 @@ def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json
 
 
 def read_yaml(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
-    """A YAML mapping; `error` with the `cure` for whatever else the file holds."""
+    """A YAML 1.2 mapping, read as DVC does; `error` with the `cure` for whatever else it holds.
+
+    `off` is a text, `1e-3` a number, `1_000` a thousand; a key that is there twice is refused.
+    """
     content = read_bytes(path, cure, error)
     try:
-        tree = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        tree = YAML(typ="safe", pure=True).load(content)
+    except (YAMLError, ValueError, RecursionError) as problem:
         raise error(f"{path} is not YAML: {_why(content, problem)}.", cure) from None
     return _mapping(tree, path, cure, error)
 
@@ -121,6 +134,26 @@ def read_sealed_json(path: Path, cure: str, error: type[UserError] = DataError) 
     if not whole:
         raise error(f"{path} is damaged: its sha256 does not match its content.", cure)
     return tree
+
+
+def located(text: str, error: type[UserError] = DataError) -> Path:
+    """A path as a user writes it: `~` is expanded, and a relative one starts at the repository.
+
+    DVC runs `dvc exp run --temp` and `--queue` in a copy under <repository>/.dvc/tmp/exps/, which
+    holds none of the files that git ignores.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # no such user, or no HOME and no entry in /etc/passwd
+        raise error(
+            f"{text}: the home folder of {text.split('/')[0]} is not known.",
+            "Write the whole path, from / on.",
+        ) from None
+    here = Path.cwd()
+    copies = next((base for base in here.parents if base.parts[-3:] == EXPERIMENTS), None)
+    if copies is None or path.is_absolute() or path.exists():
+        return path
+    return copies.parents[2] / path
 
 
 def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:
@@ -158,11 +191,13 @@ def _mapping(tree: Any, path: Path, cure: str, error: type[UserError]) -> Json:
 
 
 def _why(content: bytes, problem: Exception) -> str:
-    """The first line of what the parser said, or a plainer word for the usual accidents."""
+    """The parser's message in one line, or a plainer word for the usual accidents."""
     if not content.strip():
         return "it is empty"
     if any(marker in content for marker in CONFLICT_MARKERS):
         return "it holds git's conflict markers"
+    if isinstance(problem, MarkedYAMLError) and problem.problem and problem.problem_mark:
+        return f"line {problem.problem_mark.line + 1}: {problem.problem}"[:200]
     return reason_of(problem)
 
 

@@ -54,8 +54,8 @@ def noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_classifiers_graph_answers_as_torch_at_any_batch(folder, namer, count: int) -> None:
     crops = noise(count, 40, 40, 3)
-    logits, embeddings = namer.name(crops)
-    other, other_embeddings = OnnxClassifier(folder / "c.onnx", 1).name(crops)
+    logits, embeddings = namer.classify(crops)
+    other, other_embeddings = OnnxClassifier(folder / "c.onnx", 1).classify(crops)
     assert other == pytest.approx(logits, abs=1e-4)
     assert other_embeddings == pytest.approx(embeddings, abs=1e-5)
 

@@ -45,9 +45,9 @@ class GalleryClassifier:
         """The classifier's own."""
         return self._classifier.config
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
-        logits, embeddings = self._classifier.name(crops)
+        logits, embeddings = self._classifier.classify(crops)
         own, trained = embeddings @ self._enrolled.T, embeddings @ self._trained.T
         nearer = own - trained.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
@@ -93,7 +93,7 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
         GalleryClassifier(recogniser.classifier, enrolled, fitted),
         replace(fitted, class_means=np.concatenate([trained, enrolled])),
         pd.concat([classes, more], ignore_index=True),
-        recogniser._batch_size,
+        recogniser.batch_size,
     )
 
 

@@ -65,9 +65,9 @@ class WithoutMargin:
         self._classifier = classifier
         self.config = {**classifier.config, "crop_margin": 0.0}
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """As the wrapped classifier."""
-        return self._classifier.name(crops)
+        return self._classifier.classify(crops)
 
 
 def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
@@ -186,7 +186,7 @@ def _try_out(recogniser: Recogniser) -> None:
     of another shape than the classifier's outputs is refused."""
     grey = np.full((640, 480, 3), 127, np.uint8)
     recogniser.detect([grey])
-    logits, embeddings = recogniser.name(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))
+    logits, embeddings = recogniser.classify(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))
     means, classes = recogniser.calibration.class_means, len(recogniser.classes)
     expected = (logits.shape[1], embeddings.shape[1])
     if means.shape != expected or classes != expected[0]:

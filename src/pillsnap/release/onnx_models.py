@@ -19,7 +19,7 @@ from pillsnap import boxes, files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import MAX_PILLS, Boxes
 from pillsnap.classification.augment import to_input
-from pillsnap.detection.letterbox import Letterbox
+from pillsnap.detection import letterbox
 from pillsnap.errors import CheckpointError, reason_of
 
 METADATA_KEY = "pillsnap"  # of the graph's metadata: JSON, the checkpoint's configuration and more
@@ -58,17 +58,12 @@ class OnnxDetector:
 
         `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
         """
-        found: dict[int, tuple[Boxes, Floats32]] = {}
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, frame in enumerate(frames):
-            by_shape.setdefault(frame.shape, []).append(i)
-        for shape, members in by_shape.items():
-            fit = Letterbox.of(shape[1], shape[0], self.config["image_px"])
-            predicted = self.raw(np.stack([fit.apply(frames[i]) for i in members]))
-            for i, rows in zip(members, predicted, strict=True):
-                box, score = suppress(rows, confidence, iou, MAX_PILLS)
-                found[i] = (fit.undo(box), score)
-        return [found[i] for i in range(len(frames))]
+        image_px = self.config["image_px"]
+        return letterbox.detect(
+            frames,
+            image_px,
+            lambda batch: [suppress(rows, confidence, iou, MAX_PILLS) for rows in self.raw(batch)],
+        )
 
     def raw(self, batch: Pixels) -> Floats32:
         """The graph's output [n, 5, anchors] for letterboxed frames [n, h, w, 3]."""
@@ -81,7 +76,7 @@ class OnnxClassifier:
     def __init__(self, path: Path, num_threads: int) -> None:
         self._session, self.config = _open(path, "classification", num_threads)
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
         pictures = to_input(crops, self.config["image_px"])
         logits, embeddings = self._session.run(["logits", "embeddings"], {"crops": pictures})

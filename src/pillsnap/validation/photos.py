@@ -1,4 +1,4 @@
-"""Frames: a photo is read once, its header checked before decoding, its bytes and pixels hashed."""
+"""Reads photos: header checked before decoding, every kind of damage reported by name."""
 
 import os
 import unicodedata
@@ -7,16 +7,17 @@ from pathlib import Path
 
 import xxhash
 
+from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import png
 from pillsnap.dataset.png import PngError
 from pillsnap.errors import DataError
 
-HEAVIEST_PIXEL_BYTES = 8  # RGBA of 16 bits: with a MB of header no photo is longer on disk
+HEAVIEST_PIXEL_BYTES = 8  # 16-bit RGBA; with 1 MB for headers no photo is longer on disk
 
 
 class FrameError(DataError):
-    """A photo that cannot be admitted; `reason` is one of the photo checks' names."""
+    """A photo that is rejected; `reason` is the name of a check."""
 
     def __init__(self, reason: str, fact: str, cure: str) -> None:
         super().__init__(fact, cure)
@@ -57,12 +58,15 @@ def content_hash(content: bytes) -> str:
 
 
 def locate(path: Path) -> Path:
-    """The path as the disk spells it: Korean may be in NFD there and in NFC here, or reversed."""
-    if path.exists() or path == path.parent:
+    """The path as spelt on disk, where Korean may be in NFD instead of NFC, or the reverse.
+
+    A path that does not exist or cannot be accessed is returned unchanged.
+    """
+    if os.path.exists(path) or path == path.parent:  # noqa: PTH110
         return path
     folder = locate(path.parent)
-    forms = (unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
-    return next((folder / form for form in forms if (folder / form).exists()), folder / path.name)
+    forms = (folder / unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
+    return next(filter(os.path.exists, forms), folder / path.name)
 
 
 def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
@@ -83,7 +87,7 @@ def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
 
 def _read(path: Path, max_pixels: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_pixels * HEAVIEST_PIXEL_BYTES + 2**20:
                 raise FrameError(
@@ -91,11 +95,11 @@ def _read(path: Path, max_pixels: int) -> bytes:
                     f"{path}: {size:,} bytes, more than validate.max_pixels can fill.",
                     "Remove the file, or raise validate.max_pixels.",
                 )
-            return file.read()
+            return file.read(size)
     except FileNotFoundError:
         raise FrameError(
             "photo_missing",
-            f"{path}: not here.",
+            f"{path}: missing.",
             "Restore the photo, or run `pillsnap fingerprint` and `dvc repro` without it.",
         ) from None
     except OSError as error:
@@ -120,5 +124,5 @@ def _damaged(name: Path, detail: str) -> FrameError:
     return FrameError(
         "photo_damaged",
         f"{name}: {detail}.",
-        "Restore the photo from the AI Hub archive; if many are hit, check the disk.",
+        "Restore the photo from the AI Hub archive; if there are many, check the disk.",
     )
