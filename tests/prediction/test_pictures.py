@@ -223,16 +223,15 @@ def test_a_large_jpeg_is_scaled_down_while_decoding_and_boxes_are_those_of_the_f
         assert picture.size == size
         assert picture.pixels.shape[1::-1] == tuple(-(-side // 4) for side in size)
         height, width = picture.pixels.shape[:2]
-        [pill] = picture.in_file_pixels([pill_at(0, 0, width, height)])
-        assert pill.box == (0, 0, *size)
+        assert pill_at(0, 0, width, height).scaled(*picture.factors).box == (0, 0, *size)
         assert picture.pixels[height - 5, 5 if turned else width - 5].min() > 240
 
 
 def test_a_jpeg_of_usual_size_and_its_boxes_stay_as_they_are() -> None:
     picture = pictures.decode(saved_jpeg(100), "a", LIMIT)
     assert picture.size == (200, 100) == picture.pixels.shape[1::-1]
-    pills = [pill_at(3, 4, 5, 6)]
-    assert picture.in_file_pixels(pills) == pills
+    assert picture.factors == (1, 1)
+    assert pill_at(3, 4, 5, 6).scaled(1, 1) == pill_at(3, 4, 5, 6)
 
 
 def pill_at(*box: int) -> Pill:

@@ -4,8 +4,8 @@ header, before a pixel is decoded."""
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,6 @@ from pillsnap.arrays import Pixels
 from pillsnap.dataset import pillow, png
 from pillsnap.errors import DataError, reason_of
 from pillsnap.prediction import jpeg
-from pillsnap.recognition.recogniser import Pill
 
 READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -83,13 +82,11 @@ class Picture:
     pixels: Pixels
     size: tuple[int, int]  # width, height; more than the pixels' where a JPEG was scaled down
 
-    def in_file_pixels(self, pills: Sequence[Pill]) -> list[Pill]:
-        """Pills found in `pixels`, with their boxes in pixels of the file."""
+    @property
+    def factors(self) -> tuple[float, float]:
+        """How many times wider and higher the picture is in its file."""
         height, width = self.pixels.shape[:2]
-        if (width, height) == self.size:
-            return list(pills)
-        x, y = self.size[0] / width, self.size[1] / height
-        return [replace(pill, box=_scaled(pill.box, x, y)) for pill in pills]
+        return self.size[0] / width, self.size[1] / height
 
 
 def read(path: Path, max_pixels: int) -> Picture:
@@ -221,13 +218,6 @@ def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int,
             f"{name}: {width} x {height} pixels, too thin for a photo of a pill.",
             f"Give a photo of at least {SHORTEST_SIDE_PX} pixels a side.",
         )
-
-
-def _scaled(box: tuple[int, int, int, int], x: float, y: float) -> tuple[int, int, int, int]:
-    left, top, width, height = box
-    right, bottom = round((left + width) * x), round((top + height) * y)
-    left, top = round(left * x), round(top * y)
-    return left, top, right - left, bottom - top
 
 
 def _too_large(name: str, detail: str, cure: str) -> PictureTooLargeError:

@@ -117,13 +117,14 @@ def recognise(
 
 
 def _answers(batch: Sequence[Read], pills: Sequence[list[Pill]]) -> list[Answer]:
-    left = iter(pills)
-    return [
-        Answer(str(path), picture.in_file_pixels(next(left)), None, picture.size)
-        if isinstance(picture, Picture)
-        else Answer(str(path), [], picture)
-        for path, picture in batch
-    ]
+    answers, left = [], iter(pills)
+    for path, picture in batch:
+        if isinstance(picture, Picture):
+            found = [pill.scaled(*picture.factors) for pill in next(left)]
+            answers.append(Answer(str(path), found, None, picture.size))
+        else:
+            answers.append(Answer(str(path), [], picture))
+    return answers
 
 
 def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:

@@ -91,7 +91,7 @@ class Service:
                 self.counters.refused()
                 return Refused(name, [], Error(error.fact, error.cure)), error
             found = await self.batcher.recognise(picture.pixels, top, codes)
-        pills = picture.in_file_pixels(found)
+        pills = [pill.scaled(*picture.factors) for pill in found]
         self.counters.picture(len(pills), sum(not pill.known for pill in pills))
         return Recognised(name, *picture.size, pills), None
 
