@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,18 @@ def test_csv_has_a_row_for_each_pill_and_one_for_a_picture_without(tmp_path) -> 
 def test_csv_says_why_a_picture_was_refused(tmp_path) -> None:
     rows = list(csv.DictReader(io.StringIO(printed("csv", answers([tmp_path / "x.png"])))))
     assert "is missing" in rows[0]["error"]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_a_file_name_that_is_not_utf_8_is_printed_all_the_same(tmp_path, form: str) -> None:
+    name = os.fsdecode(b"\xb0\xa1.png")  # cp949, as in a zip file from Windows
+    found = answers([photo(tmp_path / f"a{name}"), tmp_path / name])
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+    output.write(form, found, stream)
+    stream.flush()
+    text = stream.buffer.getvalue().decode("utf-8")
+    assert "a\ufffd\ufffd.png" in text
+    assert "K-000000" in text
 
 
 def test_the_table_names_pills_and_says_unknown_with_the_nearest(tmp_path) -> None:
