@@ -1,11 +1,10 @@
-"""How well drugs are named that were enrolled from a few photos, and what that costs the others.
+"""Top-1 of drugs enrolled from a few photos, and the cost for the trained classes.
 
     python benchmarks/enrolment.py [--photos 1 3 5 10] [--drawings 10]
 
 The unknown codes of the chosen scale's test part, as `dvc repro` left them: of each, some photos
-drawn at random are enrolled, the others are asked (labelled crops, first name, refused or not).
-Once with every code, as --twin would have it, once without the codes `pillsnap enroll` refuses as
-twins.
+drawn at random are enrolled, the others are classified (labelled crops, top-1, refused or not).
+Once with every code, as with --twin, once without those that `pillsnap enroll` refuses as twins.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from pillsnap.recognition.recogniser import Recogniser
 
 @dataclass(frozen=True)
 class Pills:
-    """Crops of a split with their codes, and what the classifier says of them, asked once."""
+    """Crops of a split with their codes, and the outputs of the classifier for them."""
 
     codes: NDArray[Any]
     known: NDArray[np.bool_]
@@ -38,7 +37,7 @@ class Pills:
     config: dict[str, Any]
 
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
-        """As a classifier: the kept answer, whatever is asked."""
+        """As a classifier: the outputs, whatever the crops."""
         return self.answer
 
 
@@ -51,8 +50,8 @@ def pills_of(recogniser: Recogniser, places: Places, split: str) -> Pills:
     return Pills(codes, known, answer, dict(recogniser.classifier.config))
 
 
-def first_names(recogniser: Recogniser, gallery: Gallery, pills: Pills) -> NDArray[Any]:
-    """The likeliest code of each pill, with the gallery beside the trained classes."""
+def top1(recogniser: Recogniser, gallery: Gallery, pills: Pills) -> NDArray[Any]:
+    """The likeliest code of each pill among the trained classes and the gallery."""
     logits = pills.answer[0]
     if gallery.entries:
         logits, _ = GalleryClassifier(pills, gallery.means, recogniser.calibration).classify(
@@ -82,7 +81,7 @@ def enrolled(
     return gallery
 
 
-def figures(
+def metrics(
     recogniser: Recogniser, test: Pills, val: Pills, photos: int, seed: int, twins: bool
 ) -> dict[str, float]:
     """Of one drawing: codes enrolled, top-1 of their other photos, change of val's known pills."""
@@ -90,10 +89,10 @@ def figures(
     gallery = enrolled(recogniser, test, rows, twins)
     asked = np.isin(test.codes, gallery.codes) & ~test.known
     asked[np.concatenate(list(rows.values()))] = False
-    new = first_names(recogniser, gallery, test) == test.codes
+    new = top1(recogniser, gallery, test) == test.codes
     nothing = Gallery("", 0, ())
     before, after = (
-        first_names(recogniser, held, val)[val.known] == val.codes[val.known]
+        top1(recogniser, held, val)[val.known] == val.codes[val.known]
         for held in (nothing, gallery)
     )
     found = float(new[asked].mean()) if asked.any() else float("nan")
@@ -108,7 +107,7 @@ def report(recogniser: Recogniser, places: Places, photos: Sequence[int], drawin
     for count in photos:
         means = [
             pd.DataFrame(
-                figures(recogniser, test, val, count, seed, twins) for seed in range(drawings)
+                metrics(recogniser, test, val, count, seed, twins) for seed in range(drawings)
             ).mean()
             for twins in (True, False)
         ]

@@ -348,7 +348,7 @@ def predict_against_cpu(asked: Asked, _record: Record) -> Facts:
     assert same > 0.9, f"only {same:.0%} of the names are the CPU's"
     return {
         "crops": len(pictures),
-        "same_first_name": same,
+        "same_top1": same,
         "largest_logit_difference": float(np.abs(logits - other).max()),
         "largest_embedding_difference": float(np.abs(embeddings - other_embeddings).max()),
         "largest_box_difference_px": float(boxes[:, :4].max()),

@@ -2,7 +2,7 @@
 
     python benchmarks/onnx_speed.py BUNDLE [--threads N] [--rounds N]
 
-Prints medians of CPU milliseconds per frame (detect) and per crop (name), and their ratio.
+Prints medians of CPU milliseconds per frame (detect) and per crop (classify), and their ratio.
 """
 
 import argparse
@@ -34,22 +34,22 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bundle, cpu = Bundle(options.bundle), torch.device("cpu")
-    finders = (
+    detectors = (
         detector.load(bundle.detection_pt, cpu),
         OnnxDetector(bundle.detection_onnx, options.threads),
     )
-    namers = (
+    classifiers = (
         classifier.load(bundle.classification_pt, cpu, None),
         OnnxClassifier(bundle.classification_onnx, options.threads),
     )
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 255, (1280, 976, 3)).astype(np.uint8)
-    crop_px = int(namers[0].config["crop_px"])
+    crop_px = int(classifiers[0].config["crop_px"])
     crop = rng.integers(0, 255, (1, crop_px, crop_px, 3)).astype(np.uint8)
     steps: dict[str, Callable[[], object]] = {}
-    for name, finder, namer in zip(("torch", "onnx"), finders, namers, strict=True):
-        steps[f"detect {name}"] = lambda finder=finder: finder.detect([frame], 0.25, 0.6)
-        steps[f"name {name}"] = lambda namer=namer: namer.classify(crop)
+    for name, boxes, codes in zip(("torch", "onnx"), detectors, classifiers, strict=True):
+        steps[f"detect {name}"] = lambda boxes=boxes: boxes.detect([frame], 0.25, 0.6)
+        steps[f"classify {name}"] = lambda codes=codes: codes.classify(crop)
     found: dict[str, list[float]] = {key: [] for key in steps}
     for turn in range(options.rounds + 5):
         for key, work in steps.items():

@@ -32,7 +32,7 @@ def predict(
     backend: Backend = "torch",
     model: Model = None,
 ) -> None:
-    """Name the pills in photos: boxes, codes, names, EDI codes, confidence, or "unknown"."""
+    """Recognise the pills in photos: boxes, codes, drugs, EDI codes, confidence, or "unknown"."""
     from pillsnap.prediction import load as loading
     from pillsnap.prediction import predict as prediction
 
@@ -59,7 +59,7 @@ def serve(
     pictures: Annotated[int, typer.Option(min=1, help="Most pictures in a request.")] = 8,
     allow_host: AllowHost = None,
 ) -> None:
-    """Answer HTTP requests with named pills, and show an upload page."""
+    """Recognise pills over HTTP, with an upload page."""
     from pillsnap.service import command
     from pillsnap.service.requests import Limits
 
@@ -146,7 +146,7 @@ def evaluate_folder(
     backend: Backend = "torch",
     model: Model = None,
 ) -> None:
-    """Measure your own labelled photos, and the gap to the data set's figures."""
+    """Measure your own photos, and the difference to the data set's metrics."""
     from pillsnap.own_photos import by_folder
 
     typer.echo(by_folder.run(folder, device, backend, model))

@@ -22,15 +22,15 @@ def photo(folder, code, name, *pills):
     Image.fromarray(frame(*pills)).save(path)
 
 
-def figures(folder):
+def measured(folder):
     loaded = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
     return by_folder.evaluate(loaded, by_folder.photos_in(folder))
 
 
-def test_a_photo_of_one_rightly_named_pill_is_exact(tmp_path) -> None:
+def test_a_photo_of_one_correctly_classified_pill_is_exact(tmp_path) -> None:
     photo(tmp_path, "K-000000", "a.png", (*ONE, RED))
     photo(tmp_path, "K-000000", "b.png", (*ONE, GREEN))
-    found = figures(tmp_path)
+    found = measured(tmp_path)
     assert found["known"]["frame_exact"] == 0.5
     assert found["known"]["top5"] == 1.0
     assert found["by_code"] == [{"code": "K-000000", "photos": 2, "right": 1}]
@@ -43,8 +43,8 @@ def test_every_outcome_is_counted(tmp_path) -> None:
     photo(tmp_path, "K-000000", "none.png")
     photo(tmp_path, "K-000000", "two.png", (*ONE, RED), (150, 40, 50, RED))
     photo(tmp_path, "K-999999", "named.png", (*ONE, RED))
-    photo(tmp_path, "K-999999", "strange.png", (*ONE, STRANGE))
-    found = figures(tmp_path)
+    photo(tmp_path, "K-999999", "unknown.png", (*ONE, STRANGE))
+    found = measured(tmp_path)
     assert found["outcomes"] == {
         "right": 2, "wrong_name": 1, "known_refused": 1, "unknown_named": 1, "no_pill": 1,
         "several_pills": 1,
@@ -56,7 +56,7 @@ def test_every_outcome_is_counted(tmp_path) -> None:
 def test_a_photo_that_cannot_be_read_is_listed_and_not_counted(tmp_path) -> None:
     photo(tmp_path, "K-000000", "a.png", (*ONE, RED))
     (tmp_path / "K-000000/b.png").write_bytes(b"words")
-    found = figures(tmp_path)
+    found = measured(tmp_path)
     assert (found["photos"], found["known"]["photos"]) == (2, 1)
     assert "not a picture" in found["refused"][0]["fact"]
 
@@ -74,7 +74,7 @@ def test_a_folder_without_codes_is_refused(tmp_path) -> None:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A project with figures, its models drawn."""
+    """A project with metrics and drawn models."""
     folder = tmp_path / "project"
     path = folder / "artifacts/demo/evaluation.json"
     path.parent.mkdir(parents=True)
@@ -88,7 +88,7 @@ def project(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_the_screen_says_the_figures_the_worst_codes_and_the_gap(project, tmp_path) -> None:
+def test_the_text_shows_the_metrics_the_worst_codes_and_the_gap(project, tmp_path) -> None:
     photo(tmp_path / "mine", "K-000000", "a.png", (*ONE, RED))
     photo(tmp_path / "mine", "K-000000", "b.png", (*ONE, GREEN))
     text = by_folder.run(tmp_path / "mine", "cpu", "torch", None)
@@ -120,7 +120,7 @@ def test_photos_with_labels_are_measured_by_their_boxes(project, tmp_path) -> No
         aihub_tree.photo_path(tmp_path / "mine", shot)
     )
     text = by_folder.run(tmp_path / "mine", "cpu", "torch", None)
-    assert "single photos of learnt drugs: 1 with 1 pills" in text
+    assert "single photos of known drugs: 1 with 1 pills" in text
 
 
 def test_a_folder_whose_labels_are_all_unusable_is_refused_with_their_reasons(

@@ -16,7 +16,7 @@ from pillsnap.prediction.load import Loaded
 
 SIZE = (300, 200)
 ONE = Shot(("K-000000",), size=SIZE)
-STRANGER = Shot(("K-999999",), size=SIZE)
+OTHER = Shot(("K-999999",), size=SIZE)
 TWO = Shot(("K-000001", "K-000002"), size=SIZE)
 COLOURS = {"K-000000": RED, "K-000001": GREEN, "K-000002": BLUE, "K-999999": STRANGE}
 
@@ -65,14 +65,14 @@ def test_an_aihub_tree_is_read_with_all_pills_of_a_combination(tmp_path) -> None
     assert (single.size, len(pair.box)) == (SIZE, 2)
 
 
-def test_rightly_named_pills_are_exact_in_each_kind_of_photo(tmp_path) -> None:
-    for shot in (ONE, STRANGER, TWO):
+def test_correctly_classified_pills_are_exact_in_each_kind_of_photo(tmp_path) -> None:
+    for shot in (ONE, OTHER, TWO):
         write(tmp_path, shot)
-    figures = measured(tmp_path)
-    assert {name: part["frame_exact"] for name, part in figures.items()} == {
+    metrics = measured(tmp_path)
+    assert {name: part["frame_exact"] for name, part in metrics.items()} == {
         "single": 1.0, "unknown": 1.0, "combination": 1.0,
     }  # fmt: skip
-    assert figures["combination"]["pills"] == 2
+    assert metrics["combination"]["pills"] == 2
 
 
 def test_a_missed_pill_counts(tmp_path) -> None:
@@ -90,26 +90,26 @@ def test_a_false_box_counts(tmp_path) -> None:
     assert (part["pill_precision"], part["frame_exact"]) == (0.5, 0.0)
 
 
-def test_a_wrong_name_counts(tmp_path) -> None:
+def test_a_wrong_code_counts(tmp_path) -> None:
     write(tmp_path, ONE, square(ONE, "K-000000", GREEN))
     assert measured(tmp_path)["single"]["errors"]["wrong_name"] == 1
 
 
 def flat(root: Path, shot: Shot = ONE, code: str = "K-000000") -> tuple[Path, Path]:
-    """Photo and label beside each other in a folder that names no code."""
+    """Photo and label next to each other in a folder whose name is no code."""
     source = root.parent / f"tree of {root.name}"
     photo, label = write(source, shot), aihub_tree.label_path(source, shot, code)
     root.mkdir(exist_ok=True)
     return Path(shutil.copy(photo, root)), Path(shutil.copy(label, root))
 
 
-def test_labels_may_lie_beside_their_photos(tmp_path) -> None:
+def test_labels_may_be_next_to_their_photos(tmp_path) -> None:
     flat(tmp_path / "mine")
     assert measured(tmp_path / "mine")["single"]["frame_exact"] == 1.0
 
 
 @pytest.mark.parametrize("key", ["dl_mapping_code", "drug_N"])
-def test_either_code_of_a_label_names_its_pill(tmp_path, key: str) -> None:
+def test_either_code_of_a_label_identifies_its_pill(tmp_path, key: str) -> None:
     _, label = flat(tmp_path / "mine")
     other = {"drug_N": "dl_mapping_code", "dl_mapping_code": "drug_N"}[key]
     aihub_tree.edit_label(label, lambda tree: tree["images"][0].pop(other))
@@ -134,7 +134,7 @@ def test_a_label_that_contradicts_its_folder_is_left_out(tmp_path) -> None:
     assert left_out_of(tmp_path) == {"code_contradiction": 1}
 
 
-def test_names_that_the_disk_has_in_nfd_meet_their_labels(tmp_path) -> None:
+def test_names_that_the_disk_has_in_nfd_match_their_labels(tmp_path) -> None:
     photo, label = flat(tmp_path / unicodedata.normalize("NFD", "내 사진"))
     name = unicodedata.normalize("NFD", "알약")
     photo.rename(photo.with_name(f"{name}.png"))

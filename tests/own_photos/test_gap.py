@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pillsnap.own_photos import gap as field_gap
+from make import bad_files
+from make.bad_files import BAD_FILES
+from pillsnap.own_photos import gap as gaps
 
 PIPELINE = {
     "single": {"frame_exact": 0.75, "pill_f1": 0.5},
@@ -21,7 +23,7 @@ def metrics(tmp_path) -> Path:
 
 
 def only(own, path) -> dict:
-    [row] = field_gap.compare(own, path, "abc")
+    [row] = gaps.compare(own, path, "abc")
     return row
 
 
@@ -39,56 +41,54 @@ def test_each_kind_is_compared_with_its_like_from_test_where_there_is_one(
     assert (row["compared_with"], row["gap"]) == (compared_with, gap)
 
 
-def test_only_figures_that_were_measured_have_a_row(metrics) -> None:
-    rows = field_gap.compare({"single": {"frame_exact": 1.0, "pill_f1": 1.0}}, metrics, "abc")
-    assert [(row["figure"], row["gap"]) for row in rows] == [
+def test_only_metrics_that_were_measured_have_a_row(metrics) -> None:
+    rows = gaps.compare({"single": {"frame_exact": 1.0, "pill_f1": 1.0}}, metrics, "abc")
+    assert [(row["metric"], row["gap"]) for row in rows] == [
         ("frame_exact", 0.25),
         ("pill_f1", 0.5),
     ]
 
 
-def test_a_figure_the_data_set_could_not_compute_gives_its_reason_and_no_gap(metrics) -> None:
+def test_a_metric_that_could_not_be_computed_has_a_reason_and_no_gap(metrics) -> None:
     row = only({"unknown": {"frame_exact": 0.5}}, metrics)
     assert (row["gap"], row["reason"]) == (None, "no such frame")
 
 
-def test_a_part_the_data_set_does_not_have_is_said(metrics) -> None:
+def test_a_part_that_the_data_set_lacks_is_the_reason(metrics) -> None:
     metrics.write_text(json.dumps({"pipeline": {}, "provenance": PROVENANCE}))
     row = only({"combination": {"frame_exact": 0.5}}, metrics)
     assert (row["gap"], row["data_set"]) == (None, None)
     assert row["reason"] == f"{metrics} does not hold it"
 
 
-def test_figures_of_another_classifier_are_not_compared_with(metrics) -> None:
-    [row] = field_gap.compare({"single": {"frame_exact": 0.5}}, metrics, "another")
+def test_metrics_of_another_classifier_are_not_compared(metrics) -> None:
+    [row] = gaps.compare({"single": {"frame_exact": 0.5}}, metrics, "another")
     assert (row["gap"], row["data_set"]) == (None, None)
     assert "another classifier: dvc repro evaluate" in row["reason"]
 
 
-def test_an_own_figure_that_could_not_be_computed_gives_its_reason_and_no_gap(metrics) -> None:
+def test_an_own_metric_that_could_not_be_computed_has_a_reason_and_no_gap(metrics) -> None:
     own = {"frame_exact": None, "frame_exact_reason": "no pill found"}
     row = only({"single": own}, metrics)
     assert (row["gap"], row["reason"]) == (None, "no pill found")
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"other": 1}', "[]"])
-def test_without_figures_it_says_how_to_make_them(tmp_path, content: str | None) -> None:
-    path = tmp_path / "evaluation.json"
-    if content is not None:
-        path.write_text(content)
+@pytest.mark.parametrize("form", BAD_FILES)
+def test_without_metrics_the_reason_says_how_to_make_them(tmp_path, form: str) -> None:
+    path = bad_files.put(form, tmp_path / "evaluation.json")
     row = only({"single": {"frame_exact": 0.5}}, path)
     assert row["gap"] is None
     assert "dvc repro" in row["reason"]
 
 
-def test_the_screen_names_both_figures_and_what_was_compared(metrics) -> None:
-    [line] = field_gap.render(field_gap.compare({"combination": {"pill_f1": 0.5}}, metrics, "abc"))
+def test_a_line_shows_both_values_and_what_was_compared(metrics) -> None:
+    [line] = gaps.render(gaps.compare({"combination": {"pill_f1": 0.5}}, metrics, "abc"))
     assert line == (
-        "  pill_f1 of combination photos: 0.500, the data set's 0.250 "
+        "  pill_f1 of combination photos: 0.500, data set 0.250 "
         "(pipeline.test.pill_f1 of test), gap +0.250"
     )
 
 
-def test_the_screen_says_why_there_is_no_gap(metrics) -> None:
-    [line] = field_gap.render(field_gap.compare({"unknown": {"frame_exact": 0.5}}, metrics, "abc"))
+def test_a_line_shows_why_there_is_no_gap(metrics) -> None:
+    [line] = gaps.render(gaps.compare({"unknown": {"frame_exact": 0.5}}, metrics, "abc"))
     assert line.endswith("no gap: no such frame")

@@ -38,22 +38,22 @@ def enrolled(folder, *colours, **changes):
     return enrol(photos(folder, *colours), **changes)
 
 
-def test_an_enrolled_drug_is_named_where_it_was_refused_before(tmp_path) -> None:
-    strange = frame((40, 50, 70, STRANGE))
-    before = recogniser().recognise([strange], top=1)[0][0]
+def test_an_enrolled_drug_is_recognised_that_was_refused_before(tmp_path) -> None:
+    unknown = frame((40, 50, 70, STRANGE))
+    before = recogniser().recognise([unknown], top=1)[0][0]
     tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE, STRANGE))
-    after = tool.recognise([strange], top=3)[0][0]
+    after = tool.recognise([unknown], top=3)[0][0]
     assert before.code is None
     assert (after.code, after.drug_name, after.edi_codes) == (CODE, "새약정 5mg", ("777",))
 
 
-def test_trained_classes_keep_their_names(tmp_path) -> None:
+def test_trained_classes_keep_their_codes(tmp_path) -> None:
     pair = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
     tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE))
     assert [pill.code for pill in tool.recognise([pair], top=1)[0]] == ["K-000000", "K-000001"]
 
 
-def test_an_enrolled_code_may_stand_in_a_list_of_codes(tmp_path) -> None:
+def test_an_enrolled_code_may_be_in_a_list_of_codes(tmp_path) -> None:
     tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE))
     pill = tool.recognise([frame((20, 30, 60, STRANGE))], top=1, codes=[CODE])[0][0]
     assert pill.candidates[0].code == CODE
@@ -131,7 +131,7 @@ def test_a_gallery_comes_back_as_it_was_saved(tmp_path) -> None:
     assert read.entries[0].edi_codes == ("777",)
 
 
-def test_equal_galleries_are_equal_files(tmp_path) -> None:
+def test_equal_galleries_give_equal_files(tmp_path) -> None:
     galleries.save(tmp_path / "a.json", made())
     galleries.save(tmp_path / "b.json", galleries.load(tmp_path / "a.json", "sha", 8))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()

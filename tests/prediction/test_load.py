@@ -31,7 +31,7 @@ def test_a_back_end_that_does_not_exist_is_refused(bundle) -> None:
 
 
 @pytest.mark.parametrize("backend", load.BACKENDS)
-def test_every_back_end_names_pills_out_of_a_bundle(bundle, backend: str) -> None:
+def test_every_back_end_recognises_pills_from_a_bundle(bundle, backend: str) -> None:
     loaded = load.load(backend, bundle.folder, "cpu")
     pills = loaded.recogniser.recognise([PAIR], top=1)[0]
     assert (loaded.backend, loaded.scale, loaded.max_pixels) == (backend, "demo", 10**6)
@@ -63,8 +63,8 @@ def requirements() -> set[str]:
 def named_in_docs() -> set[str]:
     """Packages that docs/use.md says naming without torch needs."""
     page = (ROOT / "docs/use.md").read_text("utf-8")
-    told = re.search(r"install -c pins\.txt (.*?)\nnaming/", page, re.DOTALL)[1]
-    return set(told.replace("\\", " ").split())
+    packages = re.search(r"install -c pins\.txt (.*?)\nnaming/", page, re.DOTALL)[1]
+    return set(packages.replace("\\", " ").split())
 
 
 def without(packages: set[str], folder: Path, *arguments: object) -> dict:
@@ -82,7 +82,7 @@ def photo(tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_onnx_names_pills_with_nothing_but_the_packages_that_docs_name(bundle, photo) -> None:
+def test_onnx_needs_only_the_packages_that_docs_list(bundle, photo) -> None:
     missing = requirements() - named_in_docs()
     assert {"torch", "ultralytics", "timm"} <= missing
     asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder, "--json")
@@ -93,7 +93,7 @@ def test_onnx_names_pills_with_nothing_but_the_packages_that_docs_name(bundle, p
 
 
 @pytest.mark.slow
-def test_docs_name_no_package_that_naming_does_not_need(bundle, photo) -> None:
+def test_docs_list_no_package_that_is_not_needed(bundle, photo) -> None:
     asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder)
     used = without({"torch"}, photo.parent, *asked)["used"]
     canonical = {name.lower().replace("_", "-") for name in used}
@@ -101,8 +101,8 @@ def test_docs_name_no_package_that_naming_does_not_need(bundle, photo) -> None:
 
 
 @pytest.mark.slow
-def test_without_torch_its_back_end_is_refused_in_words(bundle, photo) -> None:
-    told = without({"torch"}, photo.parent, "predict", photo, "--model", bundle.folder)
-    assert told["code"] == 1
-    assert "--backend onnx does without it" in told["errors"]
-    assert "Traceback" not in told["errors"]
+def test_without_torch_its_back_end_is_refused_with_a_cure(bundle, photo) -> None:
+    found = without({"torch"}, photo.parent, "predict", photo, "--model", bundle.folder)
+    assert found["code"] == 1
+    assert "--backend onnx works without it" in found["errors"]
+    assert "Traceback" not in found["errors"]

@@ -110,7 +110,7 @@ UNREADABLE = REFUSED | {
 
 
 def predict(folder: Path) -> subprocess.CompletedProcess[str]:
-    """`pillsnap predict --json` of a folder; last on standard error, the memory it took."""
+    """`pillsnap predict --json` of a folder; last on standard error, the memory of each."""
     program = [sys.executable, ROOT / "tests/make/drawn_predict.py"]
     most_pixels = load(ROOT / "params.yaml").validate_.max_pixels
     return subprocess.run(
@@ -140,7 +140,7 @@ def done(tmp_path_factory) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def half_lost(tmp_path_factory) -> subprocess.CompletedProcess[str]:
+def half_unreadable(tmp_path_factory) -> subprocess.CompletedProcess[str]:
     """Five odd photos that can be read, in a folder named as a picture, and twelve that cannot."""
     folder = tmp_path_factory.mktemp("lost")
     (folder / "album.png").mkdir()
@@ -191,8 +191,8 @@ def test_no_picture_costs_much_memory(done) -> None:
     assert max(grown_mb(done).values()) < MOST_GROWTH_MB
 
 
-def test_five_odd_photos_are_answered_among_twelve_that_cannot_be_read(half_lost) -> None:
-    answers = by_name(half_lost)
+def test_five_odd_photos_are_answered_among_twelve_that_cannot_be_read(half_unreadable) -> None:
+    answers = by_name(half_unreadable)
     assert set(answers) == {*READABLE, *UNREADABLE}
     assert (len(READABLE), len(UNREADABLE)) == (5, 12)
     assert {name for name, answer in answers.items() if "error" not in answer} == set(READABLE)
@@ -202,19 +202,21 @@ def test_five_odd_photos_are_answered_among_twelve_that_cannot_be_read(half_lost
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_each_of_the_twelve_has_a_reason_of_its_own_and_a_cure(half_lost, name: str) -> None:
-    refused = by_name(half_lost)[name]
+def test_each_of_the_twelve_has_a_reason_of_its_own_and_a_cure(half_unreadable, name: str) -> None:
+    refused = by_name(half_unreadable)[name]
     assert refused["pills"] == []
     assert re.search(rf"/{re.escape(name)}(: | is )", refused["error"]["fact"])
     assert UNREADABLE[name][1] in refused["error"]["fact"]
     assert refused["error"]["cure"]
-    assert half_lost.stderr.count(refused["error"]["fact"]) == 1
+    assert half_unreadable.stderr.count(refused["error"]["fact"]) == 1
 
 
-def test_twelve_lost_photos_end_it_with_exit_code_1_and_cost_little_memory(half_lost) -> None:
-    assert half_lost.returncode == 1
-    assert "17 pictures: 5 answered, 12 refused" in half_lost.stderr
-    assert max(grown_mb(half_lost).values()) < MOST_GROWTH_MB
+def test_twelve_unreadable_photos_end_it_with_exit_code_1_and_cost_little_memory(
+    half_unreadable,
+) -> None:
+    assert half_unreadable.returncode == 1
+    assert "17 pictures: 5 answered, 12 refused" in half_unreadable.stderr
+    assert max(grown_mb(half_unreadable).values()) < MOST_GROWTH_MB
 
 
 def test_a_glob_keeps_the_broken_link_among_the_photos_it_matches(tmp_path) -> None:

@@ -187,7 +187,7 @@ def test_numbers_of_no_agreed_range_are_refused() -> None:
         decode(content, "a", LIMIT)
 
 
-def test_the_library_of_the_detector_has_no_say_in_what_is_a_picture(monkeypatch) -> None:
+def test_pictures_are_not_opened_by_what_ultralytics_replaces(monkeypatch) -> None:
     def replaced(*_: object, **__: object) -> None:
         raise AssertionError("ultralytics' own Image.open was called")
 

@@ -67,7 +67,7 @@ def test_a_name_with_the_signs_of_a_glob_is_a_file_first(tmp_path) -> None:
     assert predict.expand([str(path)]) == [path]
 
 
-def test_a_name_nothing_stands_behind_is_kept_to_be_refused(tmp_path) -> None:
+def test_a_name_of_nothing_is_kept_to_be_refused(tmp_path) -> None:
     assert predict.expand([str(tmp_path / "x*.png")]) == [tmp_path / "x*.png"]
 
 
@@ -97,7 +97,7 @@ def test_pictures_are_answered_in_order_whatever_the_batches(tmp_path) -> None:
     assert codes == ["K-000000", "K-000001", "K-000002", "K-000000", "K-000001"]
 
 
-def test_predicting_is_what_the_recogniser_says_of_the_same_frame(tmp_path) -> None:
+def test_predict_gives_the_answer_of_the_recogniser(tmp_path) -> None:
     answer = answers([photo(tmp_path / "a.png")])[0]
     assert answer.pills == recogniser().recognise([PAIR], top=2)[0]
 
@@ -143,12 +143,12 @@ def test_unknown_pills_are_counted(tmp_path) -> None:
     assert (tally.pills, tally.unknown) == (1, 1)
 
 
-def test_only_listed_codes_are_named(tmp_path) -> None:
+def test_only_listed_codes_are_considered(tmp_path) -> None:
     answer = answers([photo(tmp_path / "a.png")], codes=["K-000001"])[0]
     assert {c.code for pill in answer.pills for c in pill.candidates} == {"K-000001"}
 
 
-def test_annotated_pictures_of_equal_names_stand_beside_each_other(tmp_path) -> None:
+def test_annotated_pictures_of_equal_names_do_not_overwrite_each_other(tmp_path) -> None:
     paths = [photo(tmp_path / "x/a.png"), photo(tmp_path / "y/a.png")]
     answers(paths, annotate_dir=tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -169,7 +169,7 @@ def test_a_folder_for_annotations_that_cannot_be_made_is_refused(tmp_path) -> No
     assert "--annotate FOLDER" in refusal.value.cure
 
 
-def test_a_ready_crop_is_named_whole_and_without_another_border() -> None:
+def test_a_crop_is_classified_whole_without_another_margin() -> None:
     crop = frame((0, 0, 300, RED))
     single = load.for_single(loaded())
     pill = single.recogniser.recognise([crop], top=1)[0][0]
@@ -204,7 +204,7 @@ def test_csv_has_a_row_for_each_pill_and_one_for_a_picture_without(tmp_path) -> 
     assert rows[0]["candidates"].startswith("K-000000:")
 
 
-def test_csv_says_why_a_picture_was_refused(tmp_path) -> None:
+def test_csv_gives_the_reason_why_a_picture_was_refused(tmp_path) -> None:
     rows = list(csv.DictReader(io.StringIO(printed("csv", answers([tmp_path / "x.png"])))))
     assert "is missing" in rows[0]["error"]
 
@@ -221,7 +221,7 @@ def test_a_file_name_that_is_not_utf_8_is_printed_all_the_same(tmp_path, form: s
     assert "K-000000" in text
 
 
-def test_the_table_names_pills_and_says_unknown_with_the_nearest(tmp_path) -> None:
+def test_the_table_shows_codes_and_unknown_with_the_nearest(tmp_path) -> None:
     pixels = frame((20, 30, 60, RED), (150, 40, 50, STRANGE))
     text = printed("table", answers([photo(tmp_path / "a.png", pixels)]))
     known, unknown = [line for line in text.splitlines() if "×" in line and "box" not in line]
@@ -236,7 +236,7 @@ def test_the_table_takes_brackets_in_names_as_they_are(tmp_path) -> None:
     assert "[red]a.png" in text
 
 
-def test_the_table_says_refused_and_no_pill(tmp_path) -> None:
+def test_the_table_shows_refused_and_no_pill(tmp_path) -> None:
     paths = [photo(tmp_path / "none.png", frame()), tmp_path / "x.png"]
     text = printed("table", answers(paths))
     assert "none.png  no pill found" in text
@@ -254,7 +254,7 @@ def test_a_file_in_place_of_the_annotations_folder_is_refused(tmp_path) -> None:
         cli_use.predict([], annotate=tmp_path / "out")
 
 
-def test_a_strange_backend_is_refused() -> None:
+def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(ParameterError, match="--backend"):
         load.load("tensorrt", None, "cpu")
 

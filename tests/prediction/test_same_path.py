@@ -1,4 +1,4 @@
-"""What predict prints for test's frames gives the very figures that evaluate wrote for them."""
+"""predict's answers for the frames of test give the metrics that evaluate wrote for them."""
 
 import json
 from contextlib import chdir
@@ -52,7 +52,7 @@ def project(tmp_path, monkeypatch) -> Places:
 
 
 def predicted(places: Places, photo_dir: Path, capsys) -> list[FrameAnswer]:
-    """Test's frames as files through `pillsnap predict --json`, beside their labels."""
+    """Test's frames as files through `pillsnap predict --json`, with their labels."""
     store = FrameStore(places.frames("test"))
     index_of = {f"K-{index:06d}": index for index in range(4)}
     photo_dir.mkdir()
@@ -74,7 +74,7 @@ def predicted(places: Places, photo_dir: Path, capsys) -> list[FrameAnswer]:
 
 
 @pytest.mark.parametrize(("section", "kind"), [("test", "combination"), ("test_single", "single")])
-def test_predict_gives_evaluates_figures_of_tests_frames(
+def test_predict_gives_the_metrics_of_evaluate_for_the_frames_of_test(
     project, tmp_path, capsys, section: str, kind: str
 ) -> None:
     path = project.artifacts_dir / "evaluation.json"

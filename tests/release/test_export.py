@@ -39,7 +39,7 @@ def bundle(exported, tmp_path) -> Bundle:
     return Bundle(tmp_path / "bundle")
 
 
-def test_a_bundle_holds_all_that_naming_needs(exported) -> None:
+def test_a_bundle_holds_all_that_recognition_needs(exported) -> None:
     names = {path.relative_to(exported.folder).as_posix() for path in exported.folder.rglob("*")}
     assert names == {
         "SHA256SUMS", "bundle.json", "classes.csv",
@@ -77,11 +77,11 @@ def test_a_damaged_file_is_named(bundle) -> None:
     ]
 
 
-def test_the_description_says_how_far_the_graphs_are_from_torch(project, exported) -> None:
+def test_the_description_holds_the_differences_to_torch(project, exported) -> None:
     found = files.read_sealed_json(exported.folder / "bundle.json", "")
     named, boxed = found["parity"]["classification"], found["parity"]["detection"]
     assert named["crops"] == len(CropStore(project.crops("val")))
-    assert named["same_first_name"] == 1.0
+    assert named["same_top1"] == 1.0
     assert 0 <= named["largest_logit_difference"] < export.MOST_LOGIT_DIFFERENCE
     assert boxed["frames"] == 8
     assert 0 <= boxed["largest_box_difference_px"] < export.MOST_BOX_DIFFERENCE_PX
@@ -92,7 +92,7 @@ def test_graphs_that_differ_from_torch_are_not_exported(project, bundle, monkeyp
     monkeypatch.setattr(export, "MOST_LOGIT_DIFFERENCE", -1.0)
     with pytest.raises(MachineError, match="differ from torch"):
         write(project, bundle.folder)
-    assert bundle.verify() == []  # the older bundle stands as it was
+    assert bundle.verify() == []  # the older bundle is unchanged
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
 

@@ -52,7 +52,9 @@ def noise(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_the_classifiers_graph_answers_as_torch_at_any_batch(folder, namer, count: int) -> None:
+def test_the_classifiers_graph_agrees_with_torch_at_any_batch_size(
+    folder, namer, count: int
+) -> None:
     crops = noise(count, 40, 40, 3)
     logits, embeddings = namer.classify(crops)
     other, other_embeddings = OnnxClassifier(folder / "c.onnx", 1).classify(crops)
@@ -60,7 +62,7 @@ def test_the_classifiers_graph_answers_as_torch_at_any_batch(folder, namer, coun
     assert other_embeddings == pytest.approx(embeddings, abs=1e-5)
 
 
-def test_the_detectors_graph_finds_what_torch_finds_in_frames_of_any_size(folder, finder) -> None:
+def test_the_detectors_graph_agrees_with_torch_for_frames_of_any_size(folder, finder) -> None:
     frames = [noise(120, 90, 3), noise(60, 160, 3), noise(120, 90, 3)[::-1]]
     expected = finder.detect(frames, 0.0, 0.6)
     found = OnnxDetector(folder / "d.onnx", 1).detect(frames, 0.0, 0.6)
@@ -101,7 +103,7 @@ def test_class_table_and_configuration_travel_in_the_graph(folder) -> None:
     assert config["crop_margin"] == 0.1
 
 
-def test_equal_models_are_equal_files(folder, namer, tmp_path) -> None:
+def test_equal_models_give_equal_files(folder, namer, tmp_path) -> None:
     graphs.write_classification(namer, tmp_path / "c.onnx", {"class_table": ["가", "나"]})
     assert (tmp_path / "c.onnx").read_bytes() == (folder / "c.onnx").read_bytes()
 
@@ -134,10 +136,10 @@ def test_a_detector_in_place_of_a_classifier_is_refused(folder) -> None:
 
 def test_parity_is_measured_over_all_crops_and_frames(folder, namer, finder, tmp_path) -> None:
     store = CropStore(crop_files.write(tmp_path / "crops") / "val.arrow")
-    named = graphs.compare_names(namer, OnnxClassifier(folder / "c.onnx", 1), store, 7)
-    assert (named["crops"], named["same_first_name"]) == (30, 1.0)
+    named = graphs.compare_classifiers(namer, OnnxClassifier(folder / "c.onnx", 1), store, 7)
+    assert (named["crops"], named["same_top1"]) == (30, 1.0)
     assert named["top1_torch"] == named["top1_onnx"]
-    boxed = graphs.compare_boxes(finder, OnnxDetector(folder / "d.onnx", 1), [noise(80, 60, 3)])
+    boxed = graphs.compare_detectors(finder, OnnxDetector(folder / "d.onnx", 1), [noise(80, 60, 3)])
     assert boxed["largest_box_difference_px"] < 0.05
 
 
@@ -145,7 +147,7 @@ def test_parity_notices_another_model(folder, tmp_path) -> None:
     torch.manual_seed(1)
     other = Classifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
     store = CropStore(crop_files.write(tmp_path / "crops") / "val.arrow")
-    named = graphs.compare_names(other, OnnxClassifier(folder / "c.onnx", 1), store, 7)
+    named = graphs.compare_classifiers(other, OnnxClassifier(folder / "c.onnx", 1), store, 7)
     assert named["largest_logit_difference"] > 1e-2
 
 

@@ -1,5 +1,5 @@
-"""`pillsnap evaluate-folder`: a user's own photos through the whole path, and how far their figures
-are from the data set's. One folder per K-code with one pill a photo, or photos with labels."""
+"""`pillsnap evaluate-folder`: metrics of a user's own photos, and their difference to the data
+set's. The photos are in a folder per K-code, one pill each, or have labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,35 +37,33 @@ class Photo:
 
 
 def photos_in(folder: Path) -> list[Photo]:
-    """Every picture in the folders named like K-codes, sorted; DataError when there is none."""
-    suffixes = pictures.SUFFIXES | pictures.HEIF_SUFFIXES
+    """All pictures in folders with a K-code as name, sorted; DataError if there is none."""
+    below = [(path, path.relative_to(folder).parts) for path in pictures.in_folder(folder)]
     found = [
-        Photo(path, own.name)
-        for own in sorted(folder.iterdir())
-        if own.is_dir() and names.CODE.fullmatch(own.name)
-        for path in sorted(own.rglob("*"))
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+        Photo(path, parts[0])
+        for path, parts in below
+        if len(parts) > 1 and names.CODE.fullmatch(parts[0])
     ]
     if not found:
         raise DataError(
-            f"{folder} holds neither a folder named like K-012345 with pictures in it nor labels.",
+            f"{folder} holds neither a folder like K-012345 with pictures in it nor labels.",
             "Put the photos of each drug into a folder named by its K-code, or AI Hub labels "
-            "(photo.json beside photo.png, or a tree as in data/README.md) with them.",
+            "(photo.json next to photo.png, or a tree as in data/README.md) with them.",
         )
     return found
 
 
 def evaluate(loaded: Loaded, photos: Sequence[Photo]) -> Json:
-    """The figures of the photos: of each outcome, in all and by code."""
+    """Metrics of the photos: counts of each outcome, in total and by code."""
     paths = [photo.path for photo in photos]
     answers = predict.recognise(loaded, paths, TOP, None, None, Tally())
-    learnt = set(loaded.recogniser.classes["mapping_code"])
+    classes = set(loaded.recogniser.classes["mapping_code"])
     rows = [
-        (photo, answer, outcome(photo.code, answer.pills, photo.code in learnt))
+        (photo, answer, outcome(photo.code, answer.pills, photo.code in classes))
         for photo, answer in zip(photos, answers, strict=True)
     ]
     read = [row for row in rows if row[1].error is None]
-    known = [row for row in read if row[0].code in learnt]
+    known = [row for row in read if row[0].code in classes]
     exact = np.array([what == "right" for _, _, what in known], dtype=np.float64)
     codes = [photo.code for photo, _, _ in known]
     return {
@@ -78,20 +76,20 @@ def evaluate(loaded: Loaded, photos: Sequence[Photo]) -> Json:
             "frame_exact_ci": intervals.ratio(exact, np.ones(len(exact)), codes),
             "top5": _top5(known),
         },
-        "unknown": _unknown([row for row in read if row[0].code not in learnt]),
+        "unknown": _unknown([row for row in read if row[0].code not in classes]),
         "outcomes": {name: sum(what == name for _, _, what in read) for name in OUTCOMES},
         "by_code": _by_code(read),
     }
 
 
-def outcome(code: str, pills: Sequence[Pill], learnt: bool) -> str:
-    """What became of a photo of one pill of `code`; one never learnt is right when refused."""
+def outcome(code: str, pills: Sequence[Pill], known: bool) -> str:
+    """Outcome of a photo of one pill of `code`; an unknown drug is right when it is refused."""
     if len(pills) != 1:
         return "several_pills" if pills else "no_pill"
     named = pills[0].code
     if named is None:
-        return "known_refused" if learnt else "right"
-    if not learnt:
+        return "known_refused" if known else "right"
+    if not known:
         return "unknown_named"
     return "right" if named == code else "wrong_name"
 
@@ -134,25 +132,24 @@ def _by_code(rows: Sequence[tuple[Photo, Answer, str]]) -> list[Json]:
     ]
 
 
-def render(figures: Json) -> list[str]:
-    """The figures of photos by folder, and the worst codes."""
-    known, unknown = figures["known"], figures["unknown"]
+def render(metrics: Json) -> list[str]:
+    """The metrics of photos by folder, and the worst codes."""
+    known, unknown = metrics["known"], metrics["unknown"]
     interval = known["frame_exact_ci"]
     between = f" ({interval})" if interval else ""
-    worst = sorted(figures["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
+    worst = sorted(metrics["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
     return [
-        f"{figures['photos']} photos",
+        f"{metrics['photos']} photos",
         f"known drugs: {known['photos']} photos of {known['codes']} codes, "
         f"exact {shown(known['frame_exact'])}{between}, top-5 {shown(known['top5'])}",
-        f"drugs never learnt: {unknown['photos']} photos, named all the same "
-        f"{shown(unknown['named'])}",
-        "outcomes: " + ", ".join(f"{name} {n}" for name, n in figures["outcomes"].items()),
+        f"unknown drugs: {unknown['photos']} photos, given a code anyway {shown(unknown['named'])}",
+        "outcomes: " + ", ".join(f"{name} {n}" for name, n in metrics["outcomes"].items()),
         *(f"  {row['code']}  {row['right']}/{row['photos']} right" for row in worst[:TOP]),
     ]
 
 
 def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
-    """Evaluate a folder of either kind; the screen to show."""
+    """Evaluate a folder of either kind; the text to print."""
     project = params.load()
     folder = frames.locate(folder.expanduser())
     if not folder.is_dir():
@@ -166,23 +163,23 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
         own = by_label.evaluate(loaded, labelled, left_out, project.evaluate)
         lines = by_label.render(own)
     else:
-        figures = evaluate(loaded, photos)
-        left_out.add_all("photo_unusable", (one["fact"] for one in figures["refused"]))
-        own, lines = kinds(figures), render(figures)
+        metrics = evaluate(loaded, photos)
+        left_out.add_all("photo_unusable", (one["fact"] for one in metrics["refused"]))
+        own, lines = kinds(metrics), render(metrics)
     why = [
         f"left out, {name}: {count}, first {left_out.examples[name][0]}"
         for name, count in left_out.counts.items()
     ]
     if not own:
         fact = "\n".join([f"{folder} holds no photo that can be used.", *why])
-        raise DataError(fact, "Mend what is named, or name another folder.")
+        raise DataError(fact, "Fix what is listed, or name another folder.")
     evaluation_path = project.artifacts_dir.with_name(loaded.scale) / "evaluation.json"
     own_sha256 = loaded.recogniser.calibration.classification_sha256
     gaps = gap.render(gap.compare(own, evaluation_path, own_sha256))
     return "\n".join([*lines, *why, *gaps])
 
 
-def kinds(figures: Json) -> dict[str, Json]:
-    """The figures by kind of photo, those without photos left out."""
-    parts = {"single": figures["known"], "unknown": figures["unknown"]}
+def kinds(metrics: Json) -> dict[str, Json]:
+    """The metrics by kind of photo, without kinds that have no photo."""
+    parts = {"single": metrics["known"], "unknown": metrics["unknown"]}
     return {name: part for name, part in parts.items() if part["photos"]}

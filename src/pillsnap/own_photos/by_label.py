@@ -1,8 +1,8 @@
-"""Photos with AI Hub labels in whatever folders: which label is of which photo, and the figures of
-the pipeline on them, counted as in evaluation.json.
+"""Photos with AI Hub labels in any folders: which label belongs to which photo, and the metrics of
+the pipeline on them, computed as in evaluation.json.
 
-Photo and label share their file name but for the ending; a combination photo has a label per pill.
-Only dl_mapping_code, drug_N and the label's folder name a pill.
+Photo and label have the same file name but for the extension; a combination photo has a label per
+pill. Only dl_mapping_code, drug_N and the label's folder identify a pill.
 """
 
 import json
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from pillsnap import boxes
+from pillsnap import boxes, files
 from pillsnap.aihub.decoding import BOM
 from pillsnap.aihub.labels import Expected, Label, parse
 from pillsnap.boxes import Boxes
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.dataset.names import CODE, nfc, parse_codes
+from pillsnap.errors import DataError
 from pillsnap.evaluation import sections
 from pillsnap.evaluation.answers import FrameAnswer, FrameSet
 from pillsnap.own_photos import gap
@@ -41,20 +42,21 @@ class LabelledPhoto:
     path: Path
     codes: tuple[str, ...]
     box: Boxes  # [n, 4] x1 y1 x2 y2 in pixels of a photo of `size`
-    size: tuple[int, int]  # width, height the labels are about
+    size: tuple[int, int]  # width, height in the labels
 
 
 def photos_in(folder: Path) -> dict[str, list[Path]]:
-    """Pictures of a folder and those below by their name without ending, in NFC, sorted."""
-    return _by_stem(folder, pictures.SUFFIXES | pictures.HEIF_SUFFIXES)
+    """Pictures of a folder and those below by their name without extension, in NFC, sorted."""
+    return _by_stem(pictures.in_folder(folder))
 
 
 def read(folder: Path, left_out: Findings) -> list[LabelledPhoto]:
-    """The photos that have labels, sorted by name; `left_out` says which cannot be used and why.
+    """The photos that have labels, sorted by name; `left_out` gets those that cannot be used, with
+    the reason.
 
-    Nothing at all, and no finding, where no label has a photo.
+    Empty, without a finding, if no label has a photo.
     """
-    photos, labels = photos_in(folder), _by_stem(folder, {".json"})
+    photos, labels = photos_in(folder), _by_stem(pictures.in_folder(folder, {".json"}))
     if not photos.keys() & labels.keys():
         return []
     for stem in sorted(labels.keys() - photos.keys()):
@@ -69,8 +71,8 @@ def evaluate(
     left_out: Findings,
     options: EvaluateParams,
 ) -> Json:
-    """The pipeline's figures by kind of photo (field_gap.LIKE); `left_out` grows by photos that
-    cannot be read or are of another size than their labels say."""
+    """Metrics of the pipeline by kind of photo (gap.LIKE); `left_out` gets the photos that cannot
+    be read or have another size than in their labels."""
     index_of = {code: i for i, code in enumerate(loaded.recogniser.classes["mapping_code"])}
     paths = [photo.path for photo in photos]
     kinds: dict[str, list[FrameAnswer]] = {name: [] for name in gap.LIKE}
@@ -92,7 +94,7 @@ def evaluate(
 def frame_answer(
     photo: LabelledPhoto, pills: Sequence[Pill], index_of: Mapping[str, int]
 ) -> FrameAnswer:
-    """A photo's pills beside its labels, as evaluate keeps those of its frames."""
+    """Predicted and labelled pills of a photo, in the form that evaluate uses."""
     named = boxes.from_xywh(np.array([pill.box for pill in pills]))
     named_class = [UNKNOWN if pill.code is None else index_of[pill.code] for pill in pills]
     box_confidence = np.array([pill.box_confidence for pill in pills], dtype=np.float64)
@@ -114,16 +116,16 @@ def frame_answer(
         refusal_score=np.full(len(pills), np.nan),
         top_class=nothing.astype(np.int64),
         top_probability=nothing,
-        seconds=np.nan,  # photos share batches: nobody waited for one
+        seconds=np.nan,  # photos share batches: there is no time of a single one
     )
 
 
-def render(figures: Mapping[str, Json]) -> list[str]:
-    """A line per kind of photos: how many, and what went wrong with their pills."""
+def render(metrics: Mapping[str, Json]) -> list[str]:
+    """A line per kind of photos: how many, and the errors of their pills."""
     return [
         f"{gap.LIKE[kind].photos}: {part['frames']} with {part['pills']} pills; "
         + ", ".join(f"{name} {count}" for name, count in part["errors"].items())
-        for kind, part in figures.items()
+        for kind, part in metrics.items()
     ]
 
 
@@ -133,12 +135,10 @@ def _kind(photo: LabelledPhoto, index_of: Mapping[str, int]) -> str:
     return "single" if photo.codes[0] in index_of else "unknown"
 
 
-def _by_stem(folder: Path, suffixes: frozenset[str] | set[str]) -> dict[str, list[Path]]:
+def _by_stem(paths: Sequence[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = path.name.startswith(".")  # macOS leaves a ._photo.png beside each photo.png
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
-            found.setdefault(nfc(path.stem), []).append(path)
+    for path in paths:
+        found.setdefault(nfc(path.stem), []).append(path)
     return found
 
 
@@ -153,11 +153,11 @@ def _photo(
         left_out.add("photo_without_label", str(path))
         return None
     pills = list(_pills(path, label_paths, left_out))
-    told = parse_codes(stem.partition("_")[0]) or ()
+    named = parse_codes(stem.partition("_")[0]) or ()
     if len(pills) < len(label_paths):
-        return None  # already told: a pill without its box would make its box a false one
-    if len(told) > len({code for code, _ in pills}):
-        left_out.add("label_missing", f"{path}: {len(pills)} of {len(told)} pills are labelled")
+        return None  # reported already; without its label a pill would count as a false box
+    if len(named) > len({code for code, _ in pills}):
+        left_out.add("label_missing", f"{path}: {len(pills)} of {len(named)} pills are labelled")
         return None
     sizes = {(label.image_width, label.image_height) for _, label in pills}
     if len(sizes) > 1:
@@ -172,13 +172,13 @@ def _pills(photo: Path, paths: list[Path], left_out: Findings) -> Iterator[tuple
     """Code and label of each label file that can be used."""
     for path in paths:
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            left_out.add("label_unreadable", f"{path}: {error.strerror}")
+            content = files.read_bytes(path, "")
+        except DataError as error:
+            left_out.add("label_unreadable", error.fact)
             continue
-        code = _code_of_folder(path) or _code_told(content)
+        code = _code_of_folder(path) or _code_in(content)
         if not code:
-            left_out.add("label_without_code", f"{path}: neither the label nor its folder says")
+            left_out.add("label_without_code", f"{path}: neither the label nor its folder has one")
             continue
         reading = parse(content, Expected(code, nfc(photo.name), 0, 0))
         if reading.label is None:
@@ -192,11 +192,11 @@ def _code_of_folder(path: Path) -> str:
     return name if CODE.fullmatch(name) else ""
 
 
-def _code_told(content: bytes) -> str:
-    """The code a label gives itself; "" where it gives none (`parse` refuses contradictions)."""
+def _code_in(content: bytes) -> str:
+    """The code in a label; "" if there is none (`parse` refuses contradictions)."""
     try:
         image = json.loads(content.removeprefix(BOM))["images"][0]
-        told = [nfc(str(image.get(key))).strip().upper() for key in CODE_KEYS]
+        found = [nfc(str(image.get(key))).strip().upper() for key in CODE_KEYS]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
-    return next((code for code in told if CODE.fullmatch(code)), "")
+    return next((code for code in found if CODE.fullmatch(code)), "")

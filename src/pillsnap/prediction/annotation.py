@@ -1,4 +1,4 @@
-"""A photo with its pills boxed and named in Korean: what `pillsnap predict --annotate` writes."""
+"""Photos with boxes and drug names in Korean: the output of `pillsnap predict --annotate`."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pillsnap.recognition.recogniser import Pill
 
 Colour = tuple[int, int, int]
 
-KNOWN_COLOUR: Colour = (0, 114, 178)  # blue and orange: told apart by the colour-blind too
+KNOWN_COLOUR: Colour = (0, 114, 178)  # blue and orange: safe for the colour-blind
 UNKNOWN_COLOUR: Colour = (213, 94, 0)
 INK: Colour = (255, 255, 255)
 FONT_SHARE = 1 / 45  # of the photo's longer side
@@ -22,11 +22,11 @@ JPEG_QUALITY = 90
 
 
 def draw(frame: Pixels, pills: Sequence[Pill]) -> Pixels:
-    """A copy of an RGB frame [h, w, 3] with boxes and names, unknown pills in another colour."""
+    """A copy of an RGB frame [h, w, 3] with boxes and captions, unknown pills in another colour."""
     picture = Image.fromarray(frame)
     pen = ImageDraw.Draw(picture)
     font_px = max(LEAST_FONT_PX, round(max(picture.size) * FONT_SHARE))
-    for pill in reversed(pills):  # the surest is drawn last, over the others
+    for pill in reversed(pills):  # the best one is drawn last, over the others
         x, y, width, height = pill.box
         colour = KNOWN_COLOUR if pill.known else UNKNOWN_COLOUR
         line_px = max(2, font_px // 8)
@@ -36,7 +36,7 @@ def draw(frame: Pixels, pills: Sequence[Pill]) -> Pixels:
 
 
 def caption(pill: Pill) -> str:
-    """Name, code and confidence; of an unknown pill the nearest name with a question mark."""
+    """Drug, code and confidence; of an unknown pill the nearest drug with a question mark."""
     nearest = pill.candidates[0]
     if pill.known:
         return f"{nearest.drug_name}  {nearest.code}  {pill.confidence:.0%}"

@@ -146,5 +146,5 @@ def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> Photo:
 
 
 def listing(gallery: Gallery) -> Sequence[tuple[str, str, int]]:
-    """Code, name and number of photos of each enrolled drug."""
+    """Code, drug and number of photos of each enrolled drug."""
     return [(entry.code, entry.drug_name, len(entry.photos)) for entry in gallery.entries]

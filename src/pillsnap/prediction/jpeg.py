@@ -1,4 +1,4 @@
-"""What a JPEG's header says about the memory that decoding it takes.
+"""Memory that decoding a JPEG takes, from its header.
 
 libjpeg decodes a baseline JPEG row by row. One whose first scan does not hold all components, as
 every progressive one, it keeps as coefficients first: 2 bytes a sample, at full size.

@@ -50,7 +50,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 
 
 def _printable(answer: Answer) -> Answer:
-    """Bytes of a file name that are no UTF-8 (as in a zip from Windows) become a sign for that."""
+    """Bytes of a file name that are not UTF-8 (as in a zip from Windows) become U+FFFD."""
     error = answer.error
     if error is not None:
         error = UserError(_text(error.fact), _text(error.cure))

@@ -4,7 +4,7 @@ header, before a pixel is decoded."""
 import io
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -87,6 +87,25 @@ class Picture:
         """How many times wider and higher the picture is in its file."""
         height, width = self.pixels.shape[:2]
         return self.size[0] / width, self.size[1] / height
+
+
+def in_folder(folder: Path, suffixes: Collection[str] = SUFFIXES | HEIF_SUFFIXES) -> list[Path]:
+    """What has such a name in a folder and those below, sorted, without hidden ones.
+
+    Also HEIC pictures, pipes and broken links: reading them gives the reason and a cure.
+    """
+    try:
+        return sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in suffixes
+            and not path.name.startswith(".")  # macOS writes a ._photo.png next to each photo.png
+            and not path.is_dir()
+        )
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be listed: {error.strerror}.", "Check the disk it is on."
+        ) from None
 
 
 def read(path: Path, max_pixels: int) -> Picture:

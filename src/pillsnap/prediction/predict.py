@@ -1,4 +1,4 @@
-"""`pillsnap predict`: pictures in, named pills out; what cannot be read is refused one by one."""
+"""`pillsnap predict`: the pills in pictures; a picture that cannot be read is refused alone."""
 
 import glob
 import sys
@@ -21,12 +21,12 @@ from pillsnap.validation import photos
 Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused
 
 LONGEST_STEM_BYTES = 200  # of an annotated picture's name: file systems take 255 in all
-ANNOTATED = "_pills.jpg"  # after the picture's own name: no original is ever written over
+ANNOTATED = "_pills.jpg"  # after the picture's own name: no original is ever overwritten
 
 
 @dataclass
 class Tally:
-    """What a run did, for the line it ends with."""
+    """Counts for the last line of a run."""
 
     pictures: int = 0
     refused: int = 0
@@ -68,7 +68,7 @@ def expand(images: Sequence[str]) -> list[Path]:
     """The pictures that paths, folders (with those below) and globs name, each once, folders
     sorted.
 
-    A name of nothing is kept: reading it gives the reason.
+    A path that does not exist is kept: reading it gives the reason.
     """
     return list(dict.fromkeys(path for image in images for path in _expanded(image)))
 
@@ -161,21 +161,7 @@ def _expanded(image: str) -> list[Path]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    """What is a picture by its name, also HEIC ones, pipes and broken links: reading refuses these
-    with a cure."""
-    suffixes = pictures.SUFFIXES | pictures.HEIF_SUFFIXES
-    try:
-        found = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in suffixes
-            and not path.name.startswith(".")
-            and not path.is_dir()
-        )
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be listed: {error.strerror}.", "Check the disk it is on."
-        ) from None
+    found = pictures.in_folder(folder)
     if not found:
         raise DataError(
             f"{folder} holds no picture ({', '.join(sorted(pictures.SUFFIXES))}).",

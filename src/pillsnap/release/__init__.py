@@ -1,1 +1,1 @@
-"""The trained models for use elsewhere: ONNX graphs, a timm folder, a sealed bundle."""
+"""The trained models for use elsewhere: ONNX graphs, a timm folder, a bundle with checksums."""

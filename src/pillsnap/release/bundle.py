@@ -24,7 +24,7 @@ AGAIN = "Export it again (pillsnap export), or copy the bundle again."
 
 @dataclass(frozen=True)
 class Description:
-    """What bundle.json says about the use of a bundle."""
+    """The part of bundle.json that the use of a bundle needs."""
 
     scale: str
     batch_size: PositiveInt  # frames or crops at once
@@ -111,7 +111,7 @@ class Bundle:
                 raise CheckpointError(fault, AGAIN)
 
     def verify(self) -> list[str]:
-        """What differs from what was sealed, a line per file; empty when the bundle is whole."""
+        """Differences to the sealed state, a line per file; empty when there is none."""
         sealed = self._sealed()
         faults = [self._fault(name, sealed) for name in sorted({*sealed, *self._files()})]
         return [fault for fault in faults if fault]

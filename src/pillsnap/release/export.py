@@ -21,7 +21,7 @@ from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
 
 Json = dict[str, Any]
 
-MOST_LOGIT_DIFFERENCE = 1e-3  # far under what lies between two names
+MOST_LOGIT_DIFFERENCE = 1e-3  # far below the difference between two classes
 MOST_SCORE_DIFFERENCE = 1e-3
 MOST_BOX_DIFFERENCE_PX = 0.1  # of the detector's input
 
@@ -57,31 +57,31 @@ def export(
 
 
 def _refuse_foreign(out: Path) -> None:
-    """Export replaces the whole folder: never one that holds something else."""
+    """Export replaces the whole folder, so it must not hold anything else."""
     if out.is_file():
         raise ParameterError(f"--out {out} is a file.", "Name a folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
         raise ParameterError(
             f"--out {out} holds other files, and the whole folder would be replaced.",
-            "Name a new folder, or an older bundle's.",
+            "Name a new folder, or that of an older bundle.",
         )
 
 
 def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None) -> Json:
-    """Write all files but bundle.json; returns what it says of them."""
+    """Write all files but bundle.json; returns their part of bundle.json."""
     cpu = torch.device("cpu")
     detection_path, classification_path = (
         places.checkpoint(name) for name in ("detection", "classification")
     )
-    finder = detector.load(detection_path, cpu)
-    namer = classifier.load(classification_path, cpu, manifest.class_table_hash(places.classes))
+    trained_detector = detector.load(detection_path, cpu)
+    trained = classifier.load(classification_path, cpu, manifest.class_table_hash(places.classes))
     own_sha256 = files.sha256_of(classification_path)
     fitted = calibration.load(places.calibration, own_sha256)
     classes = manifest.read_classes(places.classes)
     if gallery is not None:
         _check_gallery(gallery, own_sha256)
     graphs.write_detection(
-        finder,
+        trained_detector,
         bundle.detection_onnx,
         {"confidence": fitted.detection_confidence, "iou": fitted.detection_iou},
     )
@@ -92,28 +92,31 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
         "class_table": classes[["mapping_code", "drug_name", "edi_codes"]].to_dict("records"),
         "checkpoint_sha256": own_sha256,
     }
-    graphs.write_classification(namer, bundle.classification_onnx, more)
-    graphs.write_timm(namer, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
+    graphs.write_classification(trained, bundle.classification_onnx, more)
+    graphs.write_timm(trained, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
     _copy(places, bundle, gallery)
     crops, frames = CropStore(places.crops("val")), FrameStore(places.frames("val"))
     some = [frames.decode(i) for i in range(min(len(frames), batch_size))]
     graph = OnnxClassifier(bundle.classification_onnx, 0)
-    named = graphs.compare_names(namer, graph, crops, batch_size)
-    boxed = graphs.compare_boxes(finder, OnnxDetector(bundle.detection_onnx, 0), some)
-    _refuse_unlike(named, boxed)
-    return {"classes": len(classes), "parity": {"classification": named, "detection": boxed}}
+    classification = graphs.compare_classifiers(trained, graph, crops, batch_size)
+    detection = graphs.compare_detectors(
+        trained_detector, OnnxDetector(bundle.detection_onnx, 0), some
+    )
+    _check_parity(classification, detection)
+    parity = {"classification": classification, "detection": detection}
+    return {"classes": len(classes), "parity": parity}
 
 
-def _refuse_unlike(named: Json, boxed: Json) -> None:
+def _check_parity(classification: Json, detection: Json) -> None:
     alike = (
-        named["same_first_name"] == 1.0
-        and named["largest_logit_difference"] <= MOST_LOGIT_DIFFERENCE
-        and boxed["largest_score_difference"] <= MOST_SCORE_DIFFERENCE
-        and boxed["largest_box_difference_px"] <= MOST_BOX_DIFFERENCE_PX
+        classification["same_top1"] == 1.0
+        and classification["largest_logit_difference"] <= MOST_LOGIT_DIFFERENCE
+        and detection["largest_score_difference"] <= MOST_SCORE_DIFFERENCE
+        and detection["largest_box_difference_px"] <= MOST_BOX_DIFFERENCE_PX
     )
     if not alike:
         raise MachineError(
-            f"The exported graphs differ from torch: {named}, {boxed}.",
+            f"The exported graphs differ from torch: {classification}, {detection}.",
             "Nothing was written. Install the versions of requirements.txt and export again.",
         )
 

@@ -1,4 +1,4 @@
-"""The trained models as ONNX graphs and as a timm folder, and how far the graphs are from torch."""
+"""The trained models as ONNX graphs and as a timm folder, and the graphs' difference to torch."""
 
 import json
 import tempfile
@@ -54,36 +54,36 @@ class ClassificationGraph(nn.Module):
         return classifier.embed(self.model, self.normalise(crops))
 
 
-def write_detection(finder: Detector, path: Path, more: Json) -> None:
+def write_detection(detector: Detector, path: Path, more: Json) -> None:
     """The detector's graph; its metadata is the checkpoint's configuration and `more`."""
-    graph = DetectionGraph(finder._model).eval()
+    graph = DetectionGraph(detector._model).eval()
     heads = [module for module in graph.modules() if hasattr(module, "export")]
     sides = {0: "n", 1: "height", 2: "width"}
     example = torch.zeros((2, 128, 96, 3), dtype=torch.uint8)
-    for head in heads:  # Ultralytics' head caches its anchors for a size but when exporting
+    for head in heads:  # Ultralytics' head caches its anchors for one size unless it exports
         head.export, head.dynamic, head.format = True, True, "onnx"  # type: ignore[assignment]
     try:
         _write(graph, example, path, {"boxes": {0: "n", 2: "anchors"}}, sides,
-               {**finder.config, **more})  # fmt: skip
+               {**detector.config, **more})  # fmt: skip
     finally:
         for head in heads:
             head.export, head.format = False, None  # type: ignore[assignment]
 
 
-def write_classification(namer: Classifier, path: Path, more: Json) -> None:
+def write_classification(model: Classifier, path: Path, more: Json) -> None:
     """The classifier's graph; its metadata is the checkpoint's configuration and `more`."""
-    graph = ClassificationGraph(namer._model, namer._normalise).eval()
-    side = int(namer.config["image_px"])
+    graph = ClassificationGraph(model._model, model._normalise).eval()
+    side = int(model.config["image_px"])
     example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     answers = {"logits": {0: "n"}, "embeddings": {0: "n"}}
-    _write(graph, example, path, answers, {0: "n"}, {**namer.config, **more})
+    _write(graph, example, path, answers, {0: "n"}, {**model.config, **more})
 
 
-def write_timm(namer: Classifier, folder: Path, codes: Sequence[str]) -> None:
+def write_timm(model: Classifier, folder: Path, codes: Sequence[str]) -> None:
     """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
-    config = namer.config
+    config = model.config
     side = int(config["image_px"])
-    weights = {name: tensor.contiguous() for name, tensor in namer._model.state_dict().items()}
+    weights = {name: tensor.contiguous() for name, tensor in model._model.state_dict().items()}
     pretrained = {
         "architecture": config["architecture"],
         "num_classes": config["classes"],
@@ -102,17 +102,17 @@ def write_timm(namer: Classifier, folder: Path, codes: Sequence[str]) -> None:
     files.write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
 
 
-def compare_names(
-    namer: Classifier, graph: OnnxClassifier, store: CropStore, batch_size: int
+def compare_classifiers(
+    model: Classifier, graph: OnnxClassifier, store: CropStore, batch_size: int
 ) -> Json:
-    """Over all crops of a store: how many, in what share the first names agree, the largest
-    differences of logits and embeddings, and the part of the known ones each names right."""
+    """Over all crops of a store: their number, the share with the same first class, top-1 of both
+    on the known ones, the largest differences of logits and embeddings."""
     equal, known, right, graph_right = 0, 0, 0, 0
     logit_error, embedding_error = 0.0, 0.0
     truth = store.table["class_index"].to_numpy()
     for rows, crops in _batches(store, batch_size):
         (logits, embeddings), (other, other_embeddings) = (
-            namer.classify(crops),
+            model.classify(crops),
             graph.classify(crops),
         )
         first, second = logits.argmax(axis=1), other.argmax(axis=1)
@@ -124,7 +124,7 @@ def compare_names(
         embedding_error = max(embedding_error, float(np.abs(embeddings - other_embeddings).max()))
     return {
         "crops": len(store),
-        "same_first_name": equal / len(store),
+        "same_top1": equal / len(store),
         "top1_torch": right / known if known else None,
         "top1_onnx": graph_right / known if known else None,
         "largest_logit_difference": logit_error,
@@ -133,15 +133,15 @@ def compare_names(
 
 
 @torch.inference_mode()
-def compare_boxes(finder: Detector, graph: OnnxDetector, frames: Sequence[Pixels]) -> Json:
+def compare_detectors(detector: Detector, graph: OnnxDetector, frames: Sequence[Pixels]) -> Json:
     """Over all anchors of some frames: the largest differences of boxes (pixels of the detector's
-    input) and scores, before suppression."""
-    torch_graph = DetectionGraph(finder._model)
+    input) and scores, before non-maximum suppression."""
+    torch_graph = DetectionGraph(detector._model)
     box_px, score = 0.0, 0.0
     for frame in frames:
-        fit = Letterbox.of(frame.shape[1], frame.shape[0], finder.config["image_px"])
+        fit = Letterbox.of(frame.shape[1], frame.shape[0], detector.config["image_px"])
         batch = fit.apply(frame)[None]
-        expected = torch_graph(torch.from_numpy(batch).to(finder.device)).cpu().numpy()
+        expected = torch_graph(torch.from_numpy(batch).to(detector.device)).cpu().numpy()
         error = np.abs(expected - graph.raw(batch))
         box_px, score = max(box_px, float(error[:, :4].max())), max(score, float(error[:, 4].max()))
     return {
