@@ -23,7 +23,7 @@ from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import load as loading
-from pillsnap.prediction.enrolment import GalleryNamer
+from pillsnap.prediction.enrolment import GalleryClassifier
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.recogniser import Recogniser
 
@@ -55,7 +55,9 @@ def first_names(recogniser: Recogniser, gallery: Gallery, pills: Pills) -> NDArr
     """The likeliest code of each pill, with the gallery beside the trained classes."""
     logits = pills.answer[0]
     if gallery.entries:
-        logits, _ = GalleryNamer(pills, gallery.means, recogniser.calibration).classify(np.empty(0))
+        logits, _ = GalleryClassifier(pills, gallery.means, recogniser.calibration).classify(
+            np.empty(0)
+        )
     return np.array([*recogniser.classes["mapping_code"], *gallery.codes])[logits.argmax(axis=1)]
 
 

@@ -53,7 +53,7 @@ def demo() -> None:
     code = _dvc("repro")
     if code:
         raise typer.Exit(code)
-    _show_figures(params)
+    _show_metrics(params)
     typer.echo(
         "\nSynthetic pills: these figures say nothing about real ones. Where to look:\n"
         f"  {params.artifacts_dir}/report.html         the evaluation, with pictures\n"
@@ -125,22 +125,29 @@ def train(
         str, typer.Option(callback=_log_level, help="DEBUG, INFO, WARNING or ERROR.")
     ] = "INFO",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    back: Annotated[
+        bool, typer.Option("--back", help="Only restore the committed params.yaml and dvc.lock.")
+    ] = False,
 ) -> None:
     """Check the machine, then run the pipeline, with a log file and failures explained."""
+    from pillsnap.operation import back as way_back
+
+    if back:
+        typer.echo(way_back.restore(Path()))
+        return
+    wanted = {
+        "scale": scale,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.detection_batch_size": detection_batch_size,
+        "train.lr": lr,
+    }
     from pillsnap.operation import train as operation
 
-    options = operation.TrainOptions(
-        scale=scale,
-        epochs=epochs,
-        batch_size=batch_size,
-        detection_batch_size=detection_batch_size,
-        lr=lr,
-        resume=resume,
-        checkpoint=checkpoint,
-        log_level=log_level,
-        yes=yes,
+    code = operation.train(
+        wanted, checkpoint=checkpoint, resume=resume, log_level=log_level, yes=yes
     )
-    raise typer.Exit(operation.train(options))
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -230,10 +237,10 @@ def _fingerprint(params: Params) -> None:
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
 
 
-def _show_figures(params: Params) -> None:
+def _show_metrics(params: Params) -> None:
     from pillsnap.operation import targets as goals
 
-    _print(goals.figures(params))
+    _print(goals.headlines(params))
 
 
 def _print(renderable: object) -> None:

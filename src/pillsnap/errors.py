@@ -31,4 +31,4 @@ class MachineError(UserError):
 
 def reason_of(problem: Exception) -> str:
     """An exception of another library in one line of at most 200 characters, never empty."""
-    return (str(problem).splitlines() or [type(problem).__name__])[0][:200]
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]

@@ -5,10 +5,11 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 import orjson
 from ruamel.yaml import YAML
@@ -17,6 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from pillsnap.errors import DataError, UserError, reason_of
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
@@ -51,14 +53,14 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def write_json(path: Path, tree: Mapping[str, Any]) -> None:
+def write_json(path: Path, tree: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write indented JSON with a final line end; NaN becomes null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
     write_bytes(path, orjson.dumps(tree, option=options))
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading; OSError for anything else, without waiting for a writer."""
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -69,7 +71,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def opened(
     path: Path, cure: str, error: type[UserError] = DataError, largest: int = LARGEST_BYTES
-) -> Iterator[BinaryIO]:
+) -> Iterator[BufferedReader]:
     """A regular file of at most `largest` bytes, open for reading; `error` with the `cure` where
     it is none, and where reading it fails."""
     try:
@@ -125,7 +127,11 @@ def write_sealed_json(path: Path, tree: Mapping[str, Any]) -> None:
 def read_sealed_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
     """What `write_sealed_json` wrote; `error` with the `cure` when a single bit differs."""
     tree = read_json(path, cure, error)
-    if tree.pop(SEAL, None) != _seal(tree):
+    try:
+        whole = tree.pop(SEAL, None) == _seal(tree)
+    except RecursionError:  # json gives up at fewer levels than orjson
+        whole = False
+    if not whole:
         raise error(f"{path} is damaged: its sha256 does not match its content.", cure)
     return tree
 
@@ -148,6 +154,19 @@ def located(text: str, error: type[UserError] = DataError) -> Path:
     if copies is None or path.is_absolute() or path.exists():
         return path
     return copies.parents[2] / path
+
+
+def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:
+    """What a file holds as a dataclass `kind`; `error` names the first key that is missing or of
+    another type. Further keys are ignored."""
+    from pydantic import TypeAdapter, ValidationError  # the monitor does without
+
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"])) or "its content"
+        raise error(f"{path}: {key}: {first['msg']}.", cure) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -106,6 +106,7 @@ class TrainParams(Section):
     lr: Rate | None
     mixed_precision: Literal["auto", "bf16", "fp16", "off"]
     compile: Literal["auto", "on", "off"]
+    deterministic: bool
     num_workers: Count | Literal["auto"]
     device: Device
 

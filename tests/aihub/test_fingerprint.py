@@ -1,4 +1,4 @@
-"""When two trees are the same data."""
+"""Which trees have the same fingerprint."""
 
 import shutil
 import unicodedata
@@ -48,7 +48,7 @@ def test_a_changed_file_changes_it(tmp_path: Path, change: str) -> None:
     assert fingerprint.take(tmp_path).sha256 != before.sha256
 
 
-def test_files_that_are_no_data_do_not_change_it(tmp_path: Path) -> None:
+def test_other_files_do_not_change_it(tmp_path: Path) -> None:
     write_tree(tmp_path, ["K-000001"])
     before = fingerprint.take(tmp_path)
     photo_path(tmp_path, SHOT).with_name("._x.png").write_bytes(b"mac")
@@ -64,7 +64,7 @@ def test_composed_and_decomposed_names_have_one_fingerprint(tmp_path: Path) -> N
     assert fingerprint.take(tmp_path / "NFC") == fingerprint.take(tmp_path / "NFD")
 
 
-def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_fingerprint_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "stage1.json"
     fingerprint.write(path, "stage1", Fingerprint(3, 4, "ab"))
     assert fingerprint.read(path) == Fingerprint(3, 4, "ab")

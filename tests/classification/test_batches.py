@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from make import crop_files
 from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.classification import batches
@@ -12,11 +11,6 @@ from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import CropDataset, EpochBatches
 
 RECIPE = params.load(ROOT / "params.yaml").train_classification
-
-
-@pytest.fixture(scope="module")
-def crops_dir(tmp_path_factory):
-    return crop_files.write(tmp_path_factory.mktemp("crops"))
 
 
 def epoch_of(crops_dir, num_workers, epoch=3, start_step=0):

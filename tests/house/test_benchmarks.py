@@ -11,6 +11,7 @@ from make.import_graph import ROOT
 
 TINY = {
     "data.py": ("--photos 3000 --rounds 1", "| build_manifest |"),
+    "coverage.py": ("3", "auroc              "),
     "evaluation.py": ("300 12", "12 classes:"),
     "validate.py": ("--frames 10 --rounds 1 --memory 20", "frames per CPU-second"),
     "training.py": (
@@ -33,6 +34,7 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
+    "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "onnx_speed.py": ("--help", "bundle"),
@@ -67,6 +69,7 @@ def test_benchmark_prints_its_table(script):
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout
     assert line in done.stdout, done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Photos matched with their labels by name alone, and what that leaves out."""
+"""Photos matched with their labels by file name, and what that leaves out."""
 
 import unicodedata
 from collections.abc import Callable
@@ -103,7 +103,7 @@ def combination_among_singles(root: Path) -> None:
     path.write_bytes(b"photo")
 
 
-def foreign_pill_label(root: Path) -> None:
+def label_of_another_code(root: Path) -> None:
     write_shot(root, PAIR)
     path = label_path(root, PAIR, "K-000009")
     path.parent.mkdir()
@@ -113,12 +113,12 @@ def foreign_pill_label(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (add_second_copy, "photo_twice"),
-        (misplace_photo, "photo_in_foreign_folder"),
-        (misname_photo, "name_not_understood"),
+        (add_second_copy, "photo_duplicated"),
+        (misplace_photo, "photo_in_wrong_folder"),
+        (misname_photo, "file_name_invalid"),
         (drop_label, "photo_without_label"),
-        (combination_among_singles, "photo_in_foreign_folder"),
-        (foreign_pill_label, "label_of_foreign_code"),
+        (combination_among_singles, "photo_in_wrong_folder"),
+        (label_of_another_code, "label_of_another_code"),
     ],
 )
 def test_a_photo_left_out_is_counted_once_with_its_reason(
@@ -150,7 +150,7 @@ def test_a_label_in_the_folder_of_another_code_is_not_used(tmp_path: Path) -> No
     write_shot(tmp_path, SHOT)
     move_label(tmp_path, "K-000009_json")
     _, left_out, findings = collect(tmp_path)
-    assert findings == {"label_in_foreign_folder": 1}
+    assert findings == {"label_in_wrong_folder": 1}
     assert left_out == {"photo_without_label": 1}
 
 
@@ -165,7 +165,7 @@ def test_a_second_label_of_a_photo_is_counted_and_the_first_used(tmp_path: Path)
     write_shot(tmp_path, replace(SHOT, shard=2))
     photo_path(tmp_path, replace(SHOT, shard=2)).unlink()
     found, left_out, findings = collect(tmp_path)
-    assert findings == {"label_twice": 1} and not left_out
+    assert findings == {"label_duplicated": 1} and not left_out
     assert "TL_1_single" in found.label_path(0)
 
 
@@ -179,7 +179,7 @@ def test_a_combination_that_lacks_labels_is_incomplete(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_code_given_twice_in_a_name_makes_the_frame_incomplete(tmp_path: Path) -> None:
+def test_a_code_repeated_in_a_name_makes_the_frame_incomplete(tmp_path: Path) -> None:
     write_shot(tmp_path, Shot(("K-000001", "K-000001")))
     assert collect(tmp_path)[1] == {"incomplete_combination": 1}
 

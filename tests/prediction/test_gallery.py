@@ -1,11 +1,14 @@
-import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from make import bad_files
+from make.bad_files import BAD_FILES
 from make.drawn_models import GREEN, RED, STRANGE, frame, recogniser
+from pillsnap import files
 from pillsnap.errors import CheckpointError, DataError
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
@@ -76,7 +79,7 @@ def test_a_trained_code_is_not_enrolled(tmp_path) -> None:
 
 
 def test_what_is_no_code_is_not_enrolled(tmp_path) -> None:
-    with pytest.raises(DataError, match="no K-code"):
+    with pytest.raises(DataError, match="not a K-code"):
         enrolled(tmp_path, STRANGE, code="aspirin")
 
 
@@ -122,7 +125,7 @@ def made(count=2) -> Gallery:
 
 def test_a_gallery_comes_back_as_it_was_saved(tmp_path) -> None:
     galleries.save(tmp_path / "g.json", made())
-    read = galleries.load(tmp_path / "g.json", "sha")
+    read = galleries.load(tmp_path / "g.json", "sha", 8)
     assert (read.version, read.codes) == (3, [CODE])
     assert np.array_equal(read.means, made().means)
     assert read.entries[0].edi_codes == ("777",)
@@ -130,12 +133,12 @@ def test_a_gallery_comes_back_as_it_was_saved(tmp_path) -> None:
 
 def test_equal_galleries_are_equal_files(tmp_path) -> None:
     galleries.save(tmp_path / "a.json", made())
-    galleries.save(tmp_path / "b.json", galleries.load(tmp_path / "a.json", "sha"))
+    galleries.save(tmp_path / "b.json", galleries.load(tmp_path / "a.json", "sha", 8))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
 def test_no_file_is_an_empty_gallery(tmp_path) -> None:
-    assert galleries.load(tmp_path / "g.json", "sha") == EMPTY
+    assert galleries.load(tmp_path / "g.json", "sha", 8) == EMPTY
 
 
 def test_a_changed_gallery_is_refused(tmp_path) -> None:
@@ -143,20 +146,44 @@ def test_a_changed_gallery_is_refused(tmp_path) -> None:
     galleries.save(path, made())
     path.write_text(path.read_text("utf-8").replace("새약정", "헌약정"), "utf-8")
     with pytest.raises(CheckpointError, match="damaged"):
-        galleries.load(path, "sha")
+        galleries.load(path, "sha", 8)
 
 
-@pytest.mark.parametrize("content", ["", "[]", json.dumps({"a": 1})])
-def test_another_file_is_refused(tmp_path, content: str) -> None:
-    (tmp_path / "g.json").write_text(content)
-    with pytest.raises(CheckpointError, match="damaged"):
-        galleries.load(tmp_path / "g.json", "sha")
+@pytest.mark.parametrize("form", [form for form in BAD_FILES if form != "absent"])
+def test_a_bad_file_is_refused(tmp_path, form: str) -> None:
+    path = bad_files.put(form, tmp_path / "g.json")
+    with pytest.raises(CheckpointError, match=re.escape(str(path))) as refusal:
+        galleries.load(path, "sha", 8)
+    assert refusal.value.cure.startswith(f"Restore it (git checkout {path}), or remove it")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tree: tree.pop("version"), "version: Field required"),
+        (lambda tree: tree["entries"][0].pop("code"), r"entries\.0\.code: Field required"),
+        (lambda tree: tree["entries"][0].update(photos=[]), r"photos: .*at least 1"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAA"), r"0\.embedding"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(embedding=[1.0]), r"0\.embedding"),
+        (lambda tree: tree.update(entries={}), "entries: "),
+        (lambda tree: tree.update(format=7), "another format"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAAAAA=="), "have 8"),
+    ],
+)
+def test_a_sealed_file_of_another_shape_is_refused(tmp_path, change, words: str) -> None:
+    path = tmp_path / "g.json"
+    galleries.save(path, made())
+    tree = files.read_sealed_json(path, "")
+    change(tree)
+    files.write_sealed_json(path, tree)
+    with pytest.raises(CheckpointError, match=words):
+        galleries.load(path, "sha", 8)
 
 
 def test_a_gallery_of_another_classifier_is_refused(tmp_path) -> None:
     galleries.save(tmp_path / "g.json", made())
     with pytest.raises(CheckpointError, match="another classifier"):
-        galleries.load(tmp_path / "g.json", "other")
+        galleries.load(tmp_path / "g.json", "other", 8)
 
 
 def test_slopes_are_those_of_a_line() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from make.import_graph import SRC
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.training import checkpoints
 from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.training.run_key import run_key
 
 WEIGHTS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
 CONFIG = {"architecture": "x", "metrics": {"top1": 0.5}, "이름": "알약"}
@@ -114,6 +116,7 @@ def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
     with WorkFolder("s", "f", tmp_path) as folder:
         folder.save({"epoch": 1, "weights": torch.ones(999)})
         folder.save({"epoch": 2, "weights": torch.ones(999)})
+        folder.flush()
         path = folder.path / "newest.ckpt"
         content = bytearray(path.read_bytes())
         middle = len(content) // 2
@@ -127,6 +130,102 @@ def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
         state, lines = folder.load()
     assert state["epoch"] == 1
     assert "damaged" in lines[0]
+
+
+def best(epoch):
+    return {"epoch": epoch, "weights": {"w": torch.full((9,), float(epoch))}}
+
+
+def test_a_saved_state_does_not_follow_the_model(tmp_path):
+    with WorkFolder("s", "f", tmp_path) as folder:
+        weights, history = torch.ones(9), [{"loss": 1.0}]
+        folder.save({"weights": weights, "history": history})
+        weights.zero_()
+        history[0]["loss"] = history.append({"loss": 2.0})
+        state, _ = folder.load()
+    assert state["weights"].sum() == 9
+    assert state["history"] == [{"loss": 1.0}]
+
+
+def test_the_best_weights_are_written_when_they_change_only(tmp_path):
+    def files():
+        return {path.name: path.stat().st_ino for path in folder.path.glob("best-*.ckpt")}
+
+    with WorkFolder("s", "f", tmp_path) as folder:
+        folder.save({"epoch": 1, "best": best(1)})
+        folder.flush()
+        first = files()
+        folder.save({"epoch": 2, "best": best(1)})
+        folder.flush()
+        assert files() == first != {}
+        folder.save({"epoch": 3, "best": best(3)})
+        folder.flush()
+        assert set(files()) == {"best-1.ckpt", "best-3.ckpt"}  # the previous state's, the newest's
+        folder.save({"epoch": 4, "best": best(3)})
+        state, damaged = folder.load()
+        assert set(files()) == {"best-3.ckpt"}
+    assert (state["epoch"], state["best"]["weights"]["w"][0], damaged) == (4, 3, [])
+
+
+def test_damaged_best_weights_fall_back_to_the_state_before(tmp_path):
+    with WorkFolder("s", "f", tmp_path) as folder:
+        folder.save({"epoch": 1, "best": best(1)})
+        folder.save({"epoch": 2, "best": best(2)})
+        folder.flush()
+        (folder.path / "best-2.ckpt").write_bytes(b"")
+    with WorkFolder("s", "f", tmp_path) as folder:
+        state, damaged = folder.load()
+        assert (state["epoch"], state["best"]["weights"]["w"][0], len(damaged)) == (1, 1, 1)
+        folder.save({"epoch": 2, "best": best(2)})  # in the place of the damaged state
+        state, damaged = folder.load()
+    assert (state["epoch"], state["best"]["weights"]["w"][0], damaged) == (2, 2, [])
+
+
+def test_an_error_of_the_writing_thread_is_raised_in_the_trainer(tmp_path):
+    with WorkFolder("s", "f", tmp_path) as folder:
+        folder.save({"epoch": 1})
+        folder.flush()
+        shutil.rmtree(folder.path)
+        folder.path.write_bytes(b"")
+        folder.save({"epoch": 2})
+        with pytest.raises(FileExistsError):
+            folder.flush()
+        folder.flush()  # once
+
+
+SAVES = """
+import sys
+from pathlib import Path
+import torch
+from pillsnap.training.checkpoints import WorkFolder
+with WorkFolder("s", "f", Path(sys.argv[1])) as folder:
+    for epoch in range(1, 10000):
+        last = epoch // 2 * 2
+        best = {"epoch": last, "weights": {"w": torch.full((50_000,), float(last))}}
+        folder.save({"epoch": epoch, "model": torch.full((200_000,), float(epoch)), "best": best})
+        print(epoch, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", range(3, 11))
+def test_kill_9_while_a_state_is_written_leaves_a_whole_one(tmp_path, after):
+    with start_saving(tmp_path) as saver:
+        for _ in range(after):
+            saver.stdout.readline()  # a state is copied and, from here on, written
+        saver.kill()
+    with WorkFolder("s", "f", tmp_path) as folder:
+        state, damaged = folder.load()
+    assert damaged == []
+    assert state["epoch"] >= after - 2
+    assert (state["model"] == state["epoch"]).all()
+    assert (state["best"]["weights"]["w"] == state["epoch"] // 2 * 2).all()
+
+
+def start_saving(folder):
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-c", SAVES, str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
 
 
 def test_second_trainer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
@@ -159,15 +258,15 @@ def test_lock_is_free_after_kill_9(tmp_path):
 
 
 def test_lock_is_not_held_by_a_forked_child(tmp_path):
-    ours, childs = socket.socketpair()
-    with ours, childs, WorkFolder("s", "f", tmp_path) as folder:
+    own, childs = socket.socketpair()
+    with own, childs, WorkFolder("s", "f", tmp_path) as folder:
         child = os.fork()
         if child == 0:
-            ours.close()
+            own.close()
             childs.send(b"runs")
             childs.recv(1)  # until the test is over, however it ends
             os._exit(0)
-        ours.recv(4)
+        own.recv(4)
         folder.__exit__()  # what a kill -9 does to the lock
         with WorkFolder("s", "f", tmp_path) as again:
             assert again.load() == (None, [])
@@ -179,7 +278,7 @@ def pipeline_root(tmp_path, lr=0.1, data="abc"):
     (tmp_path / "dvc.yaml").write_text("stages: {s: {params: [lr], deps: ['${scale}']}}\n")
     (tmp_path / "demo").mkdir(exist_ok=True)
     (tmp_path / "demo" / "data.txt").write_text(data)
-    return checkpoints.run_key("s", tmp_path)
+    return run_key("s", tmp_path)
 
 
 def test_run_key_changes_with_parameters_and_data_only(tmp_path):
@@ -189,17 +288,17 @@ def test_run_key_changes_with_parameters_and_data_only(tmp_path):
     assert pipeline_root(tmp_path) == first
     text = (tmp_path / "params.yaml").read_text().replace("other: 1", "other: 2")
     (tmp_path / "params.yaml").write_text(text)
-    assert checkpoints.run_key("s", tmp_path) == first
+    assert run_key("s", tmp_path) == first
 
 
 def test_run_key_of_a_code_folder_looks_at_modules_only(tmp_path):
     pipeline_root(tmp_path)
     code = tmp_path / "demo" / "room.py"
     code.write_text("a = 1")
-    first = checkpoints.run_key("s", tmp_path)
+    first = run_key("s", tmp_path)
     (tmp_path / "demo" / "__pycache__").mkdir()
     (tmp_path / "demo" / "__pycache__" / "room.cpython-311.pyc").write_bytes(b"1")
     (tmp_path / "demo" / ".room.py.swp").write_bytes(b"1")
-    assert checkpoints.run_key("s", tmp_path) == first
+    assert run_key("s", tmp_path) == first
     code.write_text("a = 2")
-    assert checkpoints.run_key("s", tmp_path) != first
+    assert run_key("s", tmp_path) != first

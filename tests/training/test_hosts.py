@@ -66,8 +66,8 @@ def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path, task):
         second.wait()
         second = start(folders[1], names[1], 1)
         stack.callback(second.kill)
-        assert first.wait() == 0, project.said(folders[0])
-        assert second.wait() == 0, project.said(folders[1])
+        assert first.wait() == 0, project.printed(folders[0])
+        assert second.wait() == 0, project.printed(folders[1])
         assert len(project.events(folders[0], "start")) == 2
         assert not project.published(folders[1]).exists()
         lost = project.weights_hash(folders[0])

@@ -1,4 +1,4 @@
-"""The verdict: what the rows alone tell, and what a rejected row leads to."""
+"""The verdict from the rows only, and the consequences of a rejected row."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""validate on odd trees: names of every kind, links, loops, a root that cannot be written to."""
+"""validate on unusual trees: file names, links, loops, a read-only root."""
 
 import os
 import stat
@@ -53,7 +53,7 @@ def move_photo(photos: PhotoSet, old: str, new: str) -> None:
         "comma,;",
     ],
 )
-def test_odd_folder_names_change_nothing(photos: PhotoSet, folder: str) -> None:
+def test_unusual_folder_names_change_nothing(photos: PhotoSet, folder: str) -> None:
     old = photos.photo("train")
     new = f"train/images/single/{folder}/{Path(old).name}"
     move_photo(photos, old, new)

@@ -1,4 +1,4 @@
-"""Which photo joins which set: decided from the rows alone."""
+"""The pictures chosen for each photo, from the rows only."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""The report: verdict first, everything inside the file, nothing a path could inject."""
+"""The report: verdict first, self-contained, everything escaped."""
 
 import re
 from typing import Any
@@ -65,7 +65,7 @@ def test_names_cannot_inject_markup() -> None:
     assert page.count("&lt;script&gt;") == 3
 
 
-def test_the_page_asks_nothing_of_the_network() -> None:
+def test_the_page_makes_no_requests() -> None:
     page = render(verdict(Findings()), NONE, [Example("box_area", "a.png", (b"jpeg", b"jpeg"))])
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|https?://|@import", page)
     assert page.count("data:image/jpeg;base64,anBlZw==") == 2

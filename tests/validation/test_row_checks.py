@@ -12,7 +12,7 @@ from pillsnap.validation import row_checks
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def valid(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return make(tmp_path_factory.mktemp("photos")).rows.reset_index(drop=True)
 
 
@@ -20,12 +20,12 @@ def box(rows: pd.DataFrame, *values: int) -> None:
     rows.loc[0, ["box_x", "box_y", "box_w", "box_h"]] = values
 
 
-def test_sound_rows_pass_every_check(sound: pd.DataFrame) -> None:
+def test_valid_rows_pass_every_check(valid: pd.DataFrame) -> None:
     findings = Findings()
-    row_checks.check_schema(sound, findings)
-    rejected = row_checks.check_boxes(sound, findings)
-    row_checks.check_box_area(sound, findings)
-    row_checks.check_names(sound, findings)
+    row_checks.check_schema(valid, findings)
+    rejected = row_checks.check_boxes(valid, findings)
+    row_checks.check_box_area(valid, findings)
+    row_checks.check_names(valid, findings)
     assert findings.counts == {}
     assert set(rejected) == {""}
 
@@ -42,9 +42,9 @@ SCHEMA: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", SCHEMA)
-def test_schema_names_the_row(sound: pd.DataFrame, fault: str) -> None:
+def test_schema_names_the_row(valid: pd.DataFrame, fault: str) -> None:
     column, value = SCHEMA[fault]
-    rows, findings = sound.copy(), Findings()
+    rows, findings = valid.copy(), Findings()
     rows.loc[0, column] = value
     row_checks.check_schema(rows, findings)
     assert findings.counts == {"schema": 1}
@@ -52,9 +52,9 @@ def test_schema_names_the_row(sound: pd.DataFrame, fault: str) -> None:
     assert example.startswith(f"{rows.loc[0, 'image_path']}: {column} ")
 
 
-def test_a_photo_in_two_splits_is_named(sound: pd.DataFrame) -> None:
+def test_a_photo_in_two_splits_is_named(valid: pd.DataFrame) -> None:
     findings = Findings()
-    row_checks.check_schema(pd.concat([sound, sound[:1].assign(split="val")]), findings)
+    row_checks.check_schema(pd.concat([valid, valid[:1].assign(split="val")]), findings)
     assert findings.counts == {"schema": 2}
 
 
@@ -70,9 +70,9 @@ BOXES: dict[str, tuple[str, tuple[int, int, int, int]]] = {
 
 
 @pytest.mark.parametrize("fault", BOXES)
-def test_bad_boxes_are_rejected(sound: pd.DataFrame, fault: str) -> None:
+def test_bad_boxes_are_rejected(valid: pd.DataFrame, fault: str) -> None:
     name, values = BOXES[fault]
-    rows, findings = sound.copy(), Findings()
+    rows, findings = valid.copy(), Findings()
     box(rows, *values)
     rejected = row_checks.check_boxes(rows, findings)
     assert findings.counts == {name: 1}
@@ -80,21 +80,21 @@ def test_bad_boxes_are_rejected(sound: pd.DataFrame, fault: str) -> None:
     assert list(rejected[rejected != ""].index) == [0]
 
 
-def test_a_box_that_touches_the_edge_is_inside(sound: pd.DataFrame) -> None:
-    rows, findings = sound.copy(), Findings()
+def test_a_box_that_touches_the_edge_is_inside(valid: pd.DataFrame) -> None:
+    rows, findings = valid.copy(), Findings()
     box(rows, 0, 0, WIDTH, HEIGHT)
     assert set(row_checks.check_boxes(rows, findings)) == {""}
 
 
-def test_a_pill_listed_twice_counts_once(sound: pd.DataFrame) -> None:
+def test_a_pill_listed_twice_counts_once(valid: pd.DataFrame) -> None:
     findings = Findings()
-    rejected = row_checks.check_boxes(pd.concat([sound, sound[:1]], ignore_index=True), findings)
+    rejected = row_checks.check_boxes(pd.concat([valid, valid[:1]], ignore_index=True), findings)
     assert findings.counts == {"box_duplicated": 1}
-    assert list(rejected[rejected != ""].index) == [len(sound)]
+    assert list(rejected[rejected != ""].index) == [len(valid)]
 
 
-def test_two_codes_in_one_box_are_both_rejected(sound: pd.DataFrame) -> None:
-    rows, findings = sound.copy(), Findings()
+def test_two_codes_in_one_box_are_both_rejected(valid: pd.DataFrame) -> None:
+    rows, findings = valid.copy(), Findings()
     first = rows.index[rows["image_type"] == "combination"][0]
     columns = ["box_x", "box_y", "box_w", "box_h"]
     rows.loc[first + 1, columns] = rows.loc[first, columns]
@@ -104,8 +104,8 @@ def test_two_codes_in_one_box_are_both_rejected(sound: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("size", [(2, 2), (WIDTH - 8, HEIGHT - 10)])
-def test_an_unusual_area_is_reported(sound: pd.DataFrame, size: tuple[int, int]) -> None:
-    rows, findings = sound.copy(), Findings()
+def test_an_unusual_area_is_reported(valid: pd.DataFrame, size: tuple[int, int]) -> None:
+    rows, findings = valid.copy(), Findings()
     rows[["box_w", "box_h"]] = 20, 20
     box(rows, 8, 10, *size)
     unusual = row_checks.check_box_area(rows, findings)
@@ -146,12 +146,12 @@ def rename_single(rows: pd.DataFrame) -> pd.DataFrame:
     ],
 )
 def test_labels_are_compared_with_the_codes_in_the_name(
-    sound: pd.DataFrame,
+    valid: pd.DataFrame,
     change: Callable[[pd.DataFrame], pd.DataFrame],
     counts: dict[str, int],
 ) -> None:
     findings = Findings()
-    rows = change(sound.copy())
+    rows = change(valid.copy())
     extra_codes, incomplete = row_checks.check_names(rows, findings)
     assert findings.counts == counts
     assert len(extra_codes) == counts.get("codes_in_name", 0)

@@ -24,7 +24,7 @@ def classes() -> pd.DataFrame:
     return pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
 
 
-def test_sound_rows_pass(photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame) -> None:
+def test_valid_rows_pass(photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame) -> None:
     findings = Findings()
     split_checks.check_classes(rows, classes, findings)
     split_checks.check_groups(rows, findings)

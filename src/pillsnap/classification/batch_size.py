@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import orjson
 import torch
 from torch import nn
 
@@ -15,6 +14,7 @@ from pillsnap.classification.batches import Batch
 from pillsnap.classification.trainer import Plan, Trainer
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
+from pillsnap.training import devices
 from pillsnap.training.ranks import ALONE
 
 MULTIPLE = 8  # tensor cores work in eights
@@ -32,15 +32,15 @@ def settle(params: Params, model: nn.Module, plan: Plan, folder: Path, log: RunL
     if plan.device.type != "cuda":
         return params.batch_size
     group, path = plan.ranks, folder / FILE
-    kept = orjson.loads(path.read_bytes()) if group.is_main and path.exists() else 0
-    chosen = group.total(kept)
+    kept = group.is_main and path.exists()
+    chosen = group.total(files.read_json(path, f"rm {path}")["batch_size"] if kept else 0)
     if not chosen:
         most = max(MULTIPLE, params.train.batch_size_most // group.world_size)
         probe = Probe(model, plan, params.at_scale.image_px, log)
         chosen = group.least(largest(probe.fits, most)) * group.world_size
         log.info(f"batch size {chosen}, the largest that leaves {KEPT_FREE:.0%} of the memory free")
         if group.is_main:
-            files.write_bytes(path, orjson.dumps(chosen))
+            files.write_json(path, {"batch_size": chosen})
     return chosen
 
 
@@ -77,8 +77,10 @@ class Probe:
         before = torch.cuda.memory_reserved(device)
         try:
             self._step(batch_size)
-        except torch.OutOfMemoryError:
-            return False
+        except Exception as error:
+            if devices.out_of_memory(error):
+                return False
+            raise
         taken = torch.cuda.max_memory_reserved(device) - before
         return free - taken >= KEPT_FREE * total
 

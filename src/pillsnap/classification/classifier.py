@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
 from timm.optim import param_groups_weight_decay
-from timm.utils import ModelEmaV3
 from torch import nn
 
 from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification.augment import to_input
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError, ParameterError, reason_of
 from pillsnap.training import checkpoints
 
 
@@ -50,7 +49,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         weights = weights.get("weights", weights)
     except Exception as error:
         raise CheckpointError(
-            f"{path} is not a file of weights: {str(error).splitlines()[0][:200]}",
+            f"{path} is not a file of weights: {reason_of(error)}",
             "Give a .safetensors, a state_dict or a PillSnap checkpoint.",
         ) from None
     own = model.state_dict()
@@ -77,11 +76,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """Weights with decay, biases and norms without."""
     groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay)
     return groups
-
-
-def averaged(model: nn.Module, decay: float) -> ModelEmaV3:
-    """An exponential moving average of the weights that starts without averaging."""
-    return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
 def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,6 +113,11 @@ class Classifier:
         self._model = placed(model, device).eval()
         self._normalise = Normaliser(config["mean"], config["std"]).to(device)
 
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
     @torch.inference_mode()
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
@@ -153,8 +152,7 @@ def _from_hub(name: str, classes: int) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
     except Exception as error:
         raise MachineError(
-            f"The pretrained weights of {name} could not be fetched: "
-            f"{str(error).splitlines()[0][:160]}",
+            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
             "Fetch them where there is a network and set scales.<scale>.classifier_weights "
             "to the path of the .safetensors; null trains from scratch.",
         ) from None

@@ -1,6 +1,5 @@
 """The classifier's training loop: exact under interruption, on one device or several."""
 
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from torch.utils.data import DataLoader
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader, shield_loaders
 from pillsnap.classification.trainer import Plan, Trainer, autocast, learning_rate
-from pillsnap.errors import MachineError
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, deferred
+from pillsnap.training import ranking
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.keeper import Keeper
 from pillsnap.training.plan import Trained
@@ -23,6 +22,10 @@ from pillsnap.training.plan import Trained
 __all__ = ["Plan", "Trained", "Trainer", "autocast", "learning_rate", "measure", "train"]
 
 SAVE_PERIOD_S = 120.0
+
+
+class NotFiniteError(Exception):
+    """The model's answers are not finite."""
 
 
 def train(
@@ -52,9 +55,10 @@ def train(
         while trainer.epoch < plan.epochs:
             batches.epoch, batches.start_step = trainer.epoch, trainer.step
             _epoch(trainer, train_loader, batches, keeper, interrupt, log)
-            keeper.save(trainer)  # validation may take longer than the sender of a signal waits
-            _close_epoch(trainer, val_loader, keeper)
-    return keeper.finish(plan.batch_size)
+            # Saved before validation, which may take longer than the sender of a signal waits.
+            if not keeper.repeats(trainer, keeper.save(trainer)):
+                _close_epoch(trainer, val_loader, keeper)
+    return keeper.finish()
 
 
 def _loaders(
@@ -89,33 +93,34 @@ def _epoch(
         trainer.seconds = before_s + now_s - begun_s
         if log.due():
             rate = (trainer.step - before_step) * trainer.plan.batch_size / (now_s - begun_s)
-            metrics = {"images_per_s": rate, "loss": float(trainer.loss_sum) / trainer.step}
+            metrics = {"images_per_s": rate, "loss": trainer.mean_loss}
             log.progress(trainer.step, trainer.steps_per_epoch, trainer.epoch + 1, metrics)
         stop = trainer.plan.ranks.any(interrupt.came)  # all after the same step
         if stop or now_s - saved_s > SAVE_PERIOD_S:
             keeper.save(trainer)
             saved_s = now_s
         if stop:
+            keeper.flush()
             raise KeyboardInterrupt
 
 
 def _close_epoch(trainer: Trainer, val_batches: Any, keeper: Keeper) -> None:
     begun_s = time.monotonic()
-    train_loss = float(trainer.loss_sum) / trainer.steps_per_epoch
-    if not math.isfinite(train_loss):
-        raise MachineError(
-            f"The loss is {train_loss} in epoch {trainer.epoch + 1}.",
-            f"Lower train.lr (is {trainer.plan.lr}), or set train.mixed_precision=off.",
-        )
+    try:
+        measured = measure(trainer.average.module, trainer.normalise, val_batches, trainer.plan)
+    except NotFiniteError as error:
+        keeper.repeats(trainer, str(error))  # every rank has the same sums
+        return
     samples = trainer.steps_per_epoch * trainer.plan.batch_size
     metrics = {
-        "loss/train": round(train_loss, 6),
-        **measure(trainer.average.module, trainer.normalise, val_batches, trainer.plan),
+        "loss/train": round(trainer.mean_loss, 6),
+        **measured,
         "lr": learning_rate(trainer.global_step - 1, trainer.plan, trainer.steps_per_epoch),
         "images_per_s": round(samples / trainer.seconds, 1),
+        "skipped_steps": trainer.skipped,
     }
-    kept = {name: metrics[name] for name in ("loss/val", "top1", "top5")}
-    keeper.offer((metrics["top1"], -metrics["loss/val"]), kept, trainer.average.module.state_dict)
+    rank = (measured["top1"], -measured["loss/val"])
+    keeper.offer(rank, measured, trainer.average.module.state_dict)
     seconds = trainer.seconds + time.monotonic() - begun_s
     trainer.next_epoch()
     keeper.close_epoch(trainer, metrics, seconds)
@@ -123,9 +128,12 @@ def _close_epoch(trainer: Trainer, val_batches: Any, keeper: Keeper) -> None:
 
 @torch.inference_mode()
 def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) -> dict[str, float]:
-    """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops, over all ranks."""
+    """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops, over all ranks.
+
+    NotFiniteError if the model gives a logit that is not finite.
+    """
     model.eval()
-    sums = torch.zeros(3, dtype=torch.float64, device=plan.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=plan.device)
     count = 0
     for batch in batches:
         if not len(batch.classes):
@@ -133,10 +141,14 @@ def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) ->
         targets = batch.classes.to(plan.device, non_blocking=True)
         with autocast(plan):
             logits = model(normalise(batch.pictures.to(plan.device, non_blocking=True))).float()
-        ranks = (logits > logits.gather(1, targets[:, None])).sum(1)
+        rank = ranking.ranks(logits, logits.gather(1, targets[:, None]))
         loss = F.cross_entropy(logits, targets, reduction="sum")
-        sums += torch.stack([loss, (ranks < 1).sum(), (ranks < 5).sum()]).double()
+        bad = ranking.non_finite(logits)
+        sums += torch.stack([loss, (rank < 1).sum(), (rank < 5).sum(), bad.sum()]).double()
         count += len(targets)
     plan.ranks.add([sums])
-    loss_val, top1, top5 = (sums / plan.ranks.total(count)).tolist()
+    total = plan.ranks.total(count)
+    if bad_rows := int(sums[3]):
+        raise NotFiniteError(f"the logits of {bad_rows} of {total} val crops are not finite")
+    loss_val, top1, top5, _ = (sums / total).tolist()
     return {"loss/val": round(loss_val, 6), "top1": round(top1, 6), "top5": round(top5, 6)}

@@ -1,16 +1,19 @@
 """Fits frames of any size to the detector's input, and maps boxes back."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from pillsnap import boxes
-from pillsnap.arrays import Pixels
+from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 
 GREY = 114  # Ultralytics' letterbox colour
 STRIDE = 32  # of the detectors' coarsest map
+
+Found = tuple[Boxes, Floats32]  # boxes [n, 4] in pixels and scores [n], best first
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,22 @@ class Letterbox:
         """Boxes of the letterboxed picture in pixels of the frame, clipped to it."""
         moved = (found - np.array([self.left, self.top] * 2, np.float32)) / np.float32(self.scale)
         return boxes.clip(moved, self.width, self.height)
+
+
+def detect(
+    frames: Sequence[Pixels], image_px: int, infer: Callable[[Pixels], Iterable[Found]]
+) -> list[Found]:
+    """What `infer` finds in uint8 RGB frames [h, w, 3] of any sizes, in pixels of each frame.
+
+    `infer` gets letterboxed frames [n, h, w, 3]: those of equal size share a batch.
+    """
+    found: dict[int, Found] = {}
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for i, frame in enumerate(frames):
+        by_shape.setdefault(frame.shape, []).append(i)
+    for shape, members in by_shape.items():
+        fit = Letterbox.of(shape[1], shape[0], image_px)
+        answers = infer(np.stack([fit.apply(frames[i]) for i in members]))
+        for i, (box, score) in zip(members, answers, strict=True):
+            found[i] = (fit.undo(box), score)
+    return [found[i] for i in range(len(frames))]

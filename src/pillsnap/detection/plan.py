@@ -1,6 +1,7 @@
 """The settings of the detector's training."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +14,7 @@ from pillsnap.training.ranks import ALONE, Ranks
 class Plan(TrainingPlan):
     """The settings of the detector's training; `batch_size` is a multiple of the ranks."""
 
+    lr_key: ClassVar[str] = "train_detection.lr"
     recipe: TrainDetectionParams
     architecture: str
     weights: str | None  # None: from scratch | hub | path of an Ultralytics .pt

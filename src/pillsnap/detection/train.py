@@ -5,6 +5,7 @@ import pillsnap.detection.settings  # noqa: F401  first: sets Ultralytics' switc
 # isort: on
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from pillsnap import files
 from pillsnap.boxes import MAX_PILLS
 from pillsnap.detection.plan import Plan
 from pillsnap.detection.trainer import PillTrainer, Run
-from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.errors import CheckpointError, MachineError, UserError, reason_of
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import deferred
+from pillsnap.training import devices
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.keeper import Keeper
 from pillsnap.training.plan import Trained
@@ -32,13 +34,11 @@ def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: R
     `folder`, `live_dir` and `log`.
     """
     keeper = Keeper(plan, folder, live_dir, log)
-    batch_size = plan.batch_size
     if keeper.epochs < plan.epochs:
         with deferred() as interrupt:
-            trainer = _trainer(Run(plan, data_dir.resolve(), folder.path, keeper, log, interrupt))
-            _fit(trainer, plan)
-            batch_size = trainer.batch_size  # smaller than the plan's after running out of memory
-    return keeper.finish(batch_size)
+            trainer = _fit(Run(plan, data_dir.resolve(), folder.path, keeper, log, interrupt))
+            keeper.batch_size = trainer.batch_size  # smaller after running out of memory
+    return keeper.finish()
 
 
 def pretrained_path(architecture: str, weights: str | None) -> str | None:
@@ -59,10 +59,15 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
     try:
         return str(attempt_download_asset(target, retry=0))
     except Exception as error:
-        reason = str(error).splitlines()[0][:160]
-        raise MachineError(f"{architecture}.pt could not be fetched: {reason}", cure) from None
+        fact = f"{architecture}.pt could not be fetched: {reason_of(error)}"
+        raise MachineError(fact, cure) from None
     finally:
         os.environ["YOLO_OFFLINE"] = "true"
+
+
+def start_weights(architecture: str, weights: str | None) -> str | None:
+    """The .pt to start from, after it was read once."""
+    return _readable(pretrained_path(architecture, weights))
 
 
 def _readable(path: str | None) -> str | None:
@@ -71,9 +76,9 @@ def _readable(path: str | None) -> str | None:
         if path is not None:
             load_checkpoint(path)
     except Exception as error:  # damaged, hostile and foreign files fail in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CheckpointError(
-            f"{path} is not an Ultralytics checkpoint that loads without running code: {reason}",
+            f"{path} is not an Ultralytics checkpoint that loads without running code: "
+            f"{reason_of(error)}",
             "Delete it if it was downloaded, else give another: scales.<scale>.detector_weights.",
         ) from None
     return path
@@ -84,7 +89,7 @@ def _start_weights(plan: Plan) -> str | None:
     if plan.ranks.is_main:
         pretrained_path(plan.architecture, plan.weights)
     plan.ranks.total(0)
-    return _readable(pretrained_path(plan.architecture, plan.weights))
+    return start_weights(plan.architecture, plan.weights)
 
 
 def _trainer(run: Run) -> "PillTrainer":
@@ -125,6 +130,7 @@ def _trainer(run: Run) -> "PillTrainer":
         "workers": plan.num_workers,
         "device": str(plan.device.index or 0) if on_cuda else "cpu",
         "seed": plan.seed,
+        "deterministic": plan.deterministic or not on_cuda,
         "single_cls": False,
         "plots": False,
         "save": True,
@@ -138,20 +144,20 @@ def _trainer(run: Run) -> "PillTrainer":
     return trainer
 
 
-def _fit(trainer: "PillTrainer", plan: Plan) -> None:
+def _fit(run: Run) -> PillTrainer:
+    """The trainer after its training; without torch.compile if the first step fails with it."""
+    plan, trainer = run.plan, _trainer(run)
     try:
         trainer.train()
-    except RuntimeError as error:
-        text = str(error)
-        if "out of memory" in text.lower():
+        return trainer
+    except Exception as error:
+        if devices.out_of_memory(error):
             tried = "also after halving it" if plan.ranks == ALONE else "of all processes"
             raise MachineError(
                 f"Out of GPU memory with a batch of {plan.batch_size} frames, {tried}.",
                 "Lower train.detection_batch_size or scales.<scale>.detection_px.",
             ) from None
-        if "NaN" in text:
-            raise MachineError(
-                f"The detector's loss is not a number: {text}",
-                f"Lower train_detection.lr (is {plan.lr}), or set train.mixed_precision=off.",
-            ) from None
-        raise
+        if not plan.compile or trainer.steps or plan.ranks != ALONE or isinstance(error, UserError):
+            raise
+        run.log.warning(devices.COMPILE_FAILED + reason_of(error))
+    return _fit(replace(run, plan=replace(plan, compile=False)))

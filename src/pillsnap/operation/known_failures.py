@@ -149,7 +149,7 @@ INPUTS = (
     ),
     _known(
         "nan",
-        r"loss is (nan|-?inf|not a number)|loss is not a number|NaN persisted for"
+        r"is unusable even after going back|loss is not a number|NaN persisted for"
         r"|corrupted with NaN|(Loss|Fitness) NaN/Inf|FloatingPointError|returned nan values",
         "The loss is not a number any more.",
         "The learning rate (classifier {lr}, detector {detection_lr}) is too high for these "

@@ -1,4 +1,4 @@
-"""A recogniser that knows a gallery's drugs beside its trained classes, and how drugs get in."""
+"""A recogniser with a gallery's drugs as further classes, and how drugs are enrolled."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,22 +19,23 @@ from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
-FAR = 10.0  # logits: a share of e^-10, which moves no probability and no refusal
+FAR = 10.0  # logits: e^-10 of the probability, which changes no other one and no refusal
 
 
-class GalleryNamer:
-    """A classifier with an output more for each enrolled drug.
+class GalleryClassifier:
+    """A classifier with one more output for each enrolled drug.
 
-    A pill is an enrolled drug's where its embedding is nearer to that drug's mean than to every
-    trained class's, and as near as trained drugs are to themselves alone. Its logit then stands
-    over the best trained one by the difference of the two cosines in the pill's own scale (the
-    slope of its logits over its cosines), and high enough to be accepted. Everywhere else the
-    logit is so low that trained classes keep their names, probabilities and refusals.
+    A pill is given an enrolled drug's code if its embedding is closer to that drug's mean than to
+    the mean of every trained class, and as close as the trained classes are apart. The drug's logit
+    then exceeds the best trained one by the difference of the two cosines times the pill's own
+    slope (of its logits over its cosines), and is high enough to be accepted. Otherwise the logit
+    is so low that the trained classes keep their ranks, probabilities and refusals.
     """
 
-    def __init__(self, namer: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
-        self._namer, self._enrolled, self._trained = namer, enrolled, fitted.class_means
-        # A score of cosines refuses by itself; the others know nothing of enrolled means.
+    def __init__(self, classifier: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
+        self._classifier, self._enrolled = classifier, enrolled
+        self._trained = fitted.class_means
+        # A score of cosines refuses by itself; the other scores do not see the enrolled means.
         by_cosine = fitted.score == "class_mean"
         self._least_cosine = -1.0 if by_cosine else apart(fitted.class_means)
         self._accepted_logit = fitted.threshold if fitted.score == "energy" else -np.inf
@@ -42,23 +43,24 @@ class GalleryNamer:
     @property
     def config(self) -> Mapping[str, Any]:
         """The classifier's own."""
-        return self._namer.config
+        return self._classifier.config
 
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
-        logits, embeddings = self._namer.classify(crops)
-        own, learnt = embeddings @ self._enrolled.T, embeddings @ self._trained.T
-        nearer = own - learnt.max(axis=1, keepdims=True)
+        logits, embeddings = self._classifier.classify(crops)
+        own, trained = embeddings @ self._enrolled.T, embeddings @ self._trained.T
+        nearer = own - trained.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
         accepted = (nearer > 0) & (own >= self._least_cosine)
-        rise = slopes(logits, learnt)[:, None] * nearer
+        rise = slopes(logits, trained)[:, None] * nearer
         winning = np.maximum(best, self._accepted_logit) + rise
         more = np.where(accepted, winning, best - FAR + np.minimum(rise, 0.0))
         return np.concatenate([logits, more], axis=1).astype(np.float32), embeddings
 
 
 def slopes(logits: Floats32, cosines: Floats32) -> NDArray[np.float64]:
-    """How much a pill's logit rises with its cosine, by least squares over the classes; [n]."""
+    """Slope of a pill's logits over its cosines, by least squares over the classes; both
+    [n, classes] -> [n]."""
     centred = cosines - cosines.mean(axis=1, keepdims=True)
     spread = np.maximum((centred**2).sum(axis=1), 1e-12)
     rise = (centred * (logits - logits.mean(axis=1, keepdims=True))).sum(axis=1) / spread
@@ -66,7 +68,7 @@ def slopes(logits: Floats32, cosines: Floats32) -> NDArray[np.float64]:
 
 
 def apart(trained: Floats32) -> float:
-    """The cosine half of the trained classes do not reach with their nearest other class."""
+    """Median over the trained classes of the cosine to the nearest other class; means [n, d]."""
     cosines = trained @ trained.T
     np.fill_diagonal(cosines, -1.0)
     return float(np.median(cosines.max(axis=1)))
@@ -88,10 +90,10 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
     )
     return Recogniser(
         recogniser.detector,
-        GalleryNamer(recogniser.classifier, enrolled, fitted),
+        GalleryClassifier(recogniser.classifier, enrolled, fitted),
         replace(fitted, class_means=np.concatenate([trained, enrolled])),
         pd.concat([classes, more], ignore_index=True),
-        recogniser._batch_size,
+        recogniser.batch_size,
     )
 
 

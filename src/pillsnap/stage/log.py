@@ -22,6 +22,7 @@ from pillsnap.stage.hardware import HardwareSampler, Sample
 
 Metrics = Mapping[str, float | None]
 
+CONSOLE_VARIABLE = "PILLSNAP_CONSOLE"  # off: no log lines on stderr, `pillsnap train` prints events
 HEARTBEAT_S = 60.0
 PROGRESS_S = 1.0
 
@@ -46,7 +47,9 @@ class RunLog:
         self._bar = _Bar(self.stage) if sys.stderr.isatty() else None
         self._logger.setLevel(self._level)
         self._logger.propagate = False
-        self._logger.handlers = [_EventHandler(self), _console_handler(self.stage)]
+        self._logger.handlers = [_EventHandler(self)]
+        if os.environ.get(CONSOLE_VARIABLE) != "off":
+            self._logger.addHandler(_console_handler(self.stage))
         return self
 
     def __exit__(self, *_: object) -> None:

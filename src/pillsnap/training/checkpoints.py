@@ -1,9 +1,8 @@
 """Checkpoints: published ones (small, byte-stable, safe to load) and those of unfinished runs.
 
-Published: `{"weights": state_dict, "config": plain values}`, with a hash of the weights inside,
-because torch.load does not notice a flipped bit. Those of unfinished
-runs are kept in `.checkpoints/<stage>/<run key>/`, outside DVC's outs, which DVC deletes before
-a stage runs.
+Published: `{"weights": state_dict, "config": plain values, "sha256": of both}`. Those of unfinished
+runs are kept in `.checkpoints/<stage>/<run key>/`, outside DVC's outs, which DVC deletes before a
+stage runs.
 """
 
 import fcntl
@@ -13,17 +12,19 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 
 from pillsnap import files
 from pillsnap.errors import CheckpointError, MachineError, reason_of
 
 MAGIC = b"PILLSNAP-CHECKPOINT-1\n"
 DIGEST_BYTES = 32
+
+State = dict[str, Any]
 
 
 def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
@@ -77,39 +78,24 @@ def _published_hash(weights: Mapping[str, torch.Tensor], config: dict[str, Any])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_key(stage: str, root: Path = Path()) -> str:
-    """Hash of everything a stage's result depends on: its parameters and the content of its deps.
-
-    Both are read from dvc.yaml, so that the key cannot disagree with DVC. Other parameters, data or
-    code give another key and with it another work folder: nothing stale is ever resumed.
-    """
-    cure = "Run the command in the root of the repository."
-    tree = files.read_yaml(root / "params.yaml", cure)
-    definition = files.read_yaml(root / "dvc.yaml", cure)["stages"][stage]
-    scale = str(tree["scale"])
-    digest = hashlib.sha256()
-    for name in definition["params"]:
-        key = name.replace("${scale}", scale)
-        digest.update(f"{key}={_at(tree, key)!r}\n".encode())
-    for name in definition["deps"]:
-        path = name.replace("${scale}", scale)
-        digest.update(f"{path} {_content_hash(root / path)}\n".encode())
-    return digest.hexdigest()[:16]
-
-
 class WorkFolder:
-    """The unfinished checkpoint of one training run; use as a context manager.
+    """The stored state of one unfinished training; use as a context manager.
 
-    One process at a time (flock). The newest checkpoint and the one before it are kept, each
-    behind its own hash: a cut or flipped file is noticed and the previous one used.
+    One process at a time (flock). The newest state and the one before it are kept, each behind its
+    own hash: if a file is cut or flipped, the state before it is used. The weights of the best
+    epoch have a file of their own, written when they change. A thread writes.
     """
 
-    def __init__(self, stage: str, run_key: str, root: Path | None = None) -> None:
+    def __init__(self, stage: str, key: str, root: Path | None = None) -> None:
         base = root or Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints"
-        self.path = base / stage / run_key
+        self.path = base / stage / key
         self._newest = self.path / "newest.ckpt"
         self._previous = self.path / "previous.ckpt"
+        self._newest_damaged = False
+        self._best_files = ("", "")  # that the newest and the previous state refer to
         self._lock: int | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> "WorkFolder":
         self.path.mkdir(parents=True, exist_ok=True)
@@ -132,6 +118,7 @@ class WorkFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()  # waits for the state under way
         self._unlock()
 
     def _unlock(self) -> None:
@@ -139,35 +126,92 @@ class WorkFolder:
             os.close(self._lock)
             self._lock = None
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Store `state` (tensors and plain values), whole or not at all."""
-        buffer = io.BytesIO()
-        _save(state, buffer, self._newest)
-        payload = buffer.getvalue()
-        with files.replacing(self._newest) as temporary:
-            temporary.write_bytes(MAGIC + hashlib.sha256(payload).digest() + payload)
-            if self._newest.exists():
-                self._newest.replace(self._previous)
+    def save(self, state: State) -> None:
+        """Copy `state` (tensors and plain values) and store it, whole or not at all.
 
-    def load(self) -> tuple[dict[str, Any] | None, list[str]]:
+        Returns once it is copied to host memory; `flush` waits until it is on disk. The tensors of
+        state["best"]["weights"] are not copied: they must not change.
+        """
+        self.flush()
+        copied = _on_host({name: value for name, value in state.items() if name != "best"})
+        best = {"best": {**state["best"]}} if state.get("best") else {}
+        self._pending = self._writer.submit(self._write, copied | best)
+
+    def flush(self) -> None:
+        """Wait until the last saved state is on disk; raises what its writing raised."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def load(self) -> tuple[State | None, list[str]]:
         """The newest whole state (None at a fresh start) and a line for each damaged file."""
+        self.flush()
         damaged: list[str] = []
         for path in (self._newest, self._previous):
-            if not path.exists():
-                continue
-            state = _read_state(path)
+            state = self._read(path) if path.exists() else None
             if state is not None:
                 return state, damaged
-            damaged.append(f"{path} is damaged; the checkpoint before it is used.")
+            if path.exists():
+                damaged.append(f"{path} is damaged; the checkpoint before it is used.")
+            self._newest_damaged |= path == self._newest
         return None, damaged
 
     def remove(self) -> None:
         """Delete the folder: the run is complete."""
+        self.flush()
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def _write(self, state: State) -> None:
+        name, best = "", state.get("best")
+        if best is not None:
+            name, weights = f"best-{best['epoch']}.ckpt", best["weights"]
+            best["weights"] = name
+            if name != self._best_files[0]:
+                with files.replacing(self.path / name) as temporary:
+                    _write_state(temporary, weights)
+        with files.replacing(self._newest) as temporary:
+            _write_state(temporary, state)
+            if self._newest.exists() and not self._newest_damaged:
+                self._newest.replace(self._previous)
+        self._newest_damaged = False
+        self._best_files = (name, self._best_files[0])
+        for path in self.path.glob("best-*.ckpt"):
+            if path.name not in self._best_files:
+                path.unlink()
 
-def _read_state(path: Path) -> dict[str, Any] | None:
-    content = path.read_bytes()
+    def _read(self, path: Path) -> State | None:
+        state = _read_state(path)
+        if state is None or "best" not in state:
+            return state
+        name = str(state["best"]["weights"])
+        self._best_files = (name, name)
+        state["best"]["weights"] = weights = _read_state(self.path / name)
+        return None if weights is None else state
+
+
+def _on_host(value: Any) -> Any:
+    """Nested tensors and plain values, copied to host memory."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: _on_host(item) for name, item in value.items()}
+    return [_on_host(item) for item in value] if isinstance(value, list) else value
+
+
+def _write_state(path: Path, state: State) -> None:
+    buffer = io.BytesIO()
+    _save(state, buffer, path)
+    with path.open("wb") as file:
+        file.write(MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
+        file.write(buffer.getbuffer())
+
+
+def _read_state(path: Path) -> State | None:
+    """None if the file is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
     digest = content[len(MAGIC) : len(MAGIC) + DIGEST_BYTES]
     payload = content[len(MAGIC) + DIGEST_BYTES :]
     if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
@@ -177,35 +221,10 @@ def _read_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def _save(content: dict[str, Any], buffer: io.BytesIO, path: Path) -> None:
+def _save(content: State, buffer: io.BytesIO, path: Path) -> None:
     try:
         torch.save(content, buffer)
     except RuntimeError as error:
         raise MachineError(
             f"{path} could not be written: {error}", "Free memory or disk."
         ) from None
-
-
-def _at(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
-
-
-def _content_hash(path: Path) -> str:
-    """Hash over names and bytes; of a folder of code the *.py alone, as .dvcignore has it."""
-    digest = xxhash.xxh3_128()
-    for file in _files(path):
-        digest.update(f"{file.relative_to(path)}\n".encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    pattern = "*.py" if any(path.rglob("*.py")) else "*"
-    found = (item for item in path.rglob(pattern) if item.is_file())
-    return sorted(item for item in found if item.suffix != ".cache")  # Ultralytics' own

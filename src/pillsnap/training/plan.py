@@ -1,7 +1,7 @@
 """The input and the result of a training, as far as both models share them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -14,6 +14,7 @@ from pillsnap.training.ranks import ALONE, Ranks
 class TrainingPlan:
     """The settings of a training that both models share."""
 
+    lr_key: ClassVar[str]  # of params.yaml
     epochs: int
     batch_size: int  # of all ranks together
     lr: float  # peak learning rate
@@ -22,6 +23,7 @@ class TrainingPlan:
     device: torch.device
     dtype: torch.dtype | None  # of autocast; None: float32
     compile: bool
+    deterministic: bool = False
     num_workers: int
     goals: dict[str, float | None]  # shown next to the curves, decide nothing
     ranks: Ranks = ALONE
@@ -43,6 +45,7 @@ def shared(params: Params, device: torch.device, group: Ranks) -> dict[str, Any]
         "epochs": params.train.epochs,
         "seed": params.seed,
         "device": device,
+        "deterministic": params.train.deterministic,
         "dtype": devices.autocast_dtype(device, params.train.mixed_precision),
         "num_workers": devices.loader_workers(
             params.train.num_workers, on_gpu, ranks.on_this_host()

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pillsnap.errors import MachineError, ParameterError
+from pillsnap.errors import MachineError, ParameterError, reason_of
 from pillsnap.stage.signals import end_with_parent
 
 TIMEOUT = timedelta(minutes=10)  # for a process that does not answer
@@ -174,4 +174,4 @@ def _sent(send: Any, *arguments: Any, **options: Any) -> None:
     try:
         send(*arguments, **options)
     except RuntimeError as error:
-        raise PeerLostError(str(error).splitlines()[0][:200]) from error
+        raise PeerLostError(reason_of(error)) from error

@@ -7,7 +7,6 @@ checkpoint and replayed.
 from pathlib import Path
 from typing import Any, TypedDict
 
-import orjson
 from dvclive import Live
 
 from pillsnap import files
@@ -74,9 +73,7 @@ class Recorder:
             return
         self._live.end()
         summary = {"minutes": round(self.minutes, 4), "epochs": len(self.history), **facts}
-        files.write_bytes(
-            self._live_dir / "summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2)
-        )
+        files.write_json(self._live_dir / "summary.json", summary)
 
     def _write(self, number: int, epoch: Epoch) -> None:
         if self._live is None:

@@ -15,6 +15,7 @@ from pillsnap.training import checkpoints, devices, ranks
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.plan import Trained, TrainingPlan
 from pillsnap.training.ranks import Ranks
+from pillsnap.training.run_key import run_key
 
 # How fast, not what: or replaced by the batch size that was used.
 LEFT_OUT = {"num_workers", "batch_size", "batch_size_cpu", "batch_size_most",
@@ -72,10 +73,11 @@ def opened(model: str, params: Params, log: RunLog) -> Iterator[Session]:
     """This process's session: its device, the other processes, and on rank 0 the work folder."""
     stage = f"train_{model}"
     device = devices.choose(params.train.device, ranks.local_rank())
-    folder = WorkFolder(stage, checkpoints.run_key(stage))
+    folder = WorkFolder(stage, run_key(stage))
     with (
         ranks.joined(params.train.devices, device) as group,
         folder if group.is_main else nullcontext(),
     ):
+        devices.choose_kernels(device, params.train.deterministic)
         log.follow_gpu(devices.gpu_uuid(device))
         yield Session(model, params, device, group, folder, log)

@@ -1,4 +1,4 @@
-"""The detector's data set: which frames join, how they are scaled, and the YOLO folder."""
+"""The detector's data set: a YOLO folder of scaled photos and label files."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import xxhash
 from pillsnap import files
 from pillsnap.arrays import Ints
 
-# No `path` key: Ultralytics 8.4 then takes the folder of the yaml, wherever it is called from.
+# No `path` key: Ultralytics 8.4 then uses the folder of the yaml, whatever the working folder.
 DATASET_YAML = "train: images/train\nval: images/val\nnames:\n  0: pill\n"
 
 
@@ -26,7 +26,7 @@ class DetectionFrame:
 
 
 class DetectionWriter:
-    """Writes the YOLO folder beside its place; `finish` moves it there as a whole."""
+    """Writes the YOLO folder under a temporary name; `finish` moves it into place."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,20 +38,20 @@ class DetectionWriter:
                 (self._temporary / kind / split).mkdir(parents=True)
 
     def add(self, split: str, frame: DetectionFrame) -> None:
-        """Write one frame and its label file (class 0, centre and size as parts of the frame)."""
+        """Write one frame and its label file (class 0; centre and size relative to the frame)."""
         name = self._name_of(frame.image_path)
         (self._temporary / "images" / split / f"{name}.jpg").write_bytes(frame.jpeg)
         label = self._temporary / "labels" / split / f"{name}.txt"
         label.write_text(label_text(frame.boxes_xywh, frame.width, frame.height), encoding="ascii")
 
     def finish(self) -> None:
-        """Put the data set in its place, the old one removed."""
+        """Replace the old data set, if any, by this one."""
         files.write_text(self._temporary / "dataset.yaml", DATASET_YAML)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._temporary.rename(self.folder)
 
     def _name_of(self, image_path: str) -> str:
-        """The photo's stem; with a hash where that is not ASCII, too long or taken."""
+        """The photo's stem; with a hash where it is not ASCII, too long or taken."""
         name = Path(image_path).stem
         if not name.isascii() or len(name) > 200 or name in self._names:
             plain = name.encode("ascii", "ignore").decode()[:200]
@@ -61,7 +61,7 @@ class DetectionWriter:
 
 
 def label_text(boxes_xywh: Ints, width: int, height: int) -> str:
-    """YOLO lines `0 centre_x centre_y width height`, parts of the frame's size."""
+    """YOLO lines `0 centre_x centre_y width height`, relative to the frame's size."""
     boxes = np.asarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
     scale = np.array([width, height, width, height])
     centred = np.hstack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]]) / scale

@@ -1,6 +1,6 @@
-"""Writes the outputs of validate: crops, full-size frames and the detection set, in manifest order.
+"""Writes the outputs of validate: crops, evaluation frames, detection set, in manifest order.
 
-The bytes depend on the rows and the photos alone, not on processes, restarts or earlier runs.
+The bytes depend on rows and photos only, not on processes, restarts or earlier runs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ FRAME_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Photo:
-    """An admitted photo: its key in the store, the pictures wanted of it, its bytes' hash."""
+    """An admitted photo: key in the store, pictures to write, hash of its bytes."""
 
     key: str
     kinds: frozenset[Kind]
@@ -54,7 +54,7 @@ class Admitted:
     photos: Mapping[str, Photo]
 
     def of(self, split: str, kind: Kind) -> Iterator[tuple[str, Photo, list[Pill]]]:
-        """Path, photo and pills of each photo of a split of which such a picture is wanted."""
+        """Path, photo and pills of each photo of a split with a picture of that kind."""
         names = list(COLUMNS)
         rows = self.rows.loc[self.rows["split"] == split, names].itertuples(index=False, name=None)
         pills = (dict(zip(names, row, strict=True)) for row in rows)
@@ -64,7 +64,7 @@ class Admitted:
 
 
 def write_all(admitted: Admitted, store: WorkStore, data_dir: Path) -> dict[str, int]:
-    """Write crops/, frames/ and detection/ under `data_dir`; how many pictures of each."""
+    """Write crops/, frames/ and detection/ under `data_dir`; the number of pictures in each."""
     counts = {"crops": 0, "detection_frames": 0, "evaluation_frames": 0}
     for split in SPLITS:
         path = data_dir / "crops" / f"{split}.arrow"

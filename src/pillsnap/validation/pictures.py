@@ -1,4 +1,4 @@
-"""Which pictures are made of which photo: decided from the manifests, before anything is read."""
+"""Chooses the pictures to make of each photo, from the manifests, before photos are read."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def kinds_of(
     """
     frames = rows.drop_duplicates("image_path")
     single = frames["image_type"] == "single"
-    # A combination has no one code: its folder is the group, and each photo of it alike.
+    # Combinations have no single code: they are chosen evenly over groups.
     frames = frames.assign(mapping_code=frames["mapping_code"].where(single, ""))
     labelled = ~frames["image_path"].isin(partly_labelled)
 
@@ -47,7 +47,7 @@ def _detection(
     every: int,
     scale: ScaleParams,
 ) -> set[str]:
-    """All combinations of train and val, some singles of train, and val's part of as many."""
+    """All combinations of train and val, some singles of train, and a share of those of val."""
     of_val = scale.val_share / (1 - scale.val_share)
     val_singles = round(scale.detection_single_frames * of_val)
     chosen = pick("train", ~single & labelled, every) | pick("val", ~single & labelled, every)
@@ -56,10 +56,10 @@ def _detection(
 
 
 def choose(frames: pd.DataFrame, count: int, seed: int) -> set[str]:
-    """The paths of `count` frames, as even as can be over codes, and over groups within a code.
+    """The paths of `count` frames, as even as possible over codes, and over groups within a code.
 
-    `frames` has a row per frame: image_path, mapping_code, group_id. A frame once passed over is
-    never taken up because others join, so photos already decoded need not be decoded again.
+    `frames` has a row per frame: image_path, mapping_code, group_id. Adding frames never makes
+    `choose` take an old frame that it left out before, so no old photo is decoded again.
     """
     table = frames[["image_path", "mapping_code", "group_id"]].copy()
     for name in ("image_path", "mapping_code", "group_id"):

@@ -1,4 +1,4 @@
-"""One read per photo: decode, prove sound, cut the pills out, scale down; parallel, restartable."""
+"""Reads each photo once: decode, check, cut crops, scale down; in parallel, resumable."""
 
 import hashlib
 import os
@@ -19,12 +19,12 @@ from pillsnap.validation import photos
 from pillsnap.validation.photos import Frame, FrameError
 from pillsnap.validation.work_store import TABLES, Box, Kind, Picture, Prepared, WorkStore
 
-# Raise it when the pictures or hashes made of a photo change: every photo is then decoded anew.
-# tests/validation/test_prepare.py holds the bytes that belong to it.
+# Raise it when the pictures or hashes made of a photo change: all photos are then decoded again.
+# tests/validation/test_prepare.py has the hash that belongs to it.
 PICTURES_VERSION = 1
 
-CHUNK_FRAMES = 8  # what a process is given at once: some 0.1 s of work
-FEW_FRAMES = 128  # not worth the second that starting processes takes
+CHUNK_FRAMES = 8  # photos per task of a worker: about 0.1 s
+FEW_FRAMES = 128  # below this, one process is faster than starting several
 EXAMPLE_PX = 320  # longest side of a thumbnail in the report
 KILLED = "Lower validate.num_workers, or free memory, then run dvc repro: it resumes."
 
@@ -33,7 +33,7 @@ OnProgress = Callable[[int, int], None]  # frames done, frames in all
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the pictures depend on besides the photo; another recipe has another work store."""
+    """What the pictures depend on besides the photo; each recipe has its own work store."""
 
     crop_px: int
     crop_margin: float
@@ -42,7 +42,7 @@ class Recipe:
     max_pixels: int
 
     @property
-    def fingerprint(self) -> str:
+    def pictures_version(self) -> str:
         """Hash over the settings, the store's tables, the pictures' and the codecs' versions."""
         versions = [str(PICTURES_VERSION), cv2.__version__, simplejpeg.__version__]
         parts = [repr(self), TABLES, *versions]
@@ -51,12 +51,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class FrameTask:
-    """A photo to prepare: where it is, what its labels say, which pictures are wanted."""
+    """A photo to prepare: path, labels, pictures to make."""
 
     image_path: str  # as in the manifest
     path: Path
     boxes: tuple[Box, ...]  # x y w h in pixels, one per admitted row
-    size: tuple[int, int]  # width, height its labels speak of
+    size: tuple[int, int]  # width, height according to its labels
     kinds: frozenset[Kind]
     marks: tuple[Box, ...] = ()  # rejected boxes, drawn red in the report's thumbnail
     key: str = ""
@@ -64,7 +64,7 @@ class FrameTask:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A photo that is not admitted: the name of the check, and what was found."""
+    """A rejected photo: the name of the check, and the fact."""
 
     image_path: str
     reason: str
@@ -73,11 +73,11 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The outcome: sound photos' keys by path, rejected photos, how many were decoded this time."""
+    """The outcome of a run."""
 
-    keys: dict[str, str]
+    keys: dict[str, str]  # of the valid photos, by path
     rejected: tuple[Rejected, ...]
-    decoded: int
+    decoded: int  # photos decoded in this run
 
 
 def prepare(
@@ -89,7 +89,7 @@ def prepare(
 ) -> Preparation:
     """Prepare every photo not yet in the store; memory does not grow with their number.
 
-    Rejected photos are not remembered: they are looked at again at the next run.
+    Rejected photos are not stored: they are read again in the next run.
     """
     keyed, rejected = with_keys(tasks)
     known = store.kinds()
@@ -115,21 +115,21 @@ def prepare(
 
 
 def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejected]]:
-    """The tasks with their keys, and the photos that are not even there."""
-    with ThreadPoolExecutor(16) as pool:  # asks the file system: on slow disks they wait, not work
+    """The tasks with their keys, and the photos that are missing or unreadable."""
+    with ThreadPoolExecutor(16) as pool:  # waits for the disk, not for the CPU
         keyed = list(pool.map(_with_key, tasks, chunksize=256))
     present = [task for task in keyed if isinstance(task, FrameTask)]
     return present, [photo for photo in keyed if isinstance(photo, Rejected)]
 
 
 def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
-    """Decode one photo and make its pictures, or say why not."""
+    """Decode one photo and make its pictures, or reject it."""
     try:
         frame = photos.read_frame(task.path, recipe.max_pixels)
         if (frame.width, frame.height) != task.size:
             raise FrameError(
                 "size_differs",
-                f"{task.path}: {frame.width} x {frame.height} px, its label says "
+                f"{task.path}: {frame.width} x {frame.height} px, according to its label "
                 f"{task.size[0]} x {task.size[1]}.",
                 "Restore the photo or its label.",
             )

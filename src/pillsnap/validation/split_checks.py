@@ -90,7 +90,7 @@ def _classes_below_minimum(
 def check_duplicates(frames: pd.DataFrame, findings: Findings) -> dict[str, str]:
     """Photos with equal pixels; returns path and fact of those that an earlier split has too.
 
-    `frames` has a row per sound photo: split, image_path, pixel_hash.
+    `frames` has a row per valid photo: split, image_path, pixel_hash.
     """
     order = frames["split"].map({"train": 0, "val": 1, "test": 2})
     frames = frames.assign(order=order).sort_values(["order", "image_path"])

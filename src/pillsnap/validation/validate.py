@@ -74,7 +74,7 @@ def validate(places: Places, settings: Settings, log: Log) -> dict[str, float | 
         _stop_if_failed(verdict, places.artifacts_dir)
     kinds = pictures.kinds_of(verdict.admitted, verdict.partly_labelled, scale, settings.seed)
     tasks = _tasks(verdict, kinds, places.root)
-    with WorkStore(places.work_dir / f"{settings.recipe.fingerprint}.sqlite") as store:
+    with WorkStore(places.work_dir / f"{settings.recipe.pictures_version}.sqlite") as store:
         prepared = prepare(tasks, settings.recipe, store, params.num_workers, log.progress)
         log.info(f"{len(tasks)} photos, {prepared.decoded} of them read in this run")
         if not places.root.is_dir():  # else every photo since then would count as missing

@@ -1,4 +1,4 @@
-"""The picture of sampling.json: pills per class, and per light, background, latitude and split."""
+"""sampling.png: pills per class; shares of each light, background, side, latitude by split."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,8 +21,8 @@ VIEWS = {
 }
 
 
-def sampling_figure(rows: dict[str, Rows], path: Path) -> None:
-    """Draw the manifests, given by split, into a PNG whose bytes depend on them alone."""
+def draw(rows: dict[str, Rows], path: Path) -> None:
+    """Plot the manifests, given by split, as a PNG; its bytes depend on them only."""
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         axes = figure.subplots(2, 3).ravel()
@@ -35,16 +35,16 @@ def sampling_figure(rows: dict[str, Rows], path: Path) -> None:
 
 
 def _classes(axis: Axes, rows: dict[str, Rows]) -> None:
-    """Known pills of each class, the best filled first."""
+    """Known pills of each class, the largest class first."""
     for split in ("train", "val"):
         known = rows[split]["class_index"][rows[split]["known"]]
         pills = np.sort(np.unique(known, return_counts=True)[1])[::-1]
         axis.plot(range(1, len(pills) + 1), pills, color=COLOURS[split])
-    axis.set(title="pills of each class", xlabel="classes, best filled first", ylim=(0, None))
+    axis.set(title="pills per class", xlabel="classes, largest first", ylim=(0, None))
 
 
 def _shares(axis: Axes, rows: dict[str, Rows], column: str, names: dict[int, str]) -> None:
-    """The part of a split's pills that has each value: equal bars mean equal splits."""
+    """The share of a split's pills with each value: equal bars mean equal splits."""
     values = sorted(set().union(*(set(table[column]) for table in rows.values())))
     for place, split in enumerate(SPLITS):
         pills = len(rows[split][column])
@@ -53,4 +53,4 @@ def _shares(axis: Axes, rows: dict[str, Rows], column: str, names: dict[int, str
         spots = [at + (place - 1) * 0.27 for at in range(len(values))]
         axis.bar(spots, heights, width=0.25, color=COLOURS[split], label=split)
     axis.set_xticks(range(len(values)), [names.get(value, str(value)) for value in values])
-    axis.set(title=column.replace("_", " "), ylabel="% of the split's pills")
+    axis.set(title=column.replace("_", " "), ylabel="% of pills in the split")
