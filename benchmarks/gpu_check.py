@@ -54,8 +54,8 @@ class Section:
 TOGETHER = (  # the first ones, side by side: no times are taken
     Section("machine", "gpu_paths", "MACHINE", 120),
     Section("steps", "gpu_paths", "STEPS", 150, True),
-    Section("trainings", "gpu_paths", "TRAININGS", 165),
-    Section("trainings, compiled", "gpu_paths", "COMPILED", 175, True),
+    Section("trainings", "gpu_paths", "TRAININGS", 180),
+    Section("trainings, compiled", "gpu_paths", "COMPILED", 185, True),
 )
 AHEAD = (  # compile meanwhile what is timed later; ended with the others
     Section("compiling 1", "gpu_speed", "AHEAD_ODD", 150, True),
@@ -64,9 +64,9 @@ AHEAD = (  # compile meanwhile what is timed later; ended with the others
 AHEAD_NAMES = {section.name for section in AHEAD}
 AHEAD_S = 125.0  # for which they are waited for
 ONE_BY_ONE = (
-    Section("speed", "gpu_speed", "SPEED", 150),
-    Section("stage 3", "gpu_stage3", "STAGE3", 115),
-    Section("detector and input", "gpu_speed", "DETECTOR_AND_INPUT", 95),
+    Section("speed", "gpu_speed", "SPEED", 140),
+    Section("stage 3", "gpu_stage3", "STAGE3", 100),
+    Section("detector and input", "gpu_speed", "DETECTOR_AND_INPUT", 65),
     Section("more speed", "gpu_speed", "MORE_SPEED", 400, True),
 )
 SECTIONS = (*TOGETHER, *AHEAD, *ONE_BY_ONE)

@@ -32,6 +32,7 @@ from gpu_sections import (
 from kills import SCALE, Project
 from rehearsal import environment, stage_command
 
+from pillsnap import files
 from pillsnap.classification import classifier
 from pillsnap.classification.batches import Batch
 from pillsnap.classification.train import Trainer
@@ -43,7 +44,6 @@ from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction import load as loading
 from pillsnap.prediction.predict import predict
-from pillsnap.release.bundle import Bundle
 from pillsnap.release.export import export
 from pillsnap.release.graphs import DetectionGraph
 from pillsnap.stage.hardware import GpuReader, cpu_count
@@ -370,7 +370,8 @@ def export_to_onnx(asked: Asked, _record: Record) -> Facts:
         at_scale = load()
         batch_size, max_pixels = at_scale.evaluate.batch_size, at_scale.validate_.max_pixels
         export(Places.of(at_scale), Path("bundle"), batch_size, max_pixels, None)
-        return dict(Bundle(Path("bundle")).describe()["parity"])
+        description = files.read_json(Path("bundle/bundle.json"), "pillsnap export")
+        return dict(description["parity"])
 
 
 def _trained(asked: Asked) -> Path:

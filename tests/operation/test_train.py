@@ -12,12 +12,13 @@ from typing import Any
 
 import psutil
 import pytest
+import timm
 import torch
 
 from make.made_project import make_dvc, make_git, make_project
 from pillsnap import params
 from pillsnap.aihub import fingerprint
-from pillsnap.operation import train, unfinished
+from pillsnap.operation import check_speed, preflight, train, unfinished
 from pillsnap.training import checkpoints
 
 PYTHON = sys.executable  # `project` puts another in its place
@@ -60,6 +61,8 @@ sys.exit(255)
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(params.DATA_ROOT_VARIABLE, raising=False)
+    quick = [check for check in preflight.CHECKS if check is not check_speed.check]
+    monkeypatch.setattr(preflight, "CHECKS", quick)
     folder = make_project(tmp_path / "project")
     monkeypatch.setattr(sys, "executable", str(make_dvc(tmp_path / "bin", FAKE)))
     monkeypatch.chdir(folder)
@@ -265,7 +268,9 @@ def publish(path: Path, **config: str) -> Path:
 
 def test_a_checkpoint_becomes_the_weights_of_the_scale(project: Path) -> None:
     make_git(project, commit=True)
-    path = publish(project / "mine.pt")
+    path = project / "mine.pt"
+    weights = timm.create_model("test_resnet", num_classes=24).state_dict()
+    checkpoints.publish(path, weights, {"kind": "classification"})
     assert train.train({}, checkpoint=path) == 0
     key, start = called(project)["argv"][-1].split("=")
     assert key == "scales.demo.classifier_weights"

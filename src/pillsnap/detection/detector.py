@@ -30,7 +30,7 @@ class Detector:
     ) -> None:
         self.config = config
         self.device = device
-        model = DetectionModel(f"{config['architecture']}.yaml", nc=1, verbose=False)
+        model = build(config["architecture"])
         model.load_state_dict(weights)
         if hasattr(model, "end2end"):
             model.end2end = False  # boxes of both kinds of head go through the same suppression
@@ -53,6 +53,11 @@ class Detector:
         for rows in kept:
             table = rows.cpu().numpy().astype(np.float32)
             yield table[:, :4], table[:, 4]
+
+
+def build(architecture: str) -> DetectionModel:
+    """A one-class YOLO with initial weights."""
+    return DetectionModel(f"{architecture}.yaml", nc=1, verbose=False)
 
 
 def load(path: Path, device: torch.device) -> Detector:

@@ -65,6 +65,11 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
         os.environ["YOLO_OFFLINE"] = "true"
 
 
+def start_weights(architecture: str, weights: str | None) -> str | None:
+    """The .pt to start from, after it was read once."""
+    return _readable(pretrained_path(architecture, weights))
+
+
 def _readable(path: str | None) -> str | None:
     """The same path; refused before the training starts if no YOLO can be read from it."""
     try:
@@ -84,7 +89,7 @@ def _start_weights(plan: Plan) -> str | None:
     if plan.ranks.is_main:
         pretrained_path(plan.architecture, plan.weights)
     plan.ranks.total(0)
-    return _readable(pretrained_path(plan.architecture, plan.weights))
+    return start_weights(plan.architecture, plan.weights)
 
 
 def _trainer(run: Run) -> "PillTrainer":

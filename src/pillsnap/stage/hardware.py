@@ -9,9 +9,12 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pynvml
+
+from pillsnap.stage import cgroup
 
 Sample = dict[str, float | str]
 
@@ -103,10 +106,10 @@ class HardwareSampler:
                 self._since.append(sample)
 
     def _read(self) -> Sample:
-        memory = psutil.virtual_memory()
+        memory = memory_bytes()
         return {
             "cpu_pct": psutil.cpu_percent(),
-            "ram_used_mb": round((memory.total - memory.available) / 2**20, 1),
+            "ram_used_mb": round((memory.total - memory.free) / 2**20, 1),
             "ram_total_mb": round(memory.total / 2**20, 1),
             "disk_free_gb": round(shutil.disk_usage(self._disk_path).free / 1e9, 2),
             **self._gpu.read(),
@@ -114,10 +117,26 @@ class HardwareSampler:
 
 
 def cpu_count() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
+    """Cores this process may use, by its affinity and its control group's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = cgroup.cores()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+class Memory(NamedTuple):
+    """Bytes of RAM in all, and those that can still be allocated."""
+
+    total: int
+    free: int
+
+
+def memory_bytes() -> Memory:
+    """The RAM of this machine, or of the control group where that has less."""
+    machine, limit = psutil.virtual_memory(), cgroup.memory()
+    if limit is None or limit[0] >= machine.total:
+        return Memory(machine.total, machine.available)
+    return Memory(limit[0], min(limit[1], machine.available))
 
 
 def mean_of(samples: list[Sample]) -> Sample:

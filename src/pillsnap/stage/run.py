@@ -12,6 +12,7 @@ from typing import NoReturn
 from pillsnap import params as parameters
 from pillsnap.errors import MachineError, UserError
 from pillsnap.params import Params
+from pillsnap.places import Places
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import end_with_parent
 
@@ -36,6 +37,8 @@ def run(stage: str, work: Work) -> NoReturn:
     treat_sigterm_as_interrupt()
     try:
         params = parameters.load()
+        if "DVC_ROOT" in os.environ:
+            Places.of(params).check_links()
     except UserError as error:
         sys.exit(_refuse(stage, error))
     with RunLog(stage, params.artifacts_dir / "live", level) as log:

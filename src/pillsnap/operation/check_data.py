@@ -1,11 +1,7 @@
-"""Checklist: data, manifests, weights, DVC and git."""
+"""Checklist: the photos and the manifests."""
 
-import configparser
 import os
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,7 +9,6 @@ from pathlib import Path
 from pillsnap.aihub import fingerprint
 from pillsnap.dataset import manifest
 from pillsnap.errors import UserError
-from pillsnap.operation import git_state
 from pillsnap.operation.point import Point, failed, gb, passed, warned
 from pillsnap.params import Params
 
@@ -23,23 +18,6 @@ SAMPLE_S = 3.0
 SLOW_MB_S = 20.0
 LARGEST_SCAN = 300_000  # files; beyond, only build_manifest compares the fingerprint
 ROWS_TOLERANCE = 0.02  # combination frames come whole, so samples are met only nearly
-NETWORK_S = 4.0
-
-
-def dvc(_params: Params, root: Path) -> list[Point]:
-    """DVC is in this environment, and the pipeline is here."""
-    program = Path(sys.executable).parent / "dvc"
-    if not program.exists():
-        return [failed("dvc", f"{program} is not here", "python3 run.py check completes .venv")]
-    if not (root / "dvc.yaml").is_file() or not (root / ".dvc").is_dir():
-        return [
-            failed(
-                "dvc",
-                f"{root.resolve()} has no dvc.yaml or no .dvc/",
-                "Run the command in the root of the repository.",
-            )
-        ]
-    return [passed("dvc", f"{program}, dvc.yaml")]
 
 
 def data(params: Params, root: Path) -> list[Point]:
@@ -94,66 +72,6 @@ def manifests(params: Params, root: Path) -> list[Point]:
     return [warned("manifests", value, "They will be built anew, and all that follows.")]
 
 
-def weights(params: Params, root: Path) -> list[Point]:
-    """Where each model starts from, and whether that is at hand."""
-    scale, key = params.at_scale, f"scales.{params.scale}"
-    hub = os.environ.get("HF_HUB_CACHE") or str(
-        Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser() / "hub"
-    )
-    ours = os.environ.get("YOLO_CONFIG_DIR") or str(root / ".checkpoints")
-    classifier = Path(hub) / f"models--timm--{scale.classifier}" / "snapshots"
-    detector = Path(ours) / f"{scale.detector}.pt"
-    return [
-        _weights(
-            "classifier weights",
-            root,
-            scale.classifier_weights,
-            f"{key}.classifier_weights",
-            classifier,
-            "https://huggingface.co",
-        ),
-        _weights(
-            "detector weights",
-            root,
-            scale.detector_weights,
-            f"{key}.detector_weights",
-            detector,
-            "https://github.com",
-        ),
-    ]
-
-
-def git(_params: Params, root: Path) -> list[Point]:
-    """Whether experiments (changed parameters) can be run, which DVC does with git."""
-    state = git_state.read(root)
-    if state.hindrance:
-        return [warned("git", f"{state.hindrance}: no experiments, only dvc repro", state.cure)]
-    files = "1 file" if state.changed == 1 else f"{state.changed} files"
-    changed = f", {files} changed" if state.changed else ""
-    return [passed("git", f"{state.branch} at {state.commit}{changed}, {state.identity}")]
-
-
-def remote(params: Params, root: Path) -> list[Point]:
-    """Whether results can leave this machine."""
-    config = configparser.ConfigParser()
-    try:
-        config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError):
-        return [failed("dvc remote", ".dvc/config cannot be read", "git checkout .dvc/config")]
-    default = config.get("core", "remote", fallback="").strip()
-    if default:
-        return [passed("dvc remote", default)]
-    if params.scale == "demo":
-        return [passed("dvc remote", "none; the demo needs none")]
-    return [
-        warned(
-            "dvc remote",
-            "none: checkpoints and crops are on this machine only",
-            "dvc remote add -d storage <url or folder>, then dvc push",
-        )
-    ]
-
-
 def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
     name = "fingerprint"
     path = root / fingerprint.path_of(params.scale)
@@ -172,35 +90,6 @@ def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
     except UserError as error:
         return failed(name, error.fact, error.cure)
     return passed(name, f"{value}: matches")
-
-
-def _weights(name: str, root: Path, wanted: str | None, key: str, kept: Path, hub: str) -> Point:
-    cure = f"Set {key} to a file of weights, or to null: from scratch."
-    if wanted is None:
-        return passed(name, "from scratch")
-    if wanted != "hub":
-        path = root / wanted
-        if path.is_file():
-            return passed(name, f"{wanted}, {gb(path.stat().st_size)}")
-        return failed(name, f"{key} is {wanted}, which is not here", cure)
-    if kept.is_file() or (kept.is_dir() and any(kept.iterdir())):
-        return passed(name, f"fetched before: {kept}")
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return failed(name, f"not fetched yet ({kept}), and HF_HUB_OFFLINE is 1", cure)
-    if _answers(hub):
-        return passed(name, f"not fetched yet; {hub} answers")
-    return failed(name, f"not fetched yet ({kept}), and {hub} does not answer", cure)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_S):
-            return True
-    except urllib.error.HTTPError as error:
-        error.close()
-        return True
-    except OSError:
-        return False
 
 
 def _sample(data_root: Path, count: int) -> Iterator[Path]:
