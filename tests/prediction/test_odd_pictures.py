@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -121,6 +122,10 @@ def by_name(done: subprocess.CompletedProcess[str]) -> dict[str, dict]:
     return {Path(tree["path"]).name: tree for tree in json.loads(done.stdout)}
 
 
+def grown_mb(done: subprocess.CompletedProcess[str]) -> dict[str, float]:
+    return json.loads(done.stderr.splitlines()[-1])
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> subprocess.CompletedProcess[str]:
     """A folder with five good photos and the twelve odd ones."""
@@ -183,7 +188,7 @@ def test_it_ends_with_exit_code_1(done) -> None:
 
 
 def test_no_picture_costs_much_memory(done) -> None:
-    assert float(done.stderr.split()[-1]) < MOST_GROWTH_MB
+    assert max(grown_mb(done).values()) < MOST_GROWTH_MB
 
 
 def test_five_odd_photos_are_answered_among_twelve_that_cannot_be_read(half_lost) -> None:
@@ -200,7 +205,7 @@ def test_five_odd_photos_are_answered_among_twelve_that_cannot_be_read(half_lost
 def test_each_of_the_twelve_has_a_reason_of_its_own_and_a_cure(half_lost, name: str) -> None:
     refused = by_name(half_lost)[name]
     assert refused["pills"] == []
-    assert f"{name}: " in refused["error"]["fact"]
+    assert re.search(rf"/{re.escape(name)}(: | is )", refused["error"]["fact"])
     assert UNREADABLE[name][1] in refused["error"]["fact"]
     assert refused["error"]["cure"]
     assert half_lost.stderr.count(refused["error"]["fact"]) == 1
@@ -209,7 +214,7 @@ def test_each_of_the_twelve_has_a_reason_of_its_own_and_a_cure(half_lost, name: 
 def test_twelve_lost_photos_end_it_with_exit_code_1_and_cost_little_memory(half_lost) -> None:
     assert half_lost.returncode == 1
     assert "17 pictures: 5 answered, 12 refused" in half_lost.stderr
-    assert float(half_lost.stderr.split()[-1]) < MOST_GROWTH_MB
+    assert max(grown_mb(half_lost).values()) < MOST_GROWTH_MB
 
 
 def test_a_glob_keeps_the_broken_link_among_the_photos_it_matches(tmp_path) -> None:

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,24 @@ def test_a_picture_that_cannot_be_read_is_refused_and_the_rest_go_on(tmp_path, c
     assert (tally.pictures, tally.refused, tally.pills, tally.unknown) == (3, 1, 4, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("가" * 90 + ".png", "File name too long"),  # 274 bytes
+        ("~no-such-user/a.png", "is missing"),
+        ("unreadable.png", "cannot be read: "),
+    ],
+)
+def test_an_error_of_the_system_refuses_that_picture_alone(tmp_path, monkeypatch, name, words):
+    monkeypatch.chdir(tmp_path)
+    Path("unreadable.png").symlink_to("/proc/self/mem")  # a regular file that gives EIO
+    photo(Path("a.png"))
+    found = answers(predict.expand(["a.png", name, "a*.png"]))
+    assert [answer.path for answer in found] == ["a.png", name]
+    assert (found[0].error, len(found[0].pills)) == (None, 2)
+    assert words in found[1].error.fact
+
+
 def test_unknown_pills_are_counted(tmp_path) -> None:
     tally = Tally()
     answers([photo(tmp_path / "a.png", frame((20, 30, 60, STRANGE)))], tally)
@@ -135,6 +154,19 @@ def test_annotated_pictures_of_equal_names_stand_beside_each_other(tmp_path) -> 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a-2_pills.jpg", "a_pills.jpg",
     ]  # fmt: skip
+
+
+def test_the_annotated_picture_of_a_long_name_is_written_under_a_shorter_one(tmp_path) -> None:
+    names = [f"{'가' * 82}{end}.png" for end in "12"]
+    answers([photo(tmp_path / name) for name in names], annotate_dir=tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_folder_for_annotations_that_cannot_be_made_is_refused(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written: ") as refusal:
+        answers([photo(tmp_path / "a.png")], annotate_dir=tmp_path / "file/out")
+    assert "--annotate FOLDER" in refusal.value.cure
 
 
 def test_a_ready_crop_is_named_whole_and_without_another_border() -> None:
@@ -174,7 +206,19 @@ def test_csv_has_a_row_for_each_pill_and_one_for_a_picture_without(tmp_path) -> 
 
 def test_csv_says_why_a_picture_was_refused(tmp_path) -> None:
     rows = list(csv.DictReader(io.StringIO(printed("csv", answers([tmp_path / "x.png"])))))
-    assert "not here" in rows[0]["error"]
+    assert "is missing" in rows[0]["error"]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_a_file_name_that_is_not_utf_8_is_printed_all_the_same(tmp_path, form: str) -> None:
+    name = os.fsdecode(b"\xb0\xa1.png")  # cp949, as in a zip file from Windows
+    found = answers([photo(tmp_path / f"a{name}"), tmp_path / name])
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+    output.write(form, found, stream)
+    stream.flush()
+    text = stream.buffer.getvalue().decode("utf-8")
+    assert "a\ufffd\ufffd.png" in text
+    assert "K-000000" in text
 
 
 def test_the_table_names_pills_and_says_unknown_with_the_nearest(tmp_path) -> None:

@@ -15,6 +15,7 @@ import xxhash
 from PIL import Image
 
 from pillsnap.dataset import pixels as frames_
+from pillsnap.dataset import png as png_room
 from pillsnap.validation import photos
 from pillsnap.validation.photos import FrameError, read_frame
 
@@ -38,7 +39,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 def bomb(width: int, height: int) -> bytes:
     rows = zlib.compress(bytes(1000))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return photos.PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + photos.PNG_END
+    return png_room.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + png_room.END
 
 
 def reason_of(path: Path, content: bytes, max_pixels: int = 10**6) -> str:
@@ -150,14 +151,16 @@ def test_a_file_longer_than_any_photo_is_not_read(tmp_path: Path) -> None:
     assert refusal.value.reason == "photo_too_large"
 
 
-def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
-    deep = png(np.full((4, 4), 999, dtype=np.uint16))
-    assert reason_of(tmp_path / "a.png", deep) == "photo_kind"
+def test_sixteen_bits_keep_their_upper_eight(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(np.full((4, 4), 999, dtype=np.uint16)))
+    assert (read_frame(tmp_path / "a.png", 10**4).pixels == 999 >> 8).all()
 
 
-def test_a_transparent_photo_is_refused(tmp_path: Path) -> None:
+def test_a_transparent_photo_is_read_on_white(tmp_path: Path) -> None:
     clear = np.dstack([PIXELS, np.full((40, 30), 128, dtype=np.uint8)])
-    assert reason_of(tmp_path / "a.png", png(clear)) == "photo_kind"
+    (tmp_path / "a.png").write_bytes(png(clear))
+    found = read_frame(tmp_path / "a.png", 10**4).pixels.astype(int)
+    assert np.abs(found - (PIXELS.astype(int) + 255) / 2).max() <= 1
 
 
 def test_an_opaque_alpha_channel_is_dropped(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A recogniser with a gallery's drugs as further classes, and how drugs are enrolled."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
@@ -136,15 +136,13 @@ def enrol(
 
 
 def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> Photo:
-    frame = pictures.read(path, max_pixels)
-    reading = recogniser.read([frame])[0]
+    reading = recogniser.read([pictures.read(path, max_pixels).pixels])[0]
     if len(reading.box) != 1:
         raise DataError(
             f"{path}: {len(reading.box)} pills found, one is needed.",
             "Photograph one pill alone, or give its crop with --single.",
         )
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Photo(path.name, sha256, reading.embeddings[0])
+    return Photo(path.name, files.sha256_of(path), reading.embeddings[0])
 
 
 def listing(gallery: Gallery) -> Sequence[tuple[str, str, int]]:

@@ -1,9 +1,9 @@
-"""What `pillsnap predict` prints: a table for people, JSON and CSV for programs."""
+"""Output of `pillsnap predict`: a table for people, JSON and CSV for programs."""
 
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -23,7 +23,7 @@ LEAST_SHOWN = 0.01  # a less likely candidate is left out of the table
 
 @dataclass(frozen=True)
 class Answer:
-    """The pills of a picture, or why it was refused."""
+    """The pills of a picture, or the reason why it was refused."""
 
     path: str
     pills: list[Pill]
@@ -32,8 +32,8 @@ class Answer:
 
 
 def write(form: str, answers: Iterable[Answer], out: TextIO) -> None:
-    """Print answers as `table`, `json` or `csv`, the latter two as they come."""
-    {"table": _table, "json": _json, "csv": _csv}[form](answers, out)
+    """Print answers as `table`, `json` or `csv`, one by one."""
+    {"table": _table, "json": _json, "csv": _csv}[form](map(_printable, answers), out)
 
 
 def pill_json(pill: Pill) -> dict[str, Any]:
@@ -47,6 +47,18 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     if answer.error is not None:
         tree["error"] = {"fact": answer.error.fact, "cure": answer.error.cure}
     return tree
+
+
+def _printable(answer: Answer) -> Answer:
+    """Bytes of a file name that are no UTF-8 (as in a zip from Windows) become a sign for that."""
+    error = answer.error
+    if error is not None:
+        error = UserError(_text(error.fact), _text(error.cure))
+    return replace(answer, path=_text(answer.path), error=error)
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _json(answers: Iterable[Answer], out: TextIO) -> None:
@@ -96,7 +108,7 @@ def _pill_table(pills: Sequence[Pill]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("", "box x,y w×h", "code", "drug", "EDI"):
         table.add_column(name, overflow="fold")
-    table.add_column("sure", justify="right")
+    table.add_column("confidence", justify="right")
     table.add_column("next", overflow="fold")
     for number, pill in enumerate(pills, start=1):
         x, y, width, height = pill.box

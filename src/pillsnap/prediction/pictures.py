@@ -1,30 +1,30 @@
-"""A user's picture, whatever its format, as upright 8-bit RGB; its header is judged before a pixel
-is decoded."""
+"""A user's picture, whatever its format, as upright 8-bit RGB; size and memory are judged by its
+header, before a pixel is decoded."""
 
 import io
+import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import kornia_rs
-import numpy as np
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
-    PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
+from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.errors import DataError
+from pillsnap.dataset import pillow, png
+from pillsnap.errors import DataError, reason_of
+from pillsnap.prediction import jpeg
 
 READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
-    "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "GIF": GifImagePlugin.GifImageFile,
 }
 SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (png.SIGNATURE, "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"BM", "BMP"),
     (b"II*\0", "TIFF"),
@@ -43,13 +43,16 @@ SIGNATURES = (
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif", ".avif"})
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-DEEP_MODE = "I;16"  # grey of 16 bits, also with a letter for the byte order
 NUMBER_MODES = ("I", "F")  # 32 bits of no agreed range
 SHORTEST_SIDE_PX = 16  # of a photo that can hold a pill
 LONGEST_TO_SHORTEST = 16  # a thinner strip is no photo: scaled to the detector it has no width
-PLAIN_PNG_KIND = b"\x08\x02"  # 8 bits a channel, RGB
-PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-EXIF_IN_PNG = (b"eXIf", b"Raw profile type")
+TILE_SIDES = (322, 323)  # TIFF tags: a tile is decoded whole, however small the picture is
+
+LARGEST_BYTES = 80_000_000  # of a picture file
+MEMORY_BYTES = 140_000_000  # that decoding a picture may take
+KEPT_PIXELS = 16_000_000  # of a decoded JPEG; larger ones are scaled down while decoding
+# Peak of decoding and of cropping a pill as large as the picture, held by test_memory.py
+PIXEL_BYTES = {"PNG": 8, "plain PNG": 6, "JPEG": 8, "WEBP": 16, "BMP": 8, "TIFF": 8, "GIF": 8}
 
 
 class PictureError(DataError):
@@ -57,7 +60,7 @@ class PictureError(DataError):
 
 
 class PictureTooLargeError(PictureError):
-    """More pixels than allowed: refused by its header, nothing was decoded."""
+    """More pixels or bytes than allowed: refused by its header, nothing was decoded."""
 
 
 class PictureKindError(PictureError):
@@ -72,62 +75,117 @@ class PictureMissingError(PictureError):
     """Not there, or not readable."""
 
 
-def read(path: Path, max_pixels: int) -> Pixels:
-    """uint8 RGB [height, width, 3] of a picture file; PictureError says why not."""
-    if not path.is_file():  # also of a pipe, which would never end
-        if path.is_symlink() and not path.exists():
-            raise PictureMissingError(f"{path}: a link to nothing.", "Copy the picture itself.")
-        what = "not a file" if path.exists() else "not here"
-        raise PictureMissingError(f"{path}: {what}.", "Check the name.")
-    try:
-        with path.open("rb") as file:
-            return _decode(file, str(path), max_pixels)
-    except PermissionError:
-        raise PictureMissingError(
-            f"{path}: may not be read.", "Give yourself the right: chmod u+r"
-        ) from None
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: uint8 RGB [h, w, 3], upright, and the size it has in its file."""
+
+    pixels: Pixels
+    size: tuple[int, int]  # width, height; more than the pixels' where a JPEG was scaled down
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """How many times wider and higher the picture is in its file."""
+        height, width = self.pixels.shape[:2]
+        return self.size[0] / width, self.size[1] / height
 
 
-def decode(content: bytes, name: str, max_pixels: int) -> Pixels:
+def read(path: Path, max_pixels: int) -> Picture:
+    """The picture of a file; PictureError says why not."""
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114  # never raise
+        raise PictureMissingError(f"{path}: a link to nothing.", "Copy the picture itself.")
+    cure = "Check the name, and that you may read the file (chmod u+r)."
+    with files.opened(path, cure, PictureMissingError, files.LARGEST_MODEL_BYTES) as file:
+        return _decode(file, str(path), max_pixels)
+
+
+def decode(content: bytes, name: str, max_pixels: int) -> Picture:
     """The same of a picture's bytes; `name` is for the message."""
     return _decode(io.BytesIO(content), name, max_pixels)
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int) -> Pixels:
-    start = file.read(16)
-    _refuse_by_start(start, name)
+def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
+    file_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
+    start = file.read(png.HEADER_BYTES)
+    file.seek(0)
+    kind = _kind(start, name)
+    if file_bytes > LARGEST_BYTES:
+        cure = "Save the picture as JPEG, or shrink it."
+        raise _too_large(name, f"{file_bytes:,} bytes, the limit is {LARGEST_BYTES:,}", cure)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on odd EXIF: the pixels are what counts
-            with _reader(start, name)(file) as picture:
-                _refuse_by_header(picture, name, max_pixels)
-                plain = _plain_png(file, picture)
-                return _upright_rgb(picture) if plain is None else plain
+            if kind == "PNG":
+                return _png(file, file_bytes, start, name, max_pixels)
+            with READERS[kind](file) as picture:
+                return _by_pillow(file, picture, kind, name, max_pixels)
     except (PictureError, MemoryError):
         raise
-    except Exception as error:  # a broken file fails in many ways: all mean the same
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise _damaged(name, reason) from None
+    except Exception as error:  # a broken file fails in many ways: one refusal
+        raise _damaged(name, reason_of(error)) from None
 
 
-def _reader(start: bytes, name: str) -> Callable[[BinaryIO], Image.Image]:
-    """Pillow's reader of the format the first bytes show.
+def _png(file: BinaryIO, file_bytes: int, start: bytes, name: str, max_pixels: int) -> Picture:
+    head = png.header(start)
+    kind = "plain PNG" if head.plain else "PNG"
+    most = min(max_pixels, (MEMORY_BYTES - file_bytes) // PIXEL_BYTES[kind])
+    _refuse_size(head.width, head.height, head.width * head.height, most, max_pixels, name)
+    return _whole(png.decode(file.read()))
+
+
+def _by_pillow(
+    file: BinaryIO, picture: Image.Image, kind: str, name: str, max_pixels: int
+) -> Picture:
+    (width, height), most = picture.size, min(max_pixels, MEMORY_BYTES // PIXEL_BYTES[kind])
+    if kind == "JPEG":
+        assert isinstance(picture, JpegImagePlugin.JpegImageFile)
+        return _jpeg(file, picture, name, max_pixels)
+    held = width * height
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        tile_width, tile_height = (int(picture.tag_v2.get(tag, 0)) for tag in TILE_SIDES)
+        held = max(held, tile_width * tile_height)
+    _refuse_size(width, height, held, most, max_pixels, name)
+    if picture.mode in NUMBER_MODES:
+        raise PictureKindError(
+            f"{name}: 32 bits a channel, of no agreed range.", "Save it with 8 or 16 bits."
+        )
+    pixels = pillow.rgb(picture)  # Pillow turns a TIFF while it loads it
+    return _whole(pillow.upright(pixels, pillow.orientation(picture)))
+
+
+def _jpeg(
+    file: BinaryIO, picture: JpegImagePlugin.JpegImageFile, name: str, max_pixels: int
+) -> Picture:
+    """Scaled by 1, 1/2, 1/4 or 1/8: the largest size that fits into memory."""
+    width, height = picture.size
+    _refuse_size(width, height, width * height, max_pixels, max_pixels, name)
+    buffered = jpeg.buffered_bytes(file, width, height)
+    fitting = (
+        factor
+        for factor in (1, 2, 4, 8)
+        if width * height / factor**2 <= KEPT_PIXELS
+        if buffered + width * height / factor**2 * PIXEL_BYTES["JPEG"] <= MEMORY_BYTES
+    )
+    factor = next(fitting, None)
+    if factor is None:
+        cure = "Save it as baseline (not progressive) JPEG, or shrink it."
+        raise _too_large(name, f"{width} x {height} pixels of a progressive JPEG", cure)
+    picture.draft(None, (width // factor, height // factor))
+    turned = pillow.orientation(picture)
+    pixels = pillow.upright(pillow.rgb(picture), turned)
+    return Picture(pixels, (height, width) if turned > 4 else (width, height))
+
+
+def _whole(pixels: Pixels) -> Picture:
+    return Picture(pixels, (pixels.shape[1], pixels.shape[0]))
+
+
+def _kind(start: bytes, name: str) -> str:
+    """The format that the first bytes show.
 
     Not Image.open: ultralytics 8.4 replaces it by one that wants to install a HEIF library
     whenever it meets a file that is no picture.
     """
-    kind = "WEBP" if start[:4] == b"RIFF" and start[8:12] == b"WEBP" else ""
-    kind = kind or next((kind for word, kind in SIGNATURES if start.startswith(word)), "")
-    if not kind:
-        raise PictureKindError(
-            f"{name}: not a picture in one of the formats {', '.join(READERS)}.",
-            "Save it as PNG or JPEG.",
-        )
-    return READERS[kind]
-
-
-def _refuse_by_start(start: bytes, name: str) -> None:
     if not start:
         raise _damaged(name, "the file is empty")
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
@@ -136,60 +194,34 @@ def _refuse_by_start(start: bytes, name: str) -> None:
             "Convert it to JPEG (heif-convert in.heic out.jpg, or export it from the photo app); "
             "an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible.",
         )
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WEBP"
+    kind = next((kind for word, kind in SIGNATURES if start.startswith(word)), None)
+    if kind is None:
+        raise PictureKindError(
+            f"{name}: not a picture in one of the formats PNG, {', '.join(READERS)}.",
+            "Save it as PNG or JPEG.",
+        )
+    return kind
 
 
-def _refuse_by_header(picture: Image.Image, name: str, max_pixels: int) -> None:
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise _too_large(name, f"{width} x {height} pixels", max_pixels)
+def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int, name: str) -> None:
+    """`held`: pixels in memory while decoding, of which there may be `most`."""
+    if held > most:
+        cure = "Shrink the picture, or raise validate.max_pixels."
+        if held <= max_pixels:
+            cure = "Save it as JPEG, which is scaled down while decoding, or shrink it."
+        raise _too_large(name, f"{width} x {height} pixels, the limit is {most:,} pixels", cure)
     short, long = sorted((width, height))
     if short < SHORTEST_SIDE_PX or long > LONGEST_TO_SHORTEST * short:
         raise PictureKindError(
             f"{name}: {width} x {height} pixels, too thin for a photo of a pill.",
             f"Give a photo of at least {SHORTEST_SIDE_PX} pixels a side.",
         )
-    if picture.mode in NUMBER_MODES:
-        raise PictureKindError(
-            f"{name}: 32 bits a channel, of no agreed range.", "Save it with 8 or 16 bits."
-        )
 
 
-def _plain_png(file: BinaryIO, picture: Image.Image) -> Pixels | None:
-    """An 8-bit RGB PNG as AI Hub's are, by the decoder that is three times as fast as Pillow.
-
-    None where it is another PNG, or a broken one: Pillow then says what is wrong with it.
-    """
-    if picture.format != "PNG" or picture.mode != "RGB" or "transparency" in picture.info:
-        return None
-    file.seek(0)
-    content = file.read()
-    if content[24:26] != PLAIN_PNG_KIND or not content.endswith(PNG_END):
-        return None
-    if any(word in content for word in EXIF_IN_PNG):
-        return None
-    try:
-        shape = (picture.height, picture.width)
-        return np.asarray(kornia_rs.io.decode_image_png_u8(content, shape, "rgb"))
-    except Exception:  # kornia_rs 0.2 raises plain Exception
-        return None
-
-
-def _upright_rgb(picture: Image.Image) -> Pixels:
-    """The first picture of the file, turned by its EXIF, on white where it is see-through."""
-    turned = ImageOps.exif_transpose(picture)
-    if turned.mode.startswith(DEEP_MODE):
-        turned = Image.fromarray((np.asarray(turned).astype(np.uint16) >> 8).astype(np.uint8))
-    if "A" in turned.mode or "a" in turned.mode or "transparency" in turned.info:
-        seen = turned.convert("RGBA")
-        turned = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
-    return np.asarray(turned.convert("RGB"), dtype=np.uint8)
-
-
-def _too_large(name: str, detail: str, max_pixels: int) -> PictureTooLargeError:
-    return PictureTooLargeError(
-        f"{name}: {detail}, the limit is {max_pixels:,} pixels.",
-        "Shrink the picture, or raise validate.max_pixels.",
-    )
+def _too_large(name: str, detail: str, cure: str) -> PictureTooLargeError:
+    return PictureTooLargeError(f"{name}: {detail}.", cure)
 
 
 def _damaged(name: str, detail: str) -> PictureDamagedError:

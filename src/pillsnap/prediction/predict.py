@@ -14,8 +14,13 @@ from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
+from pillsnap.prediction.pictures import Picture
+from pillsnap.recognition.recogniser import Pill
 from pillsnap.validation import photos
 
+Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused
+
+LONGEST_STEM_BYTES = 200  # of an annotated picture's name: file systems take 255 in all
 ANNOTATED = "_pills.jpg"  # after the picture's own name: no original is ever written over
 
 
@@ -60,23 +65,12 @@ def check_annotate_dir(folder: Path | None) -> None:
 
 
 def expand(images: Sequence[str]) -> list[Path]:
-    """The pictures that paths, folders (and theirs) and globs name, each once, folders sorted.
+    """The pictures that paths, folders (with those below) and globs name, each once, folders
+    sorted.
 
-    A name nothing stands behind stays: reading it tells.
+    A name of nothing is kept: reading it gives the reason.
     """
-    found: dict[Path, None] = {}
-    for image in images:
-        path = photos.locate(Path(image).expanduser())
-        if path.is_dir():
-            found.update(dict.fromkeys(_pictures_in(path)))
-        elif path.exists():
-            found[path] = None
-        else:
-            matched = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # any pattern
-            matches = [Path(name) for name in matched]
-            pictures_ = [match for match in matches if not match.is_dir()]
-            found.update(dict.fromkeys(pictures_ or [path]))
-    return list(found)
+    return list(dict.fromkeys(path for image in images for path in _expanded(image)))
 
 
 def read_codes(path: Path) -> list[str]:
@@ -105,54 +99,83 @@ def recognise(
     taken: set[str] = set()
     begun_s = time.perf_counter()
     for batch in _batches(paths, loaded):
-        good = [frame for _, frame in batch if not isinstance(frame, UserError)]
-        named = iter(loaded.recogniser.recognise(good, top, codes) if good else [])
+        frames = [picture.pixels for _, picture in batch if isinstance(picture, Picture)]
+        pills = loaded.recogniser.recognise(frames, top, codes) if frames else []
         tally.seconds += time.perf_counter() - begun_s
-        for path, frame in batch:
-            if isinstance(frame, UserError):
-                answer = Answer(str(path), [], frame)
-                print(f"{frame.fact}\n  -> {frame.cure}", file=sys.stderr)
-            else:
-                size = (frame.shape[1], frame.shape[0])
-                answer = Answer(str(path), next(named), None, size)
-                if annotate_dir is not None:
-                    _annotate(annotate_dir, path, frame, answer, taken)
+        answers = _answers(batch, pills)
+        if annotate_dir is not None:
+            read = [path for path, picture in batch if isinstance(picture, Picture)]
+            for path, frame, found in zip(read, frames, pills, strict=True):
+                _annotate(annotate_dir, path, frame, found, taken)
+        del batch, frames  # free them before the next pictures are read
+        for answer in answers:
+            if answer.error is not None:
+                print(f"{answer.error.fact}\n  -> {answer.error.cure}", file=sys.stderr)
             _count(tally, answer)
             yield answer
         begun_s = time.perf_counter()
 
 
-def _batches(
-    paths: Sequence[Path], loaded: Loaded
-) -> Iterator[list[tuple[Path, Pixels | UserError]]]:
+def _answers(batch: Sequence[Read], pills: Sequence[list[Pill]]) -> list[Answer]:
+    answers, left = [], iter(pills)
+    for path, picture in batch:
+        if isinstance(picture, Picture):
+            found = [pill.scaled(*picture.factors) for pill in next(left)]
+            answers.append(Answer(str(path), found, None, picture.size))
+        else:
+            answers.append(Answer(str(path), [], picture))
+    return answers
+
+
+def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
     """Pictures read, or why not; a batch holds no more pixels than one picture may have."""
-    batch: list[tuple[Path, Pixels | UserError]] = []
+    most = min(loaded.max_pixels, pictures.KEPT_PIXELS)
+    batch: list[Read] = []
     held = 0
     for path in paths:
-        frame: Pixels | UserError
+        picture: Picture | UserError
         try:
-            frame = pictures.read(path, loaded.max_pixels)
-            size = frame.shape[0] * frame.shape[1]
+            picture = pictures.read(path, loaded.max_pixels)
+            size = picture.pixels.shape[0] * picture.pixels.shape[1]
         except UserError as error:
-            frame, size = error, 0
-        if batch and (held + size > loaded.max_pixels or len(batch) == loaded.batch_size):
+            picture, size = error, 0
+        if batch and (held + size > most or len(batch) == loaded.batch_size):
             yield batch
             batch, held = [], 0
-        batch.append((path, frame))
+        batch.append((path, picture))
         held += size
     if batch:
         yield batch
+
+
+def _expanded(image: str) -> list[Path]:
+    try:
+        path = photos.locate(Path(image).expanduser())
+        if path.is_dir():
+            return _pictures_in(path)
+        matches = [] if path.exists() else glob.glob(str(path), recursive=True)  # noqa: PTH207
+        found = [Path(match) for match in sorted(matches)]
+        return [match for match in found if not match.is_dir()] or [path]
+    except (OSError, RuntimeError):  # a name that is too long, a home folder that is not known
+        return [Path(image)]
 
 
 def _pictures_in(folder: Path) -> list[Path]:
     """What is a picture by its name, also HEIC ones, pipes and broken links: reading refuses these
     with a cure."""
     suffixes = pictures.SUFFIXES | pictures.HEIF_SUFFIXES
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir()
-    )
+    try:
+        found = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in suffixes
+            and not path.name.startswith(".")
+            and not path.is_dir()
+        )
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be listed: {error.strerror}.", "Check the disk it is on."
+        ) from None
     if not found:
         raise DataError(
             f"{folder} holds no picture ({', '.join(sorted(pictures.SUFFIXES))}).",
@@ -161,12 +184,22 @@ def _pictures_in(folder: Path) -> list[Path]:
     return found
 
 
-def _annotate(folder: Path, path: Path, frame: Pixels, answer: Answer, taken: set[str]) -> None:
-    name, number = f"{path.stem}{ANNOTATED}", 2
+def _annotate(
+    folder: Path, path: Path, frame: Pixels, pills: Sequence[Pill], taken: set[str]
+) -> None:
+    stem = path.stem.encode("utf-8", "replace")[:LONGEST_STEM_BYTES].decode("utf-8", "ignore")
+    name, number = f"{stem}{ANNOTATED}", 2
     while name in taken:
-        name, number = f"{path.stem}-{number}{ANNOTATED}", number + 1
+        name, number = f"{stem}-{number}{ANNOTATED}", number + 1
     taken.add(name)
-    files.write_bytes(folder / name, annotation.jpeg(annotation.draw(frame, answer.pills)))
+    content = annotation.jpeg(annotation.draw(frame, pills))
+    try:
+        files.write_bytes(folder / name, content)
+    except OSError as error:
+        raise DataError(
+            f"{folder / name} cannot be written: {error.strerror}.",
+            "Name another folder: --annotate FOLDER",
+        ) from None
 
 
 def _count(tally: Tally, answer: Answer) -> None:

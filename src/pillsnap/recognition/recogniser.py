@@ -4,7 +4,7 @@ evaluate measures this path; predict and the service use it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,13 @@ class Pill:
     confidence: float  # calibrated probability of the first candidate
     box_confidence: float
     candidates: tuple[Candidate, ...]  # best first, also of a refused pill
+
+    def scaled(self, x: float, y: float) -> "Pill":
+        """The pill in a picture so many times wider and higher, in whole pixels."""
+        left, top, width, height = self.box
+        right, bottom = round((left + width) * x), round((top + height) * y)
+        left, top = round(left * x), round(top * y)
+        return replace(self, box=(left, top, right - left, bottom - top))
 
 
 @dataclass(frozen=True)

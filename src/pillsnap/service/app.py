@@ -84,15 +84,16 @@ class Service:
     ) -> tuple[Recognised | Refused, UserError | None]:
         async with self._decoding:
             try:
-                frame = await asyncio.to_thread(
+                picture = await asyncio.to_thread(
                     pictures.decode, content, name, self.loaded.max_pixels
                 )
             except UserError as error:
                 self.counters.refused()
                 return Refused(name, [], Error(error.fact, error.cure)), error
-            pills = await self.batcher.recognise(frame, top, codes)
+            found = await self.batcher.recognise(picture.pixels, top, codes)
+        pills = [pill.scaled(*picture.factors) for pill in found]
         self.counters.picture(len(pills), sum(not pill.known for pill in pills))
-        return Recognised(name, frame.shape[1], frame.shape[0], pills), None
+        return Recognised(name, *picture.size, pills), None
 
     def model(self) -> dict[str, Any]:
         """The models in use, their thresholds and classes."""

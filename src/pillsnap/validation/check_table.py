@@ -92,10 +92,6 @@ CHECKS = (
         "Shrink them, or raise validate.max_pixels.",
     ),
     Check("photo_damaged", R, "photos", "Photos are damaged or truncated.", _RESTORE),
-    Check(
-        "photo_kind", R, "photos", "Photos are not 8-bit RGB.",
-        "Save them as 8-bit RGB PNG, then pillsnap fingerprint and dvc repro.",
-    ),
     Check("size_differs", R, "photos", "Photos and labels disagree on the size.", _RESTORE),
     Check(
         "duplicates_across_splits", R, "photos",

@@ -1,24 +1,18 @@
 """Reads photos: header checked before decoding, every kind of damage reported by name."""
 
-import io
 import os
-import struct
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-import kornia_rs
-import numpy as np
 import xxhash
-from PIL import Image
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
+from pillsnap.dataset import png
+from pillsnap.dataset.png import PngError
 from pillsnap.errors import DataError
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-RGB, RGBA, GREY_ALPHA = 2, 6, 4  # colour types of the PNG specification, section 11.2.1
 HEAVIEST_PIXEL_BYTES = 8  # 16-bit RGBA; with 1 MB for headers no photo is longer on disk
 
 
@@ -77,27 +71,17 @@ def locate(path: Path) -> Path:
 
 def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
     """uint8 RGB [h, w, 3] of a PNG whose header is within `max_pixels`; `name` for messages."""
-    width, height, depth, colour = _header(content, name)
-    if width * height > max_pixels:
-        raise FrameError(
-            "photo_too_large",
-            f"{name}: {width} x {height} pixels, more than validate.max_pixels ({max_pixels}).",
-            "Shrink or remove the photo, or raise validate.max_pixels.",
-        )
-    if not content.endswith(PNG_END):
-        raise _damaged(
-            name, "the file does not end with the end of a PNG (truncated, or data appended)"
-        )
-    if depth == 16:
-        raise _wrong_kind(name, "16 bits a channel")
+    _refuse_foreign(content, name)
     try:
-        if depth == 8 and colour == RGB:
-            decoded = kornia_rs.io.decode_image_png_u8(content, (height, width), "rgb")
-            return np.asarray(decoded)
-        return _decode_odd_png(content, name, colour)
-    except FrameError:
-        raise
-    except Exception as error:  # kornia_rs 0.2 raises plain Exception; PIL OSError, SyntaxError
+        width, height = png.header(content)[:2]
+        if width * height > max_pixels:
+            raise FrameError(
+                "photo_too_large",
+                f"{name}: {width} x {height} pixels, more than validate.max_pixels ({max_pixels}).",
+                "Shrink or remove the photo, or raise validate.max_pixels.",
+            )
+        return png.decode(content)
+    except PngError as error:
         raise _damaged(name, str(error)) from None
 
 
@@ -126,28 +110,14 @@ def _read(path: Path, max_pixels: int) -> bytes:
         ) from None
 
 
-def _header(content: bytes, name: Path) -> tuple[int, int, int, int]:
-    """Width, height, bit depth and colour type from the first 33 bytes."""
+def _refuse_foreign(content: bytes, name: Path) -> None:
     if not content:
         raise _damaged(name, "the file is empty")
-    if not content.startswith(PNG_SIGNATURE):
+    if not content.startswith(png.SIGNATURE):
         kind = "a JPEG" if content.startswith(b"\xff\xd8") else f"starts with {content[:8]!r}"
         raise FrameError(
             "photo_not_png", f"{name}: not a PNG ({kind}).", "Replace it by the original PNG."
         )
-    if len(content) < 33 or content[12:16] != b"IHDR":
-        raise _damaged(name, "the header is truncated")
-    width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
-    return width, height, depth, colour
-
-
-def _decode_odd_png(content: bytes, name: Path, colour: int) -> Pixels:
-    """Grey and palette photos become RGB; transparent ones are rejected."""
-    picture = Image.open(io.BytesIO(content), formats=("PNG",))
-    has_alpha = colour in (RGBA, GREY_ALPHA) or "transparency" in picture.info
-    if has_alpha and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
-        raise _wrong_kind(name, "transparent pixels")
-    return np.asarray(picture.convert("RGB"))
 
 
 def _damaged(name: Path, detail: str) -> FrameError:
@@ -155,12 +125,4 @@ def _damaged(name: Path, detail: str) -> FrameError:
         "photo_damaged",
         f"{name}: {detail}.",
         "Restore the photo from the AI Hub archive; if there are many, check the disk.",
-    )
-
-
-def _wrong_kind(name: Path, detail: str) -> FrameError:
-    return FrameError(
-        "photo_kind",
-        f"{name}: {detail}, photos are 8-bit RGB.",
-        "Save the photo as 8-bit RGB PNG.",
     )

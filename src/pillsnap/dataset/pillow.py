@@ -1,0 +1,51 @@
+"""Pillow's pictures as upright 8-bit RGB: on white where they are transparent, turned by EXIF."""
+
+import numpy as np
+from PIL import Image
+
+from pillsnap.arrays import Pixels
+
+BAND_ROWS = 256  # rows converted at a time: the memory of a conversion does not grow with a picture
+DEEP_MODE = "I;16"  # grey of 16 bits, also with a letter for the byte order
+ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+
+
+def rgb(picture: Image.Image) -> Pixels:
+    """uint8 RGB [height, width, 3], not turned; 16 bits keep their upper 8."""
+    width, height = picture.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, BAND_ROWS):
+        bottom = min(top + BAND_ROWS, height)
+        band = picture.crop((0, top, width, bottom))
+        band.info = picture.info
+        pixels[top:bottom] = np.asarray(_on_white(band))
+    return pixels
+
+
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 if there is none or the metadata cannot be read."""
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises many kinds for broken metadata, which is no reason to refuse
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def upright(pixels: Pixels, turned: int) -> Pixels:
+    """The picture upright, given its EXIF orientation (EXIF 2.3, section 4.6.4)."""
+    if turned in (2, 3, 7, 8):
+        pixels = pixels[:, ::-1]
+    if turned in (3, 4, 6, 7):
+        pixels = pixels[::-1]
+    if turned in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
+
+
+def _on_white(band: Image.Image) -> Image.Image:
+    if band.mode.startswith(DEEP_MODE):
+        band = Image.fromarray((np.asarray(band).astype(np.uint16) >> 8).astype(np.uint8))
+    if "A" in band.mode or "a" in band.mode or "transparency" in band.info:
+        seen = band.convert("RGBA")
+        band = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
+    return band.convert("RGB")

@@ -1,0 +1,128 @@
+"""No picture costs more than 200 MB: each format at the largest size that is read, and hostile
+files."""
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from make.import_graph import ROOT
+from pillsnap.prediction import pictures
+from pillsnap.prediction.pictures import LARGEST_BYTES, MEMORY_BYTES, PIXEL_BYTES
+
+pytestmark = pytest.mark.slow
+
+MAX_PIXELS = 50_000_000
+MOST_MB = 200
+NOISE = np.random.default_rng(0).integers(0, 190, (64, 64, 4)).astype(np.uint8)  # no pill
+
+
+def side_of(pixel_bytes: float) -> int:
+    """Side of a square that just fits with so many bytes a pixel."""
+    return int((MEMORY_BYTES / pixel_bytes) ** 0.5 * 0.99)
+
+
+def square(side: int, mode: str = "RGB") -> Image.Image:
+    """Noise repeated: files of it are small."""
+    tile = Image.fromarray(NOISE).convert(mode)
+    picture = Image.new(mode, (side, side))
+    for top in range(0, side, 64):
+        for left in range(0, side, 64):
+            picture.paste(tile, (left, top))
+    return picture
+
+
+def png(path: Path, side: int, depth: int, colour: int, channels: int, more: bytes = b"") -> None:
+    """Grey of zeros: of any size in some KB."""
+    packer = zlib.compressobj(1)
+    row = bytes(side * channels * depth // 8 + 1)
+    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"tEXt", more), (b"IDAT", packed), (b"IEND", b"")):
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        content += struct.pack(">I", len(body)) + kind + body + check
+    path.write_bytes(content)
+
+
+def heavy_jpeg(path: Path) -> None:
+    """A small picture with a thousand comments of 64 KB."""
+    buffer = io.BytesIO()
+    square(640).save(buffer, "JPEG")
+    comment = b"\xff\xfe" + struct.pack(">H", 65_535) + bytes(65_533)
+    comments = comment * ((LARGEST_BYTES - 10**6) // len(comment))
+    path.write_bytes(buffer.getvalue()[:2] + comments + buffer.getvalue()[2:])
+
+
+def sparse(path: Path) -> None:
+    path.write_bytes(pictures.png.SIGNATURE)
+    os.truncate(path, 1 << 33)
+
+
+READ = {
+    "plain.png": lambda p: png(p, side_of(PIXEL_BYTES["plain PNG"]), 8, 2, 3),
+    "alpha.png": lambda p: png(p, side_of(PIXEL_BYTES["PNG"]), 8, 6, 4),
+    "deep.png": lambda p: png(p, side_of(PIXEL_BYTES["PNG"]), 16, 2, 3),
+    "heavy.png": lambda p: png(p, 2500, 8, 6, 4, b"a\0" + bytes(LARGEST_BYTES - 10**6)),
+    "large.jpg": lambda p: square(7000).save(p),
+    "unscaled.jpg": lambda p: square(3990).save(p),
+    "progressive.jpg": lambda p: square(4500).save(p, progressive=True, subsampling=0),
+    "CMYK.jpg": lambda p: square(3990, "CMYK").save(p),
+    "comments.jpg": heavy_jpeg,
+    "lossy.webp": lambda p: square(side_of(PIXEL_BYTES["WEBP"])).save(p, method=0),
+    "lossless.webp": lambda p: square(side_of(PIXEL_BYTES["WEBP"]), "RGBA").save(
+        p, lossless=True, method=0
+    ),
+    "plain.bmp": lambda p: square(side_of(PIXEL_BYTES["BMP"]) // 2).save(p),
+    "packed.tif": lambda p: square(side_of(PIXEL_BYTES["TIFF"])).save(p, compression="tiff_lzw"),
+    "one strip.tif": lambda p: square(side_of(PIXEL_BYTES["TIFF"]), "RGBA").save(
+        p, compression="tiff_adobe_deflate", tiffinfo={278: 10**5}
+    ),
+    "palette.gif": lambda p: square(side_of(PIXEL_BYTES["GIF"]), "P").save(p),
+}
+REFUSED = {
+    "bomb.png": lambda p: png(p, 20_000, 8, 0, 1),
+    "too large.png": lambda p: png(p, side_of(PIXEL_BYTES["plain PNG"]) * 102 // 100, 8, 2, 3),
+    "bomb.jpg": lambda p: Image.new("RGB", (7000, 7000)).save(p, progressive=True, subsampling=0),
+    "too large.webp": lambda p: square(side_of(PIXEL_BYTES["WEBP"]) * 102 // 100).save(p, method=0),
+    "truncated to 8 GB.png": sparse,
+}
+
+
+@pytest.fixture(scope="module")
+def grown_mb(tmp_path_factory) -> dict[str, float]:
+    """By name: how much memory a picture took at the most."""
+    folder = tmp_path_factory.mktemp("memory")
+    for name, make in (READ | REFUSED).items():
+        make(folder / name)
+    for number in range(2):
+        square(700 + number).save(folder / f"0 warm {number}.png")
+    program = [sys.executable, ROOT / "tests/make/drawn_predict.py", str(MAX_PIXELS), folder]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=280)
+    read = {Path(tree["path"]).name for tree in json.loads(done.stdout) if "error" not in tree}
+    refused = set(READ | REFUSED) - read
+    assert refused == set(REFUSED)
+    return {Path(p).name: mb for p, mb in json.loads(done.stderr.splitlines()[-1]).items()}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_picture_at_the_limit_of_its_format_costs_less_than_200_mb(grown_mb, name) -> None:
+    assert grown_mb[name] < MOST_MB
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_picture_that_is_refused_costs_next_to_nothing(grown_mb, name) -> None:
+    assert grown_mb[name] < 20
+
+
+def test_a_batch_and_the_next_picture_fit_together() -> None:
+    """What is held while the next picture is decoded."""
+    assert 3 * pictures.KEPT_PIXELS + MEMORY_BYTES < MOST_MB * 10**6
