@@ -1,4 +1,4 @@
-"""Time and memory of evaluate's figures at stage 3's size, on made answers; size of the report.
+"""Time and memory of evaluate's metrics at stage 3's size, on made outputs; size of the report.
 
 Run: python benchmarks/evaluation.py [crops] [classes]
 """
@@ -16,8 +16,17 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from make.made_answers import class_table, frame_answer
-from pillsnap.evaluation import breakdown, evaluate, exports, fit, honesty, montage, outputs, report
-from pillsnap.evaluation.answers import Answers, CropAnswers
+from pillsnap.evaluation import (
+    breakdown,
+    evaluate,
+    fit,
+    montage,
+    outputs,
+    report,
+    summary,
+    tables,
+)
+from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
 from pillsnap.params import Params, load
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
@@ -28,7 +37,7 @@ FEATURES, FRAMES = 1280, 2000
 
 
 def answers(pills: int, classes: int, known: bool, rng: np.random.Generator) -> CropAnswers:
-    """Logits of a classifier that is right nine times in ten."""
+    """Logits of a classifier that is right nine times in ten; unknown pills are in singles."""
     truth = np.sort(rng.integers(0, classes, pills))
     logits = rng.normal(0, 1, (pills, classes)).astype(np.float32)
     if known:
@@ -39,7 +48,7 @@ def answers(pills: int, classes: int, known: bool, rng: np.random.Generator) -> 
             "mapping_code": [f"K-{index:06d}" for index in truth],
             "class_index": truth if known else -1,
             "known": known,
-            "image_type": np.where(np.arange(pills) % 20 == 0, "combination", "single"),
+            "image_type": np.where(known & (np.arange(pills) % 20 == 0), "combination", "single"),
             "group_id": [f"g{pill // 6}" for pill in range(pills)],
             **{name: rng.integers(0, 3, pills) for name in ("back", "direction", "light")},
             "latitude": 70,
@@ -55,12 +64,12 @@ def answers(pills: int, classes: int, known: bool, rng: np.random.Generator) -> 
 def report_page(
     params: Params, answered: Answers, fitted: Calibration, table: pd.DataFrame, measured: Json
 ) -> str:
-    """The report with pictures of noise, which no JPEG makes small."""
+    """The report with pictures of noise, which JPEG cannot compress."""
     rng, known = np.random.default_rng(0), answered.val
     photo = rng.integers(0, 256, (1280, 976, 3), dtype=np.uint8)
     card = montage.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
     cards = montage.montage([card] * montage.CARDS, 3, "")
-    shown = answered.val_frames[: montage.FRAMES]
+    shown = answered.val_frames.frames[: montage.FRAMES]
     iou = params.evaluate.match_iou
     frames = montage.frame_montage([montage.framed(photo, one, table, iou) for one in shown])
     drawn = {"detections": frames, "confusions": cards, "unknown": cards}
@@ -69,8 +78,9 @@ def report_page(
         buffer = io.BytesIO()
         sheet.save(buffer, "JPEG", quality=outputs.REPORT_QUALITY, subsampling=0)
         pictures[name] = buffer.getvalue()
-    measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "honesty": honesty.of_splits({})}
-    measured |= {"targets": evaluate.targets(params, measured), "provenance": [{}]}
+    measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "provenance": {}}
+    measured |= {"split": breakdown.split_overlap({})}
+    measured["targets"] = summary.targets(params, measured)
     plots = outputs.plots(answered, fitted, table, params.evaluate.worst_classes)
     classes = breakdown.per_class(known.truth, known.logits.argmax(axis=1), table)
     return report.render(measured, plots, classes, pictures, params.scale)
@@ -86,17 +96,17 @@ def main() -> None:
         frame_answer(i, ("single", "combination")[i % 2], [i % classes], [i % classes])
         for i in range(FRAMES)
     ]
-    answered = Answers(val, test, frames, frames[1:200:2])
+    answered = Answers(val, test, FrameSet(frames), FrameSet(frames[1:200:2]))
     marks = [time.perf_counter()]
     fitted = fit.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
     marks.append(time.perf_counter())
     measured = evaluate.measure(params, answered, fitted, table, ())
     marks.append(time.perf_counter())
-    exports.named_crops("val", val, fitted, table)
+    tables.crops("val", val, fitted, table)
     marks.append(time.perf_counter())
     page_bytes = len(report_page(params, answered, fitted, table, measured).encode())
     marks.append(time.perf_counter())
-    steps = ("calibrate", "measure", "export", "report")
+    steps = ("calibrate", "measure", "tables", "report")
     for name, seconds in zip(steps, np.diff(marks), strict=True):
         print(f"{name:10} {seconds:7.1f} s")
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

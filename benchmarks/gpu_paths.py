@@ -42,8 +42,9 @@ from pillsnap.operation import check_gpu
 from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction import load as loading
-from pillsnap.prediction.predict import PredictOptions, predict
-from pillsnap.release.export import ExportOptions, export
+from pillsnap.prediction.predict import predict
+from pillsnap.release.bundle import Bundle
+from pillsnap.release.export import export
 from pillsnap.release.graphs import DetectionGraph
 from pillsnap.stage.hardware import GpuReader, cpu_count
 from pillsnap.stage.log import RunLog
@@ -334,15 +335,15 @@ def predict_against_cpu(asked: Asked, _record: Record) -> Facts:
         places = Places.of(load())
         crops, frames = CropStore(places.crops("val")), FrameStore(places.frames("val"))
         pictures = np.stack([crops.decode(i) for i in range(len(crops))])
-        here, there = (loading.load("torch", None, name).recogniser for name in (name_here, "cpu"))
+        loaded = loading.load("torch", None, name_here)
+        here, there = loaded.recogniser, loading.load("torch", None, "cpu").recogniser
         (logits, embeddings), (other, other_embeddings) = (
-            recogniser.classifier.name(pictures) for recogniser in (here, there)
+            recogniser.classifier.classify(pictures) for recogniser in (here, there)
         )
         boxes = np.abs(_raw(here.detector, frames.decode(0)) - _raw(there.detector,
                                                                    frames.decode(0)))  # fmt: skip
         photo = next(Path(str(load().data_root())).rglob("*_200.png"))
-        options = PredictOptions([str(photo)], 3, None, True, False, None, False, name_here)
-        assert predict(options) == 0
+        assert predict(loaded, [photo], 3, None, None, "json") == 0
     same = float((logits.argmax(axis=1) == other.argmax(axis=1)).mean())
     assert same > 0.9, f"only {same:.0%} of the names are the CPU's"
     return {
@@ -368,8 +369,8 @@ def export_to_onnx(asked: Asked, _record: Record) -> Facts:
     with chdir(_trained(asked)):
         at_scale = load()
         batch_size, max_pixels = at_scale.evaluate.batch_size, at_scale.validate_.max_pixels
-        options = ExportOptions(Path("bundle"), False, batch_size, max_pixels, None)
-        return dict(export(Places.of(at_scale), options)["parity"])
+        export(Places.of(at_scale), Path("bundle"), batch_size, max_pixels, None)
+        return dict(Bundle(Path("bundle")).describe()["parity"])
 
 
 def _trained(asked: Asked) -> Path:

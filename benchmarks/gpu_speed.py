@@ -247,13 +247,10 @@ def host_time_of_a_step(asked: Asked, _record: Record) -> Facts:
     asked.needs_s(2 if asked.small else 20)
     trainer, data = made_trainer(asked, case), made_batch(asked, case.batch_size, case.image_px,
                                                           CLASSES, 1)  # fmt: skip
-    parameters, norm = trainer.model.parameters, trainer.plan.recipe.clip_grad_norm
     pieces: dict[str, Callable[[], object]] = {
-        "model.train()": trainer.model.train,
         "forward and backward": lambda: trainer.gradients(data, case.batch_size),
-        "clip": lambda: nn.utils.clip_grad_norm_(parameters(), norm),
-        "optimizer": lambda: trainer.scaler.step(trainer.optimizer),
-        "average": lambda: trainer.average.update(trainer.model, step=100),
+        "clip, optimizer, guard": trainer.safe_step,
+        "average": lambda: trainer.average.update(100),
     }
     times: dict[str, list[float]] = {name: [] for name in pieces}
     for turn in range(5 if asked.small else 30):
@@ -271,22 +268,27 @@ def host_time_of_a_step(asked: Asked, _record: Record) -> Facts:
 
 
 def checkpoint_stall(asked: Asked, _record: Record) -> Facts:
-    """How long the training stands still while its state is written."""
+    """How long the training waits until its state is copied, and until it is on disk."""
     case = SMALL[0] if asked.small else Case(STAGE_3, 224, 32, False)
     trainer = made_trainer(asked, case)
     trainer.train_step(made_batch(asked, case.batch_size, case.image_px, CLASSES, 1))
     weights = {k: v.cpu().clone() for k, v in trainer.average.module.state_dict().items()}
-    trainer.best = {"weights": weights}
-    seconds = []
+    seconds, written = [], []
     with WorkFolder("gpu_check", "stall", asked.work / "stall") as folder:
         for _ in range(3):
             sync(asked.device)
             begun_s = time.perf_counter()
-            folder.save(trainer.state())
+            folder.save({**trainer.state(), "best": {"epoch": 1, "weights": weights}})
             seconds.append(time.perf_counter() - begun_s)
+            folder.flush()
+            written.append(time.perf_counter() - begun_s)
         megabytes = (folder.path / "newest.ckpt").stat().st_size / 1e6
         folder.remove()
-    return {"seconds": round(statistics.median(seconds), 3), "megabytes": round(megabytes, 1)}
+    return {
+        "seconds": round(statistics.median(seconds), 3),
+        "until_written_s": round(statistics.median(written), 3),
+        "megabytes": round(megabytes, 1),
+    }
 
 
 def automatic_batch_size(asked: Asked, _record: Record) -> Facts:
@@ -408,8 +410,8 @@ def _detector_plan(asked: Asked, name: str, px: int, size: int) -> detection_pla
     return detection_plan.Plan(
         architecture=name, weights=None, image_px=px, epochs=2 if asked.small else 4,
         batch_size=size, lr=wanted.detection_lr, recipe=wanted.train_detection, seed=1,
-        device=asked.device, bf16=asked.device.type == "cuda", compile=False,
-        num_workers=whole.num_workers, goals={},
+        device=asked.device, dtype=torch.bfloat16 if asked.device.type == "cuda" else None,
+        compile=False, num_workers=whole.num_workers, goals={},
     )  # fmt: skip
 
 

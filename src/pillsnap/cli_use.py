@@ -1,5 +1,6 @@
 """The commands that use a trained recogniser: predict, serve, enroll, export, evaluate-folder."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -116,13 +117,13 @@ def export(
     from pillsnap.release import export as exporting
 
     params = load()
-    folder = out or loading.bundle_dir_of(params)
+    folder, drugs = out or loading.bundle_dir_of(params), gallery.path_of(params.scale)
     exporting.export(
         Places.of(params),
         folder,
         params.evaluate.batch_size,
         params.validate_.max_pixels,
-        gallery.path_of(params.scale),
+        drugs if os.path.lexists(drugs) else None,
     )
     typer.echo(f"{folder} holds the bundle; pillsnap predict --backend onnx --model {folder} ...")
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from make.aihub_tree import Shot, label_of
-from pillsnap.aihub.labels import KEYS_READ, Expected, Reading, parse
+from pillsnap.aihub.decoding import KEYS_READ
+from pillsnap.aihub.labels import Expected, Reading, parse
 
 SHOT = Shot(("K-000030",), latitude=90, longitude=300)
 EXPECTED = Expected("K-000030", f"{SHOT.stem}.png", 90, 300)

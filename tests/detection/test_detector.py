@@ -253,6 +253,25 @@ def test_an_epoch_that_fails_twice_is_refused_and_a_repeat_resumes(tmp_path, mon
 
 
 @pytest.mark.slow
+def test_an_unusable_epoch_after_a_damaged_checkpoint_is_refused_and_a_repeat_resumes(
+    tmp_path, monkeypatch
+):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan())
+
+    def bad(epoch, _step, times):
+        if epoch == 1 and times < 2:
+            (tmp_path / "parts/d/f/newest.ckpt").write_bytes(b"damaged")
+        return epoch == 1 and times < 2
+
+    spoil_at(monkeypatch, bad)
+    with pytest.raises(MachineError, match="the checkpoint before it is damaged"):
+        fit(tmp_path / "parts", data_dir, plan())
+    trained = fit(tmp_path / "parts", data_dir, plan())
+    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+
+
+@pytest.mark.slow
 def test_a_compiler_that_fails_is_given_up_with_one_warning(tmp_path, monkeypatch):
     data_dir = detection_files.write(tmp_path / "data")
     whole = fit(tmp_path / "whole", data_dir, plan())

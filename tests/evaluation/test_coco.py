@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pillsnap.evaluation import coco, matching, metrics
-from pillsnap.evaluation.coco import Instances
+from pillsnap.evaluation.coco import Evaluator, Instances, Precisions
 
 RNG = np.random.default_rng(3)
 
@@ -19,6 +19,14 @@ def made(frames: int, classes: int) -> tuple[Instances, Instances]:
     return labelled, found
 
 
+def measured(labelled: Instances, found: Instances, frames: int) -> Precisions:
+    return Evaluator(labelled, found, frames).measure(np.arange(frames))
+
+
+def some(instances: Instances, low: int, high: int) -> Instances:
+    return instances.where((instances.class_index >= low) & (instances.class_index < high))
+
+
 def ap_by_hand(labelled: Instances, found: Instances, frames: int, iou: float) -> float:
     order = np.argsort(-found.score, kind="stable")
     matched = np.zeros(len(found.frame), bool)
@@ -33,41 +41,48 @@ def ap_by_hand(labelled: Instances, found: Instances, frames: int, iou: float) -
 
 def test_map_of_one_class_is_the_average_precision_written_by_hand() -> None:
     labelled, found = made(30, 1)
-    measured = coco.measure(labelled, found, 30)
+    whole = measured(labelled, found, 30)
     by_hand = [ap_by_hand(labelled, found, 30, iou) for iou in np.arange(0.5, 1.0, 0.05)]
-    assert measured.map50 == pytest.approx(by_hand[0], abs=1e-4)
-    assert measured.map50_95 == pytest.approx(np.mean(by_hand), abs=1e-4)
+    assert whole.map50 == pytest.approx(by_hand[0], abs=1e-4)
+    assert whole.map50_95 == pytest.approx(np.mean(by_hand), abs=1e-4)
 
 
 def test_classes_in_chunks_give_the_same_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     labelled, found = made(30, 7)
-    whole = coco.measure(labelled, found, 30)
+    whole = measured(labelled, found, 30)
     monkeypatch.setattr(coco, "CHUNK", 3)
-    assert coco.measure(labelled, found, 30).map50 == pytest.approx(whole.map50, abs=1e-12)
+    assert measured(labelled, found, 30).map50 == pytest.approx(whole.map50, abs=1e-12)
 
 
 def test_map_of_classes_is_the_mean_of_each() -> None:
     labelled, found = made(30, 5)
-    each = [
-        ap_by_hand(labelled.of_classes(c, c + 1), found.of_classes(c, c + 1), 30, 0.5)
-        for c in range(5)
-    ]
-    assert coco.measure(labelled, found, 30).map50 == pytest.approx(np.mean(each), abs=1e-4)
+    each = [ap_by_hand(some(labelled, c, c + 1), some(found, c, c + 1), 30, 0.5) for c in range(5)]
+    assert measured(labelled, found, 30).map50 == pytest.approx(np.mean(each), abs=1e-4)
 
 
 def test_the_curve_is_the_one_average_precision_is_the_mean_of() -> None:
     labelled, found = made(20, 1)
-    measured = coco.measure(labelled, found, 20)
-    assert measured.curve.mean() == pytest.approx(measured.map50, abs=1e-12)
+    whole = measured(labelled, found, 20)
+    assert whole.curve.mean() == pytest.approx(whole.map50, abs=1e-12)
 
 
 def test_nothing_found_is_0_and_nothing_labelled_is_none() -> None:
     labelled, found = made(5, 2)
-    empty = found.of_classes(99, 100)
-    assert coco.measure(labelled, empty, 5).map50 == 0.0
-    assert coco.measure(empty, found, 5).map50 is None
+    empty = some(found, 99, 100)
+    assert measured(labelled, empty, 5).map50 == 0.0
+    assert measured(empty, found, 5).map50 is None
 
 
 def test_the_labels_found_again_are_1() -> None:
     labelled, _ = made(5, 2)
-    assert coco.measure(labelled, labelled, 5).map50_95 == pytest.approx(1.0)
+    assert measured(labelled, labelled, 5).map50_95 == pytest.approx(1.0)
+
+
+def test_some_frames_are_measured_as_a_set_of_their_own() -> None:
+    labelled, found = made(30, 7)
+    frames = np.arange(0, 30, 3)
+    own = [part.where(np.isin(part.frame, frames)) for part in (labelled, found)]
+    part = Evaluator(labelled, found, 30).measure(frames)
+    assert part.map50 == pytest.approx(measured(*own, 30).map50, abs=1e-12)
+    assert part.map50_95 == pytest.approx(measured(*own, 30).map50_95, abs=1e-12)
+    assert Evaluator(labelled, found, 30).measure(np.empty(0, int)).map50 is None

@@ -11,9 +11,9 @@ MEANS = np.eye(CLASSES, dtype=np.float32)
 
 
 @pytest.mark.parametrize("score", scores.SCORES)
-def test_every_score_puts_seen_pills_above_strange_ones(score: str) -> None:
-    known, strange = crop_answers(oracle, True, 1), crop_answers(oracle, False, 2)
-    sides = [scores.score_of(score, a.outputs, MEANS, 1.0) for a in (known, strange)]
+def test_every_score_ranks_known_pills_above_unknown_ones(score: str) -> None:
+    known, unknown = crop_answers(oracle, True, 1), crop_answers(oracle, False, 2)
+    sides = [scores.score_of(score, a.outputs, MEANS, 1.0) for a in (known, unknown)]
     assert metrics.auroc(*sides) > 0.95
 
 
@@ -28,7 +28,7 @@ def test_class_mean_is_the_cosine_to_the_nearest_mean() -> None:
     assert scores.score_of("class_mean", pills, means, 1.0) == pytest.approx(0.8)
 
 
-def test_a_left_out_class_is_told_by_its_missing_logits() -> None:
+def test_a_left_out_class_is_recognised_without_its_logits() -> None:
     compared = fit.left_out(VAL.outputs, VAL.truth, MEANS, 1.0, 0)
     assert set(compared) == set(scores.SCORES)
     assert all(value > 0.6 for value in compared.values())
@@ -40,14 +40,14 @@ def test_one_class_cannot_be_left_out() -> None:
 
 
 def test_every_stand_in_is_compared() -> None:
-    strangers = {"glued": crop_answers(muddled, False, 2).outputs, "val_unknown": empty()}
-    compared = fit.compare(VAL.outputs, VAL.truth, strangers, MEANS, 1.0, 0)
+    stand_ins = {"glued": crop_answers(muddled, False, 2).outputs, "val_unknown": empty()}
+    compared = fit.compare(VAL.outputs, VAL.truth, stand_ins, MEANS, 1.0, 0)
     assert set(compared) == set(fit.STAND_INS)
     assert set(compared["val_unknown"].values()) == {None}
     assert compared["glued"]["energy"] > 0.5
 
 
-def test_real_unknown_pills_decide_before_made_ones_and_made_ones_before_left_out() -> None:
+def test_unknown_pills_of_val_come_before_glued_ones_and_those_before_left_out() -> None:
     many = crop_answers(muddled, False, 2).outputs
     few = Outputs(many.logits[:10], many.embeddings[:10])
     assert fit.chosen_on({"val_unknown": many, "glued": many}) == "val_unknown"
@@ -60,9 +60,9 @@ def test_the_best_score_is_kept_and_the_first_on_a_tie() -> None:
     assert fit.best_of(dict.fromkeys(scores.SCORES)) == "max_probability"
 
 
-def test_the_calibration_keeps_the_score_that_its_stand_in_chose() -> None:
-    strange = crop_answers(muddled, False, 2).outputs
-    fitted = fit.fit(VAL.outputs, VAL.truth, {"glued": strange}, MEANS, 0.95, 0)
+def test_the_calibration_has_the_score_that_is_best_on_its_stand_in() -> None:
+    unknown = crop_answers(muddled, False, 2).outputs
+    fitted = fit.fit(VAL.outputs, VAL.truth, {"glued": unknown}, MEANS, 0.95, 0)
     assert fitted.chosen_on == "glued"
     assert fitted.score == fit.best_of(fitted.compared["glued"])
 

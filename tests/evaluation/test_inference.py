@@ -4,10 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from make.drawn_models import BLUE, GREEN, RED, STRANGE, ColourNamer, classes, frame, recogniser
+from make.drawn_models import (
+    BLUE,
+    GREEN,
+    RED,
+    STRANGE,
+    ColourClassifier,
+    classes,
+    frame,
+    recogniser,
+)
 from pillsnap.dataset import arrow, crops, pixels
 from pillsnap.dataset.frames import FrameStore
-from pillsnap.evaluation import exports, inference, matching
+from pillsnap.evaluation import inference, matching, tables
 from pillsnap.stage.log import RunLog
 from pillsnap.validation.outputs import FRAME_SCHEMA
 
@@ -77,34 +86,36 @@ def test_a_frame_store_gives_pictures_and_labels(frames: FrameStore) -> None:
 
 def test_frames_are_read_as_the_recogniser_reads_them(frames: FrameStore, log: RunLog) -> None:
     answers = inference.read_frames(recogniser(), frames, 2, log)
-    outcomes = [answer.match(0.5).predicted for answer in answers]
+    outcomes = [answer.match(0.5).predicted for answer in answers.frames]
     assert outcomes == [("right",), ("right", "right"), ("wrong_name",)]
-    assert all(answer.seconds > 0 for answer in answers)
+    assert all(answer.seconds > 0 for answer in answers.frames)
 
 
 def test_found_boxes_reach_below_the_operating_point(frames: FrameStore, log: RunLog) -> None:
     tool = recogniser()
     strict = type(tool.calibration)(**{**tool.calibration.__dict__, "detection_confidence": 0.65})
     tool.calibration = strict
-    answer = inference.read_frames(tool, frames, 2, log)[1]
+    answer = inference.read_frames(tool, frames, 2, log).frames[1]
     assert (len(answer.found), len(answer.named)) == (2, 1)
 
 
 def test_class_means_are_those_of_known_pills(store: crops.CropStore, log: RunLog) -> None:
-    means = inference.class_means(ColourNamer(), store, 4, 2, log)
+    means = inference.class_means(ColourClassifier(), store, 4, 2, log)
     red = np.array(RED) / np.linalg.norm(RED)
     assert means[0] == pytest.approx(red, abs=0.01)
     assert np.linalg.norm(means, axis=1) == pytest.approx([1, 1, 0, 0], abs=1e-6)
 
 
-def test_crops_are_named_in_the_order_of_the_store(store: crops.CropStore, log: RunLog) -> None:
-    answers = inference.name_crops(ColourNamer(), store, 4, 3, log)
+def test_crops_are_classified_in_the_order_of_the_store(
+    store: crops.CropStore, log: RunLog
+) -> None:
+    answers = inference.classify_crops(ColourClassifier(), store, 4, 3, log)
     assert answers.logits.argmax(axis=1)[:3].tolist() == [0, 0, 1]
     assert len(answers.known()) == 3
     assert answers.known(False).truth.tolist() == [-1]
 
 
-def test_speed_names_each_step(frames: FrameStore) -> None:
+def test_speed_has_each_step(frames: FrameStore) -> None:
     pictures = [frames.decode(index) for index in range(3)]
     measured = inference.speed(recogniser(), pictures)
     assert measured["frames"] == 3
@@ -113,7 +124,7 @@ def test_speed_names_each_step(frames: FrameStore) -> None:
 
 def test_the_table_of_found_pills_recounts_the_outcomes(frames: FrameStore, log: RunLog) -> None:
     answers = inference.read_frames(recogniser(), frames, 2, log)
-    table = exports.found_pills("val", answers, 0.5, classes())
+    table = tables.pills("val", answers, 0.5, classes())
     assert table["outcome"].value_counts().to_dict() == {matching.RIGHT: 3, "wrong_name": 1}
     assert table["code"].tolist() == ["K-000000", "", "K-000001", "K-000002"]
     assert table["refused"].tolist() == [False, True, False, False]
@@ -122,7 +133,7 @@ def test_the_table_of_found_pills_recounts_the_outcomes(frames: FrameStore, log:
 def test_glued_crops_are_two_pills_of_different_classes(
     store: crops.CropStore, log: RunLog
 ) -> None:
-    made = inference.name_glued(ColourNamer(), store, 0, 4, 2, log)
+    made = inference.classify_glued(ColourClassifier(), store, 0, 4, 2, log)
     assert 0 < len(made) <= 2
     assert made.embeddings.shape == (len(made), 3)
 

@@ -10,7 +10,7 @@ from pillsnap.evaluation import montage
 from pillsnap.evaluation.montage import Card
 
 GREY = np.full((64, 64, 3), 120, np.uint8)
-CARD = Card(((GREY, "87% sure"), (None, "its class")), ("is K-000001 가나정",))
+CARD = Card(((GREY, "confidence 87%"), (None, "true class")), ("true K-000001 가나정",))
 
 
 def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is() -> None:
@@ -52,7 +52,7 @@ def test_text_is_cut_to_what_fits() -> None:
 
 
 def test_frames_with_and_without_errors_are_both_shown() -> None:
-    some = [*frames(), frame_answer(9, "single", [1], [2])]
+    some = [*frames().frames, frame_answer(9, "single", [1], [2])]
     shown = montage.choose(some, 0.5)
     assert len(shown) == montage.FRAMES
     assert shown[-1] == len(some) - 1

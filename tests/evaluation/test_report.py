@@ -1,17 +1,16 @@
 import io
-import re
 from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
 from make.made_answers import OPTIONS, answers, class_table, fitted, frames, muddled, oracle
-from pillsnap.evaluation import breakdown, curves, evaluate, honesty, model_card, outputs, report
+from pillsnap.evaluation import breakdown, evaluate, model_card, outputs, report, summary
 from pillsnap.params import load
 
 PARAMS = load().model_copy(update={"evaluate": OPTIONS})
 TABLE = class_table()
-LEFT_OUT = {"K-000503"}
+HELD_OUT = {"K-000503"}
 
 
 def picture() -> bytes:
@@ -23,27 +22,34 @@ def picture() -> bytes:
 def measured(model=muddled, found: bool = True) -> tuple[dict, dict, object]:
     answered = answers(model, frames(found=found))
     made = fitted(answered.val)
-    sections = evaluate.measure(PARAMS, answered, made, TABLE, LEFT_OUT)
-    sections["honesty"] = honesty.of_splits({})
-    sections["training"] = {"total_minutes": None, "total_minutes_reason": "no summary"}
-    sections["targets"] = evaluate.targets(PARAMS, sections)
-    sections["speed"] = {"frames": 0}
-    sections["provenance"] = [
-        {
+    sections = evaluate.measure(PARAMS, answered, made, TABLE, HELD_OUT)
+    sections |= {
+        "split": breakdown.split_overlap({}),
+        "training": {"total_minutes": None, "total_minutes_reason": "no summary"},
+        "speed": {"frames": 0},
+        "models": {
+            "detection": {"architecture": "yolo11n"},
+            "classification": {"architecture": "test_resnet"},
+        },
+        "provenance": {
             "class_table_hash": "ab" * 32,
             "data_fingerprint": None,
             "git_revision": "c0ffee",
             "map": "x",
-        }
-    ]
-    plots = outputs.plots(answered, made, TABLE, 5)
+        },
+    }
+    sections["targets"] = summary.targets(PARAMS, sections)
     known = answered.val.known()
-    return sections, plots, breakdown.per_class(known.truth, known.logits.argmax(axis=1), TABLE)
+    classes = breakdown.per_class(known.truth, known.logits.argmax(axis=1), TABLE)
+    return sections, outputs.plots(answered, made, TABLE, 5), classes
 
 
-def page(scale: str = "demo", **of) -> str:
+def page(scale: str = "demo", columns: dict[str, list] | None = None, **of) -> str:
+    """A report; `columns` replace those of the table of classes."""
     sections, plots, classes = measured(**of)
-    pictures = dict.fromkeys(outputs.PICTURES, picture())
+    for name, values in (columns or {}).items():
+        classes = classes.head(len(values)).assign(**{name: values})
+    pictures = dict.fromkeys(outputs.MONTAGES, picture())
     return report.render(sections, plots, classes, pictures, scale)
 
 
@@ -73,63 +79,73 @@ def test_the_page_is_whole_and_fetches_nothing(of) -> None:
     assert parser.open == []
 
 
-def test_the_headline_figures_stand_with_their_intervals() -> None:
-    sections, _, _ = measured()
-    top1, (low, high) = sections["classification"]["top1"], sections["classification"]["ci"]["top1"]
-    assert f"<b>{top1:.3f}</b>" in page()
-    assert f"{low:.3f} to {high:.3f}" in page()
+def test_the_headline_metrics_have_their_intervals() -> None:
+    classification = measured()[0]["classification"]
+    assert f"<b>{classification['top1']:.3f}</b>" in page()
+    assert f"<small>{classification['ci']['top1']}</small>" in page()
 
 
-def test_a_figure_that_is_missing_shows_its_reason() -> None:
-    assert "no name given" in page(found=False)
+def test_a_missing_metric_shows_its_reason() -> None:
+    assert "<small>no pill was accepted</small>" in page(found=False)
 
 
-def test_only_drawn_pills_carry_the_warning_and_all_that_it_is_no_device() -> None:
+def test_only_synthetic_pills_have_the_warning_and_every_page_says_it_is_no_device() -> None:
     assert report.SYNTHETIC in page("demo")
     assert report.SYNTHETIC not in page("stage3")
     assert report.NO_DEVICE in page("stage3")
 
 
-def test_pills_left_out_on_purpose_are_told_apart() -> None:
-    assert "on purpose: 1 codes, 40 pills" in page()
+def test_unknown_codes_are_listed_with_the_hardest_named() -> None:
+    worst = measured()[0]["unknown"]["by_code"][0]
+    assert f"The hardest code is {worst['code']}" in page()
+
+
+def test_held_out_classes_are_reported_apart() -> None:
+    assert "Held-out unknown classes: 1 codes, 40 pills" in page()
 
 
 def test_the_near_duplicates_between_splits_are_shown() -> None:
     assert "near duplicate share" in page()
 
 
-def test_korean_names_are_in_the_class_table() -> None:
-    assert "가나정 7mg" in page()
+def test_few_groups_are_said_where_an_interval_is_shown() -> None:
+    assert "groups only" in page()
 
 
-def test_text_from_labels_cannot_become_markup() -> None:
-    assert "<script>x" not in report.table(["<b>"], [["<script>x</script>"]])
-    assert "&lt;b&gt;" in report.table(["<b>"], [])
+def test_korean_names_are_shown_and_text_from_labels_cannot_become_markup() -> None:
+    shown = page(columns={"drug_name": ["가나정 7mg", "<script>x</script>"]})
+    assert "가나정 7mg" in shown
+    assert "&lt;script&gt;x&lt;/script&gt;" in shown
+    assert "<script>x" not in shown
 
 
 def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty() -> None:
-    drawn = report.table(["a"], [[0.123456], [None], [(0.5, (0.4, 0.6))]])
-    assert 'data-value="0.123456">0.123' in drawn
-    assert 'data-value="">–' in drawn
-    assert 'data-value="0.5">0.500 (0.400 to 0.600)' in drawn
+    row = report.table(["a"], [[0.123456, None, (0.5, "0.4 to 0.6"), "text", True]]).rows[0]
+    assert [cell.sort for cell in row] == ["0.123456", "", "0.5", "", ""]
+    assert [cell.text for cell in row] == ["0.123", "–", "0.500 (0.4 to 0.6)", "text", "yes"]
+    assert [cell.number for cell in row] == [True, True, True, False, False]
+    assert f'data-value="{measured()[0]["pipeline"]["pill_f1"]!r}"' in page()
 
 
 def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes() -> None:
-    drawn = curves.chart([(0.0, 0.0), (1.0, 1.0)], "recall", "precision")
-    points = re.search(r'points="([^"]+)"', drawn).group(1)
-    bottom, top = curves.HEIGHT - curves.BOTTOM, curves.TOP
-    right = curves.WIDTH - curves.RIGHT
-    assert points == f"{curves.LEFT:.1f},{bottom:.1f} {right:.1f},{top:.1f}"
+    drawn = report.chart("title", [(0.0, 0.0), (1.0, 1.0)], "recall", "precision")
+    bottom, top = report.HEIGHT - report.BOTTOM, report.TOP
+    right = report.WIDTH - report.RIGHT
+    assert drawn.line == f"{report.LEFT:.1f},{bottom:.1f} {right:.1f},{top:.1f}"
+    assert (drawn.rows[0], drawn.columns[-1]) == (("0", bottom), ("1", right))
 
 
-def test_a_chart_of_nothing_says_so() -> None:
-    assert "Nothing" in curves.chart([], "recall", "precision")
+def test_a_chart_without_points_says_so() -> None:
+    sections, plots, classes = measured()
+    pictures = dict.fromkeys(outputs.MONTAGES, picture())
+    assert "Nothing to draw" in report.render(
+        sections, {**plots, "coverage": []}, classes, pictures, "demo"
+    )
 
 
-def test_the_model_card_holds_the_figures_the_limits_and_the_origin() -> None:
+def test_the_model_card_has_metrics_limits_and_provenance() -> None:
     sections, _, _ = measured()
-    models = {"detection": "yolo11n", "classification": "test_resnet"}
-    card = model_card.render(sections, class_table(), "demo", models)
+    card = model_card.render(sections, class_table(), "demo")
     assert f"| classification.top1 | {sections['classification']['top1']:.3f}" in card
     assert report.NO_DEVICE in card
     assert "commit\n  c0ffee" in card

@@ -11,6 +11,7 @@ from make.import_graph import ROOT
 
 TINY = {
     "data.py": ("--photos 3000 --rounds 1", "| build_manifest |"),
+    "coverage.py": ("3", "auroc              "),
     "evaluation.py": ("300 12", "12 classes:"),
     "validate.py": ("--frames 10 --rounds 1 --memory 20", "frames per CPU-second"),
     "training.py": (

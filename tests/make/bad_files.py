@@ -2,17 +2,35 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def put(form: str, path: Path) -> Path:
     """Replace what is at `path` by a bad file; returns the path."""
+    _remove(path)
+    BAD_FILES[form](path)
+    return path
+
+
+@contextmanager
+def damaged(form: str, path: Path) -> Iterator[None]:
+    """A bad file in place of a good one, for a while."""
+    aside = path.with_name(f".{path.name}.good")
+    path.rename(aside)
+    try:
+        put(form, path)
+        yield
+    finally:
+        _remove(path)
+        aside.rename(path)
+
+
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
-    BAD_FILES[form](path)
-    return path
 
 
 def _with(content: bytes) -> Callable[[Path], object]:

@@ -15,8 +15,8 @@ COLOURS = np.array([[250, 60, 60], [60, 250, 60], [60, 60, 250], [250, 250, 60]]
 STRANGE = (250, 60, 250)
 
 
-class SquareFinder:
-    """Finds squares; the larger, the surer."""
+class SquareDetector:
+    """Detects squares; the larger, the higher their score."""
 
     def __init__(self) -> None:
         self.config = {}
@@ -33,11 +33,12 @@ class SquareFinder:
         return boxes.from_xywh(xywh)[keep], score[keep]
 
 
-class ColourNamer:
+class ColourClassifier:
     """Logits are minus the distances to four colours."""
 
     def __init__(self) -> None:
-        self.config = {"crop_px": 24, "crop_margin": 0.0}
+        self.config = {"crop_px": 24, "crop_margin": 0.0, "classes": len(COLOURS)}
+        self.parameters = 0
         self.batches: list[int] = []
 
     def classify(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +53,7 @@ def recogniser(batch_size: int = 3) -> Recogniser:
     """A recogniser of four colours that refuses a fifth."""
     means = COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)
     calibration = Calibration(1.0, "class_mean", 0.98, means, {}, "", 0.25, 0.6, "", "")
-    return Recogniser(SquareFinder(), ColourNamer(), calibration, classes(), batch_size)
+    return Recogniser(SquareDetector(), ColourClassifier(), calibration, classes(), batch_size)
 
 
 def classes():

@@ -58,7 +58,7 @@ def write_split(places: Places, split: str) -> None:
 
 
 def write_checkpoints(places: Places) -> None:
-    namer = classifier.build("test_resnet", 4, None, 0)
+    model = classifier.build("test_resnet", 4, None, 0)
     config = {
         "kind": "classification",
         "architecture": "test_resnet",
@@ -70,10 +70,10 @@ def write_checkpoints(places: Places) -> None:
         "mean": [0.5, 0.5, 0.5],
         "std": [0.2, 0.2, 0.2],
     }
-    checkpoints.publish(places.checkpoint("classification"), namer.state_dict(), config)
-    finder = detector.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
+    checkpoints.publish(places.checkpoint("classification"), model.state_dict(), config)
+    model = detector.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
     config = {"kind": "detection", "architecture": "yolo11n", "image_px": 64, "classes": ["pill"]}
-    checkpoints.publish(places.checkpoint("detection"), finder.state_dict(), config)
+    checkpoints.publish(places.checkpoint("detection"), model.state_dict(), config)
 
 
 def lay(folder: Path, **rules: float) -> Places:

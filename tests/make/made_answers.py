@@ -1,4 +1,4 @@
-"""Answers of models that do not exist: an oracle, a guesser, one that always says the same."""
+"""Outputs of made models: an oracle, a guesser, one that always predicts the same class."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from pillsnap.dataset.manifest import CLASS_COLUMNS
 from pillsnap.evaluation import fit
-from pillsnap.evaluation.answers import Answers, CropAnswers, FrameAnswer
+from pillsnap.evaluation.answers import Answers, CropAnswers, FrameAnswer, FrameSet
 from pillsnap.params import EvaluateParams
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
@@ -29,7 +29,7 @@ Model = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def oracle(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sure and right; spread out evenly over all classes where there is no right answer."""
+    """Confident and right; spread evenly over all classes where there is no right answer."""
     logits = rng.normal(0, 0.01, (len(truth), CLASSES)).astype(np.float32)
     known = np.flatnonzero(truth >= 0)
     logits[known, truth[known]] += 20
@@ -42,12 +42,12 @@ def guesser(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def parrot(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Class 3, whatever it sees."""
+    """Class 3, whatever the picture."""
     return np.tile(np.eye(CLASSES, dtype=np.float32)[3], (len(truth), 1))
 
 
 def muddled(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mostly right, never quite sure."""
+    """Mostly right, never quite confident."""
     return (oracle(truth, rng) / 8 + guesser(truth, rng)).astype(np.float32)
 
 
@@ -64,7 +64,8 @@ def class_table(classes: int = CLASSES) -> pd.DataFrame:
 
 
 def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
-    """CLASSES x PER_CLASS pills in groups of four, a fifth of them out of combination frames."""
+    """CLASSES x PER_CLASS pills in groups of four, a fifth of the known ones in
+    combination frames."""
     rng = np.random.default_rng(seed)
     pills = np.arange(CLASSES * PER_CLASS)
     truth = pills // PER_CLASS if known else np.full(len(pills), -1)
@@ -77,7 +78,7 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
             ],
             "class_index": truth,
             "known": known,
-            "image_type": np.where(pills % 5 == 0, "combination", "single"),
+            "image_type": np.where(known & (pills % 5 == 0), "combination", "single"),
             "group_id": [f"g{pill // 4}" for pill in pills],
             "back": pills % 3,
             "direction": pills % 2,
@@ -104,8 +105,8 @@ def fitted(val: CropAnswers) -> Calibration:
 def frame_answer(
     index: int, kind: str, labels: list[int], names: list[int], shift_px: float = 0.0
 ) -> FrameAnswer:
-    """A frame with pills in a row; `names[i]` is what pill i was called, and further names are
-    boxes where no pill is. A shift moves the found boxes off the labelled ones."""
+    """A frame with pills in a row; `names[i]` is the predicted class of pill i, and further names
+    are boxes where no pill is. A shift moves the found boxes off the labelled ones."""
     labelled = _row_of_boxes(len(labels))
     found = _row_of_boxes(len(names)) + np.float32(shift_px)
     score = np.linspace(0.9, 0.5, len(names)) if names else np.empty(0)
@@ -130,21 +131,21 @@ def frame_answer(
     )
 
 
-def frames(right: bool = True, found: bool = True) -> list[FrameAnswer]:
+def frames(right: bool = True, found: bool = True) -> FrameSet:
     """Six frames of each kind, by an oracle or by a detector that returns nothing."""
     made = []
     for index in range(6):
         for kind, labels in (("single", [index]), ("combination", [index, 9, 8 - index, -1])):
             names = labels if right else [(label + 1) % CLASSES for label in labels]
             made.append(frame_answer(index, kind, labels, names if found else []))
-    return made
+    return FrameSet(made)
 
 
-def answers(model: Model, frames_of_val: list[FrameAnswer]) -> Answers:
-    """Everything `evaluation.measure` takes."""
+def answers(model: Model, frames_of_val: FrameSet) -> Answers:
+    """Everything `evaluate.measure` takes."""
     val, test = crop_answers(model, True, 1), crop_answers(model, False, 2)
-    tests = [frame for frame in frames_of_val if frame.image_type == "combination"]
-    return Answers(val, test, frames_of_val, tests)
+    tests = [frame for frame in frames_of_val.frames if frame.image_type == "combination"]
+    return Answers(val, test, frames_of_val, FrameSet(tests))
 
 
 def _row_of_boxes(count: int) -> np.ndarray:

@@ -14,8 +14,8 @@ from pillsnap.operation import targets as goals
 from pillsnap.params import Params, load
 
 TARGETS = {
-    "classification_top1": {"goal": 0.85, "value": 0.9123, "met": True, "ci": [0.8911, 0.9333]},
-    "training_minutes": {"goal": 120.0, "value": 9.5, "met": True, "ci": None},
+    "classification_top1": {"goal": 0.85, "value": 0.9123, "met": True},
+    "training_minutes": {"goal": 120.0, "value": 9.5, "met": True},
 }
 
 
@@ -32,6 +32,9 @@ def write(params: Params, **changes: dict) -> None:
     params.artifacts_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"targets": targets})
     (params.artifacts_dir / "metrics.json").write_text(text, encoding="utf-8")
+    interval = {"low": 0.8911, "high": 0.9333, "groups": 40}
+    whole = {"targets": {"classification_top1": {"ci": interval}}}
+    (params.artifacts_dir / "evaluation.json").write_text(json.dumps(whole), encoding="utf-8")
 
 
 def shown(table: object) -> str:
@@ -47,6 +50,14 @@ def test_goal_value_and_interval_stand_in_a_row(params: Params) -> None:
     wanted = (">= 0.85", "0.9123", "[0.8911, 0.9333]", "yes")
     assert [text for text in wanted if text not in row] == []
     assert met
+
+
+def test_without_evaluation_json_there_are_no_intervals(params: Params) -> None:
+    write(params)
+    (params.artifacts_dir / "evaluation.json").unlink()
+    table, met = goals.compare(params)
+    assert met
+    assert "[" not in shown(table)
 
 
 @pytest.mark.parametrize("missed", [{"value": 0.5, "met": False}, {"value": None, "met": None}])

@@ -24,7 +24,7 @@ def photo(folder, code, name, *pills):
 
 def figures(folder):
     loaded = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
-    return by_folder.evaluate(loaded, by_folder.photos_in(folder), 20, 0)
+    return by_folder.evaluate(loaded, by_folder.photos_in(folder))
 
 
 def test_a_photo_of_one_rightly_named_pill_is_exact(tmp_path) -> None:
@@ -76,12 +76,12 @@ def test_a_folder_without_codes_is_refused(tmp_path) -> None:
 def project(tmp_path, monkeypatch) -> Path:
     """A project with figures, its models drawn."""
     folder = tmp_path / "project"
-    metrics_path = folder / "artifacts/demo/metrics.json"
-    metrics_path.parent.mkdir(parents=True)
+    path = folder / "artifacts/demo/evaluation.json"
+    path.parent.mkdir(parents=True)
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     part = {"frame_exact": 0.75, "pill_f1": 0.5, "pill_precision": 0.5, "pill_recall": 0.5}
-    measured = {"pipeline": {"single": part}, "provenance": [{"classification_sha256": ""}]}
-    metrics_path.write_text(json.dumps(measured))
+    measured = {"pipeline": {"single": part}, "provenance": {"classification_sha256": ""}}
+    path.write_text(json.dumps(measured))
     monkeypatch.chdir(folder)
     asked = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
     monkeypatch.setattr(load, "load", lambda *_: asked)

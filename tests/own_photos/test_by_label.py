@@ -46,7 +46,7 @@ def measured(root: Path, left_out: Findings | None = None):
     loaded = Loaded(recogniser(), 4, 200_000, "torch", "demo", root / "none.json")
     left_out = left_out or Findings()
     photos = by_label.read(root, left_out)
-    return by_label.evaluate(loaded, photos, left_out, OPTIONS, 0)
+    return by_label.evaluate(loaded, photos, left_out, OPTIONS)
 
 
 def left_out_of(root: Path) -> dict[str, int]:

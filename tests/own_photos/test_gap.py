@@ -10,12 +10,12 @@ PIPELINE = {
     "test": {"frame_exact": 0.5, "pill_f1": 0.25},
     "test_single": {"frame_exact": None, "frame_exact_reason": "no such frame"},
 }
-PROVENANCE = [{"classification_sha256": "abc"}]
+PROVENANCE = {"classification_sha256": "abc"}
 
 
 @pytest.fixture
 def metrics(tmp_path) -> Path:
-    path = tmp_path / "metrics.json"
+    path = tmp_path / "evaluation.json"
     path.write_text(json.dumps({"pipeline": PIPELINE, "provenance": PROVENANCE}))
     return path
 
@@ -73,7 +73,7 @@ def test_an_own_figure_that_could_not_be_computed_gives_its_reason_and_no_gap(me
 
 @pytest.mark.parametrize("content", [None, "{", '{"other": 1}', "[]"])
 def test_without_figures_it_says_how_to_make_them(tmp_path, content: str | None) -> None:
-    path = tmp_path / "metrics.json"
+    path = tmp_path / "evaluation.json"
     if content is not None:
         path.write_text(content)
     row = only({"single": {"frame_exact": 0.5}}, path)

@@ -113,6 +113,11 @@ class Classifier:
         self._model = placed(model, device).eval()
         self._normalise = Normaliser(config["mean"], config["std"]).to(device)
 
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
     @torch.inference_mode()
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""

@@ -65,7 +65,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             plan.device.type, FIRST_LOSS_SCALE, enabled=plan.dtype is torch.float16
         )
-        self._safe_step = SafeStep(
+        self.safe_step = SafeStep(
             self.model, self.optimizer, self.scaler, plan.recipe.clip_grad_norm
         )
         self.loss_sum = torch.zeros((), device=plan.device)  # of the steps of this epoch
@@ -82,7 +82,7 @@ class Trainer:
             "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "skipped": self._safe_step.skipped,
+            "skipped": self.safe_step.skipped,
             "loss_sum": self.loss_sum,
             **{name: getattr(self, name) for name in _PLAIN_STATE},
         }
@@ -93,7 +93,7 @@ class Trainer:
         self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self._safe_step.restart(int(state["skipped"]))
+        self.safe_step.restart(int(state["skipped"]))
         self.loss_sum = state["loss_sum"].to(self.plan.device)
         for name in _PLAIN_STATE:
             setattr(self, name, state[name])
@@ -102,16 +102,16 @@ class Trainer:
         """The epoch is complete."""
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.loss_sum = torch.zeros_like(self.loss_sum)
-        self._safe_step.restart()
+        self.safe_step.restart()
 
     def unsound(self) -> str | None:
         """Why the steps of this epoch must not be used, None if they may. Waits for the device."""
-        return self._safe_step.unsound(self.step)
+        return self.safe_step.unsound(self.step)
 
     @property
     def skipped(self) -> int:
         """Steps of this epoch that were skipped. Waits for the device."""
-        return int(self._safe_step.skipped)
+        return int(self.safe_step.skipped)
 
     @property
     def mean_loss(self) -> float:
@@ -137,11 +137,11 @@ class Trainer:
             loss = self._gradients_or_none(batch, whole)
             if not self.plan.ranks.any(loss is None):
                 break
-            self._safe_step.undo_forward()
+            self.safe_step.undo_forward()
             self._halve(whole)
         assert loss is not None
         self.plan.ranks.share(self.model, len(batch.classes) / whole, loss)
-        finite = self._safe_step(loss)
+        finite = self.safe_step(loss)
         self.average.update(self.global_step)
         self.loss_sum += torch.where(finite, loss, 0.0)
         self.step += 1
@@ -160,7 +160,7 @@ class Trainer:
                 raise
             self._log.warning(devices.COMPILE_FAILED + reason_of(error))
         self._compile, self._forward = False, self.model
-        self._safe_step.undo_forward()
+        self.safe_step.undo_forward()
         return self._gradients_or_none(batch, whole)
 
     def gradients(self, batch: Batch, whole: int) -> torch.Tensor:

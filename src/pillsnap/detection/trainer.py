@@ -22,6 +22,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from pillsnap.detection.frames import Frames, Keys, LazyLoader
 from pillsnap.detection.letterbox import STRIDE
 from pillsnap.detection.plan import Plan
+from pillsnap.errors import MachineError
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, leave_to_parent
 from pillsnap.training.keeper import Keeper
@@ -220,6 +221,11 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         reason = keeper.unsound(self) or (None if math.isfinite(loss) else f"loss/val is {loss}")
         if not keeper.repeats(self, reason):
             return False
+        if self.complete != epoch:  # Ultralytics repeats this epoch only
+            raise MachineError(
+                f"Epoch {epoch + 1} is unusable, and the checkpoint before it is damaged.",
+                "Repeat the command: it resumes from the last whole checkpoint.",
+            )
         self.scheduler.last_epoch = epoch - 1
         return True
 

@@ -1,7 +1,8 @@
-"""What the models answered, as plain arrays: all that the figures are computed from."""
+"""Outputs of the models as plain arrays: all that the metrics are computed from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pillsnap.arrays import Bools, Floats, Floats32, Ints
 from pillsnap.boxes import Boxes
 from pillsnap.evaluation import matching
-from pillsnap.evaluation.coco import Instances
+from pillsnap.evaluation.coco import Evaluator, Instances
 from pillsnap.evaluation.matching import FrameMatch
 from pillsnap.recognition.scores import Outputs
 
@@ -38,7 +39,7 @@ class CropAnswers:
         return CropAnswers(table, self.logits[keep], self.embeddings[keep])
 
     def known(self, known: bool = True) -> "CropAnswers":
-        """The pills whose code was learnt, or those whose code was not."""
+        """The pills whose code is a class, or the others."""
         return self.where(self.table["known"].to_numpy(dtype=bool) == known)
 
     def of_type(self, image_type: str) -> "CropAnswers":
@@ -55,6 +56,11 @@ class CropAnswers:
         """Capture groups, [n]."""
         return self.table["group_id"].to_numpy(dtype=object)
 
+    @property
+    def codes(self) -> NDArray[Any]:
+        """K-codes, [n]."""
+        return self.table["mapping_code"].to_numpy(dtype=object)
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -62,61 +68,95 @@ class CropAnswers:
 @dataclass(frozen=True)
 class FrameAnswer:
     """One frame through detector and recogniser. Boxes are x1 y1 x2 y2 in its pixels; a class is
-    an index, -1 for a pill of a code never learnt (labelled) or refused (named)."""
+    an index, -1 for a pill of an unknown code (labelled) or a refused one (named)."""
 
     image_path: str
     image_type: str
     group_id: str
     labelled: Boxes
     labelled_class: Ints
-    found: Boxes  # at any confidence, best first: what average precision is made of
+    found: Boxes  # at any confidence, best first: input of average precision
     found_score: Floats
     named: Boxes  # at the operating point: what a user gets
     named_class: Ints
-    named_score: Floats  # box confidence x probability of the name
+    named_score: Floats  # box confidence x probability of the class
     box_confidence: Floats
     confidence: Floats  # calibrated probability of the first candidate
     refusal_score: Floats
-    top_class: Ints  # [n, k] candidates, best first, of refused pills too
+    top_class: Ints  # [n, k] candidates, best first, also of refused pills
     top_probability: Floats  # [n, k]
-    seconds: float  # frame in, names out, at batch 1
+    seconds: float  # decoded frame to classes, at batch 1
 
     def match(self, match_iou: float) -> FrameMatch:
-        """Named pills against labelled pills."""
-        mine, theirs = (self.named, self.named_class), (self.labelled, self.labelled_class)
-        return matching.match(*mine, *theirs, match_iou)
+        """Predicted against labelled pills."""
+        predicted = (self.named, self.named_class)
+        return matching.match(*predicted, self.labelled, self.labelled_class, match_iou)
+
+    def match_unrefused(self, match_iou: float) -> FrameMatch:
+        """The same, had no pill been refused."""
+        best = self.top_class[:, 0] if len(self.named) else self.named_class
+        return matching.match(self.named, best, self.labelled, self.labelled_class, match_iou)
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames of a split; what several of their metrics are made from is computed once."""
+
+    frames: Sequence[FrameAnswer]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def rows(self, image_type: str | None = None) -> Ints:
+        """Indices of all frames, or of the single or combination frames."""
+        kinds = np.array([frame.image_type for frame in self.frames], dtype=object)
+        return np.flatnonzero((kinds == image_type) | (image_type is None))
+
+    @cached_property
+    def groups(self) -> NDArray[Any]:
+        """Capture groups, [frames]."""
+        return np.array([frame.group_id for frame in self.frames], dtype=object)
+
+    @cached_property
+    def labelled(self) -> Instances:
+        """All labelled boxes as one class."""
+        return _instances([(frame.labelled, None, None) for frame in self.frames])
+
+    @cached_property
+    def found(self) -> Instances:
+        """All found boxes as one class."""
+        return _instances([(frame.found, None, frame.found_score) for frame in self.frames])
+
+    @cached_property
+    def boxes(self) -> Evaluator:
+        """mAP of boxes, whatever their classes."""
+        return Evaluator(self.labelled, self.found, len(self))
+
+    @cached_property
+    def pills(self) -> Evaluator:
+        """mAP of classified pills: labels of known codes, predictions that were not refused."""
+        known = [(frame, frame.labelled_class >= 0) for frame in self.frames]
+        named = [(frame, frame.named_class >= 0) for frame in self.frames]
+        return Evaluator(
+            _instances([(f.labelled[k], f.labelled_class[k], None) for f, k in known]),
+            _instances([(f.named[k], f.named_class[k], f.named_score[k]) for f, k in named]),
+            len(self),
+        )
+
+    def matched(self, match_iou: float) -> Bools:
+        """Which of the found boxes match a label, greedily by score within a frame, as in COCO."""
+        parts = [matching.greedy(f.found, f.labelled, match_iou) for f in self.frames]
+        return np.concatenate([*parts, np.empty(0, np.bool_)])
 
 
 @dataclass(frozen=True)
 class Answers:
-    """All the models said: crops and frames of val and test."""
+    """Outputs on the crops and frames of val and test."""
 
     val: CropAnswers
     test: CropAnswers
-    val_frames: list[FrameAnswer]
-    test_frames: list[FrameAnswer]
-
-
-def labelled_boxes(frames: Sequence[FrameAnswer]) -> Instances:
-    """All labelled boxes as one class."""
-    return _instances([(frame.labelled, None, None) for frame in frames])
-
-
-def found_boxes(frames: Sequence[FrameAnswer]) -> Instances:
-    """All found boxes as one class."""
-    return _instances([(frame.found, None, frame.found_score) for frame in frames])
-
-
-def labelled_pills(frames: Sequence[FrameAnswer]) -> Instances:
-    """Labelled boxes of known codes, with their class."""
-    rows = [(frame, frame.labelled_class >= 0) for frame in frames]
-    return _instances([(f.labelled[keep], f.labelled_class[keep], None) for f, keep in rows])
-
-
-def named_pills(frames: Sequence[FrameAnswer]) -> Instances:
-    """Pills that were given a name, with their class."""
-    rows = [(frame, frame.named_class >= 0) for frame in frames]
-    return _instances([(f.named[k], f.named_class[k], f.named_score[k]) for f, k in rows])
+    val_frames: FrameSet
+    test_frames: FrameSet
 
 
 Part = tuple[Boxes, Ints | None, Floats | None]

@@ -1,4 +1,4 @@
-"""Where the errors are: by class, by pair of classes, by what differs between the photos."""
+"""Errors by class, by pair of classes and by photo condition; near-duplicates between splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pillsnap.arrays import Floats, Ints
-from pillsnap.evaluation import bootstrap, metrics
-from pillsnap.evaluation.answers import CropAnswers, FrameAnswer
+from pillsnap.evaluation import intervals, metrics
+from pillsnap.evaluation.answers import CropAnswers, FrameSet
+from pillsnap.evaluation.sections import explained
 
 Json = dict[str, Any]
 
-# What the columns are called, and what their values mean; sources: the AI Hub data sheet.
-FACETS = {
+# Headings of the columns and meanings of their values; source: the AI Hub data sheet.
+CONDITIONS = {
     "image_type": "frame",
     "light": "light",
     "back": "background",
@@ -29,31 +30,33 @@ MEANINGS: dict[str, dict[Any, str]] = {
     "direction": {0: "0 front", 1: "1 back"},
     "back": {2: "2 light grey"},
 }
+# Checks of validate that say how alike the splits are
+NEAR, EXACT, TORN = "near_duplicates_across_splits", "duplicates_across_splits", "group_leakage"
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """`count` pills of one class got the name of another; `row` is the surest of them."""
+    """`count` pills of one class predicted as another; `row` has the highest confidence."""
 
     true: int
-    named: int
+    predicted: int
     count: int
     row: int
 
 
-def per_class(truth: Ints, named: Ints, classes: pd.DataFrame) -> pd.DataFrame:
-    """A row per class with its pills, top1, precision, F1 and what it is most often taken for."""
+def per_class(truth: Ints, predicted: Ints, classes: pd.DataFrame) -> pd.DataFrame:
+    """A row per class: pills, predictions, top1, precision, F1 and the most frequent confusion."""
     size = len(classes)
-    pills, given = np.bincount(truth, minlength=size), np.bincount(named, minlength=size)
-    right = np.bincount(truth[truth == named], minlength=size)
+    pills, given = np.bincount(truth, minlength=size), np.bincount(predicted, minlength=size)
+    right = np.bincount(truth[truth == predicted], minlength=size)
     table = classes[["class_index", "mapping_code", "drug_name"]].copy()
-    table["pills"], table["named"], table["right"] = pills, given, right
+    table["pills"], table["predicted"], table["right"] = pills, given, right
     table["top1"] = _divide(right, pills)
     table["precision"] = _divide(right, given)
     table["f1"] = np.where(pills > 0, _divide(2 * right, pills + given), np.nan)
     taken_for = pd.Series("", index=table.index)
-    for confusion in reversed(confusions(truth, named, np.zeros(len(truth)))):
-        taken_for[confusion.true] = classes["mapping_code"].iloc[confusion.named]
+    for confusion in reversed(confusions(truth, predicted, np.zeros(len(truth)))):
+        taken_for[confusion.true] = classes["mapping_code"].iloc[confusion.predicted]
     table["taken_for"] = taken_for
     return table
 
@@ -72,11 +75,11 @@ def worst(table: pd.DataFrame, rows: int) -> list[Json]:
     ]
 
 
-def confusions(truth: Ints, named: Ints, confidence: Floats) -> list[Confusion]:
-    """Pairs (true, named) that were confused, the most frequent first."""
-    wrong = np.flatnonzero(truth != named)
+def confusions(truth: Ints, predicted: Ints, confidence: Floats) -> list[Confusion]:
+    """Confused pairs (true, predicted), the most frequent first."""
+    wrong = np.flatnonzero(truth != predicted)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-    pairs = np.stack([truth[wrong], named[wrong]], axis=1).reshape(-1, 2)
+    pairs = np.stack([truth[wrong], predicted[wrong]], axis=1).reshape(-1, 2)
     unique, first, counts = np.unique(pairs, axis=0, return_index=True, return_counts=True)
     order = np.lexsort((unique[:, 1], unique[:, 0], -counts))
     return [
@@ -88,13 +91,13 @@ def confusions(truth: Ints, named: Ints, confidence: Floats) -> list[Confusion]:
 def confusion_rows(pairs: Sequence[Confusion], classes: pd.DataFrame) -> list[Json]:
     """Rows pair, count for a bar chart."""
     names = (classes["mapping_code"] + " " + classes["drug_name"]).tolist()
-    return [{"pair": f"{names[p.true]} → {names[p.named]}", "count": p.count} for p in pairs]
+    return [{"pair": f"{names[p.true]} → {names[p.predicted]}", "count": p.count} for p in pairs]
 
 
-def pills_seen(
-    val: CropAnswers, frames: Sequence[FrameAnswer], match_iou: float, classes: pd.DataFrame
+def outcomes(
+    val: CropAnswers, frames: FrameSet, match_iou: float, classes: pd.DataFrame
 ) -> pd.DataFrame:
-    """val's crop table with what became of each pill: `top1` (known ones), `found` and `right`
+    """val's crop table with the outcome of each pill: `top1` (known ones), `found` and `right`
     (those of measured frames), else NaN; with the shape and colour of its class."""
     table = val.table.copy()
     rank = np.full(len(val), np.nan)
@@ -103,50 +106,64 @@ def pills_seen(
     rank[known] = metrics.ranks(val.logits[known], truth) == 0
     table["top1"] = rank
     key = ["image_path", "box_x", "box_y", "box_w", "box_h", "class_index"]
-    outcomes = _outcomes(frames, match_iou).drop_duplicates(key)
-    table = table.merge(outcomes, on=key, how="left", validate="many_to_one")
+    found = _outcomes(frames, match_iou).drop_duplicates(key)
+    table = table.merge(found, on=key, how="left", validate="many_to_one")
     facts = classes[["mapping_code", "drug_shape", "color_class1"]]
     return table.merge(facts, on="mapping_code", how="left", validate="many_to_one")
 
 
-def by_facet(pills: pd.DataFrame, rounds: int, seed: int) -> dict[str, list[Json]]:
-    """For each facet the rows value, pills, top1 (with its interval), found, right."""
+def by_condition(pills: pd.DataFrame) -> dict[str, list[Json]]:
+    """For each condition the rows value, pills, top1 (with its interval), found, right."""
     return {
         title: [
-            _facet_row(_meaning(column, value), part, rounds, seed)
+            _condition_row(MEANINGS.get(column, {}).get(value, str(value)), part)
             for value, part in pills.groupby(column, sort=True)
         ]
-        for column, title in FACETS.items()
+        for column, title in CONDITIONS.items()
     }
 
 
-def _meaning(column: str, value: Any) -> str:
-    return MEANINGS.get(column, {}).get(value, str(value))
+def split_overlap(validation: Json) -> Json:
+    """How optimistic the split makes the metrics, by the checks of validation.json.
+
+    near_duplicate_share: share of the pills of val and test that nearly equal a train pill of
+    their code. Photos of val and test that equal one of train are refused, and a capture group in
+    two splits stops validate.
+    """
+    counts = {check["name"]: check["count"] for check in validation.get("checks", ())}
+    admitted = validation.get("admitted", {})
+    pills = sum(admitted.get(split, 0) for split in ("val", "test"))
+    values = {
+        "near_duplicate_share": counts[NEAR] / pills if NEAR in counts and pills else None,
+        "near_duplicates": counts.get(NEAR),
+        "exact_duplicates_refused": counts.get(EXACT),
+        "torn_groups": counts.get(TORN),
+    }
+    return {**explained(values, "no validation.json, or no pill in val and test"), "pills": pills}
 
 
-def _facet_row(value: str, part: pd.DataFrame, rounds: int, seed: int) -> Json:
-    named = part[part["top1"].notna()]
+def _condition_row(value: str, part: pd.DataFrame) -> Json:
+    known = part[part["top1"].notna()]
     seen = part[part["found"].notna()]
-    right = named["top1"].to_numpy(dtype=np.float64)
-    draws = bootstrap.resample(named["group_id"].tolist(), rounds, seed)
+    right = known["top1"].to_numpy(dtype=np.float64)
     return {
         "value": value,
-        "pills": len(named),
+        "pills": len(known),
         "top1": metrics.mean(right),
-        "ci": bootstrap.ratio(draws, right, np.ones(len(right))),
+        "ci": intervals.ratio(right, np.ones(len(right)), known["group_id"].to_numpy()),
         "frame_pills": len(seen),
         "found": metrics.mean(seen["found"].to_numpy(dtype=np.float64)),
         "right": metrics.mean(seen["right"].to_numpy(dtype=np.float64)),
     }
 
 
-def _outcomes(frames: Sequence[FrameAnswer], match_iou: float) -> pd.DataFrame:
+def _outcomes(frames: FrameSet, match_iou: float) -> pd.DataFrame:
     rows = []
-    for frame in frames:
-        outcomes = frame.match(match_iou).labelled
+    for frame in frames.frames:
+        outcome_of = frame.match(match_iou).labelled
         corners = np.rint(frame.labelled).astype(int)
         for (left, top, end, bottom), index, outcome in zip(
-            corners.tolist(), frame.labelled_class.tolist(), outcomes, strict=True
+            corners.tolist(), frame.labelled_class.tolist(), outcome_of, strict=True
         ):
             place = (frame.image_path, left, top, end - left, bottom - top, index)
             rows.append((*place, float(outcome != "missed"), float(outcome == "right")))

@@ -1,5 +1,6 @@
 """Mean average precision by faster-coco-eval, and the COCO JSON it reads: its only import."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
-from pillsnap.arrays import Ints
+from pillsnap.arrays import Bools, Ints
 from pillsnap.boxes import Boxes, to_xywh
 
 MAX_BOXES = 100  # a frame: COCO's limit
@@ -27,9 +28,8 @@ class Instances:
     class_index: Ints
     score: NDArray[np.float64]
 
-    def of_classes(self, low: int, high: int) -> "Instances":
-        """Those of the classes low <= class < high."""
-        keep = (self.class_index >= low) & (self.class_index < high)
+    def where(self, keep: Bools) -> "Instances":
+        """The instances to keep."""
         kept = (self.frame[keep], self.box[keep], self.class_index[keep], self.score[keep])
         return Instances(*kept)
 
@@ -43,28 +43,51 @@ class Precisions:
     curve: NDArray[np.float64]  # precision at 101 recalls, IoU 0.5, of a single class; else empty
 
 
-def name() -> str:
-    """The evaluator, to stand beside its figures."""
+def evaluator() -> str:
+    """Name and settings of the evaluator, for the provenance of a metric."""
     limit = f"101 recall points, at most {MAX_BOXES} boxes a frame"
     return f"faster-coco-eval {version('faster-coco-eval')} (COCO bbox, {limit})"
 
 
-def measure(labelled: Instances, found: Instances, frames: int) -> Precisions:
-    """mAP at IoU 0.5 and over 0.5:0.05:0.95, averaged over the classes that are labelled."""
-    classes = np.unique(labelled.class_index)
-    parts = [
-        _precisions(labelled.of_classes(low, high), found.of_classes(low, high), frames)
-        for low, high in _chunks(classes)
-    ]
-    if not parts:
-        return Precisions(None, None, np.empty(0))
-    precision = np.concatenate(parts, axis=2)  # [iou, recall, class]
-    curve = precision[0, :, 0] if len(classes) == 1 else np.empty(0)
-    return Precisions(float(precision[0].mean()), float(precision.mean()), curve)
+class Evaluator:
+    """Labelled and found boxes of frames 0 .. `frames` - 1 in one COCO tree, of which any frames
+    can be measured."""
+
+    def __init__(self, labelled: Instances, found: Instances, frames: int) -> None:
+        found = found.where(np.isin(found.class_index, labelled.class_index))
+        self._labelled, self._predicted = labelled, found
+        self._truth = COCO(ground_truth(labelled, [{"id": frame} for frame in range(frames)]))
+        self._found = self._truth.loadRes(detections(found))
+
+    def measure(self, frames: Ints) -> Precisions:
+        """mAP at IoU 0.5 and over 0.5:0.05:0.95 on some frames, averaged over the classes that
+        are labelled there."""
+        here = np.isin(self._labelled.frame, frames)
+        classes = np.unique(self._labelled.class_index[here]).tolist()
+        if not classes:
+            return Precisions(None, None, np.empty(0))
+        starts = range(0, len(classes), CHUNK)
+        parts = [self._precision(frames, classes[start : start + CHUNK]) for start in starts]
+        precision = np.concatenate(parts, axis=2)  # [iou, recall, class]
+        curve = precision[0, :, 0] if len(classes) == 1 else np.empty(0)
+        return Precisions(float(precision[0].mean()), float(precision.mean()), curve)
+
+    def _precision(self, frames: Ints, classes: list[int]) -> NDArray[np.float64]:
+        """[10 IoUs, 101 recalls, classes]; only frames that hold one of the classes take time."""
+        both = (self._labelled, self._predicted)
+        holding = [part.frame[np.isin(part.class_index, classes)] for part in both]
+        frames = np.intersect1d(frames, np.concatenate(holding))
+        evaluation = COCOeval_faster(self._truth, self._found, iouType="bbox")
+        settings = evaluation.params
+        settings.imgIds, settings.catIds, settings.maxDets = frames.tolist(), classes, [MAX_BOXES]
+        settings.areaRng, settings.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        return np.asarray(evaluation.eval["precision"][:, :, :, 0, 0], dtype=np.float64)
 
 
-def ground_truth(labelled: Instances, frames: int, names: list[Json] | None = None) -> Json:
-    """COCO's dictionary of labels; `names` are its image entries (id, file_name, ...)."""
+def ground_truth(labelled: Instances, images: Sequence[Json]) -> Json:
+    """COCO's dictionary of labels; `images` are its image entries (id, file_name, ...)."""
     box = to_xywh(labelled.box).astype(float)
     rows = zip(labelled.frame.tolist(), box.tolist(), labelled.class_index.tolist(), strict=True)
     annotations = [
@@ -79,8 +102,7 @@ def ground_truth(labelled: Instances, frames: int, names: list[Json] | None = No
         for index, (frame, xywh, category) in enumerate(rows)
     ]
     categories = [{"id": int(c), "name": str(c)} for c in np.unique(labelled.class_index)]
-    images = names or [{"id": frame} for frame in range(frames)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return {"images": list(images), "annotations": annotations, "categories": categories}
 
 
 def detections(found: Instances) -> list[Json]:
@@ -91,29 +113,3 @@ def detections(found: Instances) -> list[Json]:
         {"image_id": frame, "category_id": category, "bbox": xywh, "score": score}
         for frame, xywh, category, score in zip(*columns, strict=True)
     ]
-
-
-def _chunks(classes: Ints) -> list[tuple[int, int]]:
-    starts = range(0, len(classes), CHUNK)
-    return [(int(classes[i]), int(classes[i : i + CHUNK][-1]) + 1) for i in starts]
-
-
-def _precisions(labelled: Instances, found: Instances, frames: int) -> NDArray[np.float64]:
-    """[10 IoUs, 101 recalls, labelled classes]; all 0 when nothing was found."""
-    classes = np.unique(labelled.class_index)
-    found = _known_to(classes, found)
-    if not len(found.frame):
-        return np.zeros((10, 101, len(classes)))
-    truth = COCO(ground_truth(labelled, frames))
-    evaluation = COCOeval_faster(truth, truth.loadRes(detections(found)), iouType="bbox")
-    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-    evaluation.params.maxDets = [MAX_BOXES]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"][:, :, :, 0, 0], dtype=np.float64)
-
-
-def _known_to(classes: Ints, found: Instances) -> Instances:
-    keep = np.isin(found.class_index, classes)
-    kept = (found.frame[keep], found.box[keep], found.class_index[keep], found.score[keep])
-    return Instances(*kept)

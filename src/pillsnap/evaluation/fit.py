@@ -1,12 +1,13 @@
-"""Scores that tell pills like the learnt ones from others, and how they are compared without test.
+"""The calibration: temperature, refusal score and threshold, fitted to val. Test chooses nothing.
 
-Three stand-ins for pills never learnt, all out of val; the first that holds enough decides:
-  val_unknown  val's own pills of codes never learnt, where it has them
-  glued        crops whose right half is another class's pill: no training has seen one
+The refusal score is chosen on stand-ins for unknown pills, all made of val; the first that holds
+enough pills decides:
+  val_unknown  val's own pills of unknown codes, where it has them
+  glued        crops whose right half is another class's pill: new to every training
   left_out     classes whose logits and means are taken away, a fifth of them at a time
 
-left_out only stands beside the others: the network was trained to keep exactly these classes
-apart, which flatters every score, and those of the logits most.
+left_out is reported next to the others: the network was trained to keep exactly these classes
+apart, which favours every score, and those of the logits most.
 """
 
 from collections.abc import Mapping
@@ -23,9 +24,7 @@ from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.scores import SCORES, Compared, Outputs, confidences, score_of
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
-CHUNK = (
-    4096  # pills in float64 at once: all of stage 4's would take 3 GB, and twice more on the way
-)
+CHUNK = 4096  # pills in float64 at once: all of stage 4's would take 9 GB
 STAND_INS = ("val_unknown", "glued", "left_out")
 ENOUGH = 30  # pills: under it an AUROC is a guess
 FOLDS = 5  # every class is left out once
@@ -34,14 +33,14 @@ FOLDS = 5  # every class is left out once
 def compare(
     known: Outputs,
     truth: Ints,
-    strangers: Mapping[str, Outputs],
+    stand_ins: Mapping[str, Outputs],
     means: Floats32,
     temperature: float,
     seed: int,
 ) -> Compared:
-    """AUROC of every score against every stand-in; None where it holds nothing."""
+    """AUROC of every score against every stand-in; None against an empty one."""
     compared: Compared = {}
-    for name, pills in strangers.items():
+    for name, pills in stand_ins.items():
         scored = {
             score: [score_of(score, side, means, temperature) for side in (known, pills)]
             for score in SCORES
@@ -69,9 +68,9 @@ def left_out(
     return {score: metrics.mean(np.array(values)) for score, values in found.items()}
 
 
-def chosen_on(strangers: Mapping[str, Outputs]) -> str:
-    """The stand-in that decides: the first of STAND_INS that holds enough pills."""
-    held = [name for name in STAND_INS if len(strangers.get(name, ())) >= ENOUGH]
+def chosen_on(stand_ins: Mapping[str, Outputs]) -> str:
+    """The first of STAND_INS that holds enough pills."""
+    held = [name for name in STAND_INS if len(stand_ins.get(name, ())) >= ENOUGH]
     return held[0] if held else "left_out"
 
 
@@ -117,18 +116,18 @@ def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -
 def fit(
     known: Outputs,
     truth: Ints,
-    strangers: Mapping[str, Outputs],
+    stand_ins: Mapping[str, Outputs],
     means: Floats32,
     known_recall: float,
     seed: int,
 ) -> Calibration:
-    """Calibrate on val's known pills; `strangers` are refusal.STAND_INS' pills by name.
+    """Calibrate on val's known pills; `stand_ins` holds outputs by the names of STAND_INS.
 
     The caller fills in the operating point and the hashes.
     """
     temperature = fit_temperature(known.logits, truth)
-    compared = compare(known, truth, strangers, means, temperature, seed)
-    basis = chosen_on(strangers)
+    compared = compare(known, truth, stand_ins, means, temperature, seed)
+    basis = chosen_on(stand_ins)
     score = best_of(compared[basis])
     values = score_of(score, known, means, temperature)
     threshold = metrics.threshold_at(values, known_recall)

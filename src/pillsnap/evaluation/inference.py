@@ -1,7 +1,7 @@
-"""The models' answers on crops and frames from disk, as the plain arrays of `answers`."""
+"""Both models run on crops and frames from disk; their outputs as the arrays of `answers`."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,93 +13,80 @@ from pillsnap.classification.classifier import Classifier
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore, LabelledFrame
 from pillsnap.evaluation import coco
-from pillsnap.evaluation.answers import CropAnswers, FrameAnswer
+from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
 from pillsnap.recognition import calibration
 from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.recognition.scores import Outputs
 from pillsnap.stage.log import RunLog
 
-LOWEST_CONFIDENCE = 0.001  # average precision needs the unsure boxes too; Ultralytics' own limit
+LOWEST_CONFIDENCE = 0.001  # average precision needs boxes of low confidence too; Ultralytics' limit
 TOP = 5  # candidates kept of each pill
 
 
 def class_means(
-    namer: Classifier, store: CropStore, classes: int, batch_size: int, log: RunLog
+    model: Classifier, store: CropStore, classes: int, batch_size: int, log: RunLog
 ) -> Floats32:
     """Mean embedding of each class over the store's known pills, L2-normalised, [classes, d]."""
-    table = store.table
-    rows = np.flatnonzero(table["known"].to_numpy(dtype=bool))
-    index = table["class_index"].to_numpy(dtype=np.int64)[rows]
+    rows, truth = _known(store)
     sums: NDArray[np.float64] | None = None
-    for start, (_, embeddings) in _batches(namer, store, rows, batch_size, log):
+    for start, part in _batches(model, len(rows), lambda i: store.decode(rows[i]), batch_size, log):
         if sums is None:
-            sums = np.zeros((classes, embeddings.shape[1]))
-        np.add.at(sums, index[start : start + len(embeddings)], embeddings)
+            sums = np.zeros((classes, part.embeddings.shape[1]))
+        np.add.at(sums, truth[start : start + len(part)], part.embeddings)
     return calibration.normalised(np.zeros((classes, 1)) if sums is None else sums)
 
 
-def name_crops(
-    namer: Classifier, store: CropStore, classes: int, batch_size: int, log: RunLog
+def classify_crops(
+    model: Classifier, store: CropStore, classes: int, batch_size: int, log: RunLog
 ) -> CropAnswers:
-    """The classifier's answers on every crop of a store."""
-    rows = np.arange(len(store))
-    parts = [answer for _, answer in _batches(namer, store, rows, batch_size, log)]
-    logits = [logits for logits, _ in parts] or [np.empty((0, classes), np.float32)]
-    embeddings = [embedding for _, embedding in parts] or [np.empty((0, 1), np.float32)]
-    return CropAnswers(store.table, np.concatenate(logits), np.concatenate(embeddings))
+    """The classifier on every crop of a store."""
+    found = _joined(_batches(model, len(store), store.decode, batch_size, log), classes)
+    return CropAnswers(store.table, found.logits, found.embeddings)
 
 
-def name_glued(
-    namer: Classifier, store: CropStore, seed: int, classes: int, batch_size: int, log: RunLog
+def classify_glued(
+    model: Classifier, store: CropStore, seed: int, classes: int, batch_size: int, log: RunLog
 ) -> Outputs:
-    """The classifier's answers on the store's known pills, each with the right half of a pill of
-    another class: pills that do not exist, made without looking at any that was kept for test."""
-    table = store.table
-    rows = np.flatnonzero(table["known"].to_numpy(dtype=bool))
-    truth = table["class_index"].to_numpy(dtype=np.int64)
-    partner = np.random.default_rng(seed).permutation(rows)
-    differ = truth[rows] != truth[partner]
-    pairs = list(zip(rows[differ].tolist(), partner[differ].tolist(), strict=True))
-    logits = [np.empty((0, classes), np.float32)]
-    embeddings: list[Floats32] = []
-    for start in range(0, len(pairs), batch_size):
-        part = pairs[start : start + batch_size]
-        pictures = [glued(store.decode(left), store.decode(right)) for left, right in part]
-        answer = namer.classify(np.stack(pictures))
-        logits.append(answer[0])
-        embeddings.append(answer[1])
-        log.progress(start + len(part), len(pairs))
-    joined = np.concatenate(embeddings) if embeddings else np.empty((0, 1), np.float32)
-    return Outputs(np.concatenate(logits), joined)
+    """The classifier on the store's known pills, each with the right half of a pill of another
+    class: stand-ins for unknown pills, made without looking at test."""
+    rows, truth = _known(store)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    pairs = [(rows[i], rows[j]) for i, j in enumerate(order) if truth[i] != truth[j]]
+
+    def picture(index: int) -> Pixels:
+        left, right = pairs[index]
+        return glued(store.decode(left), store.decode(right))
+
+    return _joined(_batches(model, len(pairs), picture, batch_size, log), classes)
 
 
 def glued(left: Pixels, right: Pixels) -> Pixels:
-    """The left half of one crop beside the right half of another."""
+    """The left half of one crop next to the right half of another."""
     half = left.shape[1] // 2
     return np.concatenate([left[:, :half], right[:, half:]], axis=1)
 
 
 def read_frames(
     recogniser: Recogniser, store: FrameStore, batch_size: int, log: RunLog
-) -> list[FrameAnswer]:
-    """Every frame through detector and recogniser, timed one by one."""
+) -> FrameSet:
+    """Every frame of a store through detector and recogniser, timed one by one."""
     answers: list[FrameAnswer] = []
     iou = recogniser.calibration.detection_iou
     for start in range(0, len(store), batch_size):
         indices = range(start, min(start + batch_size, len(store)))
         frames = [store.decode(index) for index in indices]
         if not start:
-            recogniser.read(frames[:1])  # the first call pays for warming up; nobody waits twice
+            recogniser.read(frames[:1])  # warm-up: the first call is slow and is not timed
         found = recogniser.detector.detect(frames, LOWEST_CONFIDENCE, iou)
         for index, frame, (box, score) in zip(indices, frames, found, strict=True):
             kept = (box[: coco.MAX_BOXES], score[: coco.MAX_BOXES])
             answers.append(_read(recogniser, frame, store.labels[index], *kept))
             log.progress(index + 1, len(store))
-    return answers
+    return FrameSet(answers)
 
 
 def speed(recogniser: Recogniser, frames: Sequence[Pixels]) -> dict[str, Any]:
-    """Median milliseconds of each step at batch 1, and frames a second of all as one batch."""
+    """Median milliseconds of each step at batch 1; frames a second at batch 1 and as one batch."""
     if not frames:
         return {"frames": 0}
     recogniser.read(frames[:1])
@@ -107,11 +94,11 @@ def speed(recogniser: Recogniser, frames: Sequence[Pixels]) -> dict[str, Any]:
     begun_s = time.perf_counter()
     recogniser.read(frames)
     batched_s = time.perf_counter() - begun_s
-    detect_ms, crop_ms, name_ms = (float(value) for value in np.median(steps, axis=0))
+    detect_ms, crop_ms, classify_ms = (float(value) for value in np.median(steps, axis=0))
     return {
         "detect_ms_p50": detect_ms,
         "crop_ms_p50": crop_ms,
-        "name_ms_p50": name_ms,
+        "classify_ms_p50": classify_ms,
         "frames_per_s": float(1000 / np.median(steps.sum(axis=1))),
         "batched_frames_per_s": float(len(frames) / batched_s),
         "frames": len(frames),
@@ -141,7 +128,7 @@ def _read(
     decision = recogniser.decide(reading)
     seconds = time.perf_counter() - begun_s
     top = np.argsort(-reading.logits, axis=1, kind="stable")[:, :TOP].astype(np.int64)
-    sure = recogniser.probabilities(reading)
+    chances = recogniser.probabilities(reading)
     return FrameAnswer(
         image_path=label.image_path,
         image_type=label.image_type,
@@ -157,16 +144,29 @@ def _read(
         confidence=decision.confidence,
         refusal_score=decision.refusal_score,
         top_class=top,
-        top_probability=np.take_along_axis(sure, top, axis=1),
+        top_probability=np.take_along_axis(chances, top, axis=1),
         seconds=seconds,
     )
 
 
+def _known(store: CropStore) -> tuple[list[int], Ints]:
+    """Rows of the known pills and their classes."""
+    rows = np.flatnonzero(store.table["known"].to_numpy(dtype=bool))
+    return rows.tolist(), store.table["class_index"].to_numpy(dtype=np.int64)[rows]
+
+
 def _batches(
-    namer: Classifier, store: CropStore, rows: Ints, batch_size: int, log: RunLog
-) -> Iterator[tuple[int, tuple[Floats32, Floats32]]]:
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        pictures = np.stack([store.decode(int(row)) for row in part])
-        yield start, namer.classify(pictures)
-        log.progress(start + len(part), len(rows))
+    model: Classifier, count: int, picture: Callable[[int], Pixels], batch_size: int, log: RunLog
+) -> Iterator[tuple[int, Outputs]]:
+    """The classifier on pictures 0 .. `count` - 1: where each batch starts, and its outputs."""
+    for start in range(0, count, batch_size):
+        batch = [picture(index) for index in range(start, min(start + batch_size, count))]
+        yield start, Outputs(*model.classify(np.stack(batch)))
+        log.progress(start + len(batch), count)
+
+
+def _joined(batches: Iterator[tuple[int, Outputs]], classes: int) -> Outputs:
+    parts = [part for _, part in batches]
+    logits = [part.logits for part in parts] or [np.empty((0, classes), np.float32)]
+    embeddings = [part.embeddings for part in parts] or [np.empty((0, 1), np.float32)]
+    return Outputs(np.concatenate(logits), np.concatenate(embeddings))

@@ -1,6 +1,6 @@
 """Predicted pills against the labelled pills of a frame, and what went wrong with each.
 
-A class is an index, UNKNOWN (-1) for a labelled pill whose code was never trained on and for a
+A class is an index, UNKNOWN (-1) for a labelled pill of an unknown code and for a
 predicted pill that was refused. So a predicted pill is right when it shares IoU >= match_iou and
 the class with a labelled pill, one to one: an unknown pill is right when it is refused.
 
@@ -11,9 +11,9 @@ definition above counts. Average precision alone pairs greedily by score, as COC
 
 Outcomes:
   right                    see above
-  wrong_name               a known pill with another known pill's name
-  known_refused            a known pill called unknown
-  unknown_taken_for_known  an unknown pill given a name
+  wrong_name               a known pill classified as another class
+  known_refused            a known pill refused as unknown
+  unknown_taken_for_known  an unknown pill that was not refused
   missed                   a labelled pill no prediction was paired with
   duplicated               a prediction over a labelled pill that another prediction is paired with
   false_box                a prediction that reaches match_iou with no labelled pill
@@ -42,7 +42,7 @@ ERRORS = (
 
 @dataclass(frozen=True)
 class FrameMatch:
-    """What became of each predicted and each labelled pill of one frame."""
+    """Outcome of each predicted and each labelled pill of one frame."""
 
     predicted: tuple[str, ...]
     labelled: tuple[str, ...]

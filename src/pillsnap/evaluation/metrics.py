@@ -1,10 +1,10 @@
-"""Figures from plain arrays. None means there was nothing to measure; 0 is always a measurement."""
+"""Metrics of plain arrays. None means there was nothing to measure; 0 is always a measurement."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import f1_score
 
 from pillsnap.arrays import Bools, Floats, Ints
 from pillsnap.errors import CheckpointError
@@ -40,7 +40,7 @@ def mean(values: NDArray[Any]) -> float | None:
 
 
 def macro_f1(predicted: Ints, truth: Ints) -> float | None:
-    """Mean F1 over the classes that occur in `truth`; one never named right counts 0."""
+    """Mean F1 over the classes that occur in `truth`; a class that is never right counts 0."""
     if not len(truth):
         return None
     labels = np.unique(truth)
@@ -48,7 +48,7 @@ def macro_f1(predicted: Ints, truth: Ints) -> float | None:
 
 
 def bins_of(confidence: Floats) -> Ints:
-    """Index of the bin ((i, i+1] / 15) a confidence falls into; 0 belongs to the first."""
+    """Index of the bin ((i, i+1] / 15) of each confidence; 0 is in the first."""
     inner_edges = np.linspace(0, 1, ECE_BINS + 1)[1:-1]
     return np.searchsorted(inner_edges, confidence, side="left").astype(np.int64)
 
@@ -59,6 +59,20 @@ def ece(confidence: Floats, right: Bools) -> float | None:
         return None
     gap = np.bincount(bins_of(confidence), confidence - right, minlength=ECE_BINS)
     return float(np.abs(gap).sum() / len(confidence))
+
+
+def ece_noise(confidence: Floats, rounds: int, seed: int) -> tuple[float, float] | None:
+    """Mean and 95 % quantile of the ECE of a classifier that is right with exactly these
+    confidences, on as many independent pills: what a measured ECE is no proof against."""
+    if not len(confidence):
+        return None
+    rng, bins = np.random.default_rng(seed), bins_of(confidence)
+    found = []
+    for _ in range(rounds):
+        right = rng.random(len(confidence)) < confidence
+        gap = np.bincount(bins, confidence - right, minlength=ECE_BINS)
+        found.append(float(np.abs(gap).sum() / len(confidence)))
+    return float(np.mean(found)), float(np.quantile(found, 0.95))
 
 
 def reliability(confidence: Floats, right: Bools) -> list[dict[str, float]]:
@@ -75,15 +89,21 @@ def reliability(confidence: Floats, right: Bools) -> list[dict[str, float]]:
 
 
 def auroc(known: Floats, unknown: Floats) -> float | None:
-    """Chance that a known pill scores above an unknown one, ties counting a half."""
+    """Probability that a known pill scores above an unknown one, ties counting a half."""
     if not len(known) or not len(unknown):
         return None
-    labels = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
-    return float(roc_auc_score(labels, np.r_[known, unknown]))
+    return float(share_above(known, unknown).mean())
+
+
+def share_above(scores: Floats, limits: Floats) -> Floats:
+    """Share of the scores above each limit, ties counting a half."""
+    order = np.sort(scores)
+    under = np.searchsorted(order, limits, "left") + np.searchsorted(order, limits, "right")
+    return np.asarray(1 - under / (2 * len(scores)))
 
 
 def threshold_at(known: Floats, recall: float) -> float | None:
-    """The highest threshold t with `score >= t` for at least that part of the known pills."""
+    """The highest threshold t with `score >= t` for at least that share of the known pills."""
     if not len(known):
         return None
     keep = max(int(np.ceil(recall * len(known) - 1e-9)), 1)
@@ -91,7 +111,7 @@ def threshold_at(known: Floats, recall: float) -> float | None:
 
 
 def fpr_at(known: Floats, unknown: Floats, recall: float) -> float | None:
-    """Part of the unknown pills that pass where that part of the known ones passes."""
+    """Share of the unknown pills accepted at the threshold that accepts that share of the known."""
     threshold = threshold_at(known, recall)
     if threshold is None or not len(unknown):
         return None
@@ -99,7 +119,7 @@ def fpr_at(known: Floats, unknown: Floats, recall: float) -> float | None:
 
 
 def coverage(score: Floats, right: Bools, points: int = 20) -> list[dict[str, float]]:
-    """Rows coverage, accuracy: how often the most certain part of the pills is named right."""
+    """Rows coverage, accuracy: accuracy on the pills of the highest scores, by their share."""
     if not len(score):
         return []
     hits = np.cumsum(right[np.argsort(-score, kind="stable")])
@@ -135,11 +155,6 @@ def precision_curve(
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     reached = np.searchsorted(found / labelled, RECALL_POINTS - 1e-12, side="left")
     return np.asarray(envelope[np.minimum(reached, len(found))])
-
-
-def f1(right: float, predicted: float, labelled: float) -> float | None:
-    """2 x right / (predicted + labelled): the harmonic mean of precision and recall."""
-    return ratio(2 * right, predicted + labelled)
 
 
 def ratio(part: float, whole: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Pictures of what goes right and wrong: confusions, detections, unknown pills."""
+"""Montages of confusions, of frames with their detections, and of unknown pills."""
 
 import io
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ Font = ImageFont.FreeTypeFont
 
 PICTURE_PX, FRAME_PX, GAP_PX, LINE_PX = 132, 460, 12, 20
 INK, PALE, PAPER, EMPTY = "#1a1a1a", "#666666", "#ffffff", "#eeeeee"
-# Okabe & Ito's palette, told apart by colour-blind readers too
+# Okabe & Ito's palette, distinct for colour-blind readers too
 COLOURS = {
     "right": "#009e73",
     "wrong_name": "#d55e00",
@@ -43,7 +43,7 @@ CARDS, FRAMES = 12, 6  # as many as one screen holds
 
 @dataclass(frozen=True)
 class Card:
-    """Pictures side by side, each with a caption, and lines of text under them."""
+    """Pictures in a row, each with a caption, and lines of text under them."""
 
     pictures: tuple[tuple[Pixels | None, str], ...]
     lines: tuple[str, ...]
@@ -60,13 +60,13 @@ def draw(
     """Write confusions.png, unknown.png and detections.png into a folder."""
     stores = {split: CropStore(places.crops(split)) for split in ("val", "test")}
     wrong = confusion_cards(answered.val, fitted, classes, stores["val"])
-    save(out / "confusions.png", montage(wrong, 3, "val: no known pill got a wrong name"))
-    strange = unknown_cards(answered, fitted, classes, stores)
-    save(out / "unknown.png", montage(strange, 3, "test holds no unknown pill"))
-    shown = choose(answered.val_frames, options.match_iou)
-    store = FrameStore(places.frames("val"))
+    save(out / "confusions.png", montage(wrong, 3, "val: no known pill was misclassified"))
+    unknown = unknown_cards(answered, fitted, classes, stores)
+    save(out / "unknown.png", montage(unknown, 3, "test holds no unknown pill"))
+    frames, store = answered.val_frames.frames, FrameStore(places.frames("val"))
     pictures = [
-        framed(store.decode(i), answered.val_frames[i], classes, options.match_iou) for i in shown
+        framed(store.decode(i), frames[i], classes, options.match_iou)
+        for i in choose(frames, options.match_iou)
     ]
     save(out / "detections.png", frame_montage(pictures))
 
@@ -74,23 +74,24 @@ def draw(
 def confusion_cards(
     val: CropAnswers, fitted: Calibration, classes: pd.DataFrame, store: CropStore
 ) -> list[Card]:
-    """The most frequent confusions: the pill, its own class, the class it was taken for."""
+    """The most frequent confusions: the pill, its own class, the predicted class."""
     rows = np.flatnonzero(val.table["known"].to_numpy(dtype=bool))
     known = val.known()
-    truth, named = known.truth, known.logits.argmax(axis=1)
-    sure = scores.confidences(known.logits, fitted.temperature)
+    truth, predicted = known.truth, known.logits.argmax(axis=1)
+    confidence = scores.confidences(known.logits, fitted.temperature)
     side = known.table["direction"].to_numpy()
     cards = []
-    for pair in breakdown.confusions(truth, named, sure)[:CARDS]:
-        twins = [_example(truth, named, side, index, pair.row) for index in (pair.true, pair.named)]
-        own, other = (None if twin is None else store.decode(int(rows[twin])) for twin in twins)
-        pill = (store.decode(int(rows[pair.row])), f"{sure[pair.row]:.0%} sure")
+    for pair in breakdown.confusions(truth, predicted, confidence)[:CARDS]:
+        pair_of = (pair.true, pair.predicted)
+        examples = [_example(truth, predicted, side, index, pair.row) for index in pair_of]
+        own, other = (None if row is None else store.decode(int(rows[row])) for row in examples)
+        pill = (store.decode(int(rows[pair.row])), f"confidence {confidence[pair.row]:.0%}")
         cards.append(
             Card(
-                (pill, (own, "its class"), (other, "taken for")),
+                (pill, (own, "true class"), (other, "predicted class")),
                 (
-                    f"is {label(classes, pair.true)}",
-                    f"named {label(classes, pair.named)}",
+                    f"true {label(classes, pair.true)}",
+                    f"predicted {label(classes, pair.predicted)}",
                     f"{pair.count} of {(truth == pair.true).sum()} pills",
                 ),
             )
@@ -101,23 +102,23 @@ def confusion_cards(
 def unknown_cards(
     answered: Answers, fitted: Calibration, classes: pd.DataFrame, stores: dict[str, CropStore]
 ) -> list[Card]:
-    """Unknown pills of the test part: half of the cards the surest wrongly accepted ones, the
-    others the most clearly refused ones; each beside the class it resembles."""
+    """Unknown pills of test, one of each code: half of the cards the accepted ones of the highest
+    scores, the others the refused ones of the lowest; each with the nearest class."""
     rows = np.flatnonzero(~answered.test.table["known"].to_numpy(dtype=bool))
-    strangers = answered.test.known(False)
-    score = fitted.refusal_score(strangers.outputs)
+    pills = answered.test.known(False)
+    score = fitted.refusal_score(pills.outputs)
     order = np.argsort(-score, kind="stable")
-    codes = strangers.table["mapping_code"].to_numpy(dtype=object)
+    codes = pills.codes
     passed = score[order] >= fitted.threshold
     accepted = first_of_each(order[passed], codes)[: CARDS // 2]
     refused = first_of_each(order[~passed][::-1], codes)[: CARDS - len(accepted)]
     truth = answered.val.truth
     cards = []
     for row in [*accepted, *refused]:
-        near = int(strangers.logits[row].argmax())
-        twin = next(iter(np.flatnonzero(truth == near)), None)
-        like = None if twin is None else stores["val"].decode(int(twin))
-        verdict = "accepted, wrongly" if score[row] >= fitted.threshold else "refused"
+        near = int(pills.logits[row].argmax())
+        example = next(iter(np.flatnonzero(truth == near)), None)
+        like = None if example is None else stores["val"].decode(int(example))
+        verdict = "accepted" if score[row] >= fitted.threshold else "refused"
         cards.append(
             Card(
                 ((stores["test"].decode(int(rows[row])), verdict), (like, "nearest class")),
@@ -153,7 +154,7 @@ def choose(frames: Sequence[FrameAnswer], match_iou: float) -> list[int]:
 
 
 def first_of_each(order: Ints, names: NDArray[Any]) -> list[int]:
-    """Of indices in order, those whose name did not come before."""
+    """Of indices in order, the first of each name."""
     first: dict[str, int] = {}
     for index in order.tolist():
         first.setdefault(str(names[index]), index)
@@ -163,7 +164,7 @@ def first_of_each(order: Ints, names: NDArray[Any]) -> list[int]:
 def framed(
     pixels: Pixels, frame: FrameAnswer, classes: pd.DataFrame, match_iou: float
 ) -> Image.Image:
-    """A frame with its boxes, coloured by what became of each pill, and their names."""
+    """A frame with its boxes, coloured by the outcome of each pill, and their classes."""
     scale = FRAME_PX / pixels.shape[1]
     size = (FRAME_PX, round(pixels.shape[0] * scale))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
@@ -177,7 +178,7 @@ def framed(
         text = _name(frame, row, classes) if what != "duplicated" else "duplicated"
         if what in ("wrong_name", "known_refused"):
             true = int(frame.labelled_class[partner[row]])
-            text += f", is {classes['mapping_code'].iloc[true]}"
+            text += f", true {classes['mapping_code'].iloc[true]}"
         _mark(pen, frame.named[row] * scale, text, COLOURS[what], size)
     return picture
 
@@ -289,10 +290,10 @@ def _mark(
     pen.text((left + 3, top + 1), text, fill=ink, font=font(13, bold=True))
 
 
-def _example(truth: Ints, named: Ints, side: Ints, index: int, but: int) -> int | None:
-    """A pill of a class, best one named right and seen from the same side as pill `but`."""
+def _example(truth: Ints, predicted: Ints, side: Ints, index: int, but: int) -> int | None:
+    """A pill of a class, preferably classified right and seen from the same side as pill `but`."""
     of_class = np.flatnonzero((truth == index) & (np.arange(len(truth)) != but))
     if not len(of_class):
         return None
-    worth = 2 * (side[of_class] == side[but]) + (named[of_class] == index)
+    worth = 2 * (side[of_class] == side[but]) + (predicted[of_class] == index)
     return int(of_class[np.argmax(worth)])

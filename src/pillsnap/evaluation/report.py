@@ -1,67 +1,72 @@
-"""The evaluation as one HTML file that opens from disk: figures, pictures, curves, tables."""
+"""The evaluation as one HTML file that opens from disk: metrics, montages, curves, tables."""
 
-import base64
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from pillsnap.evaluation import matching
-from pillsnap.evaluation.curves import chart
+from pillsnap.stage import page
 
 Json = Mapping[str, Any]
+Point = tuple[float, float]
 
-SYNTHETIC = "Drawn pills: these figures say nothing about real pills."
-NO_DEVICE = "Not a medical device. A name given here is a suggestion for someone who checks it."
+SYNTHETIC = "Synthetic pills: these metrics say nothing about real pills."
+NO_DEVICE = "Not a medical device. A code given here is a suggestion that someone has to check."
 COVERAGE_FLOOR = 0.5  # accuracy against coverage is drawn from here when it never falls lower
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 300, 220, 44, 34, 10, 10  # of a chart, px
+TILES = (  # section, metric, title, goal
+    ("classification", "top1", "top-1 on labelled boxes", "classification_top1"),
+    ("classification", "top5", "top-5 on labelled boxes", ""),
+    ("classification", "macro_f1", "macro F1", ""),
+    ("classification", "ece", "calibration error", ""),
+    ("detection", "map50", "mAP50 of the boxes", "detection_map50"),
+    ("detection", "map50_95", "mAP50-95 of the boxes", ""),
+    ("pipeline", "pill_f1", "F1 of detected and classified pills", ""),
+    ("pipeline", "pill_f1_unrefused", "the same, were no pill refused", ""),
+    ("pipeline", "frame_exact", "frames without an error", ""),
+    ("pipeline", "name_precision", "precision of accepted pills", ""),
+    ("pipeline", "ms_per_frame_p50", "ms a frame (median)", ""),
+    ("unknown", "auroc", "AUROC, known against unknown", ""),
+    ("training", "total_minutes", "minutes of training", "training_minutes"),
+)
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6676; --page: #fff; --card: #f4f6f8;
-  --line: #dde2e8; --fail: #b3261e; --pass: #1d6b3a; --mark: #0b62a8; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #9aa6b5; --page: #12161c;
-  --card: #1b2129; --line: #2d3641; --fail: #ff8a80; --pass: #7bd79a; --mark: #7fb8ea; } }
-body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--page);
-  color: var(--ink); font: 15px/1.5 system-ui, "Noto Sans KR", "Malgun Gothic", sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-.verdict { border-left: .5rem solid; padding: .8rem 1.2rem; background: var(--card); }
-.verdict.fail { border-color: var(--fail); } .verdict.pass { border-color: var(--pass); }
-.tiles { display: grid; gap: .8rem; margin-top: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(12.5rem, 1fr)); }
-.tile { background: var(--card); padding: .6rem .9rem; } .tile b { display: block;
-  font-size: 1.45rem; font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); }
-.tile small { display: block; color: var(--soft); font-variant-numeric: tabular-nums; }
-.met { color: var(--pass); } .missed { color: var(--fail); }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft);
-  font-weight: 500; position: sticky; top: 0; background: var(--page); }
-th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid; }
-th[aria-sort=ascending] button::after { content: " ▲"; font-size: .7em; }
-th[aria-sort=descending] button::after { content: " ▼"; font-size: .7em; }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; vertical-align: top; }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.cure { color: var(--soft); } .scroll { overflow: auto; max-height: 34rem; }
-.row { display: grid; gap: 1rem 2rem; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
-img { max-width: 100%; height: auto; } svg { max-width: 26rem; width: 100%; }
-svg text { font-size: 11px; fill: var(--soft); } svg .grid { stroke: var(--line); }
-svg polyline { fill: none; stroke: var(--mark); stroke-width: 2; }
-svg circle { fill: var(--mark); } svg .even { stroke: var(--soft); stroke-dasharray: 4 3; }
-code { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
-"""
 
-SCRIPT = """
-document.querySelectorAll("th button").forEach(button => button.addEventListener("click", () => {
-  const head = button.parentElement, table = head.closest("table"), body = table.tBodies[0];
-  const down = head.getAttribute("aria-sort") !== "descending", column = head.cellIndex;
-  table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  const order = (a, b) => { const x = key(a), y = key(b), n = x - y;
-    if (x === "" || y === "") return (x === "") - (y === "");
-    return (Number.isNaN(n) ? x.localeCompare(y) : n) * (down ? -1 : 1); };
-  [...body.rows].sort(order).forEach(row => body.append(row));
-}));
-"""
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: what is shown, and for numbers what it is sorted by."""
+
+    text: str
+    number: bool = False
+    sort: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line chart in pixels of its SVG; without marks there is nothing to draw."""
+
+    title: str
+    across: str
+    up: str
+    line: str
+    marks: Sequence[tuple[float, float, str]]
+    rows: Sequence[tuple[str, float]]  # tick labels and y
+    columns: Sequence[tuple[str, float]]  # tick labels and x
+    diagonal: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    middle: float = (HEIGHT - BOTTOM + TOP) / 2
 
 
 def render(
@@ -71,202 +76,162 @@ def render(
     pictures: Mapping[str, bytes],
     scale: str,
 ) -> str:
-    """The page for metrics.json, the rows of its plots, the per-class table and JPEG pictures
+    """The page for evaluation.json, the rows of its plots, the per-class table and JPEG pictures
     ("detections", "confusions", "unknown")."""
-    parts = [
-        _verdict(measured, scale),
-        _tiles(measured),
-        "<h2>Photos through the whole pipeline</h2>",
-        "<p>Val frames: right ones first, then those with most errors.</p>",
-        _picture(pictures, "detections"),
-        _errors(measured),
-        "<h2>Pills taken for others</h2>",
-        _picture(pictures, "confusions"),
-        "<h2>Pills it never learnt</h2>",
-        _unknown(measured),
-        _picture(pictures, "unknown"),
-        "<h2>Curves</h2>",
-        _curves(plots),
-        "<h2>How hard the test is</h2>",
-        _honesty(measured["honesty"]),
-        "<h2>Where it is right</h2>",
-        _facets(measured),
-        "<h2>Every class</h2>",
-        _classes(classes),
-        "<h2>Speed, training, origin</h2>",
-        _origin(measured),
-    ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>PillSnap: evaluation, {escape(scale)}</title><style>{STYLE}</style></head><body>"
-        + "\n".join(parts)
-        + f"<script>{SCRIPT}</script></body></html>\n"
-    )
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """An HTML table whose heads sort it; numbers are shown short and sorted in full."""
-    head = "".join(f'<th><button type="button">{escape(name)}</button></th>' for name in heads)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+    goals = measured["targets"]
+    return page.render(
+        "evaluation/templates/report.html",
+        scale=scale,
+        met=sum(bool(goal["met"]) for goal in goals.values()),
+        goals=len(goals),
+        synthetic=SYNTHETIC if scale == "demo" else "",
+        no_device=NO_DEVICE,
+        tiles=[_tile(measured, *tile) for tile in TILES],
+        pictures=pictures,
+        pipeline=_pipeline(measured["pipeline"]),
+        unknown=_unknown(measured["unknown"]),
+        charts=_charts(plots),
+        calibration=_calibration(measured["classification"]),
+        split=_facts(measured["split"]),
+        conditions=[(title, _condition(rows)) for title, rows in measured["by"].items()],
+        classes=_classes(classes),
+        facts=_facts(
+            measured["provenance"]
+            | {f"speed.{name}": value for name, value in measured["speed"].items()}
+            | {f"training.{name}": value for name, value in measured["training"].items()}
+        ),
     )
 
 
 def shown(value: Any, interval: Any = None) -> str:
-    """A figure for people: three digits, its interval behind it, a dash for None."""
+    """A value for people: three digits, its interval behind it, a dash for None."""
     if value is None or value != value:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-    return f"{text} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else text
+    return f"{text} ({interval})" if interval else text
 
 
-def _verdict(measured: Json, scale: str) -> str:
-    goals = measured["targets"]
-    missed = [name for name, goal in goals.items() if not goal["met"]]
-    title = f"{len(goals) - len(missed)} of {len(goals)} goals met at scale {scale}"
-    note = f"<p>{SYNTHETIC}</p>" if scale == "demo" else ""
-    return (
-        f'<div class="verdict {"fail" if missed else "pass"}"><h1>{escape(title)}</h1>{note}'
-        f"<p>{NO_DEVICE}</p></div>"
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Numbers, (number, interval) and None are right to sort by value, all else by its text."""
+    return Table(heads, [[_cell(value) for value in row] for row in rows])
+
+
+def chart(
+    title: str,
+    points: Sequence[Point],
+    across: str,
+    up: str,
+    diagonal: bool = False,
+    low: float = 0.0,
+) -> Chart:
+    """A line through points in 0..1 x low..1; `diagonal` adds y = x."""
+    ticks = [step / 5 for step in range(6)]
+    marks = [(_x(x), _y(y, low), f"{across} {x:.3f}, {up} {y:.3f}") for x, y in points]
+    return Chart(
+        title=title,
+        across=across,
+        up=up,
+        line=" ".join(f"{x},{y}" for x, y, _ in marks),
+        marks=marks,
+        rows=[(f"{low + tick * (1 - low):.2g}", _y(low + tick * (1 - low), low)) for tick in ticks],
+        columns=[(f"{tick:.1g}", _x(tick)) for tick in ticks],
+        diagonal=f"{_x(low)},{_y(low, low)} {_x(1)},{_y(1, low)}" if diagonal else "",
     )
 
 
-def _tiles(measured: Json) -> str:
-    goals = measured["targets"]
-    figures = [
-        ("classification", "top1", "top-1 on labelled boxes", "classification_top1"),
-        ("classification", "top5", "top-5 on labelled boxes", ""),
-        ("classification", "macro_f1", "macro F1", ""),
-        ("classification", "ece", "calibration error", ""),
-        ("detection", "map50", "mAP50 of the boxes", "detection_map50"),
-        ("detection", "map50_95", "mAP50-95 of the boxes", ""),
-        ("pipeline", "pill_f1", "F1 of boxed and named pills", ""),
-        ("pipeline", "frame_exact", "frames wholly right", ""),
-        ("pipeline", "name_precision", "right, when it gives a name", ""),
-        ("pipeline", "ms_per_frame_p50", "ms a frame (median)", ""),
-        ("unknown", "auroc", "AUROC, known against unknown", ""),
-        ("training", "total_minutes", "minutes of training", "training_minutes"),
-    ]
-    tiles = []
-    for part, key, title, goal in figures:
-        section = measured[part]
-        interval = section.get("ci", {}).get(key)
-        small = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        small = section.get(f"{key}_reason", small)
-        kept = _goal(goals[goal], goal) if goal else ""
-        tiles.append(
-            f'<div class="tile"><b>{shown(section[key])}</b><span>{title}</span>'
-            f"<small>{escape(small)}</small>{kept}</div>"
-        )
-    return f'<div class="tiles">{"".join(tiles)}</div>'
+def _tile(measured: Json, part: str, key: str, title: str, goal: str) -> Json:
+    section = measured[part]
+    interval = section.get("ci", {}).get(key)
+    tile = {"value": shown(section[key]), "title": title, "goal": ""}
+    tile["note"] = section.get(f"{key}_reason", str(interval) if interval else "")
+    if goal:
+        target, sign = measured["targets"][goal], "at most" if "minutes" in goal else "at least"
+        verdict = "met" if target["met"] else "missed"
+        tile |= {"goal": f"{sign} {target['goal']:g}", "verdict": verdict}
+    return tile
 
 
-def _goal(goal: Json, name: str) -> str:
-    sign = "at most" if name.endswith("minutes") else "at least"
-    word = "met" if goal["met"] else "missed"
-    return f'<small class="{word}">goal {sign} {goal["goal"]:g}: {word}</small>'
-
-
-def _picture(pictures: Mapping[str, bytes], name: str) -> str:
-    data = base64.b64encode(pictures[name]).decode()
-    return f'<img alt="{name}" src="data:image/jpeg;base64,{data}">'
-
-
-def _errors(measured: Json) -> str:
-    pipeline = measured["pipeline"]
+def _pipeline(pipeline: Json) -> Table:
     parts = {
         "val, all": pipeline,
         "val, single": pipeline["single"],
         "val, combination": pipeline["combination"],
         "test, combination": pipeline["test"],
-        **({"test, single": pipeline["test_single"]} if "test_single" in pipeline else {}),
+        "test, single (unknown)": pipeline["test_single"],
     }
-    keys = ("pill_precision", "pill_recall", "pill_f1", "frame_exact")
+    keys = ("pill_precision", "pill_recall", "pill_f1", "pill_f1_unrefused", "frame_exact")
     rows = [
         [name, part["frames"], part["pills"]]
-        + [part[key] for key in keys]
+        + [(part[key], part["ci"].get(key)) for key in keys]
         + [part["errors"][kind] for kind in matching.ERRORS]
         for name, part in parts.items()
     ]
-    heads = ["frames of", "frames", "pills", "precision", "recall", "F1", "wholly right"]
-    return table(heads + [kind.replace("_", " ") for kind in matching.ERRORS], rows)
+    heads = ["frames of", "frames", "pills", "precision", "recall", "F1", "F1, none refused"]
+    errors = [kind.replace("_", " ") for kind in matching.ERRORS]
+    return table([*heads, "without an error", *errors], rows)
 
 
-def _unknown(measured: Json) -> str:
-    part = measured["unknown"]
-    kept = next(row["score"] for row in part["compared"] if row["kept"])
-    lead = (
-        f"<p>A pill is refused when its {kept.replace('_', ' ')} is under "
-        f"{part['threshold']:.4f}, the value that lets {shown(part['known_accepted'])} of val's "
-        f"known pills through. Of {part['pills']:,} pills never learnt, "
-        f"{shown(part['unknown_accepted'], part['ci']['unknown_accepted'])} pass as known. The "
-        "score was chosen on val, by the first of these stand-ins for unknown pills that holds "
-        f"enough of them ({escape(part['chosen_on'].replace('_', ' '))}):</p>"
-    )
+def _unknown(part: Json) -> Json:
     stand_ins = [key for key in part["compared"][0] if key.startswith("auroc_")]
     heads = [key.replace("auroc_", "AUROC, ").replace("_", " ") for key in stand_ins]
     rows = [[r["score"], *(r[key] for key in stand_ins), r["kept"]] for r in part["compared"]]
-    return lead + table(["score", *heads, "kept"], rows) + _left_out(part["left_out"])
+    columns = ("code", "pills", "auroc", "accepted", "taken_for")
+    kept = next(row["score"] for row in part["compared"] if row["kept"])
+    worst = part["by_code"][0] if part["by_code"] else None
+    return {
+        **_of_unknown(part),
+        "score": kept.replace("_", " "),
+        "threshold": f"{part['threshold']:.4f}",
+        "known": shown(part["known"]["single"]["accepted"]),
+        "chosen_on": part["chosen_on"].replace("_", " "),
+        "worst": {**worst, "accepted": shown(worst["accepted"])} if worst else None,
+        "by_code": table(
+            ["unknown code", "pills", "AUROC", "accepted", "nearest class"],
+            [[row[name] for name in columns] for row in part["by_code"]],
+        ),
+        "compared": table(["score", *heads, "kept"], rows),
+        "held_out": _of_unknown(part["held_out"]) if part["held_out"]["pills"] else None,
+    }
 
 
-def _left_out(part: Json) -> str:
-    if not part["pills"]:
-        return ""
-    interval = part["ci"]["auroc"]
+def _of_unknown(part: Json) -> Json:
+    values = {key: shown(part[key], part["ci"][key]) for key in ("auroc", "accepted")}
+    return {**values, "pills": shown(part["pills"]), "codes": shown(part["codes"])}
+
+
+def _charts(plots: Mapping[str, Sequence[Json]]) -> list[Chart]:
+    pr = [(row["recall"], row["precision"]) for row in plots["pr_curve"]]
+    reliability = [(row["confidence"], row["accuracy"]) for row in plots["reliability"]]
+    kept = [(row["coverage"], row["accuracy"]) for row in plots["coverage"]]
+    low = COVERAGE_FLOOR if kept and min(y for _, y in kept) >= COVERAGE_FLOOR else 0.0
+    across = "share of pills accepted"
+    return [
+        chart("Detector: precision against recall", pr, "recall", "precision"),
+        chart("Calibration", reliability, "confidence", "accuracy", diagonal=True),
+        chart("Accuracy against coverage", kept, across, "accuracy", low=low),
+    ]
+
+
+def _calibration(part: Json) -> str:
+    noise = (shown(part["ece_noise"]), shown(part["ece_noise_p95"]))
     return (
-        f"<p>Left out of the classes on purpose: {part['codes']:,} codes, {part['pills']:,} pills. "
-        f"AUROC {shown(part['auroc'], interval)}; "
-        f"{shown(part['unknown_accepted'], part['ci']['unknown_accepted'])} pass as known.</p>"
+        f"Expected calibration error {shown(part['ece'])}; a perfectly calibrated classifier would "
+        f"show {noise[0]} on as many independent pills, and at most {noise[1]} in 95 % of sets."
     )
 
 
-def _honesty(part: Json) -> str:
-    lead = "Pills of val and test that nearly equal a train pill of their code flatter the figures."
-    rows = [[k.replace("_", " "), v] for k, v in part.items() if not k.endswith("_reason")]
-    return f"<p>{lead}</p>" + table(["what", "value"], rows)
-
-
-def _curves(plots: Mapping[str, Sequence[Json]]) -> str:
-    pr = [(row["recall"], row["precision"]) for row in plots["pr_curve"]]
-    sure = [(row["confidence"], row["accuracy"]) for row in plots["reliability"]]
-    kept = [(row["coverage"], row["accuracy"]) for row in plots["coverage"]]
-    low = COVERAGE_FLOOR if kept and min(y for _, y in kept) >= COVERAGE_FLOOR else 0.0
-    charts = {
-        "Detector: precision against recall": chart(pr, "recall", "precision"),
-        "Is it as often right as it says?": chart(sure, "confidence", "accuracy", diagonal=True),
-        "Accuracy when the least sure pills are refused": chart(
-            kept, "part of the pills named", "accuracy", low=low
-        ),
-    }
-    cells = "".join(f"<div><h3>{title}</h3>{drawn}</div>" for title, drawn in charts.items())
-    return f'<div class="row">{cells}</div>'
-
-
-def _facets(measured: Json) -> str:
+def _condition(rows: Sequence[Json]) -> Table:
     heads = ["value", "pills", "top-1", "found in frames", "right in frames", "pills in frames"]
-    parts = []
-    for title, rows in measured["by"].items():
-        cells = [
-            [
-                row["value"],
-                row["pills"],
-                (row["top1"], row["ci"]),
-                row["found"],
-                row["right"],
-                row["frame_pills"],
-            ]
-            for row in rows
-        ]
-        parts.append(f"<div><h3>By {escape(title)}</h3>{table(heads, cells)}</div>")
-    return "".join(parts)
+    cells = [
+        [r["value"], r["pills"], (r["top1"], r["ci"]), r["found"], r["right"], r["frame_pills"]]
+        for r in rows
+    ]
+    return table(heads, cells)
 
 
-def _classes(classes: pd.DataFrame) -> str:
+def _classes(classes: pd.DataFrame) -> Table:
     columns = {
         "mapping_code": "code",
         "drug_name": "name",
@@ -274,26 +239,30 @@ def _classes(classes: pd.DataFrame) -> str:
         "top1": "top-1",
         "precision": "precision",
         "f1": "F1",
-        "taken_for": "taken for",
+        "taken_for": "most frequent confusion",
     }
-    rows = classes[list(columns)].astype(object).values.tolist()
-    return table(list(columns.values()), rows)
+    return table(list(columns.values()), classes[list(columns)].astype(object).values.tolist())
 
 
-def _origin(measured: Json) -> str:
-    facts: dict[str, Any] = dict(measured["provenance"][0])
-    for part in ("speed", "training"):
-        facts |= {f"{part}.{name}": value for name, value in measured[part].items()}
-    rows = [[name, value] for name, value in facts.items()]
+def _facts(facts: Json) -> Table:
+    rows = [[name.replace("_", " "), value] for name, value in facts.items()]
     return table(["what", "value"], rows)
 
 
-def _cell(value: Any) -> str:
-    interval = None
-    if isinstance(value, tuple):
-        value, interval = value
-    if isinstance(value, (bool, str, Mapping)):
-        text = shown(value) if isinstance(value, bool) else str(value)
-        return f"<td>{escape(text)}</td>"
-    key = "" if value is None or value != value else repr(value)
-    return f'<td class="n" data-value="{key}">{shown(value, interval)}</td>'
+def _cell(value: Any) -> Cell:
+    value, interval = value if isinstance(value, tuple) else (value, None)
+    if isinstance(value, bool):
+        return Cell(shown(value))
+    if isinstance(value, (str, Mapping)):
+        return Cell(str(value))
+    sort = "" if value is None or value != value else repr(value)
+    return Cell(shown(value, interval), number=True, sort=sort)
+
+
+def _x(value: float) -> float:
+    return round(LEFT + value * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _y(value: float, low: float) -> float:
+    part = (value - low) / (1 - low)
+    return round(HEIGHT - BOTTOM - part * (HEIGHT - BOTTOM - TOP), 1)

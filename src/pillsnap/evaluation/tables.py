@@ -1,16 +1,26 @@
-"""Results as the tables other projects read: timm's results row, Ultralytics' results.csv."""
+"""Tables that other programs read: Parquet rows of pills, COCO JSON, and the CSV of timm and
+Ultralytics."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import torch
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pillsnap import files
+from pillsnap.evaluation import coco
+from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
+from pillsnap.evaluation.inference import TOP
+from pillsnap.recognition import scores
+from pillsnap.recognition.calibration import Calibration
 
 Json = dict[str, Any]
 
+BOX = ["box_x", "box_y", "box_w", "box_h"]
+PILL = ["image_path", "image_type", "group_id", *BOX, "mapping_code", "class_index", "known"]
 # Ultralytics 8.4's columns and our files; it splits the losses and counts seconds, we do not.
 BY_EPOCH = {
     "train/loss": "loss/train",
@@ -21,24 +31,63 @@ BY_EPOCH = {
     "val/loss": "loss/val",
     "lr/pg0": "lr",
 }
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # no parameters
 
 
-def timm_row(
-    classification: Mapping[str, Any], config: Mapping[str, Any], weights: Mapping[str, Any]
-) -> Json:
+def crops(
+    split: str, pills: CropAnswers, fitted: Calibration, classes: pd.DataFrame
+) -> pd.DataFrame:
+    """A row per labelled pill: its place and code, the best five codes with their probabilities,
+    the refusal score and whether it was refused."""
+    table = pills.table[PILL].copy()
+    table.insert(0, "split", split)
+    order = np.argsort(-pills.logits, axis=1, kind="stable")[:, :TOP]
+    codes = classes["mapping_code"].to_numpy(dtype=object)
+    chances = np.empty(order.shape)
+    for start in range(0, len(pills), scores.ROWS):
+        rows = slice(start, start + scores.ROWS)
+        every = scores.probabilities(pills.logits[rows], fitted.temperature)
+        chances[rows] = np.take_along_axis(every, order[rows], axis=1)
+    score = fitted.refusal_score(pills.outputs)
+    table["codes"] = codes[order].tolist()
+    table["probabilities"] = chances.tolist()
+    table["refusal_score"] = score
+    table["refused"] = score < fitted.threshold
+    return table
+
+
+def pills(split: str, frames: FrameSet, match_iou: float, classes: pd.DataFrame) -> pd.DataFrame:
+    """A row per predicted or missed pill of a frame: boxes x1 y1 x2 y2, codes, outcome."""
+    codes = [*classes["mapping_code"], ""]  # index -1: refused, or of an unknown code
+    rows: list[Json] = []
+    for frame in frames.frames:
+        outcome = frame.match(match_iou)
+        partner = dict(outcome.pairs)
+        place = {"split": split, "image_path": frame.image_path, "image_type": frame.image_type}
+        for row, what in enumerate(outcome.predicted):
+            predicted = _predicted(frame, row, partner.get(row), codes)
+            rows.append({**place, "outcome": what, **predicted})
+        for row, what in enumerate(outcome.labelled):
+            if what == "missed":
+                rows.append({**place, "outcome": what, **_label(frame, row, codes)})
+    return pd.DataFrame(rows)
+
+
+def coco_files(frames: FrameSet) -> tuple[Json, list[Json]]:
+    """COCO ground truth and results of the detector, one class (id 0, "pill")."""
+    images = [{"id": i, "file_name": frame.image_path} for i, frame in enumerate(frames.frames)]
+    truth = coco.ground_truth(frames.labelled, images)
+    truth["categories"] = [{"id": 0, "name": "pill"}]
+    return truth, coco.detections(frames.found)
+
+
+def timm_row(classification: Json, model: Mapping[str, Any]) -> Json:
     """A row as in timm's results-*.csv: per cent, and millions of parameters; "" for no value."""
-    parameters = sum(
-        tensor.numel()
-        for name, tensor in weights.items()
-        if isinstance(tensor, torch.Tensor) and not name.endswith(BUFFERS)
-    )
-    row: Json = {"model": config["architecture"]}
+    row: Json = {"model": model["architecture"]}
     for name in ("top1", "top5"):
         value = classification[name]
         row[name] = "" if value is None else f"{value * 100:.3f}"
         row[f"{name}_err"] = "" if value is None else f"{100 - value * 100:.3f}"
-    return {**row, "param_count": f"{parameters / 1e6:.2f}", "img_size": config["image_px"]}
+    return {**row, "param_count": f"{model['parameters'] / 1e6:.2f}", "img_size": model["image_px"]}
 
 
 def by_epoch(metrics_dir: Path) -> list[Json]:
@@ -56,7 +105,34 @@ def by_epoch(metrics_dir: Path) -> list[Json]:
     return [{str(name): value for name, value in row.items()} for row in joined.to_dict("records")]
 
 
-def write(path: Path, rows: Sequence[Json]) -> None:
+def write_parquet(path: Path, parts: Sequence[pd.DataFrame]) -> None:
+    """The parts as one Parquet file; equal tables give equal bytes."""
+    table = pd.concat(parts, ignore_index=True)
+    with files.replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary)
+
+
+def write_csv(path: Path, table: pd.DataFrame | Sequence[Json]) -> None:
     """A CSV file; of no rows an empty one."""
-    text = pd.DataFrame(list(rows)).to_csv(index=False, lineterminator="\n") if rows else ""
-    files.write_text(path, text)
+    rows = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
+    files.write_text(path, rows.to_csv(index=False, lineterminator="\n") if len(rows) else "")
+
+
+def _predicted(frame: FrameAnswer, row: int, label: int | None, codes: list[str]) -> Json:
+    true = {} if label is None else _label(frame, label, codes)
+    return {
+        **true,
+        "box": frame.named[row].tolist(),
+        "code": codes[frame.named_class[row]],
+        "refused": bool(frame.named_class[row] < 0),
+        "box_confidence": float(frame.box_confidence[row]),
+        "confidence": float(frame.confidence[row]),
+        "refusal_score": float(frame.refusal_score[row]),
+        "codes": [codes[index] for index in frame.top_class[row]],
+        "probabilities": frame.top_probability[row].tolist(),
+    }
+
+
+def _label(frame: FrameAnswer, row: int, codes: list[str]) -> Json:
+    true = codes[frame.labelled_class[row]]
+    return {"true_box": frame.labelled[row].tolist(), "true_code": true}

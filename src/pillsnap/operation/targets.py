@@ -45,6 +45,8 @@ def headlines(params: Params) -> Table:
 def compare(params: Params) -> tuple[Table, bool]:
     """Goal, value and interval of each target, and whether all are met."""
     metrics = read(params)
+    evaluation = params.artifacts_dir / "evaluation.json"  # DVC has it, git does not
+    whole = files.read_json(evaluation, "dvc checkout") if evaluation.is_file() else {}
     table = Table(title=f"goals at scale {params.scale}", title_justify="left")
     for name in ("target", "goal", "measured", "met"):
         table.add_column(name)
@@ -53,10 +55,10 @@ def compare(params: Params) -> tuple[Table, bool]:
     for name, target in targets.items():
         met = met and bool(target["met"])
         sign = "<=" if name.endswith("minutes") else ">="
-        interval = target.get("ci")
+        interval = at(whole, f"targets.{name}.ci")
         shown = "no value" if target["value"] is None else _shown(target["value"])
         if interval:
-            shown += f"  [{_shown(interval[0])}, {_shown(interval[1])}]"
+            shown += f"  [{_shown(interval['low'])}, {_shown(interval['high'])}]"
         table.add_row(name, f"{sign} {target['goal']:g}", shown, "yes" if target["met"] else "NO")
     return table, met
 

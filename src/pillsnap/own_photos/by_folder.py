@@ -12,7 +12,7 @@ from pillsnap import params
 from pillsnap.dataset import names
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError, UserError
-from pillsnap.evaluation import bootstrap
+from pillsnap.evaluation import intervals
 from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
 from pillsnap.prediction import load, pictures, predict
@@ -55,7 +55,7 @@ def photos_in(folder: Path) -> list[Photo]:
     return found
 
 
-def evaluate(loaded: Loaded, photos: Sequence[Photo], rounds: int, seed: int) -> Json:
+def evaluate(loaded: Loaded, photos: Sequence[Photo]) -> Json:
     """The figures of the photos: of each outcome, in all and by code."""
     paths = [photo.path for photo in photos]
     answers = predict.recognise(loaded, paths, TOP, None, None, Tally())
@@ -67,7 +67,7 @@ def evaluate(loaded: Loaded, photos: Sequence[Photo], rounds: int, seed: int) ->
     read = [row for row in rows if row[1].error is None]
     known = [row for row in read if row[0].code in learnt]
     exact = np.array([what == "right" for _, _, what in known], dtype=np.float64)
-    draws = bootstrap.resample([photo.code for photo, _, _ in known], rounds, seed)
+    codes = [photo.code for photo, _, _ in known]
     return {
         "photos": len(photos),
         "refused": [_refused(answer) for _, answer, _ in rows if answer.error is not None],
@@ -75,7 +75,7 @@ def evaluate(loaded: Loaded, photos: Sequence[Photo], rounds: int, seed: int) ->
             "photos": len(known),
             "codes": len({photo.code for photo, _, _ in known}),
             "frame_exact": float(exact.mean()) if len(exact) else None,
-            "frame_exact_ci": bootstrap.ratio(draws, exact, np.ones(len(exact))),
+            "frame_exact_ci": intervals.ratio(exact, np.ones(len(exact)), codes),
             "top5": _top5(known),
         },
         "unknown": _unknown([row for row in read if row[0].code not in learnt]),
@@ -138,7 +138,7 @@ def render(figures: Json) -> list[str]:
     """The figures of photos by folder, and the worst codes."""
     known, unknown = figures["known"], figures["unknown"]
     interval = known["frame_exact_ci"]
-    between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    between = f" ({interval})" if interval else ""
     worst = sorted(figures["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
     return [
         f"{figures['photos']} photos",
@@ -163,10 +163,10 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     photos = [] if labels else photos_in(folder)
     loaded = load.load(backend, model, device)
     if labels:
-        own = by_label.evaluate(loaded, labelled, left_out, project.evaluate, project.seed)
+        own = by_label.evaluate(loaded, labelled, left_out, project.evaluate)
         lines = by_label.render(own)
     else:
-        figures = evaluate(loaded, photos, project.evaluate.bootstrap_rounds, project.seed)
+        figures = evaluate(loaded, photos)
         left_out.add_all("photo_unusable", (one["fact"] for one in figures["refused"]))
         own, lines = kinds(figures), render(figures)
     why = [
@@ -176,9 +176,9 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     if not own:
         fact = "\n".join([f"{folder} holds no photo that can be used.", *why])
         raise DataError(fact, "Mend what is named, or name another folder.")
-    metrics_path = project.artifacts_dir.with_name(loaded.scale) / "metrics.json"
+    evaluation_path = project.artifacts_dir.with_name(loaded.scale) / "evaluation.json"
     own_sha256 = loaded.recogniser.calibration.classification_sha256
-    gaps = gap.render(gap.compare(own, metrics_path, own_sha256))
+    gaps = gap.render(gap.compare(own, evaluation_path, own_sha256))
     return "\n".join([*lines, *why, *gaps])
 
 

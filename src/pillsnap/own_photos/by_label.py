@@ -1,5 +1,5 @@
 """Photos with AI Hub labels in whatever folders: which label is of which photo, and the figures of
-the pipeline on them, counted as `measurement` counts those in metrics.json.
+the pipeline on them, counted as in evaluation.json.
 
 Photo and label share their file name but for the ending; a combination photo has a label per pill.
 Only dl_mapping_code, drug_N and the label's folder name a pill.
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from pillsnap import boxes
-from pillsnap.aihub.labels import BOM, Expected, Label, parse
+from pillsnap.aihub.decoding import BOM
+from pillsnap.aihub.labels import Expected, Label, parse
 from pillsnap.boxes import Boxes
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.dataset.names import CODE, nfc, parse_codes
 from pillsnap.evaluation import sections
-from pillsnap.evaluation.answers import FrameAnswer
+from pillsnap.evaluation.answers import FrameAnswer, FrameSet
 from pillsnap.own_photos import gap
 from pillsnap.params import EvaluateParams
 from pillsnap.prediction import pictures, predict
@@ -67,7 +68,6 @@ def evaluate(
     photos: Sequence[LabelledPhoto],
     left_out: Findings,
     options: EvaluateParams,
-    seed: int,
 ) -> Json:
     """The pipeline's figures by kind of photo (field_gap.LIKE); `left_out` grows by photos that
     cannot be read or are of another size than their labels say."""
@@ -83,10 +83,9 @@ def evaluate(
             left_out.add("photo_of_another_size", f"{photo.path}: {sides}")
         else:
             kinds[_kind(photo, index_of)].append(frame_answer(photo, answer.pills, index_of))
+    sets = {name: FrameSet(frames) for name, frames in kinds.items() if frames}
     return {
-        name: sections.pipeline_of(frames, options, seed)
-        for name, frames in kinds.items()
-        if frames
+        name: sections.pipeline_of(frames, frames.rows(), options) for name, frames in sets.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""How far figures of a user's own photos are from those of the data set in metrics.json: of each
+"""How far figures of a user's own photos are from those of the data set in evaluation.json: of each
 kind of photos beside its like, from the test part wherever that has such photos."""
 
 import json
@@ -17,7 +17,7 @@ class Like:
     """Which figures of the data set a kind of photos is compared with."""
 
     photos: str
-    section: str  # of pipeline in metrics.json
+    section: str  # of pipeline in evaluation.json
     part: str
 
 
@@ -28,15 +28,15 @@ LIKE = {
 }
 
 
-def compare(own: Mapping[str, Json], metrics_path: Path, classifier_sha256: str) -> list[Json]:
+def compare(own: Mapping[str, Json], evaluation_path: Path, classifier_sha256: str) -> list[Json]:
     """A row per figure of each kind in `own` (figures of the pipeline by LIKE's kinds).
 
     A figure that one side lacks, or that another classifier than this one was measured with, has
     gap None and a reason, never 0.
     """
-    measured, why = _measured(metrics_path, classifier_sha256)
+    measured, why = _measured(evaluation_path, classifier_sha256)
     return [
-        _row(kind, figure, figures, measured, why or f"{metrics_path} does not hold it")
+        _row(kind, figure, figures, measured, why or f"{evaluation_path} does not hold it")
         for kind, figures in own.items()
         for figure in FIGURES
         if figure in figures
@@ -48,7 +48,7 @@ def _measured(path: Path, classifier_sha256: str) -> tuple[Json, str]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         measured: Json = tree["pipeline"]
-        measured_sha256 = tree["provenance"][0]["classification_sha256"]
+        measured_sha256 = tree["provenance"]["classification_sha256"]
     except (OSError, ValueError, LookupError, TypeError):
         return {}, f"{path} holds no such figures: dvc repro"
     if measured_sha256 != classifier_sha256:

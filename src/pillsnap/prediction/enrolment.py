@@ -93,7 +93,7 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
         GalleryClassifier(recogniser.classifier, enrolled, fitted),
         replace(fitted, class_means=np.concatenate([trained, enrolled])),
         pd.concat([classes, more], ignore_index=True),
-        recogniser._batch_size,
+        recogniser.batch_size,
     )
 
 

@@ -2,6 +2,7 @@
 that carries a version and its own sha256."""
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -126,7 +127,7 @@ def save(path: Path, gallery: Gallery) -> None:
 def read(path: Path) -> Gallery | None:
     """The gallery of a file, whatever its classifier; None if there is no file, CheckpointError
     if it is damaged."""
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return None
     cure = f"Restore it (git checkout {path}), or remove it and enrol again."
     tree = files.read_sealed_json(path, cure, CheckpointError)

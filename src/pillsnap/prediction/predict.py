@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pillsnap import files as atomic
+from pillsnap import files
 from pillsnap.arrays import Pixels
+from pillsnap.dataset import names
 from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
@@ -71,23 +72,24 @@ def expand(images: Sequence[str]) -> list[Path]:
         elif path.exists():
             found[path] = None
         else:
-            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # any pattern
-            matches = [Path(name) for name in names]
-            files = [match for match in matches if not match.is_dir()]
-            found.update(dict.fromkeys(files or [path]))
+            matched = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # any pattern
+            matches = [Path(name) for name in matched]
+            pictures_ = [match for match in matches if not match.is_dir()]
+            found.update(dict.fromkeys(pictures_ or [path]))
     return list(found)
 
 
 def read_codes(path: Path) -> list[str]:
-    """K-codes of a list, one a line; `#` starts a comment."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list: {error}", "Give a text file.") from None
+    """K-codes of a list, one per line; `#` starts a comment."""
+    cure = "Give a text file with one K-code per line, as in classes.csv."
+    text = files.read_bytes(path, cure).decode("utf-8-sig", "replace")
     codes = [line.split("#")[0].strip() for line in text.splitlines()]
     codes = [code for code in codes if code]
     if not codes:
-        raise DataError(f"{path} names no code.", "Write one K-code a line, as in classes.csv.")
+        raise DataError(f"{path} holds no code.", cure)
+    other = next((code for code in codes if not names.CODE.fullmatch(code)), None)
+    if other is not None:
+        raise DataError(f"{path}: {other[:40]!r} is not a K-code.", cure)
     return codes
 
 
@@ -164,7 +166,7 @@ def _annotate(folder: Path, path: Path, frame: Pixels, answer: Answer, taken: se
     while name in taken:
         name, number = f"{path.stem}-{number}{ANNOTATED}", number + 1
     taken.add(name)
-    atomic.write_bytes(folder / name, annotation.jpeg(annotation.draw(frame, answer.pills)))
+    files.write_bytes(folder / name, annotation.jpeg(annotation.draw(frame, answer.pills)))
 
 
 def _count(tally: Tally, answer: Answer) -> None:

@@ -87,7 +87,7 @@ class Recogniser:
     ) -> None:
         self.detector, self.classifier, self.calibration = detector, classifier, fitted
         self.classes = classes
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._index_of = {code: i for i, code in enumerate(classes["mapping_code"])}
 
     @classmethod
@@ -152,8 +152,8 @@ class Recogniser:
         if not len(pictures):
             means = self.calibration.class_means
             return np.empty((0, len(means)), np.float32), np.empty((0, means.shape[1]), np.float32)
-        starts = range(0, len(pictures), self._batch_size)
-        parts = [self.classifier.classify(pictures[i : i + self._batch_size]) for i in starts]
+        starts = range(0, len(pictures), self.batch_size)
+        parts = [self.classifier.classify(pictures[i : i + self.batch_size]) for i in starts]
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
 
     def decide(self, reading: Reading) -> Decision:

@@ -12,7 +12,7 @@ from pillsnap.dataset import manifest
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.detection import detector
-from pillsnap.errors import MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.places import Places
 from pillsnap.recognition import calibration
 from pillsnap.release import graphs
@@ -33,7 +33,7 @@ def export(
 
     It is built next to `out` and replaces it only when it is complete; an existing folder must be
     a bundle, else ParameterError. `batch_size` and `max_pixels` are the limits the bundle is used
-    within, `gallery` the enrolled drugs to include.
+    within, `gallery` the file of enrolled drugs to include.
     """
     out = out.resolve()
     old = out.with_name(f".{out.name}.replaced")
@@ -78,6 +78,8 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
     own_sha256 = files.sha256_of(classification_path)
     fitted = calibration.load(places.calibration, own_sha256)
     classes = manifest.read_classes(places.classes)
+    if gallery is not None:
+        _check_gallery(gallery, own_sha256)
     graphs.write_detection(
         finder,
         bundle.detection_onnx,
@@ -124,7 +126,18 @@ def _copy(places: Places, bundle: Bundle, gallery: Path | None) -> None:
         bundle.classes: places.classes,
         bundle.model_card: places.model_card,
     }
-    if gallery is not None and gallery.is_file():
+    if gallery is not None:
         wanted[bundle.gallery] = gallery
     for target, source in wanted.items():
-        files.write_bytes(target, source.read_bytes())
+        with files.opened(source, _AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+            files.write_bytes(target, file.read())
+
+
+def _check_gallery(path: Path, classification_sha256: str) -> None:
+    cure = f"Remove {path} and enrol the photos again."
+    tree = files.read_sealed_json(path, cure, CheckpointError)
+    if tree.get("classification_sha256") != classification_sha256:
+        raise CheckpointError(f"{path} was made with another classifier.", cure)
+
+
+_AGAIN = "Make it again: dvc repro"

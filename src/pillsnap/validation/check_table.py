@@ -27,7 +27,10 @@ class Check:
 
 
 E, R, W = Severity.ERROR, Severity.REFUSAL, Severity.WARNING
-_RESTORE = "Restore the photos from the AI Hub archives, or remove them and run dvc repro."
+_RESTORE = (
+    "Restore the photos from the AI Hub archives, then dvc repro -f validate; or remove them, then "
+    "pillsnap fingerprint and dvc repro."
+)
 _REBUILD = "Rebuild the manifests: dvc repro -f build_manifest."
 _RELABEL = "Fix or remove the labels, then pillsnap fingerprint and dvc repro."
 
@@ -89,7 +92,10 @@ CHECKS = (
         "Shrink them, or raise validate.max_pixels.",
     ),
     Check("photo_damaged", R, "photos", "Photos are damaged or truncated.", _RESTORE),
-    Check("photo_kind", R, "photos", "Photos are not 8-bit RGB.", "Save them as 8-bit RGB PNG."),
+    Check(
+        "photo_kind", R, "photos", "Photos are not 8-bit RGB.",
+        "Save them as 8-bit RGB PNG, then pillsnap fingerprint and dvc repro.",
+    ),
     Check("size_differs", R, "photos", "Photos and labels disagree on the size.", _RESTORE),
     Check(
         "duplicates_across_splits", R, "photos",

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from make.made_answers import (
+    CLASSES,
+    answers,
+    class_table,
+    crop_answers,
+    fitted,
+    frame_answer,
+    frames,
+    muddled,
+    oracle,
+)
+from pillsnap.evaluation import breakdown, evaluate, metrics
+from pillsnap.evaluation.answers import FrameSet
+from pillsnap.params import load
+
+VALIDATION = {
+    "checks": [
+        {"name": "near_duplicates_across_splits", "count": 12},
+        {"name": "duplicates_across_splits", "count": 2},
+        {"name": "group_leakage", "count": 0},
+    ],
+    "admitted": {"train": 900, "val": 30, "test": 10},
+}
+
+
+def test_the_conditions_hold_every_known_pill_and_agree_with_the_whole() -> None:
+    answered = answers(muddled, frames())
+    measured = evaluate.measure(load(), answered, fitted(answered.val), class_table(), ())
+    for title, rows in measured["by"].items():
+        pills = sum(row["pills"] for row in rows)
+        right = sum(row["top1"] * row["pills"] for row in rows)
+        assert pills == len(answered.val), title
+        assert right / pills == pytest.approx(measured["classification"]["top1"], abs=1e-9)
+
+
+def test_confusions_are_counted_by_pair_with_the_pill_of_highest_confidence() -> None:
+    truth, predicted = np.array([0, 0, 0, 1, 2]), np.array([1, 1, 0, 0, 2])
+    pairs = breakdown.confusions(truth, predicted, np.array([0.2, 0.9, 1.0, 0.5, 1.0]))
+    assert [(p.true, p.predicted, p.count, p.row) for p in pairs] == [(0, 1, 2, 1), (1, 0, 1, 3)]
+
+
+def test_per_class_metrics_are_scikit_learns() -> None:
+    val = crop_answers(muddled, True, 1)
+    predicted = val.logits.argmax(axis=1)
+    table = breakdown.per_class(val.truth, predicted, class_table())
+    expected = f1_score(val.truth, predicted, average=None, labels=range(CLASSES))
+    assert table["f1"].to_numpy() == pytest.approx(expected, abs=1e-9)
+    assert metrics.macro_f1(predicted, val.truth) == pytest.approx(table["f1"].mean(), abs=1e-9)
+
+
+def test_pills_of_measured_frames_have_their_outcome() -> None:
+    val = crop_answers(oracle, True, 1)
+    row = val.table.iloc[8]
+    frame = frame_answer(0, "single", [int(row["class_index"])], [int(row["class_index"])])
+    box = np.array([[10, 20, 40, 60]], np.float32)
+    frame = replace(frame, image_path=str(row["image_path"]), labelled=box, named=box)
+    seen = breakdown.outcomes(val, FrameSet([frame]), 0.5, class_table())
+    assert (seen["found"].sum(), seen["right"].sum(), seen["found"].notna().sum()) == (1, 1, 1)
+
+
+def test_near_duplicates_are_a_share_of_val_and_test() -> None:
+    section = breakdown.split_overlap(VALIDATION)
+    assert section["near_duplicate_share"] == pytest.approx(12 / 40, abs=1e-12)
+    assert (section["exact_duplicates_refused"], section["torn_groups"]) == (2, 0)
+
+
+def test_without_a_report_every_metric_of_the_split_has_a_reason() -> None:
+    section = breakdown.split_overlap({})
+    assert section["near_duplicate_share"] is None
+    assert "validation.json" in section["near_duplicate_share_reason"]
+    assert "validation.json" in section["torn_groups_reason"]
+
+
+def test_no_pill_in_val_and_test_gives_no_share() -> None:
+    section = breakdown.split_overlap({**VALIDATION, "admitted": {"train": 900}})
+    assert section["near_duplicate_share"] is None

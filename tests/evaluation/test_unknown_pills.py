@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from make.made_answers import (
+    PER_CLASS,
+    answers,
+    class_table,
+    crop_answers,
+    fitted,
+    frames,
+    guesser,
+    muddled,
+    oracle,
+)
+from pillsnap.evaluation import evaluate, unknown_pills
+from pillsnap.params import load
+
+HELD_OUT = {"K-000503", "K-000507"}
+
+
+def measured(model, known: bool = True, unknown: bool = True) -> dict:
+    """The section with or without pills of either kind."""
+    val, test = crop_answers(model, True, 1), crop_answers(model, False, 2)
+    pills = (val.known(known), test if unknown else val.known(False), val.known(False))
+    return unknown_pills.measure(*pills, fitted(val), class_table())
+
+
+def auroc_of(known: np.ndarray, unknown: np.ndarray) -> float:
+    return roc_auc_score(np.arange(len(known) + len(unknown)) < len(known), np.r_[known, unknown])
+
+
+def test_auroc_is_scikit_learns_of_singles_against_singles() -> None:
+    val, test = crop_answers(muddled, True, 1), crop_answers(muddled, False, 2)
+    made, section = fitted(val), measured(muddled)
+    singles = (val.table["image_type"] == "single").to_numpy()
+    known, unknown = made.refusal_score(val.outputs)[singles], made.refusal_score(test.outputs)
+    assert section["auroc"] == pytest.approx(auroc_of(known, unknown), abs=1e-9)
+    assert section["accepted"] == pytest.approx(np.mean(unknown >= made.threshold))
+    shares = section["known"]
+    accepted = sum(shares[kind]["accepted"] * shares[kind]["pills"] for kind in shares)
+    assert accepted == pytest.approx(0.95 * len(val))
+
+
+def test_an_oracle_accepts_no_unknown_pill() -> None:
+    section = measured(oracle)
+    assert (section["auroc"], section["fpr_at_95_recall"]) == (1.0, 0.0)
+    assert section["ci"]["auroc"].low == pytest.approx(0.05 ** (1 / 10))
+
+
+def test_a_guesser_cannot_tell_unknown_pills() -> None:
+    assert measured(guesser)["auroc"] == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_codes_are_the_unit_and_the_hardest_is_first() -> None:
+    section = measured(muddled)
+    rows = section["by_code"]
+    assert [row["auroc"] for row in rows] == sorted(row["auroc"] for row in rows)
+    assert {row["pills"] for row in rows} == {PER_CLASS}
+    assert np.mean([row["auroc"] for row in rows]) == pytest.approx(section["auroc"])
+    assert section["codes"] == section["ci"]["auroc"].groups == len(rows) == 10
+    assert all(row["taken_for"] in set(class_table()["mapping_code"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown", "why"),
+    [(True, False, "no unknown pill in test"), (False, True, "no known pill in val's single")],
+)
+def test_without_pills_of_a_kind_there_is_a_reason(known: bool, unknown: bool, why: str) -> None:
+    section = measured(oracle, known, unknown)
+    assert section["auroc"] is None
+    assert why in section["auroc_reason"]
+    assert section["ci"]["auroc"] is None
+
+
+def test_held_out_classes_are_measured_apart_from_other_unknown_codes() -> None:
+    answered = answers(muddled, frames())
+    made = fitted(answered.val)
+    section = evaluate.measure(load(), answered, made, class_table(), HELD_OUT)["unknown"]
+    own = answered.test.table["mapping_code"].isin(HELD_OUT).to_numpy()
+    score = made.refusal_score(answered.test.outputs)
+    known = made.refusal_score(answered.val.of_type("single").outputs)
+    for part, pills in ((section["held_out"], own), (section, ~own)):
+        assert part["auroc"] == pytest.approx(auroc_of(known, score[pills]), abs=1e-9)
+        assert part["pills"] == int(pills.sum())
+    assert section["held_out"]["codes"] == 2
+
+
+def test_without_held_out_classes_the_reason_names_the_parameter() -> None:
+    assert "left_out_classes" in measured(muddled)["held_out"]["auroc_reason"]
