@@ -149,24 +149,9 @@ def located(text: str, error: type[UserError] = DataError) -> Path:
             f"{text}: the home folder of {text.split('/')[0]} is not known.",
             "Write the whole path, from / on.",
         ) from None
-    here = Path.cwd()
-    copies = next((base for base in here.parents if base.parts[-3:] == EXPERIMENTS), None)
-    if copies is None or path.is_absolute() or path.exists():
-        return path
-    return copies.parents[2] / path
-
-
-def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:
-    """What a file holds as a dataclass `kind`; `error` names the first key that is missing or of
-    another type. Further keys are ignored."""
-    from pydantic import TypeAdapter, ValidationError  # the monitor does without
-
-    try:
-        return TypeAdapter(kind).validate_python(tree)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"])) or "its content"
-        raise error(f"{path}: {key}: {first['msg']}.", cure) from None
+    copies = next((base for base in Path.cwd().parents if base.parts[-3:] == EXPERIMENTS), None)
+    original = copies.parents[2] / path if copies else path
+    return original if original.exists() else path
 
 
 def sha256_of(path: Path) -> str:

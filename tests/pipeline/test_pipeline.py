@@ -144,14 +144,28 @@ def test_killed_training_goes_on_from_its_last_epoch(project, stage, model, sect
     assert summary["resumed"] == 1
 
 
-def test_stage3_without_a_root_is_one_screen_that_says_what_to_set(project):
-    text = (project / "params.yaml").read_text(encoding="utf-8")
-    try:
-        said = run(project, "dvc", "exp", "run", "-S", "scale=stage3", code=255)
-    finally:
-        (project / "params.yaml").write_text(text, "utf-8")
+def test_stage3_without_a_root_says_what_to_set_and_the_way_back_leads_back(project):
+    run(project, "git", "add", "-A")
+    run(project, "git", "commit", "-qm", "before", "--allow-empty")
+    said = run(project, "dvc", "exp", "run", "-S", "scale=stage3", code=255)
     assert "export PILLSNAP_DATA_ROOT=" in said
     assert "Traceback" not in said
+    assert "params.yaml" in run(project, "git", "status", "--porcelain")
+    assert "Back to the committed params.yaml: pillsnap train --back" in said
+    run(project, "pillsnap", "train", "--back")
+    assert run(project, "git", "status", "--porcelain", "params.yaml", "dvc.lock") == ""
+
+
+def test_an_experiment_in_a_temporary_copy_reads_the_photos_of_the_repository(project):
+    said = run(project, "dvc", "exp", "run", "--temp", "-S", "build_manifest.num_workers=1")
+    assert stages_run(said) == ["build_manifest"]
+
+
+def test_the_first_command_in_a_clone_says_how_to_draw_the_demo(project, tmp_path):
+    run(tmp_path, "git", "clone", "-q", project, "clone")
+    for command in (("exp", "run", "-S", "seed=3"), ("repro",), ("exp", "run", "-S", "seed=3")):
+        said = run(tmp_path / "clone", "dvc", *command, code=255)
+        assert "The demo's photos are not in data/demo.\n  -> python3 run.py demo" in said
 
 
 def test_root_with_too_few_classes_names_how_many_and_the_keys(project):
