@@ -65,7 +65,7 @@ def wait_for(job: subprocess.Popen) -> int:
 
 
 def set_up() -> str:
-    """Make the environment whole; returns what stands in the way, or nothing."""
+    """Create or complete the environment; returns the problem, or nothing."""
     wanted = fingerprint()
     if STAMP.exists() and STAMP.read_text() == wanted and works():
         return ""
@@ -87,7 +87,7 @@ def set_up() -> str:
     if not install():
         return (
             "Installing requirements.txt failed (see above). Check the network and the free disk "
-            "(10 GB), then call run.py again: it goes on from here."
+            "(10 GB), then call run.py again: it resumes here."
         )
     STAMP.write_text(wanted)
     return ""

@@ -81,7 +81,6 @@ VARIANTS = {
     "no light": Variant({"brightness": 0.0, "contrast": 0.0, "temperature_shift": 0.0}),
     "no blur, no noise": Variant({"blur": 0.0, "noise": 0.0}),
     f"hue +-{HUE_DEGREES:.0f} degrees": Variant(before=hue_shifted),
-    "pictures grow from 64 px": Variant({"progressive_px": 64}),
     "128 px": Variant(image_px=128),
     "64 px": Variant(image_px=64),
 }
@@ -98,7 +97,7 @@ def outputs(
     config = {"image_px": image_px, "mean": mean, "std": std}
     namer = classifier.Classifier(model, config, devices.choose(params.train.device))
     crops = np.stack([store.decode(row) for row in range(len(store))])
-    parts = [namer.name(crops[i : i + 64]) for i in range(0, len(crops), 64)]
+    parts = [namer.classify(crops[i : i + 64]) for i in range(0, len(crops), 64)]
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
     return store.table, scores.Outputs(logits, embeddings)
 

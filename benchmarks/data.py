@@ -1,4 +1,4 @@
-"""Times fingerprint and build_manifest on a made tree against the predecessor's way.
+"""Times fingerprint and build_manifest on a synthetic tree against the predecessor's programs.
 
     python benchmarks/data.py --photos 100000 --rounds 3
 
@@ -11,6 +11,7 @@ of a process and its workers, and peak memory of the process and its largest wor
 """
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,22 +119,22 @@ def ours_fingerprint(root: Path, out: Path, samples: int) -> None:
 def ours_build(root: Path, out: Path, samples: int) -> None:
     """What build_manifest does, the fingerprint's check included."""
     from pillsnap import params
-    from pillsnap.aihub import fingerprint
+    from pillsnap.aihub import fingerprint, reading
     from pillsnap.manifest import build, tables
-    from pillsnap.manifest.choice import Strangers
+    from pillsnap.manifest.choice import UnknownPills
 
     stage = params.load().scales["stage3"]
     wanted = stage.model_copy(
         update={"samples": samples, "classes": samples // 100, "combination_share": 0.04}
     )
     recorded = fingerprint.read(out / "fingerprint.json")
-    order = build.Order("stage3", wanted, Strangers(0, 0), 17, 0, keep_incomplete=False)
-    with build.uncollected():
+    order = build.Order("stage3", wanted, UnknownPills(0, 0), 17, 0)
+    with reading.without_gc():
         tables.write(build.build(root, order, recorded, lambda done, total: None), out)
 
 
 def predecessor_photos(root: Path, out: Path, samples: int) -> None:
-    """The predecessor's manifest creator, its steps written anew: photos only, no labels.
+    """The predecessor's manifest creator, reimplemented: photos only, no labels.
 
     A glob for .jpg and one for .png in each class folder; the best filled classes; 95 single
     photos and up to 5 combinations of each, filled up from the list of those not taken; a dict
@@ -179,7 +181,7 @@ def predecessor_photos(root: Path, out: Path, samples: int) -> None:
 
 
 def predecessor_labels(root: Path, out: Path, samples: int) -> Any:
-    """The predecessor's table of labels, its steps written anew: what its creator leaves out.
+    """The predecessor's table of labels, reimplemented: what its creator leaves out.
 
     os.walk with a Path per file; photos and labels matched by stem (one label for each photo, so
     most of a combination's are lost); every path resolved, and asked for again whether it is
@@ -220,9 +222,9 @@ def predecessor_labels(root: Path, out: Path, samples: int) -> Any:
     for column in ("image_path", "label_path"):
         table = table[table.apply(is_there, axis=1, name=column)]
     table = table.drop_duplicates(subset=["code"], keep="last")
-    said = pd.DataFrame(table["label_path"].apply(_predecessor_label).tolist())
-    for column in said.columns:
-        table[column] = said[column].to_numpy()
+    texts = pd.DataFrame(table["label_path"].apply(_predecessor_label).tolist())
+    for column in texts.columns:
+        table[column] = texts[column].to_numpy()
     table.apply(
         lambda row: (
             row["code"].startswith(row["mapping_code"])
@@ -240,7 +242,7 @@ def predecessor_labels(root: Path, out: Path, samples: int) -> Any:
 def predecessor_checks(root: Path, out: Path, samples: int) -> None:
     """The same table, then the checks that the predecessor's program makes of it at once.
 
-    Codes that stand twice; for each row of iterrows whether photo and label are there.
+    Duplicate codes; for each row of iterrows whether photo and label exist.
     """
     import pandas as pd
 
@@ -279,12 +281,30 @@ def measure(job: str, root: Path, out: Path, samples: int) -> tuple[float, float
     os.sync()  # what others wrote is not this job's to wait for
     read_through(root)
     begun_s = time.monotonic()
-    done = subprocess.run(
-        [*command, "--samples", str(samples)], check=True, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, "--samples", str(samples)])
+    _, status, own = os.wait4(process.pid, 0)
     wall_s = time.monotonic() - begun_s
-    cpu_s, peak_mb = map(float, done.stdout.split()[-2:])
-    return wall_s, cpu_s, peak_mb
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, job
+    every = [own, *orphans()]
+    cpu_s = sum(one.ru_utime + one.ru_stime for one in every)
+    peak_kb = own.ru_maxrss + max((one.ru_maxrss for one in every[1:]), default=0)
+    return wall_s, cpu_s, peak_kb / 1024
+
+
+def adopt_orphans() -> None:
+    """Ask Linux that processes whose parent has ended become children of this one."""
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
+
+
+def orphans() -> list[resource.struct_rusage]:
+    """What processes used that the last job left behind: the server of its workers, with them."""
+    found = []
+    with suppress(ChildProcessError):
+        while True:
+            found.append(os.wait3(0)[2])
+    return found
 
 
 def read_through(root: Path) -> None:
@@ -294,26 +314,20 @@ def read_through(root: Path) -> None:
             Path(folder, name).read_bytes()
 
 
-def used() -> tuple[float, float]:
-    """CPU seconds of this process and its workers; MB of this process and its largest worker."""
-    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu_s = sum(one.ru_utime + one.ru_stime for one in both)
-    return cpu_s, sum(one.ru_maxrss for one in both) / 1024
-
-
 def compare(photos: int, rounds: int, jobs: list[str]) -> None:
     """Print the medians of `rounds` turns of each job on a tree of `photos` photos."""
+    adopt_orphans()
     with tempfile.TemporaryDirectory() as folder:
         root, out = Path(folder) / "tree", Path(folder) / "out"
         out.mkdir()
         make_tree(root, photos)
-        figures: dict[str, list[tuple[float, float, float]]] = {job: [] for job in jobs}
+        measured: dict[str, list[tuple[float, float, float]]] = {job: [] for job in jobs}
         for _ in range(rounds):
             for job in jobs:
-                figures[job].append(measure(job, root, out, photos))
+                measured[job].append(measure(job, root, out, photos))
         print(f"{photos:,} photos, {rounds} rounds in turns, {os.cpu_count()} cores")
         print("| job | s | CPU-s | peak MB |\n|---|---|---|---|")
-        for job, runs in figures.items():
+        for job, runs in measured.items():
             wall_s, cpu_s, peak_mb = (statistics.median(one) for one in zip(*runs, strict=True))
             print(f"| {job} | {wall_s:.2f} | {cpu_s:.2f} | {peak_mb:.0f} |")
 
@@ -330,7 +344,6 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.job:
         JOBS[asked.job](asked.root, asked.out, asked.samples)
-        print(*used())
     else:
         compare(
             asked.photos,

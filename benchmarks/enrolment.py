@@ -23,7 +23,7 @@ from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import load as loading
-from pillsnap.prediction.enrolment import GalleryNamer
+from pillsnap.prediction.enrolment import GalleryClassifier
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.recogniser import Recogniser
 
@@ -37,7 +37,7 @@ class Pills:
     answer: tuple[Floats32, Floats32]  # logits, embeddings
     config: dict[str, Any]
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """As a classifier: the kept answer, whatever is asked."""
         return self.answer
 
@@ -45,7 +45,7 @@ class Pills:
 def pills_of(recogniser: Recogniser, places: Places, split: str) -> Pills:
     """A split through the classifier."""
     store = CropStore(places.data_dir / "crops" / f"{split}.arrow")
-    answer = recogniser.name(np.stack([store.decode(row) for row in range(len(store))]))
+    answer = recogniser.classify(np.stack([store.decode(row) for row in range(len(store))]))
     table = store.table
     codes, known = table["mapping_code"].to_numpy(str), table["known"].to_numpy(bool)
     return Pills(codes, known, answer, dict(recogniser.classifier.config))
@@ -55,7 +55,9 @@ def first_names(recogniser: Recogniser, gallery: Gallery, pills: Pills) -> NDArr
     """The likeliest code of each pill, with the gallery beside the trained classes."""
     logits = pills.answer[0]
     if gallery.entries:
-        logits, _ = GalleryNamer(pills, gallery.means, recogniser.calibration).name(np.empty(0))
+        logits, _ = GalleryClassifier(pills, gallery.means, recogniser.calibration).classify(
+            np.empty(0)
+        )
     return np.array([*recogniser.classes["mapping_code"], *gallery.codes])[logits.argmax(axis=1)]
 
 

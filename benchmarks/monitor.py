@@ -1,12 +1,11 @@
-"""What the monitor costs: beside a training, catching up, in memory, and when nothing happens.
+"""Cost of the monitor: to a training on the same machine, while following, in memory, and idle.
 
     python benchmarks/monitor.py --rounds 4 --steps 3000 --viewers 200 --idle 60
 
-A round trains the classifier on drawn crops beside a monitor with viewers of whom one never reads;
-every other second monitor and viewers are stopped (SIGSTOP) or go on, so that what else changes on
-the machine meets both alike. The viewers are a process of their own: on a machine of few cores they
-take time from the trainer too. Printed are medians over the steps, and the weights' sha256 beside
-that of a training that was left alone.
+A round trains the classifier on synthetic crops while a monitor has viewers, one of which never
+reads. Monitor and viewers are stopped (SIGSTOP) every other second, so that other load affects both
+measurements alike. The viewers are a process of their own: with few cores they take time from the
+trainer too. Prints medians over the steps, and whether the weights equal those without a monitor.
 """
 
 import argparse
@@ -20,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
 import orjson
 import psutil
 import torch
+from drawn_events import LOG_LINE, events, following
 from drawn_set import draw
 from websockets.asyncio.client import connect
 from websockets.sync.client import connect as connect_sync
@@ -80,7 +80,7 @@ def train(folder: Path, steps: int) -> None:
 
 
 def watch(port: int, viewers: int) -> None:
-    """The child: viewers that read what they are told and drop it, until killed."""
+    """The child: viewers that read and drop messages, until killed."""
 
     async def one() -> None:
         address = f"ws://127.0.0.1:{port}/ws"
@@ -106,7 +106,7 @@ def stalled(port: int) -> socket.socket:
 
 
 def child(*arguments: object) -> list[str]:
-    """This script in another role."""
+    """This script as a child."""
     return [sys.executable, __file__, *map(str, arguments)]
 
 
@@ -117,7 +117,7 @@ def monitored(folder: Path, viewers: int) -> Iterator[list[psutil.Process]]:
     crowd = subprocess.Popen(child("--watch", started.port, "--viewers", max(viewers - 1, 0)))
     deaf = stalled(started.port) if viewers else None
     try:
-        while clients(started.url) < viewers:
+        while viewers_of(started.url) < viewers:
             time.sleep(0.1)
         yield [psutil.Process(started.pid), psutil.Process(crowd.pid)]
     finally:
@@ -128,60 +128,67 @@ def monitored(folder: Path, viewers: int) -> Iterator[list[psutil.Process]]:
         daemon.stop(folder / "daemon")
 
 
-def clients(url: str) -> int:
+def address(folder: Path) -> str:
+    """The WebSocket of the running monitor."""
+    started = daemon.running(folder / "daemon")
+    assert started is not None
+    return f"ws://127.0.0.1:{started.port}/ws"
+
+
+def viewers_of(url: str) -> int:
     """How many viewers the monitor counts."""
     from urllib.request import urlopen
 
-    with urlopen(f"{url}healthz", timeout=60) as answer:
-        return int(orjson.loads(answer.read())["clients"])
+    with urlopen(f"{url}api/state", timeout=60) as answer:
+        return int(orjson.loads(answer.read())["viewers"])
 
 
 def training_of(folder: Path, steps: int) -> "subprocess.Popen[bytes]":
-    """A training in its own process, which says what it has to in a file."""
+    """A training in its own process; its result is in output.json."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "said.json").open("wb") as said:
+    with (folder / "output.json").open("wb") as output:
         return subprocess.Popen(
-            child("--train", folder, "--steps", steps), env=environment, stdout=said
+            child("--train", folder, "--steps", steps), env=environment, stdout=output
         )
 
 
-def told(process: "subprocess.Popen[bytes]", folder: Path) -> tuple[list[float], str]:
+def result_of(process: "subprocess.Popen[bytes]", folder: Path) -> tuple[list[float], str]:
     """When the training's steps ended, and the hash of its weights."""
     if process.wait():
         sys.exit("The training failed: see above.")
-    said = json.loads((folder / "said.json").read_text().splitlines()[-1])
-    return said["ended_s"], said["hash"]
+    output = json.loads((folder / "output.json").read_text().splitlines()[-1])
+    return output["ended_s"], output["hash"]
 
 
 def alternated(folder: Path, rounds: int, steps: int, viewers: int, turn_s: float) -> None:
-    """Trainings beside a crowd that is stopped every other time."""
-    hashes = {told(training_of(folder, steps), folder)[1]}
+    """Trainings with viewers that are stopped in every other turn."""
+    hashes = {result_of(training_of(folder, steps), folder)[1]}
     milliseconds: dict[bool, list[float]] = {True: [], False: []}
     differences = []
     for _ in range(rounds):
         with monitored(folder, viewers) as crowd:
             process = training_of(folder, steps)
             turns = take_turns(process, crowd, turn_s)
-            ended_s, found = told(process, folder)
+            ended_s, found = result_of(process, folder)
         hashes.add(found)
         of_round = durations(ended_s, turns)
         watched, alone = (statistics.median(of_round[way]) for way in (True, False))
         differences.append(watched / alone - 1)
         for way in milliseconds:
             milliseconds[way] += of_round[way]
-    print(f"\n| a step of the training | alone | beside {viewers} viewers | difference |")
+    print(f"\n| training step | alone | with {viewers} viewers | difference |")
     print("|---|---|---|---|")
     alone, watched = (statistics.median(milliseconds[way]) for way in (False, True))
     of_rounds = ", ".join(f"{difference:+.1%}" for difference in sorted(differences))
     print(f"| ms | {alone:.2f} | {watched:.2f} | {watched / alone - 1:+.2%} |")
-    print(f"{sum(map(len, milliseconds.values()))} steps; the rounds' differences: {of_rounds}")
+    print(f"{sum(map(len, milliseconds.values()))} steps; differences of the rounds: {of_rounds}")
     print(f"weights: {'one sha256 in all' if len(hashes) == 1 else f'{len(hashes)} sha256'}")
 
 
 def take_turns(
     process: "subprocess.Popen[bytes]", crowd: list[psutil.Process], turn_s: float
 ) -> list[tuple[float, bool]]:
-    """Stop the crowd and let it go on until the training has ended; when which began."""
+    """Stop and resume the crowd until the training has ended; the start of each turn."""
     turns, watched = [], True
     while process.poll() is None:
         turns.append((time.monotonic(), watched))
@@ -195,49 +202,29 @@ def take_turns(
 
 
 def durations(ended_s: list[float], turns: list[tuple[float, bool]]) -> dict[bool, list[float]]:
-    """Milliseconds of the steps that lie within a turn; the first moments of each are left out."""
+    """Milliseconds of the steps that lie within a turn; the start of each is left out."""
     found: dict[bool, list[float]] = {True: [], False: []}
-    for (begun_s, watched), (over_s, _) in pairwise(turns):
-        inside = [at for at in ended_s if begun_s + SETTLED * (over_s - begun_s) < at < over_s]
+    for (started_s, watched), (over_s, _) in pairwise(turns):
+        inside = [at for at in ended_s if started_s + SETTLED * (over_s - started_s) < at < over_s]
         found[watched] += [1e3 * (after - before) for before, after in pairwise(inside)]
     return found
 
 
-def events(count: int) -> bytes:
-    """Lines as a training writes them: 20 steps, then an epoch, with a sample of the machine."""
-    lines, now = [], time.time() - count
-    sample = {"cpu_pct": 71.0, "ram_used_mb": 5200.0, "ram_total_mb": 31800.0, "gpu_util_pct": 93.0}
-    for number in range(count):
-        epoch, step = number // 21 + 1, number % 21 + 1
-        kind = "epoch" if step == 21 else "progress"
-        event = {
-            "time": now + number, "stage": "train_detection", "kind": kind, "run": "a",
-            "epoch": epoch, "step": min(step, 20), "total": 20 if kind == "progress" else 500,
-            "metrics": {"loss": 1 / epoch, "loss/train": 1 / epoch, "map50": 1 - 1 / epoch},
-            "hardware": sample, "message": "", "level": "INFO",
-        }  # fmt: skip
-        lines.append(orjson.dumps(event) + b"\n")
-    return b"".join(lines)
-
-
 def catch_up(folder: Path) -> None:
-    """Seconds from opening a line until a monitor has told of all events, and its memory."""
+    """Time until a viewer has all of many events written at once; CPU and memory."""
     path = folder / "run" / "live" / "events.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"")
     with monitored(folder, 0) as (process, _):
-        port = daemon.running(folder / "daemon")
-        assert port is not None
-        with connect_sync(f"ws://127.0.0.1:{port.port}/ws", max_size=None) as line:
+        with connect_sync(address(folder), max_size=None) as line:
             line.recv()
-            time.sleep(2.0)  # a client hears once a second: nothing has happened for longer
+            time.sleep(2.0)  # a client receives once a second: the monitor is idle for longer
             path.write_bytes(events(EVENTS))
-            begun_s, told, cpu = time.perf_counter(), 0, sum(process.cpu_times()[:2])
-            while told < EVENTS:
-                message = orjson.loads(line.recv(timeout=60))
-                state = message.get("state") or message.get("set") or {}
-                told = state.get("source", {}).get("events", told)
-            seconds = time.perf_counter() - begun_s
+            started_s, shown, cpu = time.perf_counter(), 0, sum(process.cpu_times()[:2])
+            while shown < EVENTS:
+                news = orjson.loads(line.recv(timeout=60))["set"]
+                shown = news.get("source", {}).get("events", shown)
+            seconds = time.perf_counter() - started_s
             cpu = sum(process.cpu_times()[:2]) - cpu
         megabytes = process.memory_info().rss / 1e6
     print("\n| monitor | measured | goal |\n|---|---|---|")
@@ -246,8 +233,33 @@ def catch_up(folder: Path) -> None:
     print(f"| resident after them | {megabytes:.0f} MB | < 60 MB |")
 
 
+def follow(folder: Path, viewers: int, seconds: int) -> None:
+    """CPU and bytes while a training writes an event every second, a log line every 20 s."""
+    path = folder / "run" / "live" / "events.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = events(4000).splitlines(keepends=True)
+    log = [{**orjson.loads(line), "kind": "log", "message": LOG_LINE} for line in lines[:400]]
+    path.write_bytes(b"".join([*(orjson.dumps(line) + b"\n" for line in log), *lines]))
+    with (
+        monitored(folder, viewers) as (process, _),
+        connect_sync(address(folder), max_size=None) as line,
+    ):
+        line.recv()
+        before, received = sum(process.cpu_times()[:2]), 0
+        for event in following(seconds):
+            with path.open("ab") as file:
+                file.write(event)
+            end_s = time.monotonic() + 1
+            while (left_s := end_s - time.monotonic()) > 0:
+                with suppress(TimeoutError):
+                    received += len(line.recv(timeout=left_s))
+        share = (sum(process.cpu_times()[:2]) - before) / seconds
+    print(f"| share of a core during a training, {viewers} viewers | {share:.1%} | |")
+    print(f"| bytes per viewer and second | {received / seconds:,.0f} | |")
+
+
 def idle(folder: Path, viewers: int, seconds: float) -> None:
-    """Share of a core and memory while nothing happens."""
+    """Share of a core and memory while nothing is written."""
     for count in (0, viewers):
         with monitored(folder, count) as (process, _):
             before = sum(process.cpu_times()[:2])
@@ -264,10 +276,10 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3000, help="of each training, about")
-    parser.add_argument("--turn", type=float, default=1.0, help="seconds with or without them")
+    parser.add_argument("--turn", type=float, default=1.0, help="seconds with or without viewers")
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--crops", type=int, default=400)
-    parser.add_argument("--idle", type=float, default=60.0, help="seconds")
+    parser.add_argument("--idle", type=float, default=60.0, help="seconds, also of following")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--watch", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -280,6 +292,7 @@ def main() -> None:
             folder = Path(name)
             draw(folder, asked.crops, CLASSES, (CROP_PX,), (244, 320))
             catch_up(folder)
+            follow(folder, asked.viewers, round(asked.idle))
             idle(folder, asked.viewers, asked.idle)
             alternated(folder, asked.rounds, asked.steps, asked.viewers, asked.turn)
             print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

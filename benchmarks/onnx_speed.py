@@ -1,5 +1,4 @@
-"""Both models by torch and by onnxruntime, one picture at a time, interleaved, on a made bundle;
-the classifier in 8 bits too, where the bundle holds it.
+"""Both models by torch and by onnxruntime, one picture at a time, interleaved, from a bundle.
 
     python benchmarks/onnx_speed.py BUNDLE [--threads N] [--rounds N]
 
@@ -50,10 +49,7 @@ def main() -> None:
     steps: dict[str, Callable[[], object]] = {}
     for name, finder, namer in zip(("torch", "onnx"), finders, namers, strict=True):
         steps[f"detect {name}"] = lambda finder=finder: finder.detect([frame], 0.25, 0.6)
-        steps[f"name {name}"] = lambda namer=namer: namer.name(crop)
-    if bundle.classification_int8.is_file():
-        eight = OnnxClassifier(bundle.classification_int8, options.threads)
-        steps["name onnx-int8"] = lambda: eight.name(crop)
+        steps[f"name {name}"] = lambda namer=namer: namer.classify(crop)
     found: dict[str, list[float]] = {key: [] for key in steps}
     for turn in range(options.rounds + 5):
         for key, work in steps.items():

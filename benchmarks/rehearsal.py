@@ -65,7 +65,8 @@ def environment(project: Path) -> dict[str, str]:
     """The caller's, with the copied package first and no data root of the caller's."""
     left_out = {"PILLSNAP_DATA_ROOT", "DVC_ROOT"}
     base = {key: value for key, value in os.environ.items() if key not in left_out}
-    return {**base, "PYTHONPATH": str(project / "src")}
+    path = os.pathsep.join(filter(None, [str(project / "src"), base.get("PYTHONPATH")]))
+    return {**base, "PYTHONPATH": path}
 
 
 def stage_command(stage: str) -> list[str]:
@@ -159,13 +160,18 @@ def images_per_s(events: list[dict[str, Any]]) -> float | None:
 
 
 def training_flops(project: Path) -> float:
-    """Floating point operations to train on one crop: forward, and twice that backward."""
+    """Those of a crop in a project."""
     tree = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     at_scale = tree["scales"][SCALE]
+    return flops_of_crop(at_scale["classifier"], at_scale["classes"], at_scale["image_px"])
+
+
+def flops_of_crop(architecture: str, classes: int, image_px: int) -> float:
+    """Floating point operations to train on one crop: forward, and twice that backward."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        model = classifier.build(at_scale["classifier"], at_scale["classes"], None, 0).eval()
-        model(torch.empty(1, 3, at_scale["image_px"], at_scale["image_px"]))
-    return 3.0 * counter.get_total_flops()
+        model = classifier.build(architecture, classes, None, 0).eval()
+        model(torch.empty(1, 3, image_px, image_px))
+    return float(3 * counter.get_total_flops())
 
 
 def report(project: Path, minutes: dict[str, float], asked: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
-"""The HTTP service under load, as a process of its own on loopback, next to one client at a time.
+"""The HTTP service under load, as a process on loopback: several clients, and one at a time.
 
     python benchmarks/service.py [PHOTO...] [--clients 4] [--seconds 60] [--rounds 6]
         [--backend torch] [--model BUNDLE] [--batch-size 8] [--queue 32]
 
-Without photos: the frames evaluate measures on (val). Several clients and a single one take turns;
-then twice as many clients as it holds; then SIGTERM while every client waits. Prints Markdown.
+Without photos: the frames of val that evaluate measures on. Several clients and a single one take
+turns, then twice as many clients as it accepts, then SIGTERM while all wait. Prints Markdown.
 """
 
 import argparse
@@ -35,56 +35,58 @@ START_S = 120.0  # importing torch and loading two models on a busy machine
 
 
 @dataclass(frozen=True)
-class Asker:
-    """One client on one kept connection."""
+class Client:
+    """One client on one persistent connection."""
 
     address: str
     contents: list[bytes]
 
-    def until(self, end_s: float, told: list[tuple[str, float]]) -> None:
-        """Picture after picture until the time is over; notes status and seconds of each."""
+    def until(self, end_s: float, answers: list[tuple[str, float]]) -> None:
+        """Send pictures until the time is over; record status and seconds of each."""
         connection = http.client.HTTPConnection(self.address, timeout=120)
         turn = 0
         while time.perf_counter() < end_s:
-            begun_s = time.perf_counter()
+            started_s = time.perf_counter()
             status = post(connection, "image/jpeg", self.contents[turn % len(self.contents)])
-            told.append((status, time.perf_counter() - begun_s))
+            answers.append((status, time.perf_counter() - started_s))
             turn += 1
 
 
 @dataclass
 class Load:
-    """What one kind of load has shown so far."""
+    """The answers under one kind of load so far."""
 
     clients: int
     seconds: float = 0.0
-    told: list[tuple[str, float]] = field(default_factory=list)
+    answers: list[tuple[str, float]] = field(default_factory=list)
 
     def run(self, address: str, contents: list[bytes], seconds: float) -> None:
         """All clients at once."""
-        asker, begun_s = Asker(address, contents), time.perf_counter()
+        client, started_s = Client(address, contents), time.perf_counter()
         threads = [
-            threading.Thread(target=asker.until, args=(begun_s + seconds, self.told))
+            threading.Thread(target=client.until, args=(started_s + seconds, self.answers))
             for _ in range(self.clients)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self.seconds += time.perf_counter() - begun_s
+        self.seconds += time.perf_counter() - started_s
 
     def row(self, name: str) -> str:
         """Its line of the table."""
-        good_ms = [1000 * one_s for status, one_s in self.told if status == "200"] or [float("nan")]
+        good_ms = [1000 * one_s for status, one_s in self.answers if status == "200"] or [
+            float("nan")
+        ]
         p50, p95 = np.percentile(good_ms, [50, 95])
-        good = sum(status == "200" for status, _ in self.told)
-        errors = len(self.told) - good
+        good = sum(status == "200" for status, _ in self.answers)
+        errors = len(self.answers) - good
         rate = good / self.seconds
         return f"| {name} | {rate:.1f} | {p50:.1f} | {p95:.1f} | {good} | {errors} |"
 
 
 def post(connection: http.client.HTTPConnection, kind: str, content: bytes) -> str:
-    """The status of one request, or the name of what went wrong."""
+    """The status of one request, or the name of its error."""
     try:
         connection.request("POST", "/v1/recognise", content, {"content-type": kind})
         answer = connection.getresponse()
@@ -122,24 +124,24 @@ def service(options: argparse.Namespace) -> Iterator[tuple[subprocess.Popen[byte
     program += ["--backend", options.backend, *named, *held]
     with tempfile.NamedTemporaryFile() as log, subprocess.Popen(program, stderr=log) as process:
         try:
-            begun_s = time.perf_counter()
-            while not (said := Path(log.name).read_text("utf-8")).endswith(")\n"):
-                late = time.perf_counter() - begun_s > START_S
+            started_s = time.perf_counter()
+            while not (output := Path(log.name).read_text("utf-8")).endswith(")\n"):
+                late = time.perf_counter() - started_s > START_S
                 if late or process.poll() is not None:
-                    raise SystemExit(f"the service did not start:\n{said}")
+                    raise SystemExit(f"the service did not start:\n{output}")
                 time.sleep(0.1)
-            address = said.split("http://")[1].split("/")[0]
+            address = output.split("http://")[1].split("/")[0]
             yield process, address
         finally:
             process.kill()
 
 
 def overload(address: str, contents: list[bytes], options: argparse.Namespace) -> list[str]:
-    """Twice as many clients as queue and batch take together; then one that is answered again."""
+    """Twice as many clients as queue and batch hold together; then a single request."""
     clients = 2 * (options.queue + options.batch_size)
     heavy = Load(clients)
     heavy.run(address, contents, min(5.0, options.seconds))
-    statuses = Counter(status for status, _ in heavy.told)
+    statuses = Counter(status for status, _ in heavy.answers)
     after = post(http.client.HTTPConnection(address, timeout=120), "image/jpeg", contents[0])
     counts = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
     return [
@@ -151,7 +153,7 @@ def overload(address: str, contents: list[bytes], options: argparse.Namespace) -
 def ending(
     process: subprocess.Popen[bytes], address: str, contents: list[bytes], clients: int
 ) -> list[str]:
-    """SIGTERM while every client waits for several pictures; each answer, and the exit code."""
+    """SIGTERM while every client waits for several pictures: the answers, and the exit code."""
     kind, form = _form(contents)
     connections = [http.client.HTTPConnection(address, timeout=120) for _ in range(clients)]
     with ThreadPoolExecutor(clients) as pool:

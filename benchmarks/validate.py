@@ -40,7 +40,7 @@ RECIPE = Recipe(256, 0.15, 640, 95, 50_000_000)
 
 
 class Watch:
-    """A log that says nothing and remembers the largest worker process."""
+    """A silent log that records the largest worker process."""
 
     def __init__(self) -> None:
         self.worker_peak_mb = 0.0
@@ -98,22 +98,24 @@ def ours(root: Path, frames: int, workers: int) -> dict[str, float]:
     ]
     steps: list[tuple[float, int]] = []
 
-    def heard(done: int, _total: int) -> None:
+    def record(done: int, _total: int) -> None:
         steps.append((time.perf_counter(), done))
 
     with tempfile.TemporaryDirectory() as work, WorkStore(Path(work) / "a.sqlite") as store:
-        prepare(tasks, RECIPE, store, workers, heard)
+        prepare(tasks, RECIPE, store, workers, record)
     (first_s, first), (last_s, last) = steps[1], steps[-1]
     return {"frames_per_s": (last - first) / (last_s - first_s)}
 
 
 def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
     photos = link(root, frames)
-    rows = [_row(path.relative_to(root), split, i) for i, (split, path) in enumerate(photos)]
+    codes = CODES[: frames // 5]  # each has photos in val
+    numbered = enumerate(photos)
+    rows = [_row(path.relative_to(root), split, codes, i) for i, (split, path) in numbered]
     table = pd.DataFrame(rows)
     loaded = params.load(Path(__file__).parents[1] / "params.yaml")
     scale = loaded.scales["stage3"].model_copy(
-        update={"samples": frames, "classes": len(CODES), "combination_share": 0.0,
+        update={"samples": frames, "classes": len(codes), "combination_share": 0.0,
                 "val_share": 0.2, "min_train_per_class": 1, "min_val_per_class": 1,
                 "detection_single_frames": 100, "evaluation_frames": 100}
     )  # fmt: skip
@@ -122,9 +124,9 @@ def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
         for split in manifest.SPLITS:
             path = places.artifacts_dir / f"manifest_{split}.csv"
             manifest.write(path, table[table["split"] == split])
-        classes = pd.DataFrame("", index=range(len(CODES)), columns=list(manifest.CLASS_COLUMNS))
-        numbers = {"class_index": range(len(CODES)), "train_pills": 1, "val_pills": 1}
-        classes = classes.assign(mapping_code=CODES, **numbers)
+        classes = pd.DataFrame("", index=range(len(codes)), columns=list(manifest.CLASS_COLUMNS))
+        numbers = {"class_index": range(len(codes)), "train_pills": 1, "val_pills": 1}
+        classes = classes.assign(mapping_code=codes, **numbers)
         manifest.write_classes(places.artifacts_dir / "classes.csv", classes)
         limits = loaded.validate_.model_copy(update={"num_workers": workers})
         watch = Watch()
@@ -133,8 +135,8 @@ def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
     return {"worker_peak_mb": watch.worker_peak_mb}
 
 
-def _row(path: Path, split: str, number: int) -> dict[str, Any]:
-    code = CODES[number // 5 % len(CODES)]
+def _row(path: Path, split: str, codes: list[str], number: int) -> dict[str, Any]:
+    code = codes[number // 5 % len(codes)]
     texts = {name: "x" for name, kind in manifest.COLUMNS.items() if kind == "str"}
     return {
         **dict.fromkeys(manifest.COLUMNS, 0),
@@ -143,7 +145,7 @@ def _row(path: Path, split: str, number: int) -> dict[str, Any]:
         "image_path": path.as_posix(),
         "image_type": "single",
         "mapping_code": code,
-        "class_index": CODES.index(code),
+        "class_index": codes.index(code),
         "known": True,
         "image_width": WIDTH,
         "image_height": HEIGHT,
@@ -153,13 +155,13 @@ def _row(path: Path, split: str, number: int) -> dict[str, Any]:
 
 
 def measure(job: str, root: Path, frames: int, workers: int) -> dict[str, float]:
-    """Run a job in this process; its figures, CPU seconds and peak memory."""
+    """Run a job in this process; its results, CPU seconds and peak memory."""
     jobs = {"plain": lambda: plain(root, frames), "ours": lambda: ours(root, frames, workers),
             "whole": lambda: whole(root, frames, workers)}  # fmt: skip
     before_s = time.process_time()
-    figures = jobs[job]()
+    result = jobs[job]()
     return {
-        **figures,
+        **result,
         "cpu_s": time.process_time() - before_s,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
@@ -170,8 +172,8 @@ def fresh(job: str, root: Path, frames: int, workers: int) -> dict[str, float]:
     arguments = ["--job", job, "--root", str(root), "--frames", str(frames)]
     command = [sys.executable, __file__, *arguments, "--workers", str(workers)]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    figures: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
-    return figures
+    result: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> None:
@@ -216,7 +218,7 @@ def report(root: Path, frames: int, rounds: int, sizes: list[int], workers: int)
     for size in sizes:
         run = fresh("whole", root, size, workers)
         print(f"whole run, {size:7d} frames: peak {run['peak_mb']:.0f} MB, "
-              f"largest process beside {run['worker_peak_mb']:.0f} MB")  # fmt: skip
+              f"largest worker {run['worker_peak_mb']:.0f} MB")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""build_manifest: from folders and labels to who is where: manifests, classes, sampling report."""
+"""Stage build_manifest: choose classes and photos, split them, write one row per pill."""
 
-from pillsnap.aihub import fingerprint
+from pillsnap.aihub import fingerprint, reading
 from pillsnap.manifest import build, tables
-from pillsnap.manifest.choice import Strangers
+from pillsnap.manifest.choice import UnknownPills
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import run
@@ -14,13 +14,12 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
     order = build.Order(
         scale=params.scale,
         wanted=params.at_scale,
-        strangers=Strangers(options.left_out_classes, options.val_unknown_pills),
+        unknown_pills=UnknownPills(options.left_out_classes, options.val_unknown_pills),
         seed=params.seed,
         num_workers=options.num_workers,
-        keep_incomplete=params.validate_.incomplete_combinations == "paint_out",
     )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
-    with build.uncollected():
+    with reading.without_gc():
         chosen = build.build(params.data_root(), order, recorded, log.progress)
         report = tables.write(chosen, params.artifacts_dir)
     tables.draw(chosen, params.artifacts_dir / "sampling.png")

@@ -1,4 +1,4 @@
-"""Measure both checkpoints on crops and frames of val and test."""
+"""Measure both models on crops and frames they were not trained on: metrics.json and plots."""
 
 from pillsnap.evaluation import evaluate
 from pillsnap.params import Params
@@ -9,7 +9,7 @@ STAGE = "evaluate"
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
-    """Classify crops, run both models on frames, calibrate on val, measure on val and test."""
+    """Classify crops, detect and classify in frames, calibrate on val, measure on val and test."""
     return evaluate.evaluate(params, log)
 
 

@@ -1,4 +1,4 @@
-"""Stage validate: proves every photo sound and cuts the pictures the trainings read."""
+"""Stage validate: check every row, read every photo once, write the pictures for training."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from pillsnap.validation.validate import Places, Settings, validate
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
-    """Check the manifests' rows and photos; write crops, frames and the detection set."""
+    """Check rows and photos of the manifests; write crops, frames and the detection set."""
     work_dir = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / "validate" / params.scale
     places = Places(params.data_root(), params.artifacts_dir, params.data_dir, work_dir)
     return validate(places, Settings(params.at_scale, params.validate_, params.seed), log)

@@ -17,6 +17,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+pytest_plugins = ["make.browser"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():

@@ -53,7 +53,7 @@ def demo() -> None:
     code = _dvc("repro")
     if code:
         raise typer.Exit(code)
-    _show_figures(params)
+    _show_metrics(params)
     typer.echo(
         "\nSynthetic pills: these figures say nothing about real ones. Where to look:\n"
         f"  {params.artifacts_dir}/report.html         the evaluation, with pictures\n"
@@ -125,32 +125,40 @@ def train(
         str, typer.Option(callback=_log_level, help="DEBUG, INFO, WARNING or ERROR.")
     ] = "INFO",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    back: Annotated[
+        bool, typer.Option("--back", help="Only restore the committed params.yaml and dvc.lock.")
+    ] = False,
 ) -> None:
     """Check the machine, then run the pipeline, with a log file and failures explained."""
+    from pillsnap.operation import back as way_back
+
+    if back:
+        typer.echo(way_back.restore(Path()))
+        return
+    wanted = {
+        "scale": scale,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.detection_batch_size": detection_batch_size,
+        "train.lr": lr,
+    }
     from pillsnap.operation import train as operation
 
-    options = operation.TrainOptions(
-        scale=scale,
-        epochs=epochs,
-        batch_size=batch_size,
-        detection_batch_size=detection_batch_size,
-        lr=lr,
-        resume=resume,
-        checkpoint=checkpoint,
-        log_level=log_level,
-        yes=yes,
+    code = operation.train(
+        wanted, checkpoint=checkpoint, resume=resume, log_level=log_level, yes=yes
     )
-    raise typer.Exit(operation.train(options))
+    raise typer.Exit(code)
 
 
 @app.command()
 def monitor(
-    host: Annotated[str, typer.Option(help="Another than loopback needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8888,
+    host: Annotated[str, typer.Option(help="Beyond loopback a token is required.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8888,
     scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
     daemon: Annotated[bool, typer.Option("--daemon", help="Start in the background.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Is one running?")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Print whether one is running.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the one in the background.")] = False,
+    allow_host: cli_use.AllowHost = None,
 ) -> None:
     """Show both trainings live on a web page."""
     from pillsnap.monitor import command
@@ -163,9 +171,9 @@ def monitor(
         return
     artifacts_dir = command.artifacts_dir_of(Path("params.yaml"), scale)
     if daemon:
-        command.start(artifacts_dir, host, port, run_dir)
+        command.start(artifacts_dir, host, port, run_dir, allow_host or ())
     else:
-        command.monitor(artifacts_dir, host, port)
+        command.monitor(artifacts_dir, host, port, allow_host or ())
 
 
 @app.command()
@@ -225,15 +233,14 @@ def _fingerprint(params: Params) -> None:
 
     path = versions.path_of(params.scale)
     taken = versions.take(params.data_root())
-    if versions.read(path) != taken:
-        versions.write(path, params.scale, taken)
+    versions.write(path, params.scale, taken)
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
 
 
-def _show_figures(params: Params) -> None:
+def _show_metrics(params: Params) -> None:
     from pillsnap.operation import targets as goals
 
-    _print(goals.figures(params))
+    _print(goals.headlines(params))
 
 
 def _print(renderable: object) -> None:

@@ -1,5 +1,6 @@
 """The commands that use a trained recogniser: predict, serve, enroll, export, evaluate-folder."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,9 @@ gallery_app = typer.Typer(help="Drugs enrolled without training.", no_args_is_he
 app.add_typer(gallery_app, name="gallery")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Backend = Annotated[str, typer.Option(help="torch, onnx or onnx-int8.")]
+Backend = Annotated[str, typer.Option(help="torch or onnx.")]
 Model = Annotated[Path | None, typer.Option(help="A release bundle instead of the checkpoints.")]
+AllowHost = Annotated[list[str] | None, typer.Option(help="Name of a proxy in front; repeatable.")]
 Single = Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")]
 
 
@@ -31,26 +33,22 @@ def predict(
     model: Model = None,
 ) -> None:
     """Name the pills in photos: boxes, codes, names, EDI codes, confidence, or "unknown"."""
+    from pillsnap.prediction import load as loading
     from pillsnap.prediction import predict as prediction
 
-    options = prediction.PredictOptions(
-        images=images,
-        top=top,
-        codes=codes,
-        as_json=as_json,
-        csv=csv,
-        annotate=annotate,
-        single=single,
-        device=device,
-        backend=backend,
-        model=model,
-    )
-    raise typer.Exit(prediction.predict(options))
+    form = prediction.form_of(as_json, csv)
+    prediction.check_annotate_dir(annotate)
+    paths = prediction.expand(images)
+    allowed = None if codes is None else prediction.read_codes(codes)
+    loaded = loading.load(backend, model, device)
+    if single:
+        loaded = loading.for_single(loaded)
+    raise typer.Exit(prediction.predict(loaded, paths, top, allowed, annotate, form))
 
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Beyond loopback a key is required.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
     device: Device = "auto",
     backend: Backend = "torch",
@@ -59,15 +57,14 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Requests held before 429.")] = 32,
     request_mb: Annotated[int, typer.Option(min=1, help="Largest request before 413.")] = 32,
     pictures: Annotated[int, typer.Option(min=1, help="Most pictures in a request.")] = 8,
+    allow_host: AllowHost = None,
 ) -> None:
     """Answer HTTP requests with named pills, and show an upload page."""
     from pillsnap.service import command
+    from pillsnap.service.requests import Limits
 
-    command.serve(
-        command.ServeOptions(
-            host, port, device, backend, model, batch_size, queue, request_mb, pictures
-        )
-    )
+    limits = Limits(batch_size, queue, request_mb * 10**6, pictures)
+    command.serve(host, port, device, backend, model, limits, allow_host or ())
 
 
 @app.command()
@@ -81,10 +78,11 @@ def enroll(
     device: Device = "auto",
 ) -> None:
     """Add a drug from a handful of photos, without training."""
-    from pillsnap.prediction import enrol_command, enrolment
+    from pillsnap.prediction import enrol_command
+    from pillsnap.prediction.gallery import Entry
 
-    options = enrolment.EnrolOptions(code, images, name, tuple(edi or ()), single, twin)
-    typer.echo(enrol_command.enroll(options, device))
+    drug = Entry(code, name, tuple(edi or ()), ())
+    typer.echo(enrol_command.enroll(drug, images, single, twin, device))
 
 
 @app.command()
@@ -111,7 +109,6 @@ def _gallery() -> None:
 @app.command()
 def export(
     out: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Also a quantised classifier.")] = False,
 ) -> None:
     """Write a release bundle: ONNX and timm models, class table, thresholds, checksums."""
     from pillsnap.places import Places
@@ -120,15 +117,14 @@ def export(
     from pillsnap.release import export as exporting
 
     params = load()
-    folder = out or loading.bundle_dir_of(params)
-    options = exporting.ExportOptions(
+    folder, drugs = out or loading.bundle_dir_of(params), gallery.path_of(params.scale)
+    exporting.export(
+        Places.of(params),
         folder,
-        int8,
         params.evaluate.batch_size,
         params.validate_.max_pixels,
-        gallery.path_of(params.scale),
+        drugs if os.path.lexists(drugs) else None,
     )
-    exporting.export(Places.of(params), options)
     typer.echo(f"{folder} holds the bundle; pillsnap predict --backend onnx --model {folder} ...")
 
 

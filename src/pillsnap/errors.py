@@ -27,3 +27,8 @@ class CheckpointError(UserError):
 
 class MachineError(UserError):
     """The machine lacks something the work needs: a device, memory, disk, a library."""
+
+
+def reason_of(problem: Exception) -> str:
+    """An exception of another library in one line of at most 200 characters, never empty."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]

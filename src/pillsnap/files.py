@@ -1,24 +1,30 @@
 """Files: written whole or not at all, read with bounds, and refused in one way when damaged."""
 
+import errno
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pillsnap.errors import DataError, UserError
+from pillsnap.errors import DataError, UserError, reason_of
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
+LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
+EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC copies the repository to
 
 
 @contextmanager
@@ -53,21 +59,39 @@ def write_json(path: Path, tree: Mapping[str, Any] | Sequence[Any]) -> None:
     write_bytes(path, orjson.dumps(tree, option=options))
 
 
-def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
-    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file for reading; OSError for anything else, without waiting for a writer."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        yield file
+
+
+@contextmanager
+def opened(
+    path: Path, cure: str, error: type[UserError] = DataError, largest: int = LARGEST_BYTES
+) -> Iterator[BufferedReader]:
+    """A regular file of at most `largest` bytes, open for reading; `error` with the `cure` where
+    it is none, and where reading it fails."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path} is not a file.", cure)
-            if status.st_size > LARGEST_BYTES:
-                raise error(f"{path} is {status.st_size:,} bytes long: damaged.", cure)
-            return file.read(LARGEST_BYTES)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > largest:
+                raise error(f"{path} is {size:,} bytes long: damaged.", cure)
+            yield file
     except FileNotFoundError:
         raise error(f"{path} is missing.", cure) from None
+    except IsADirectoryError:
+        raise error(f"{path} is not a file.", cure) from None
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror}.", cure) from None
+
+
+def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
+    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
+    with opened(path, cure, error) as file:
+        return file.read(LARGEST_BYTES)
 
 
 def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
@@ -81,11 +105,14 @@ def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json
 
 
 def read_yaml(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
-    """A YAML mapping; `error` with the `cure` for whatever else the file holds."""
+    """A YAML 1.2 mapping, read as DVC does; `error` with the `cure` for whatever else it holds.
+
+    `off` is a text, `1e-3` a number, `1_000` a thousand; a key that is there twice is refused.
+    """
     content = read_bytes(path, cure, error)
     try:
-        tree = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        tree = YAML(typ="safe", pure=True).load(content)
+    except (YAMLError, ValueError, RecursionError) as problem:
         raise error(f"{path} is not YAML: {_why(content, problem)}.", cure) from None
     return _mapping(tree, path, cure, error)
 
@@ -100,15 +127,56 @@ def write_sealed_json(path: Path, tree: Mapping[str, Any]) -> None:
 def read_sealed_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
     """What `write_sealed_json` wrote; `error` with the `cure` when a single bit differs."""
     tree = read_json(path, cure, error)
-    if tree.pop(SEAL, None) != _seal(tree):
+    try:
+        whole = tree.pop(SEAL, None) == _seal(tree)
+    except RecursionError:  # json gives up at fewer levels than orjson
+        whole = False
+    if not whole:
         raise error(f"{path} is damaged: its sha256 does not match its content.", cure)
     return tree
+
+
+def located(text: str, error: type[UserError] = DataError) -> Path:
+    """A path as a user writes it: `~` is expanded, and a relative one starts at the repository.
+
+    DVC runs `dvc exp run --temp` and `--queue` in a copy under <repository>/.dvc/tmp/exps/, which
+    holds none of the files that git ignores.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # no such user, or no HOME and no entry in /etc/passwd
+        raise error(
+            f"{text}: the home folder of {text.split('/')[0]} is not known.",
+            "Write the whole path, from / on.",
+        ) from None
+    here = Path.cwd()
+    copies = next((base for base in here.parents if base.parts[-3:] == EXPERIMENTS), None)
+    if copies is None or path.is_absolute() or path.exists():
+        return path
+    return copies.parents[2] / path
+
+
+def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:
+    """What a file holds as a dataclass `kind`; `error` names the first key that is missing or of
+    another type. Further keys are ignored."""
+    from pydantic import TypeAdapter, ValidationError  # the monitor does without
+
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"])) or "its content"
+        raise error(f"{path}: {key}: {first['msg']}.", cure) from None
 
 
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for a writer
 
 
 def _seal(tree: Json) -> str:
@@ -123,12 +191,14 @@ def _mapping(tree: Any, path: Path, cure: str, error: type[UserError]) -> Json:
 
 
 def _why(content: bytes, problem: Exception) -> str:
-    """The first line of what the parser said, or a plainer word for the usual accidents."""
+    """The parser's message in one line, or a plainer word for the usual accidents."""
     if not content.strip():
         return "it is empty"
     if any(marker in content for marker in CONFLICT_MARKERS):
         return "it holds git's conflict markers"
-    return (str(problem).splitlines() or [type(problem).__name__])[0][:200]
+    if isinstance(problem, MarkedYAMLError) and problem.problem and problem.problem_mark:
+        return f"line {problem.problem_mark.line + 1}: {problem.problem}"[:200]
+    return reason_of(problem)
 
 
 def _sync_dir(folder: Path) -> None:

@@ -1,27 +1,32 @@
 """params.yaml, typed and frozen: the only place where the pipeline's numbers come from."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
+from pillsnap import files, params_errors
 from pillsnap.errors import ParameterError
 
 DATA_ROOT_VARIABLE = "PILLSNAP_DATA_ROOT"
+LARGEST_SEED = 2**32 - 1  # NumPy's; Ultralytics adds the number of the process before it
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0.0)]
-Amount = Annotated[float, Field(ge=0.0)]
+Whole = Annotated[int, Strict()]  # neither true nor 2.0
+Real = Annotated[float, Strict()]
+Share = Annotated[Real, Field(ge=0.0, le=1.0)]
+Positive = Annotated[Whole, Field(gt=0)]
+Count = Annotated[Whole, Field(ge=0)]
+Rate = Annotated[Real, Field(gt=0.0)]
+Amount = Annotated[Real, Field(ge=0.0)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
 
 
 class Section(BaseModel):
     """A part of params.yaml: frozen, and a key it does not know is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataParams(Section):
@@ -35,38 +40,38 @@ class ScaleParams(Section):
 
     root: str | None
     samples: Positive
-    classes: Annotated[int, Field(ge=2)]
+    classes: Annotated[Whole, Field(ge=2)]
     combination_share: Share
-    val_share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    val_share: Annotated[Real, Field(gt=0.0, lt=1.0)]
     min_train_per_class: Positive
     min_val_per_class: Positive
     test_unknown_pills: Count
     detection_single_frames: Count
     evaluation_frames: Positive
-    crop_px: Annotated[int, Field(ge=32, le=1024)]
-    frame_px: Annotated[int, Field(ge=64)]
+    crop_px: Annotated[Whole, Field(ge=32, le=1024)]
+    frame_px: Annotated[Whole, Field(ge=64)]
     classifier: str
     classifier_weights: str | None
-    image_px: Annotated[int, Field(ge=32, le=1024)]
+    image_px: Annotated[Whole, Field(ge=32, le=1024)]
     repeats: Positive
     detector: Annotated[str, Field(pattern=r"^yolo(11|26)[nsmlx]$")]
     detector_weights: str | None
-    detection_px: Annotated[int, Field(ge=64, multiple_of=32)]
+    detection_px: Annotated[Whole, Field(ge=64, multiple_of=32)]
     lr: Rate
-    detection_lr: Annotated[float, Field(gt=0.0, le=1.0)]  # Ultralytics takes no more
+    detection_lr: Annotated[Real, Field(gt=0.0, le=1.0)]  # Ultralytics takes no more
 
 
 class DemoParams(Section):
     """What `run.py demo` draws."""
 
-    classes: Annotated[int, Field(ge=4)]
+    classes: Annotated[Whole, Field(ge=4)]
     unknown_classes: Positive
     photos_per_group: Positive
     combination_folders: Positive
     test_combination_folders: Positive
     unknown_photos_per_group: Positive
-    frame_width_px: Annotated[int, Field(ge=244)]
-    frame_height_px: Annotated[int, Field(ge=320)]
+    frame_width_px: Annotated[Whole, Field(ge=244)]
+    frame_height_px: Annotated[Whole, Field(ge=320)]
     noise: Amount
 
 
@@ -83,10 +88,9 @@ class ValidateParams(Section):
 
     num_workers: Count
     max_rejected: Share
-    incomplete_combinations: Literal["exclude", "paint_out"]
-    crop_margin: Annotated[float, Field(ge=0.0, le=1.0)]
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
-    near_duplicate_distance: Annotated[int, Field(ge=0, le=64)]
+    crop_margin: Annotated[Real, Field(ge=0.0, le=1.0)]
+    jpeg_quality: Annotated[Whole, Field(ge=1, le=100)]
+    near_duplicate_distance: Annotated[Whole, Field(ge=0, le=64)]
     max_pixels: Positive
 
 
@@ -96,25 +100,26 @@ class TrainParams(Section):
     epochs: Positive
     batch_size: Positive | Literal["auto"]
     batch_size_cpu: Positive
-    batch_size_most: Annotated[int, Field(ge=8)]
+    batch_size_most: Annotated[Whole, Field(ge=8)]
     detection_batch_size: Positive
     devices: Positive
     lr: Rate | None
     mixed_precision: Literal["auto", "bf16", "fp16", "off"]
     compile: Literal["auto", "on", "off"]
+    deterministic: bool
     num_workers: Count | Literal["auto"]
-    device: str
+    device: Device
 
 
 class TrainDetectionParams(Section):
     """Recipe of the detector."""
 
-    lr: Annotated[float, Field(gt=0.0, le=1.0)] | None
+    lr: Annotated[Real, Field(gt=0.0, le=1.0)] | None
     warmup_epochs: Amount
-    weight_decay: Amount
+    weight_decay: Share  # Ultralytics takes no more
     translate: Share
     scale: Share
-    degrees: Annotated[float, Field(ge=0.0, le=180.0)]
+    degrees: Annotated[Real, Field(ge=0.0, le=180.0)]
     hue: Share
     saturation: Share
     value: Share
@@ -126,15 +131,11 @@ class TrainClassificationParams(Section):
 
     warmup_epochs: Amount
     weight_decay: Amount
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
+    label_smoothing: Annotated[Real, Field(ge=0.0, lt=1.0)]
+    ema_decay: Annotated[Real, Field(ge=0.0, lt=1.0)]
     clip_grad_norm: Rate
-    class_weights: Literal["none", "balanced", "effective"]
-    class_weight_beta: Annotated[float, Field(gt=0.0, lt=1.0)]
-    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)]
-    progressive_px: Annotated[int, Field(ge=32, multiple_of=16)] | None
-    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)]
-    scale: Annotated[float, Field(ge=0.0, lt=1.0)]
+    rotate_degrees: Annotated[Real, Field(ge=0.0, le=180.0)]
+    scale: Annotated[Real, Field(ge=0.0, lt=1.0)]
     translate: Share
     brightness: Share
     contrast: Share
@@ -146,7 +147,7 @@ class TrainClassificationParams(Section):
 class EvaluateParams(Section):
     """How the checkpoints are measured."""
 
-    device: str
+    device: Device
     batch_size: Positive
     detection_confidence: Share
     detection_iou: Share
@@ -187,6 +188,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _seed_fits_all_processes(self) -> "Params":
+        largest = LARGEST_SEED - self.train.devices
+        if self.seed > largest:
+            raise ValueError(f"seed is {self.seed}: must be at most {largest:_}")
+        return self
+
+    @model_validator(mode="after")
     def _batches_can_be_shared_out(self) -> "Params":
         train, least = self.train, 2 * self.train.devices
         if self.batch_size < least:
@@ -198,16 +206,6 @@ class Params(Section):
             raise ValueError(
                 f"train.detection_batch_size is {train.detection_batch_size}: must be a multiple "
                 f"of train.devices, {train.devices}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pictures_grow(self) -> "Params":
-        first_px = self.train_classification.progressive_px
-        if first_px is not None and first_px >= self.at_scale.image_px:
-            raise ValueError(
-                f"train_classification.progressive_px is {first_px}: must be smaller than "
-                f"scales.{self.scale}.image_px, {self.at_scale.image_px}"
             )
         return self
 
@@ -245,21 +243,13 @@ class Params(Section):
     def data_root(self) -> Path:
         """The AI Hub tree: the environment variable, else data.root, else the scale's root."""
         named = os.environ.get(DATA_ROOT_VARIABLE, "").strip()
-        if not (root := named or self.data.root or self.at_scale.root):
-            raise ParameterError(
-                f"No data root: {DATA_ROOT_VARIABLE} is not set and data.root is null "
-                f"at scale {self.scale}.",
-                f"export {DATA_ROOT_VARIABLE}=/path/to/the/AI-Hub/tree (the folder that holds "
-                "train/ and val/), run `pillsnap fingerprint`, then repeat the command. "
-                "Back to the demo: dvc exp run -S scale=demo",
-            )
-        path = Path(root).expanduser()
-        if not path.is_dir():
-            raise ParameterError(
-                f"The data root {path} is not a folder.",
-                f"Set {DATA_ROOT_VARIABLE} (or data.root) to the folder that holds train/ and val/"
-                + ("; `python3 run.py demo` draws the demo's." if self.scale == "demo" else "."),
-            )
+        root = named or self.data.root or self.at_scale.root
+        if not root:
+            raise params_errors.no_root(self.scale)
+        path = files.located(root, ParameterError)
+        is_drawn = self.scale == "demo" and root == self.at_scale.root
+        if not (path / "train" if is_drawn else path).is_dir():
+            raise params_errors.no_photos(path, is_drawn)
         return path
 
 
@@ -270,16 +260,17 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 def read(path: Path) -> dict[str, Any]:
     """The plain mapping of a params.yaml, unchecked."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParameterError(
-            f"{path} is not here.", "Run the command in the root of the repository."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is not YAML: {error}", "Mend the line it names.") from None
-    if not isinstance(tree, dict):
-        raise ParameterError(f"{path} holds no keys.", "git checkout params.yaml restores it.")
+    cure = (
+        "Run the command in the root of the repository. If the file is damaged, fix it, or restore "
+        "it: pillsnap train --back"
+    )
+    return files.read_yaml(path, cure, ParameterError)
+
+
+def at(tree: Any, key: str) -> Any:
+    """The value at a dotted key ("train.lr"); None where there is none."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
 
 
@@ -288,13 +279,4 @@ def parse(tree: dict[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, item['loc']))}: {item['msg']} (is {item['input']!r:.60})"
-            if item["loc"]
-            else f"  {item['msg']}"  # about several keys, which it names
-            for item in error.errors()
-        ]
-        raise ParameterError(
-            f"{path} cannot be used:\n" + "\n".join(lines),
-            "Every key and its legal values are commented in params.yaml.",
-        ) from None
+        raise params_errors.refusal(error, tree, path) from None

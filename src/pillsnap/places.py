@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pillsnap.errors import DataError
+
 if TYPE_CHECKING:  # the monitor does without pydantic
     from pillsnap.params import Params
 
@@ -51,7 +53,7 @@ class Places:
 
     @property
     def epochs(self) -> Path:
-        """Folder of the detector's figures by epoch, a TSV each."""
+        """Folder of the detector's metrics per epoch, one TSV file each."""
         return self.artifacts_dir / "live" / "detection" / "plots" / "metrics"
 
     def crops(self, split: str) -> Path:
@@ -61,6 +63,32 @@ class Places:
     def frames(self, split: str) -> Path:
         """A split's full-size frames (dataset.frames)."""
         return self.data_dir / "frames" / f"{split}.arrow"
+
+    def check_links(self, root: Path = Path()) -> None:
+        """DataError where a link leads outputs out of the repository `root`.
+
+        DVC 3 refuses them too, but only after the stage has run.
+        """
+        live = [self.artifacts_dir / "live" / model for model in MODELS]
+        for folder in (
+            self.data_dir,
+            self.artifacts_dir,
+            self.artifacts_dir / "checkpoints",
+            *live,
+        ):
+            if (root / folder).resolve().is_relative_to(root.resolve()):
+                continue
+            link = next(path for path in (*reversed(folder.parents), folder)
+                        if (root / path).is_symlink())  # fmt: skip
+            target = (root / link).resolve()
+            raise DataError(
+                f"{link} is a link to {target}, outside of the repository: DVC takes no outputs "
+                "there.",
+                f"Mount the folder instead: rm {link} && mkdir {link} && "
+                f"sudo mount --bind {target} {link}\n"
+                "     Or move the whole repository to that disk. The photos (PILLSNAP_DATA_ROOT) "
+                "and DVC's cache (dvc cache dir --local FOLDER) may be anywhere.",
+            )
 
     @classmethod
     def of(cls, params: "Params") -> "Places":

@@ -1,16 +1,20 @@
-"""When two trees are the same data."""
+"""Which trees have the same fingerprint."""
 
+import shutil
 import unicodedata
 from pathlib import Path
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from make.aihub_tree import Shot, label_path, photo_path, write_tree
 from pillsnap.aihub import fingerprint
 from pillsnap.aihub.fingerprint import Fingerprint
+from pillsnap.cli import app
 from pillsnap.errors import DataError
 
+ROOT = Path(__file__).parents[2]
 SHOT = Shot(("K-000001",), back=0, light=0, latitude=75)
 
 
@@ -44,7 +48,7 @@ def test_a_changed_file_changes_it(tmp_path: Path, change: str) -> None:
     assert fingerprint.take(tmp_path).sha256 != before.sha256
 
 
-def test_files_that_are_no_data_do_not_change_it(tmp_path: Path) -> None:
+def test_other_files_do_not_change_it(tmp_path: Path) -> None:
     write_tree(tmp_path, ["K-000001"])
     before = fingerprint.take(tmp_path)
     photo_path(tmp_path, SHOT).with_name("._x.png").write_bytes(b"mac")
@@ -60,7 +64,7 @@ def test_composed_and_decomposed_names_have_one_fingerprint(tmp_path: Path) -> N
     assert fingerprint.take(tmp_path / "NFC") == fingerprint.take(tmp_path / "NFD")
 
 
-def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_fingerprint_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "stage1.json"
     fingerprint.write(path, "stage1", Fingerprint(3, 4, "ab"))
     assert fingerprint.read(path) == Fingerprint(3, 4, "ab")
@@ -76,12 +80,25 @@ def test_unset_is_written_as_nulls_and_read_as_none(tmp_path: Path) -> None:
     assert fingerprint.read(path) is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"count": 1}', '{"sha256": "a", "count": []}'])
-def test_a_damaged_record_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "stage1.json"
+DAMAGED = ("", "[]", "<<<<<<< HEAD\n", '{"count": 1}', '{"sha256": "a", "count": []}', "[" * 10**5)
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_the_cure_of_a_damaged_record_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PILLSNAP_DATA_ROOT", "tree")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_tree(tmp_path / "tree", ["K-000001"])
+    path = fingerprint.path_of("demo")
+    path.parent.mkdir(parents=True)
     path.write_text(content)
-    with pytest.raises(DataError, match="not a fingerprint"):
+    with pytest.raises(DataError, match=str(path)) as refusal:
         fingerprint.read(path)
+    assert "`pillsnap fingerprint`" in refusal.value.cure
+    assert CliRunner().invoke(app, ["fingerprint"]).exit_code == 0
+    assert fingerprint.read(path) == fingerprint.take(tmp_path / "tree")
 
 
 def test_an_unset_record_names_the_command(tmp_path: Path) -> None:
@@ -98,7 +115,7 @@ def test_another_tree_is_refused_with_both_counts(tmp_path: Path) -> None:
 
 
 def test_the_committed_records_are_readable() -> None:
-    paths = sorted(Path(__file__).parents[2].glob("data/fingerprints/*.json"))
+    paths = sorted(ROOT.glob("data/fingerprints/*.json"))
     assert [path.stem for path in paths] == ["demo", "stage1", "stage2", "stage3", "stage4"]
     for path in paths:
         fingerprint.read(path)

@@ -1,7 +1,8 @@
-"""How every fault a label can have is read: refused with a reason, or used with a note."""
+"""Every fault of a label: refused with a reason, or accepted with a note."""
 
 import codecs
 import json
+import time
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from make.aihub_tree import Shot, label_of
-from pillsnap.aihub.labels import KEYS_READ, Expected, Reading, parse
+from pillsnap.aihub.decoding import KEYS_READ
+from pillsnap.aihub.labels import Expected, Reading, parse
 
 SHOT = Shot(("K-000030",), latitude=90, longitude=300)
 EXPECTED = Expected("K-000030", f"{SHOT.stem}.png", 90, 300)
@@ -41,7 +43,7 @@ KOREAN = json.dumps(label_of(SHOT, "K-000030"), ensure_ascii=False)
 GOOD = orjson.dumps(label_of(SHOT, "K-000030"))
 
 
-def test_a_good_label_is_read_whole() -> None:
+def test_all_fields_of_a_valid_label_are_read() -> None:
     reading = parse(
         image(dl_name="테라싸이클린캡슐 250mg", di_edi_code="643303740,A01200351"), EXPECTED
     )
@@ -93,10 +95,10 @@ def test_a_good_label_is_read_whole() -> None:
         (annotation(bbox=[-1, 2, 300, 300]), "box_outside_frame"),
         (annotation(bbox=[700, 2, 300, 300]), "box_outside_frame"),
         (annotation(bbox=[10**400, 2, 3, 4]), "box_outside_frame"),
-        (image(width=None), "frame_size_unusable"),
-        (image(width="976"), "frame_size_unusable"),
-        (image(height=0), "frame_size_unusable"),
-        (image(height=10**30), "frame_size_unusable"),
+        (image(width=None), "frame_size_invalid"),
+        (image(width="976"), "frame_size_invalid"),
+        (image(height=0), "frame_size_invalid"),
+        (image(height=10**30), "frame_size_invalid"),
         (image(dl_mapping_code="K-000031"), "code_contradiction"),
         (image(drug_N="K-000031"), "code_contradiction"),
         (image(drug_N="K"), "code_contradiction"),
@@ -116,9 +118,9 @@ def test_a_label_that_cannot_be_used_has_its_reason(content: bytes, reason: str)
         (codecs.BOM_UTF8 + GOOD, "label_with_byte_order_mark"),
         (KOREAN.encode("cp949"), "label_in_cp949"),
         (KOREAN.encode("euc-kr"), "label_in_cp949"),
-        (GOOD[:-1] + b" , }", "label_with_last_comma"),
+        (GOOD[:-1] + b" , }", "label_with_trailing_comma"),
         (GOOD.replace(b'"thick":6.35', b'"thick":NaN'), "label_with_nan"),
-        (annotation(bbox=[10.4, 20, 30, 40], area=1200), "box_not_whole_pixels"),
+        (annotation(bbox=[10.4, 20, 30, 40], area=1200), "box_not_integer"),
         (annotation(area=1), "box_area_differs"),
         (annotation(area=None), "box_area_differs"),
         (image(dl_mapping_code=None, drug_N=None), "label_without_code"),
@@ -126,7 +128,7 @@ def test_a_label_that_cannot_be_used_has_its_reason(content: bytes, reason: str)
         (image(camera_la="60"), "view_differs_from_name"),
     ],
 )  # fmt: skip
-def test_a_label_with_an_oddity_is_used_and_noted(content: bytes, note: str) -> None:
+def test_a_label_with_an_irregularity_is_accepted_with_a_note(content: bytes, note: str) -> None:
     assert notes(parse(content, EXPECTED)) == [note]
 
 
@@ -144,7 +146,7 @@ def test_a_label_with_an_oddity_is_used_and_noted(content: bytes, note: str) -> 
         edited(lambda label: label.update(categories=[{"id": 9, "name": "K-000031"}])),
     ],
 )  # fmt: skip
-def test_wandering_types_and_meaningless_ids_are_taken_silently(content: bytes) -> None:
+def test_varying_types_and_meaningless_ids_are_accepted_without_a_note(content: bytes) -> None:
     assert notes(parse(content, EXPECTED)) == []
 
 
@@ -155,7 +157,7 @@ def test_text_in_cp949_is_read_in_korean() -> None:
     assert reading.label.drug.drug_name == "똠방각하정"
 
 
-def test_a_last_comma_inside_a_text_stays() -> None:
+def test_a_trailing_comma_inside_a_text_stays() -> None:
     content = image(dl_name='a,] ",} b')[:-1] + b",}"
     reading = parse(content, EXPECTED)
     assert reading.label is not None
@@ -173,7 +175,7 @@ def test_nulls_in_every_drug_field_leave_a_usable_box() -> None:
 
 
 @pytest.mark.parametrize("value", [[], {}, True, ["K"], {"a": [1]}])
-def test_a_drug_field_of_another_kind_is_blank(value: object) -> None:
+def test_a_drug_field_of_another_type_is_blank(value: object) -> None:
     reading = parse(image(dl_name=value), EXPECTED)
     assert reading.label is not None
     assert reading.label.drug.drug_name == ""
@@ -191,7 +193,7 @@ def test_a_drug_field_of_another_kind_is_blank(value: object) -> None:
         (["1", "2"], "1|2"),
     ],
 )
-def test_edi_codes_are_joined_without_blanks_and_doubles(value: object, codes: str) -> None:
+def test_edi_codes_are_joined_without_blanks_and_duplicates(value: object, codes: str) -> None:
     reading = parse(image(di_edi_code=value), EXPECTED)
     assert reading.label is not None
     assert reading.label.drug.edi_codes == codes
@@ -210,25 +212,25 @@ def test_control_characters_and_lone_surrogates_leave_the_text_writable() -> Non
     assert reading.label.drug.drug_name == "a   b 30밀리그램"
 
 
-def test_a_key_given_twice_with_two_values_is_refused() -> None:
+def test_a_duplicate_key_with_two_values_is_refused() -> None:
     content = GOOD.replace(b'"bbox":', b'"bbox":[1,2,3,4],"bbox":')
-    assert parse(content, EXPECTED).reason == "label_key_twice"
+    assert parse(content, EXPECTED).reason == "label_key_duplicated"
 
 
 @pytest.mark.parametrize("key", KEYS_READ)
 @pytest.mark.parametrize("between", [b":", b" : ", b"\t:\n"])
-def test_a_key_given_twice_is_met_however_it_is_spaced(key: bytes, between: bytes) -> None:
+def test_a_duplicate_key_is_found_however_it_is_spaced(key: bytes, between: bytes) -> None:
     content = GOOD.replace(key, key + between + b"0," + key, 1)
     assert content != GOOD
-    assert parse(content, EXPECTED).reason == "label_key_twice"
+    assert parse(content, EXPECTED).reason == "label_key_duplicated"
 
 
-def test_a_key_given_twice_is_met_beside_texts_with_colons() -> None:
+def test_a_duplicate_key_is_found_next_to_texts_with_colons() -> None:
     content = GOOD.replace(b'"bbox":', b'"note":"a: b","bbox":[1,2,3,4],"bbox":')
-    assert parse(content, EXPECTED).reason == "label_key_twice"
+    assert parse(content, EXPECTED).reason == "label_key_duplicated"
 
 
-def test_a_key_given_twice_with_one_value_is_read() -> None:
+def test_a_duplicate_key_with_equal_values_is_accepted() -> None:
     content = GOOD.replace(b'"width":976', b'"width":976,"width":976')
     assert notes(parse(content, EXPECTED)) == []
 
@@ -238,7 +240,23 @@ def test_deep_nesting_is_refused() -> None:
     assert parse(content, EXPECTED).reason == "label_not_json"
 
 
-unhurried = settings(deadline=None)  # the machine may be busy
+HOSTILE = (
+    b'\\"', b'"', b'"",', b",", b",]", b", ", b"[", b"\\", b'"bbox":1,', b"9", b"{},", b"NaN,",
+    b'"\\\\",', b"\xff", "가".encode("cp949"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("repeated", HOSTILE)
+@pytest.mark.parametrize("start", [b'{"images":["', b'{"images":[', b""])
+def test_hostile_text_takes_time_in_proportion_to_its_length(start: bytes, repeated: bytes) -> None:
+    for size in (2 << 10, 16 << 10, 1 << 20):
+        content = (start + repeated * size)[:size]
+        begun_s = time.process_time()
+        assert parse(content, EXPECTED).label is None
+        assert time.process_time() - begun_s < max(0.1, size / (1 << 20))
+
+
+no_deadline = settings(deadline=None)  # the machine may be busy
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (
@@ -248,27 +266,27 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@unhurried
+@no_deadline
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_without_an_exception(content: bytes) -> None:
     assert parse(content, EXPECTED).label is None
 
 
-@unhurried
+@no_deadline
 @given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=6))
 def test_any_damage_is_read_without_an_exception(at: int, damage: bytes) -> None:
     reading = parse(GOOD[:at] + damage + GOOD[at + len(damage) :], EXPECTED)
     assert (reading.label is None) == bool(reading.reason)
 
 
-@unhurried
+@no_deadline
 @given(st.sampled_from(sorted(label_of(SHOT, "K-000030")["images"][0])), JSON)
 def test_any_value_in_any_image_field_is_read_without_an_exception(key: str, value: Any) -> None:
     reading = parse(image(**{key: value}), EXPECTED)
     assert (reading.label is None) == bool(reading.reason)
 
 
-@unhurried
+@no_deadline
 @given(JSON)
 def test_any_box_is_inside_the_frame_or_refused(value: Any) -> None:
     reading = parse(annotation(bbox=value), EXPECTED)
@@ -277,7 +295,7 @@ def test_any_box_is_inside_the_frame_or_refused(value: Any) -> None:
         assert 0 <= x < x + w <= 976 and 0 <= y < y + h <= 1280
 
 
-@unhurried
+@no_deadline
 @given(JSON)
 def test_any_tree_is_read_without_an_exception(value: Any) -> None:
     assert parse(json.dumps(value).encode(), EXPECTED).label is None

@@ -1,5 +1,6 @@
-"""Many labels read over processes: the same readings whatever their number."""
+"""Many labels read in several processes: the same readings for any number of them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from make.aihub_tree import Shot, label_of
 from pillsnap.aihub import reading
-from pillsnap.aihub.reading import FIGURES, LARGEST_LABEL_BYTES, UNREAD, Batch, Readings
+from pillsnap.aihub.reading import COLUMNS, LARGEST_LABEL_BYTES, UNREAD, Batch, Readings
 from pillsnap.stage.pool import workers
 
 SHOTS = [Shot(("K-000001",), longitude=20 * at) for at in range(10)]
@@ -34,49 +35,61 @@ def path_of(root: Path, number: int) -> Path:
 
 
 def read(root: Path, num_workers: int = 1) -> list[Readings]:
-    with workers(num_workers) as spread:
+    with workers(num_workers, reading.__name__, "") as spread:
         return list(reading.read(str(root), BATCHES, spread, lambda done, total: None))
 
 
 def boxes(readings: list[Readings]) -> list[list[int]]:
-    figures = np.frombuffer(b"".join(one.figures for one in readings), dtype=np.int32)
-    return [[int(value) for value in row] for row in figures.reshape(-1, FIGURES)]
+    values = np.frombuffer(b"".join(one.values for one in readings), dtype=np.int32)
+    return [[int(value) for value in row] for row in values.reshape(-1, COLUMNS)]
 
 
 def reasons(readings: list[Readings]) -> list[str]:
-    return [reason for one in readings for _, reason, *_ in one.odd]
+    return [reason for one in readings for _, reason, *_ in one.remarks]
 
 
 def test_any_number_of_workers_reads_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "CHUNK", 3)
     path_of(root, 4).write_bytes(b"{")
     one = read(root)
-    assert [len(part.figures) // (4 * FIGURES) for part in one] == [3, 3, 3, 3, 3, 2]
+    assert [len(part.values) // (4 * COLUMNS) for part in one] == [3, 3, 3, 3, 3, 2]
     assert read(root, 2) == one
     assert reasons(one) == ["label_not_json"]
 
 
-def test_a_label_is_figures_and_the_number_of_its_drug(root: Path) -> None:
+def test_a_label_is_its_numbers_and_the_index_of_its_drug(root: Path) -> None:
     (readings,) = read(root)
     label = label_of(OTHERS[0], "K-000002")
     assert boxes([readings])[10] == [*label["annotations"][0]["bbox"], 976, 1280, 1]
     assert readings.drugs[1].drug_name == label["images"][0]["dl_name"]
-    assert not readings.odd
+    assert not readings.remarks
 
 
-def test_a_label_that_cannot_be_used_has_no_figures(root: Path) -> None:
+def test_an_invalid_label_has_no_numbers(root: Path) -> None:
     path_of(root, 2).write_bytes(b"{")
     (readings,) = read(root)
-    assert boxes([readings])[2] == [UNREAD] * FIGURES
-    assert [number for number, *_ in readings.odd] == [2]
+    assert boxes([readings])[2] == [UNREAD] * COLUMNS
+    assert [number for number, *_ in readings.remarks] == [2]
 
 
-def test_a_label_that_has_gone_is_refused(root: Path) -> None:
+def test_a_missing_label_is_refused(root: Path) -> None:
     path_of(root, 0).unlink()
     assert reasons(read(root)) == ["label_unreadable"]
 
 
-def test_a_label_too_large_to_be_one_is_refused(root: Path) -> None:
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_what_is_not_a_regular_file_is_refused_at_once(root: Path, kind: str) -> None:
+    path_of(root, 0).unlink()
+    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
+    make[kind](path_of(root, 0))
+    (readings,) = read(root)
+    assert [(number, reason) for number, reason, *_ in readings.remarks] == [
+        (0, "label_unreadable")
+    ]
+
+
+def test_a_label_that_is_too_large_is_refused(root: Path) -> None:
     with path_of(root, 0).open("ab") as file:
         file.write(b" " * LARGEST_LABEL_BYTES)
     assert reasons(read(root)) == ["label_too_large"]
@@ -87,7 +100,7 @@ def test_the_view_is_taken_from_the_name(root: Path) -> None:
     label["images"][0]["camera_lo"] = 340
     path_of(root, 3).write_bytes(orjson.dumps(label))
     (readings,) = read(root)
-    assert [notes[0][0] for *_, notes in readings.odd] == ["view_differs_from_name"]
+    assert [notes[0][0] for *_, notes in readings.remarks] == ["view_differs_from_name"]
 
 
 def test_progress_ends_at_the_total(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

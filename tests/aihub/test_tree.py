@@ -1,4 +1,4 @@
-"""What a walk over an AI Hub tree finds, and what it leaves aside."""
+"""What a scan of an AI Hub tree finds, and what it skips."""
 
 import os
 import unicodedata
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from make.aihub_tree import Shot, photo_path, write_shot, write_tree
+from pillsnap.aihub import reading
 from pillsnap.aihub import tree as aihub
 from pillsnap.dataset import names
 from pillsnap.errors import DataError
@@ -40,7 +41,7 @@ def test_photos_and_labels_of_both_parts_and_types_are_found(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("prefix", ["", "data/"])
-def test_both_roots_are_understood(tmp_path: Path, prefix: str) -> None:
+def test_both_layouts_are_accepted(tmp_path: Path, prefix: str) -> None:
     write_shot(tmp_path / prefix, SHOT)
     paths = photos(aihub.scan(tmp_path))
     assert paths == [f"{prefix}{SHARD}/K-000001/{SHOT.stem}.png"]
@@ -52,20 +53,20 @@ def test_a_root_without_parts_is_refused(tmp_path: Path) -> None:
         aihub.scan(tmp_path)
 
 
-def test_pill_folders_of_combination_labels_are_told_apart(tmp_path: Path) -> None:
+def test_pill_folders_of_combination_labels_are_separate(tmp_path: Path) -> None:
     write_shot(tmp_path, PAIR)
     inner = {one.inner for one in aihub.scan(tmp_path).folders if one.kind == "labels"}
     assert inner == {(f"{PAIR.name}_json", "K-000001"), (f"{PAIR.name}_json", "K-000002")}
 
 
-def test_index_pictures_and_macos_files_are_skipped_and_counted(tmp_path: Path) -> None:
+def test_contact_sheets_and_macos_files_are_skipped_and_counted(tmp_path: Path) -> None:
     write_shot(tmp_path, PAIR)
     folder = photo_path(tmp_path, PAIR).parent
     (folder / f"{PAIR.name}_index.png").write_bytes(b"sheet")
     (folder / f"._{PAIR.stem}.png").write_bytes(b"mac")
     tree = aihub.scan(tmp_path)
     assert photos(tree) == [f"{PAIR_FOLDER}/{PAIR.stem}.png"]
-    assert tree.findings.counts == {"index_picture": 1, "macos_file": 1}
+    assert tree.findings.counts == {"contact_sheet": 1, "macos_file": 1}
 
 
 PAIR_FOLDER = "train/images/combination/TS_1_combo/K-000001-000002"
@@ -74,9 +75,7 @@ PAIR_FOLDER = "train/images/combination/TS_1_combo/K-000001-000002"
 def test_other_files_are_counted(tmp_path: Path) -> None:
     write_shot(tmp_path, SHOT)
     (tmp_path / SHARD / "notes.txt").write_text("?")
-    assert aihub.scan(tmp_path).findings.examples == {
-        "file_of_another_kind": [f"{SHARD}/notes.txt"]
-    }
+    assert aihub.scan(tmp_path).findings.examples == {"file_ignored": [f"{SHARD}/notes.txt"]}
 
 
 def test_a_pipe_named_like_a_photo_is_not_opened(tmp_path: Path) -> None:
@@ -84,7 +83,7 @@ def test_a_pipe_named_like_a_photo_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / SHARD / "K-000001" / f"{PAIR.stem}.png")
     tree = aihub.scan(tmp_path)
     assert len(photos(tree)) == 1
-    assert tree.findings.counts == {"file_of_another_kind": 1}
+    assert tree.findings.counts == {"file_ignored": 1}
 
 
 def test_a_linked_shard_is_followed(tmp_path: Path) -> None:
@@ -102,7 +101,7 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / SHARD / "again").symlink_to(tmp_path / SHARD)
     tree = aihub.scan(tmp_path)
     assert len(photos(tree)) == 1
-    assert tree.findings.counts["folder_met_twice"] >= 2
+    assert tree.findings.counts["folder_linked_twice"] >= 2
 
 
 def test_a_link_does_not_take_over_the_folder_of_another_part(tmp_path: Path) -> None:
@@ -127,7 +126,7 @@ def test_a_name_that_is_not_utf8_is_counted(tmp_path: Path) -> None:
     assert aihub.scan(tmp_path).findings.counts == {"name_not_utf8": 1}
 
 
-def test_decomposed_folder_names_stay_openable_and_are_matched_composed(tmp_path: Path) -> None:
+def test_decomposed_folder_names_can_be_opened_and_are_matched_composed(tmp_path: Path) -> None:
     write_shot(tmp_path, SHOT)
     decomposed = unicodedata.normalize("NFD", "TS_1_단일")
     (tmp_path / SHARD).rename(tmp_path / "train/images/single" / decomposed)
@@ -175,7 +174,7 @@ def test_a_view_is_read_from_a_name() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0_2_1_0_75_260", "0_2_1_0_7_260_200", "0_2_1_0_75_26٠_200"])
-def test_a_name_off_the_grammar_has_no_view(text: str) -> None:
+def test_an_invalid_name_has_no_view(text: str) -> None:
     assert names.parse_view(text) is None
 
 
@@ -184,7 +183,7 @@ def test_codes_are_read_from_a_combination_name() -> None:
 
 
 @pytest.mark.parametrize("text", ["K-1", "K-0157100", "k-015710", "K-015710-16232", "015710"])
-def test_codes_off_the_grammar_are_none(text: str) -> None:
+def test_invalid_codes_are_none(text: str) -> None:
     assert names.parse_codes(text) is None
 
 
@@ -193,7 +192,7 @@ def test_a_shard_linked_into_another_part_is_walked_once(tmp_path: Path) -> None
     (tmp_path / "val/images/single").mkdir(parents=True)
     (tmp_path / "val/images/single/VS_1_single").symlink_to(tmp_path / SHARD)
     tree = aihub.scan(tmp_path)
-    assert tree.findings.counts == {"folder_met_twice": 1}
+    assert tree.findings.counts == {"folder_linked_twice": 1}
     assert [folder.part for folder in tree.folders if folder.kind == "images"] == ["train"]
 
 
@@ -202,13 +201,13 @@ def test_a_top_that_is_a_link_to_another_is_walked_once(tmp_path: Path) -> None:
     (tmp_path / "val/images").mkdir(parents=True)
     (tmp_path / "val/images/single").symlink_to(tmp_path / "train/images/single")
     tree = aihub.scan(tmp_path)
-    assert tree.findings.counts["folder_met_twice"] == 2  # the top, and the shard in it
+    assert tree.findings.counts["folder_linked_twice"] == 2  # the top, and the shard in it
     assert len([folder for folder in tree.folders if folder.kind == "images"]) == 1
 
 
-def test_a_walk_over_processes_finds_the_same(tmp_path: Path) -> None:
+def test_a_scan_in_several_processes_finds_the_same(tmp_path: Path) -> None:
     write_tree(tmp_path, ["K-000001", "K-000002"], combos=[("K-000001", "K-000002")])
     for number, shard in enumerate([SHARD, SHARD, "train/labels/single/TL_1_single"] * 4):
         (tmp_path / shard / f"._{number}.png").write_bytes(b"")
-    with workers(2) as spread:
+    with workers(2, reading.__name__, "") as spread:
         assert aihub.scan(tmp_path, spread) == aihub.scan(tmp_path)

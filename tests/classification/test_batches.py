@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from make import crop_files
 from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.classification import batches
@@ -12,11 +11,6 @@ from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import CropDataset, EpochBatches
 
 RECIPE = params.load(ROOT / "params.yaml").train_classification
-
-
-@pytest.fixture(scope="module")
-def crops_dir(tmp_path_factory):
-    return crop_files.write(tmp_path_factory.mktemp("crops"))
 
 
 def epoch_of(crops_dir, num_workers, epoch=3, start_step=0):
@@ -34,9 +28,9 @@ def test_only_known_pills_are_shown(crops_dir):
 
 @pytest.mark.slow
 def test_two_workers_give_the_same_batches_as_none(crops_dir):
-    for ours, theirs in zip(epoch_of(crops_dir, 0), epoch_of(crops_dir, 2), strict=True):
-        assert torch.equal(ours.pictures, theirs.pictures)
-        assert torch.equal(ours.classes, theirs.classes)
+    for alone, shared in zip(epoch_of(crops_dir, 0), epoch_of(crops_dir, 2), strict=True):
+        assert torch.equal(alone.pictures, shared.pictures)
+        assert torch.equal(alone.classes, shared.classes)
 
 
 def test_starting_at_a_step_gives_the_rest_of_the_epoch(crops_dir):

@@ -1,74 +1,21 @@
 """The classifier's training: learns, resumes exactly, redoes a step that ran out of memory."""
 
-import signal
-
 import pytest
 import torch
 
-from make import crop_files
-from make.import_graph import ROOT
-from pillsnap import params
+from make.small_training import MODEL, fit, interrupt_at, plan
 from pillsnap.classification import classifier, train
-from pillsnap.classification.augment import Augmenter
+from pillsnap.classification import trainer as trainer_
 from pillsnap.classification.batches import Batch
-from pillsnap.classification.train import Plan, Trainer
+from pillsnap.classification.train import Trainer
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.stage.log import RunLog
 from pillsnap.training import checkpoints
-from pillsnap.training.checkpoints import WorkFolder
-
-RECIPE = params.load(ROOT / "params.yaml").train_classification
-MODEL = "test_resnet"
-
-
-def plan(**changes):
-    base = {
-        "epochs": 3, "repeats": 1, "batch_size": 16, "lr": 3e-3, "recipe": RECIPE, "seed": 7,
-        "device": torch.device("cpu"), "dtype": None, "compile": False, "num_workers": 0,
-        "goals": {},
-    }  # fmt: skip
-    return Plan(**{**base, **changes})
-
-
-def fit(folder, crops_dir, the_plan, image_px=24, model_name=MODEL):
-    model = classifier.build(model_name, 4, None, seed=7)
-    with (
-        RunLog("train_classification", folder / "live") as log,
-        WorkFolder("c", "f", folder) as work,
-    ):
-        return train.train(
-            model, the_plan, crops_dir, Augmenter(image_px, RECIPE), work, folder / "live/c", log
-        )
-
-
-@pytest.fixture(scope="module")
-def crops_dir(tmp_path_factory):
-    return crop_files.write(tmp_path_factory.mktemp("crops"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, crops_dir):
-    trained = fit(tmp_path_factory.mktemp("undisturbed"), crops_dir, plan())
-    return checkpoints.weights_hash(trained.weights)
 
 
 def test_learns_classes_apart(tmp_path, crops_dir):
     trained = fit(tmp_path, crops_dir, plan(epochs=8, repeats=4))
     assert trained.metrics["top1"] > 0.9
-
-
-def interrupt_at(monkeypatch, at_step):
-    """SIGTERM once, after so many steps; returns a list that holds their number."""
-    steps, step = [0], Trainer.train_step
-
-    def counted(self, batch, whole):
-        step(self, batch, whole)
-        steps[0] += 1
-        if steps[0] == at_step:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "train_step", counted)
-    return steps
 
 
 @pytest.mark.parametrize("at_step", [1, 3, 4, 7])
@@ -89,97 +36,127 @@ def test_finished_training_is_not_trained_again(tmp_path, crops_dir, undisturbed
     assert checkpoints.weights_hash(fit(tmp_path, crops_dir, plan()).weights) == undisturbed
 
 
-def test_out_of_memory_is_redone_in_parts_with_the_same_batch(tmp_path, crops_dir, monkeypatch):
-    gradients, failures = Trainer.gradients, [1]
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
 
-    def scarce(self, batch, whole):
-        if failures:
-            failures.pop()
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return gradients(self, batch, whole)
 
-    monkeypatch.setattr(Trainer, "gradients", scarce)
+def fail_after(monkeypatch, errors):
+    """Raise these errors, one a call, when the gradients are computed."""
+    gradients, left = Trainer.gradients, list(errors)
+
+    def failing(self, batch, whole):
+        loss = gradients(self, batch, whole)
+        if left:
+            raise left.pop(0)
+        return loss
+
+    monkeypatch.setattr(Trainer, "gradients", failing)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_out_of_memory_is_redone_in_parts_with_the_same_batch(
+    tmp_path, crops_dir, monkeypatch, error
+):
+    fail_after(monkeypatch, [error])
     fit(tmp_path, crops_dir, plan(epochs=1))
     events = (tmp_path / "live" / "events.jsonl").read_text()
     assert "redone in 2 parts" in events
     assert "effective batch of 16" in events
 
 
-def test_weighted_losses_of_parts_add_up_to_that_of_the_batch(tmp_path, crops_dir):
-    recipe = RECIPE.model_copy(update={"class_weights": "balanced"})
+def some_batch(count):
+    random = torch.Generator().manual_seed(count)
+    pictures = torch.randint(0, 256, (count, 24, 24, 3), dtype=torch.uint8, generator=random)
+    return Batch(pictures, torch.arange(count) % 4)
+
+
+def stepped(tmp_path, counts, **start):
+    """A trainer after steps on batches of these sizes."""
+    with RunLog("t", tmp_path / "live") as log:
+        trainer = Trainer(classifier.build(MODEL, 4, None, seed=7), plan(), 9, log)
+        for name, value in start.items():
+            setattr(trainer, name, value)
+        for count in counts:
+            trainer.train_step(some_batch(count))
+    return trainer
+
+
+def test_a_redone_step_leaves_no_trace_of_the_failed_one(tmp_path, monkeypatch):
+    expected = stepped(tmp_path, [16], micro_batches=2).state()
+    fail_after(monkeypatch, OUT_OF_MEMORY[:1])
+    found = stepped(tmp_path, [16]).state()
+    for part in ("model", "average"):
+        assert checkpoints.weights_hash(found[part]) == checkpoints.weights_hash(expected[part])
+
+
+def test_a_batch_that_does_not_divide_has_no_part_of_one_sample(tmp_path):
+    assert stepped(tmp_path, [9, 3, 5], micro_batches=8).step == 3  # batch norm refuses one
+
+
+def test_parts_are_merged_again_after_many_good_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_, "MERGE_AFTER_STEPS", 2)
+    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 2)
+    assert stepped(tmp_path, [16]).micro_batches == 4
+    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 2)
+    assert stepped(tmp_path, [16] * 2).micro_batches == 2
+    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 2)
+    assert stepped(tmp_path, [16] * 5).micro_batches == 1
+
+
+def raising(*_):
+    raise RuntimeError("Cannot find a working triton installation.\nLong explanation")
+
+
+class FailingBackward(torch.autograd.Function):
+    """A graph whose backward pass cannot be compiled."""
+
+    @staticmethod
+    def forward(_ctx, logits):
+        return logits.clone()
+
+    @staticmethod
+    def backward(_ctx, _gradient):
+        raising()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [raising, lambda _: raising, lambda model: lambda x: FailingBackward.apply(model(x))],
+    ids=["compile", "forward", "backward"],
+)
+def test_a_compiler_that_fails_is_given_up_with_one_warning(
+    tmp_path, crops_dir, undisturbed, monkeypatch, broken
+):
+    monkeypatch.setattr(torch, "compile", broken)
+    trained = fit(tmp_path, crops_dir, plan(compile=True))
+    assert checkpoints.weights_hash(trained.weights) == undisturbed
+    events = (tmp_path / "live" / "events.jsonl").read_text()
+    warning = "torch.compile failed, the training continues without it: Cannot find a working"
+    assert events.count(warning) == 1
+
+
+def test_an_error_of_the_model_is_not_hidden_by_the_compiler(tmp_path, crops_dir, monkeypatch):
+    monkeypatch.setattr(Trainer, "gradients", raising)
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    with pytest.raises(RuntimeError, match="triton"):
+        fit(tmp_path, crops_dir, plan(compile=True))
+
+
+def test_losses_of_parts_add_up_to_that_of_the_batch(tmp_path):
     model = classifier.build(MODEL, 4, None, seed=7)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.track_running_stats = False  # parts have statistics of their own
-            module.eval()
     pictures = torch.randint(0, 256, (8, 24, 24, 3), dtype=torch.uint8)
     batch = Batch(pictures, torch.tensor([0, 0, 0, 1, 1, 2, 3, 3]))
     with RunLog("t", tmp_path / "live") as log:
-        weights = torch.tensor([0.5, 1.0, 2.0, 1.5])
-        trainer = Trainer(model.eval(), plan(recipe=recipe), 9, log, weights)
+        trainer = Trainer(model, plan(), 9, log)
+        model.eval()
         whole = trainer.gradients(batch, 8)
         trainer.micro_batches = 2
         assert float(trainer.gradients(batch, 8)) == pytest.approx(float(whole), rel=1e-5)
-
-
-def test_class_weights_change_what_is_learnt(tmp_path):
-    uneven = crop_files.write(tmp_path / "crops", train=58)
-    hashes = set()
-    for kind in ("none", "balanced", "effective"):
-        recipe = RECIPE.model_copy(update={"class_weights": kind})
-        trained = fit(tmp_path / kind, uneven, plan(recipe=recipe))
-        hashes.add(checkpoints.weights_hash(trained.weights))
-    assert len(hashes) == 3
-
-
-def test_early_layers_learn_slower_by_the_layer_decay(tmp_path):
-    model = classifier.build(MODEL, 4, None, seed=7)
-    recipe = RECIPE.model_copy(update={"layer_decay": 0.5})
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    with RunLog("t", tmp_path / "live") as log:
-        trainer = Trainer(model, plan(recipe=recipe), 9, log)
-        pictures = torch.zeros(4, 24, 24, 3, dtype=torch.uint8)
-        trainer.train_step(Batch(pictures, torch.tensor([0, 1, 2, 3])))
-    rates = {
-        names[id(p)]: group["lr"]
-        for group in trainer.optimizer.param_groups
-        for p in group["params"]
-    }
-    peak = train.learning_rate(0, plan(), 9)
-    assert rates["fc.weight"] == peak
-    assert rates["layer1.0.conv1.weight"] < rates["layer4.0.conv1.weight"] < peak
-
-
-def growing(**changes):
-    recipe = RECIPE.model_copy(update={"progressive_px": 32})
-    return plan(recipe=recipe, epochs=4, **changes)
-
-
-def test_growing_pictures_are_of_the_epochs_size(tmp_path, crops_dir, monkeypatch):
-    sides, step = [], Trainer.train_step
-
-    def seen(self, batch, whole):
-        sides.append(batch.pictures.shape[1])
-        step(self, batch, whole)
-
-    monkeypatch.setattr(Trainer, "train_step", seen)
-    fit(tmp_path, crops_dir, growing(), image_px=64)
-    assert sides[::3] == [32, 32, 64, 64]
-
-
-@pytest.mark.parametrize("at_step", [2, 7])
-def test_growing_pictures_resume_exactly(tmp_path, crops_dir, monkeypatch, at_step):
-    whole = fit(tmp_path / "whole", crops_dir, growing(), image_px=96)
-    interrupt_at(monkeypatch, at_step)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "cut", crops_dir, growing(), image_px=96)
-    cut = fit(tmp_path / "cut", crops_dir, growing(), image_px=96)
-    assert checkpoints.weights_hash(cut.weights) == checkpoints.weights_hash(whole.weights)
-
-
-def test_growing_pictures_are_refused_for_a_model_of_one_size(tmp_path, crops_dir):
-    with pytest.raises(ParameterError, match=r"progressive_px is 32"):
-        fit(tmp_path, crops_dir, growing(), model_name="test_vit", image_px=160)
 
 
 def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, crops_dir, monkeypatch):
@@ -189,11 +166,6 @@ def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, crops_dir, monkey
     monkeypatch.setattr(Trainer, "gradients", never)
     with pytest.raises(MachineError, match=r"train\.batch_size \(is 16\)"):
         fit(tmp_path, crops_dir, plan(epochs=1))
-
-
-def test_loss_that_is_no_number_ends_with_a_cure(tmp_path, crops_dir):
-    with pytest.raises(MachineError, match=r"Lower train\.lr"):
-        fit(tmp_path, crops_dir, plan(lr=1e30, epochs=2))
 
 
 def test_learning_rate_warms_up_then_falls_to_zero():
@@ -218,7 +190,7 @@ def test_weights_with_another_number_of_classes_start_with_a_new_head(tmp_path):
 
 
 def test_missing_weights_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="not here"):
+    with pytest.raises(CheckpointError, match="are missing"):
         classifier.build(MODEL, 4, str(tmp_path / "absent.pt"), 0)
 
 
@@ -253,6 +225,6 @@ def test_loaded_classifier_gives_logits_and_unit_embeddings(tmp_path):
     publish(tmp_path / "c.pt")
     loaded = classifier.load(tmp_path / "c.pt", torch.device("cpu"), "abc")
     crops = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8).numpy()
-    logits, embeddings = loaded.name(crops)
+    logits, embeddings = loaded.classify(crops)
     assert logits.shape == (3, 4)
     assert torch.linalg.norm(torch.tensor(embeddings), dim=1).tolist() == pytest.approx([1.0] * 3)

@@ -1,4 +1,4 @@
-"""Crops: the one cut, and the Arrow store."""
+"""Crops: cutting, hashing, and the Arrow store."""
 
 import pickle
 from multiprocessing import get_context
@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pillsnap.dataset import crops as crops_
-from pillsnap.dataset import pixels as crops
+from pillsnap.dataset import crops, pixels
 from pillsnap.dataset.arrow import BATCH_ROWS
 from pillsnap.dataset.crops import SCHEMA, CropStore
 from pillsnap.errors import DataError
@@ -26,24 +25,24 @@ def rows(count: int) -> pd.DataFrame:
 
 
 def store(path: Path, count: int) -> tuple[CropStore, list[bytes]]:
-    pixels = np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    jpegs = [crops.encode(crop, 95) for crop in pixels]
-    crops_.write_crops(path, rows(count), jpegs)
+    images = np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    jpegs = [pixels.encode(image, 95) for image in images]
+    crops.write_crops(path, rows(count), jpegs)
     return CropStore(path), jpegs
 
 
 def test_a_crop_of_native_size_is_the_frame_itself() -> None:
-    crop = crops.cut(FRAME, (30, 20, 32, 24), 32, 0.0)
+    crop = pixels.cut(FRAME, (30, 20, 32, 24), 32, 0.0)
     np.testing.assert_array_equal(crop, FRAME[16:48, 30:62])
 
 
 def test_the_margin_is_a_part_of_the_longer_side_on_each_side() -> None:
-    crop = crops.cut(FRAME, (40, 30, 20, 10), 30, 0.25)
+    crop = pixels.cut(FRAME, (40, 30, 20, 10), 30, 0.25)
     np.testing.assert_array_equal(crop, FRAME[20:50, 35:65])
 
 
 def test_past_the_edge_the_border_is_replicated() -> None:
-    crop = crops.cut(FRAME, (0, 0, 10, 10), 20, 0.5)
+    crop = pixels.cut(FRAME, (0, 0, 10, 10), 20, 0.5)
     np.testing.assert_array_equal(crop[5:, 5:], FRAME[:15, :15])
     np.testing.assert_array_equal(crop[0, 5:], FRAME[0, :15])
     np.testing.assert_array_equal(crop[:5, :5], np.broadcast_to(FRAME[0, 0], (5, 5, 3)))
@@ -53,14 +52,14 @@ def test_past_the_edge_the_border_is_replicated() -> None:
     "box", [(0, 0, 120, 90), (119, 89, 1, 1), (-30, 10, 60, 20), (50.4, 20.6, 0.2, 0.3)]
 )
 def test_any_box_gives_a_whole_crop(box: tuple[float, ...]) -> None:
-    crop = crops.cut(FRAME, box, 16, 0.15)
+    crop = pixels.cut(FRAME, box, 16, 0.15)
     assert crop.shape == (16, 16, 3)
     assert crop.dtype == np.uint8
 
 
 def test_shrinking_averages_areas() -> None:
     checks = np.indices((64, 64)).sum(axis=0) % 2 * np.uint8(255)
-    crop = crops.cut(np.dstack([checks] * 3).astype(np.uint8), (0, 0, 64, 64), 16, 0.0)
+    crop = pixels.cut(np.dstack([checks] * 3).astype(np.uint8), (0, 0, 64, 64), 16, 0.0)
     assert set(np.unique(crop)) <= {127, 128}
 
 
@@ -68,17 +67,17 @@ def test_jpeg_keeps_the_resolution_of_colour() -> None:
     stripes = np.zeros((16, 16, 3), dtype=np.uint8)
     stripes[:, ::2] = (200, 40, 40)
     stripes[:, 1::2] = (40, 40, 200)
-    again = crops.decode(crops.encode(stripes, 95))
+    again = pixels.decode(pixels.encode(stripes, 95))
     assert np.abs(again.astype(int) - stripes).max() < 30
 
 
-def test_near_copies_share_their_perceptual_hash_but_for_few_bits() -> None:
+def test_near_duplicates_differ_in_few_bits_of_their_perceptual_hash() -> None:
     crop = np.random.default_rng(3).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     crop = crop.repeat(8, axis=0).repeat(8, axis=1)
     noise = np.random.default_rng(2).integers(-3, 4, crop.shape)
     noisy = np.clip(crop.astype(int) + noise, 0, 255).astype(np.uint8)
-    differing = crops.perceptual_hash(crop) ^ crops.perceptual_hash(noisy)
-    turned = crops.perceptual_hash(crop) ^ crops.perceptual_hash(np.rot90(crop).copy())
+    differing = pixels.perceptual_hash(crop) ^ pixels.perceptual_hash(noisy)
+    turned = pixels.perceptual_hash(crop) ^ pixels.perceptual_hash(np.rot90(crop).copy())
     assert differing.bit_count() <= 4
     assert turned.bit_count() > 12
 
@@ -87,7 +86,7 @@ def test_the_store_gives_back_every_crop(tmp_path: Path) -> None:
     opened, jpegs = store(tmp_path / "crops.arrow", BATCH_ROWS + 3)
     assert len(opened) == BATCH_ROWS + 3
     assert [bytes(opened.jpeg(i)) for i in range(len(opened))] == jpegs
-    np.testing.assert_array_equal(opened.decode(5), crops.decode(jpegs[5]))
+    np.testing.assert_array_equal(opened.decode(5), pixels.decode(jpegs[5]))
 
 
 def test_the_table_has_every_column_but_the_bytes(tmp_path: Path) -> None:
@@ -108,7 +107,7 @@ def test_an_open_store_works_in_another_process(tmp_path: Path) -> None:
     opened.jpeg(0)
     with get_context("forkserver").Pool(1) as pool:
         decoded = pool.apply(opened.decode, (1,))
-    np.testing.assert_array_equal(decoded, crops.decode(jpegs[1]))
+    np.testing.assert_array_equal(decoded, pixels.decode(jpegs[1]))
 
 
 @pytest.mark.parametrize("index", [-1, 3])
@@ -135,9 +134,9 @@ def test_a_missing_store_says_how_to_make_it(tmp_path: Path) -> None:
         len(CropStore(tmp_path / "none.arrow"))
 
 
-def test_a_store_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_store_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "crops.arrow"
     store(path, 40)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="not a whole Arrow file"):
+    with pytest.raises(DataError, match="not a complete Arrow file"):
         len(CropStore(path))

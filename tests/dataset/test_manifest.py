@@ -1,4 +1,4 @@
-"""Manifests and class tables: written for any reader of CSV, read back as they were."""
+"""Manifests and class tables: valid CSV, read back unchanged."""
 
 import csv
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_lists_arrays_and_a_data_frame_give_the_same_bytes(tmp_path: Path) -> No
     assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
 
 
-def test_columns_stand_in_the_order_of_the_contract(tmp_path: Path) -> None:
+def test_columns_are_in_the_order_of_the_contract(tmp_path: Path) -> None:
     manifest.write(tmp_path / "a.csv", dict(reversed(rows(known=[True]).items())))
     assert lines(tmp_path / "a.csv")[0] == list(manifest.COLUMNS)
 
@@ -69,13 +69,13 @@ def test_no_rows_leave_the_header(tmp_path: Path) -> None:
     assert len(manifest.read(tmp_path / "a.csv")) == 0
 
 
-def test_columns_of_different_lengths_are_our_mistake(tmp_path: Path) -> None:
+def test_columns_of_different_lengths_raise(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
         manifest.write(tmp_path / "a.csv", rows(known=[True, False]) | {"shard": ["one"]})
 
 
 def test_a_missing_manifest_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not here") as refused:
+    with pytest.raises(DataError, match="is missing") as refused:
         manifest.read(tmp_path / "a.csv")
     assert "dvc repro" in refused.value.cure
 

@@ -1,4 +1,4 @@
-"""The synthetic AI Hub tree: its grammar, its determinism and what it refuses."""
+"""The synthetic AI Hub tree: format, determinism, refusals."""
 
 import dataclasses
 import importlib.util
@@ -46,10 +46,10 @@ LABEL = re.compile(
 
 
 def _draw(root: Path, spec: DemoSpec = SPEC, seed: int = SEED, num_workers: int = 1) -> list[int]:
-    """Draw and return the counts that progress was told."""
-    told: list[int] = []
-    draw_tree(root, spec, seed, num_workers, lambda done, total: told.append(done))
-    return told
+    """Draw; return the counts that progress was called with."""
+    counts: list[int] = []
+    draw_tree(root, spec, seed, num_workers, lambda done, total: counts.append(done))
+    return counts
 
 
 def _content(root: Path) -> dict[str, bytes]:
@@ -80,7 +80,7 @@ def _codes(tree: dict[str, bytes], under: str) -> set[str]:
     return {code for folder in folders for code in folder[2:].split("-")}
 
 
-def test_paths_follow_the_grammar(tree: dict[str, bytes]) -> None:
+def test_paths_have_the_format_of_aihub(tree: dict[str, bytes]) -> None:
     assert [path for path in tree if not (PHOTO.fullmatch(path) or LABEL.fullmatch(path))] == []
 
 
@@ -99,7 +99,7 @@ def test_every_code_in_a_photos_name_has_one_label(tree: dict[str, bytes]) -> No
     assert sorted(found) == wanted
 
 
-def test_combination_labels_stand_in_the_folder_of_their_code(tree: dict[str, bytes]) -> None:
+def test_combination_labels_are_in_the_folder_of_their_code(tree: dict[str, bytes]) -> None:
     labels = {p: x["images"][0] for p, x in _labels(tree).items() if "/combination/" in p}
     assert {p.split("/")[5] == x["dl_mapping_code"] for p, x in labels.items()} == {True}
 
@@ -114,7 +114,7 @@ def test_labels_have_47_to_49_keys(tree: dict[str, bytes]) -> None:
     assert {len(x["images"][0]) for x in _labels(tree).values()} <= {47, 48, 49}
 
 
-def test_labels_say_what_the_file_name_says(tree: dict[str, bytes]) -> None:
+def test_labels_agree_with_the_file_name(tree: dict[str, bytes]) -> None:
     for path, label in _labels(tree).items():
         image = label["images"][0]
         _, _, back, side, light, latitude, longitude, size = Path(path).stem.split("_")
@@ -163,13 +163,13 @@ def test_a_combination_holds_a_code_that_no_single_photo_shows(tree: dict[str, b
     assert len(strays) == 1
 
 
-def test_a_code_stands_in_two_shards(tree: dict[str, bytes]) -> None:
+def test_a_code_is_in_two_shards(tree: dict[str, bytes]) -> None:
     folders = {tuple(p.split("/")[3:5]) for p in tree if p.startswith("train/images/single")}
     codes = [code for _, code in folders]
     assert len(codes) == len(set(codes)) + 1
 
 
-def test_planned_codes_of_combinations_are_dealt_evenly() -> None:
+def test_planned_codes_of_combinations_are_chosen_evenly() -> None:
     spec = dataclasses.replace(SPEC, classes=26, combination_folders=50)
     folders = [f for f in plan_tree(spec, SEED) if f.is_combination and f.part == "train"]
     codes = [pill.code for folder in folders for pill in folder.pills]
@@ -213,7 +213,7 @@ def test_a_lost_file_is_drawn_again(tmp_path: Path, tree: dict[str, bytes]) -> N
     assert _content(tmp_path) == tree
 
 
-def test_an_interrupted_draw_heals(tmp_path: Path, tree: dict[str, bytes]) -> None:
+def test_an_interrupted_draw_is_repeated(tmp_path: Path, tree: dict[str, bytes]) -> None:
     def interrupt(done: int, total: int) -> None:
         if done:
             raise KeyboardInterrupt
@@ -225,7 +225,9 @@ def test_an_interrupted_draw_heals(tmp_path: Path, tree: dict[str, bytes]) -> No
     assert _content(tmp_path) == tree
 
 
-def test_a_draw_killed_between_its_renames_heals(tmp_path: Path, tree: dict[str, bytes]) -> None:
+def test_a_draw_killed_between_its_renames_is_repeated(
+    tmp_path: Path, tree: dict[str, bytes]
+) -> None:
     _draw(tmp_path)
     stamp = json.loads((tmp_path / "demo.json").read_text())
     (tmp_path / "demo.json").write_text(json.dumps({**stamp, "files": None}))
@@ -264,7 +266,7 @@ def test_more_photos_than_views_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_combinations_than_the_codes_give_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="cannot be dealt from"):
+    with pytest.raises(ParameterError, match="cannot be made of"):
         _draw(tmp_path, dataclasses.replace(SPEC, combination_folders=500))
 
 
@@ -274,7 +276,7 @@ def test_a_lost_process_is_named(tmp_path: Path) -> None:
         for child in multiprocessing.active_children():
             child.kill()
 
-    with pytest.raises(MachineError, match="ended from outside"):
+    with pytest.raises(MachineError, match="was killed"):
         draw_tree(tmp_path, dataclasses.replace(SPEC, classes=20), SEED, 2, kill)
 
 
@@ -304,7 +306,7 @@ def test_imprints_differ_among_pills_of_one_look() -> None:
 def test_some_codes_share_shape_and_colour() -> None:
     looks = [pill.look for pill in invent_pills(34, SEED)]
     shared = sum(looks.count(look) > 1 for look in looks)
-    assert 8 <= shared <= 26  # told apart by imprint alone; all of them would be too hard
+    assert 8 <= shared <= 26  # distinguishable by imprint only; all of them would be too hard
 
 
 def test_edi_codes_come_as_list_single_blank_and_null() -> None:
@@ -337,7 +339,7 @@ def test_boxes_are_tight() -> None:
     assert np.abs(np.subtract(red, frame.boxes[0])).max() <= 2
 
 
-def test_pills_of_a_combination_lie_apart() -> None:
+def test_pills_of_a_combination_do_not_overlap() -> None:
     camera, rng = Camera(488, 640, 0.0), np.random.default_rng(SEED)
     frame = draw_frame(
         lay_out(invent_pills(4, SEED), camera, rng), View(2, 2, 0, 70, 0), camera, rng

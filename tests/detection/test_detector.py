@@ -1,5 +1,6 @@
 """The detector: letterbox, loading, and a training that is exact under interruption."""
 
+import math
 import os
 import pickle
 import signal
@@ -7,6 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+import orjson
 import pytest
 import torch
 
@@ -90,8 +92,8 @@ def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
 def plan(architecture="yolo11n", num_workers=0, bf16=False):
     return detector_.Plan(
         architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
-        recipe=RECIPE, seed=3, device=torch.device("cpu"), bf16=bf16, compile=False,
-        num_workers=num_workers, goals={},
+        recipe=RECIPE, seed=3, device=torch.device("cpu"), dtype=torch.bfloat16 if bf16 else None,
+        compile=False, num_workers=num_workers, goals={},
     )  # fmt: skip
 
 
@@ -100,11 +102,8 @@ def fit(folder, data_dir, the_plan):
         return train.train(the_plan, data_dir, work, folder / "live" / "detection", log)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "bf16"), [("yolo11n", True), ("yolo26n", False)])
-def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture, bf16):
-    data_dir = detection_files.write(tmp_path / "data")
-    whole = fit(tmp_path / "whole", data_dir, plan(architecture, bf16=bf16))
+def interrupt_after_the_first_epoch(monkeypatch):
+    """Once; the epochs that are stored."""
     save, saved = PillTrainer.save_model, []
 
     def once(self):
@@ -115,6 +114,15 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, 
         return result
 
     monkeypatch.setattr(PillTrainer, "save_model", once)
+    return saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "bf16"), [("yolo11n", True), ("yolo26n", False)])
+def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture, bf16):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan(architecture, bf16=bf16))
+    saved = interrupt_after_the_first_epoch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
     parts = fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
@@ -180,6 +188,108 @@ def test_finished_training_is_not_trained_again(tmp_path, monkeypatch):
     monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
     again = fit(tmp_path, data_dir, plan())
     assert checkpoints.weights_hash(again.weights) == checkpoints.weights_hash(first.weights)
+
+
+def spoil_at(monkeypatch, bad):
+    """An infinite gradient where `bad(epoch, step, times)` says so; the epochs of all steps.
+
+    `times` counts the steps of that epoch in all trainings so far.
+    """
+    step, epochs = PillTrainer.optimizer_step, []
+
+    def spoiled(self):
+        if bad(self.epoch, self.steps, epochs.count(self.epoch)):
+            next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(torch.inf)
+        epochs.append(self.epoch)
+        step(self)
+
+    monkeypatch.setattr(PillTrainer, "optimizer_step", spoiled)
+    return epochs
+
+
+def skipped(folder):
+    lines = (folder / "live/events.jsonl").read_bytes().splitlines()
+    found = [event["metrics"] for event in map(orjson.loads, lines) if event["kind"] == "epoch"]
+    assert all(math.isfinite(epoch["loss/train"]) for epoch in found)
+    return [epoch["skipped_steps"] for epoch in found]
+
+
+@pytest.mark.slow
+def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(tmp_path, monkeypatch):
+    data_dir = detection_files.write(tmp_path / "data")
+    spoil_at(monkeypatch, lambda epoch, step, _: (epoch, step) == (1, 1))
+    whole = fit(tmp_path / "whole", data_dir, plan())
+    interrupt_after_the_first_epoch(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", data_dir, plan())
+    parts = fit(tmp_path / "parts", data_dir, plan())
+    assert skipped(tmp_path / "whole") == skipped(tmp_path / "parts") == [0, 1, 0]
+    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+    assert all(tensor.isfinite().all() for tensor in whole.weights.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "epoch"), [("yolo11n", 0), ("yolo26n", 1)])
+def test_an_epoch_of_skipped_steps_is_repeated_once(tmp_path, monkeypatch, architecture, epoch):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan(architecture))
+    steps = spoil_at(monkeypatch, lambda now, _, times: now == epoch and times < 2)
+    trained = fit(tmp_path / "again", data_dir, plan(architecture))
+    assert steps == sorted([0, 0, 1, 1, 2, 2, epoch, epoch])
+    assert skipped(tmp_path / "again") == [0, 0, 0]
+    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+
+
+@pytest.mark.slow
+def test_an_epoch_that_fails_twice_is_refused_and_a_repeat_resumes(tmp_path, monkeypatch):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan())
+    spoil_at(monkeypatch, lambda epoch, _, times: epoch == 1 and times < 4)
+    with pytest.raises(MachineError, match="Epoch 2 is unusable") as refused:
+        fit(tmp_path / "parts", data_dir, plan())
+    assert "lower train_detection.lr (is 0.001)" in refused.value.cure
+    trained = fit(tmp_path / "parts", data_dir, plan())
+    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+
+
+@pytest.mark.slow
+def test_an_unusable_epoch_after_a_damaged_checkpoint_is_refused_and_a_repeat_resumes(
+    tmp_path, monkeypatch
+):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan())
+
+    def bad(epoch, _step, times):
+        if epoch == 1 and times < 2:
+            (tmp_path / "parts/d/f/newest.ckpt").write_bytes(b"damaged")
+        return epoch == 1 and times < 2
+
+    spoil_at(monkeypatch, bad)
+    with pytest.raises(MachineError, match="the checkpoint before it is damaged"):
+        fit(tmp_path / "parts", data_dir, plan())
+    trained = fit(tmp_path / "parts", data_dir, plan())
+    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+
+
+@pytest.mark.slow
+def test_a_compiler_that_fails_is_given_up_with_one_warning(tmp_path, monkeypatch):
+    data_dir = detection_files.write(tmp_path / "data")
+    whole = fit(tmp_path / "whole", data_dir, plan())
+
+    class Broken(torch.nn.Module):
+        def forward(self, _inputs):
+            raise RuntimeError("no compiler here")
+
+    def attempt(model, **options):
+        if options["mode"]:
+            model.forward = Broken().forward
+        return model
+
+    monkeypatch.setattr("ultralytics.engine.trainer.attempt_compile", attempt)
+    trained = fit(tmp_path / "broken", data_dir, replace(plan(), compile=True))
+    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+    events = (tmp_path / "broken/live/events.jsonl").read_text()
+    assert events.count("torch.compile failed, the training continues without it: no compiler") == 1
 
 
 class _Hostile:

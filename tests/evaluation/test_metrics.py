@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score, top_k_accuracy_score
 
+from pillsnap.errors import CheckpointError
 from pillsnap.evaluation import metrics
 
 RNG = np.random.default_rng(5)
@@ -15,9 +16,14 @@ def test_ranks_give_scikit_learns_top_k(k: int) -> None:
     assert np.mean(metrics.ranks(LOGITS, TRUTH) < k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_equal_logits_are_right_for_the_first_class_only() -> None:
+def test_equal_logits_are_never_right() -> None:
     ranks = metrics.ranks(np.zeros((3, 3)), np.array([0, 1, 2]))
-    assert ranks.tolist() == [0, 1, 2]
+    assert ranks.tolist() == [2, 2, 2]
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="logits of 1 of 2 crops are not finite"):
+        metrics.ranks(np.array([[0.0, 1.0], [0.0, np.nan]]), np.array([0, 1]))
 
 
 def test_ranks_do_not_depend_on_how_many_rows_are_worked_on(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.test_report import page
-from monitor.test_page import Tab, browser, tab  # noqa: F401  (the browser, as fixtures)
+from make.browser import Tab
 
 pytestmark = pytest.mark.slow
 
@@ -15,8 +15,8 @@ TABLE = f"{HEADS}.find(head => head.textContent === 'Classes').nextElementSiblin
 
 
 @pytest.fixture
-def opened(tab: Tab, tmp_path: Path) -> Tab:  # noqa: F811
-    """A tab that shows a report whose table of classes has COLUMNS."""
+def opened(tab: Tab, tmp_path: Path) -> Tab:
+    """A tab that shows a report with one more table, of ROWS."""
     path = tmp_path / "report.html"
     path.write_text(page(columns=COLUMNS), encoding="utf-8")
     tab.call("Page.navigate", url=path.as_uri())

@@ -1,9 +1,13 @@
 """params.yaml: typed, and every refusal names the key."""
 
 import copy
+import shutil
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import load_yaml, modify_yaml
 
 from make.import_graph import ROOT
 from pillsnap import params
@@ -59,22 +63,52 @@ def test_null_means_what_the_scale_says_and_a_value_overrides_it():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "named"),
+    ("key", "value", "words"),
     [
-        ("train.batch_sise", 8, "train.batch_sise"),
-        ("train.epochs", 0, "train.epochs"),
-        ("train.mixed_precision", "half", "train.mixed_precision"),
-        ("scales.demo.detector", "yolo9000", "scales.demo.detector"),
-        ("train_detection.lr", 2.0, "train_detection.lr"),
-        ("scales.demo.detection_px", 250, "scales.demo.detection_px"),
-        ("scale", "stage9", "stage9"),
-        ("train.devices", 3, r"train.detection_batch_size is 16: must be a multiple .* 3"),
-        ("train.devices", 32, r"train.batch_size is 32: batch norm needs 64"),
+        ("train.batch_sise", 8, "train.batch_sise is no key; did you mean train.batch_size?"),
+        ("train.label_smoothing", 0.1, "did you mean train_classification.label_smoothing?"),
+        ("train.xyzzy", 1, "train.xyzzy is no key"),
+        ("train.epochs", 0, "train.epochs is 0: must be greater than 0\n    # epochs of each"),
+        ("train.epochs", True, "train.epochs is true: must be a whole number"),
+        ("train.epochs", 2.0, "train.epochs is 2.0: must be a whole number"),
+        ("train.lr", "high", "train.lr is 'high': must be a number"),
+        ("train.lr", float("inf"), "train.lr is inf: must be a finite number"),
+        ("train.batch_size", 0, "train.batch_size is 0: must be greater than 0 or auto"),
+        ("train.compile", None, "train.compile is null: must be auto, on or off"),
+        ("train.mixed_precision", "half", "'half': must be auto, bf16, fp16 or off\n    # auto: "),
+        ("train.device", "gpu", "must be as its comment says\n    # auto | cpu | cuda | cuda:1"),
+        ("scales.stage3.detector", "yolo9000", "says\n    # yolo11{n,s,m,l,x} or yolo26"),
+        ("train_detection.lr", 2.0, "train_detection.lr is 2.0: must be at most 1"),
+        ("scales.demo.detection_px", 250, "scales.demo.detection_px is 250: must be a multiple"),
+        ("train", 7, "train is 7: must be keys and values"),
+        ("scales", {1: 2}, "scales.1 is 2: must be keys and values"),
+        ("scale", "stage9", "scale is 'stage9', known scales are demo, stage1"),
+        ("seed", -1, "seed is -1: must be at least 0"),
+        ("seed", 2**32 - 1, "seed is 4294967295: must be at most 4_294_967_294"),
+        ("seed", 20261126093000, "must be at most 4_294_967_294"),
+        ("train.devices", 3, "train.detection_batch_size is 16: must be a multiple"),
+        ("train.devices", 32, "train.batch_size is 32: batch norm needs 64"),
     ],
 )
-def test_bad_values_are_refused_by_name(key, value, named):
-    with pytest.raises(ParameterError, match=named):
-        params.parse(changed(key, value), Path("params.yaml"))
+def test_a_value_that_cannot_be_used_is_refused_with_key_value_and_comment(key, value, words):
+    with pytest.raises(ParameterError) as refused:
+        params.parse(changed(key, value), ROOT / "params.yaml")
+    assert words in refused.value.fact
+    assert "Input should" not in refused.value.fact
+
+
+def test_every_wrong_key_is_in_one_refusal():
+    tree = copy.deepcopy(TREE)
+    tree["train"]["epoch"] = tree["train"].pop("epochs")
+    tree["evaluate"]["batch_size"] = "all"
+    del tree["targets"]["training_minutes"]
+    with pytest.raises(ParameterError) as refused:
+        params.parse(tree, Path("elsewhere.yaml"))  # and without comments to show
+    assert refused.value.fact.splitlines()[1:] == [
+        "  train.epoch is no key; did you mean train.epochs?",
+        "  targets.training_minutes is missing",
+        "  evaluate.batch_size is 'all': must be a whole number",
+    ]
 
 
 def test_missing_key_is_refused_by_name():
@@ -89,16 +123,97 @@ def test_missing_file_is_refused(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
-def test_broken_yaml_is_refused(tmp_path):
-    (tmp_path / "params.yaml").write_text("scale: [demo\n")
-    with pytest.raises(ParameterError, match="not YAML"):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("scale: [demo\n", "not YAML: line 2: expected"),
+        ("seed: 1\nseed: 2\n", 'line 2: found duplicate key "seed" with value "2"'),
+        ("train: {lr: 1, lr: 2}\n", 'found duplicate key "lr"'),
+        ("<<<<<<< HEAD\nseed: 1\n", "conflict markers"),
+        ("", "holds nothing instead of keys"),
+    ],
+)
+def test_a_file_that_dvc_would_not_read_is_refused(tmp_path, text, words):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParameterError) as refused:
         params.load(tmp_path / "params.yaml")
+    assert words in refused.value.fact
 
 
-def test_stage3_without_a_root_says_what_to_set(monkeypatch):
-    monkeypatch.delenv("PILLSNAP_DATA_ROOT", raising=False)
-    with pytest.raises(ParameterError, match="export PILLSNAP_DATA_ROOT="):
+def test_a_dotted_key_finds_its_value():
+    assert params.at(TREE, "scales.demo.root") == "data/demo"
+    assert params.at(TREE, "train.lr.x") is params.at(TREE, "no.such.key") is None
+
+
+SCALARS = [
+    *("off", "on", "yes", "no", "y", "n", "true", "False", "null", "~", "'off'", '"1"'),
+    *("1e-3", "1E3", "3e-05", ".5", "1.", "+7", "-0", ".inf", "-.INF", ".nan", "1_000", "1_0.5"),
+    *("0o17", "017", "0x10", "0b11", "12:30", "1:30:00", "2024-01-01"),
+]
+
+
+@pytest.mark.parametrize("text", SCALARS)
+def test_a_value_means_what_it_means_to_dvc(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(f"a: {text}\nb: [{text}]\n")
+    ours, theirs = params.read(tmp_path / "params.yaml"), load_yaml(tmp_path / "params.yaml")
+    assert repr(ours) == repr(theirs)
+
+
+def literals(model, above=""):
+    """Dotted key and values of every parameter that has a list of legal values."""
+    for name, field in model.model_fields.items():
+        key = f"{above}{field.alias or name}"
+        for part in (field.annotation, *get_args(field.annotation)):
+            if get_origin(part) is Literal:
+                yield from ((key, value) for value in get_args(part))
+            elif isinstance(part, type) and issubclass(part, params.Section):
+                yield from literals(part, f"{key}.demo." if key == "scales" else f"{key}.")
+
+
+@pytest.mark.parametrize(("key", "value"), list(literals(params.Params)))
+def test_every_listed_value_survives_dvc(tmp_path, key, value):
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    apply_overrides(path, [f"{key}={value}"])  # what -S does
+    assert params.at(params.load(path).model_dump(by_alias=True), key) == value
+    with modify_yaml(path) as tree:  # what DVC does when it changes another key
+        tree["seed"] = 18
+    assert params.at(params.load(path).model_dump(by_alias=True), key) == value
+
+
+def test_params_yaml_has_the_form_that_dvc_writes(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with modify_yaml(tmp_path / "params.yaml"):
+        pass
+    assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_bounds_of_the_detectors_recipe_are_those_of_ultralytics():
+    from pillsnap.detection import settings  # sets Ultralytics' switches before it is imported
+
+    assert settings
+    from ultralytics.cfg import check_cfg
+
+    names = {"lr": "lr0", "hue": "hsv_h", "saturation": "hsv_s", "value": "hsv_v"}
+    for key in TREE["train_detection"]:
+        for bound in (0.0, 1e-9, 1.0, 180.0, 1e9):
+            try:
+                params.parse(changed(f"train_detection.{key}", bound), Path("p"))
+            except ParameterError:
+                continue
+            check_cfg({names.get(key, key): bound})
+
+
+def test_at_is_none_where_there_is_nothing():
+    found = [params.at(TREE, key) for key in ("train.epochs", "train.none", "train.epochs.x", "")]
+    assert found == [18, None, None, None]
+
+
+def test_stage3_without_a_root_says_what_to_set():
+    with pytest.raises(ParameterError) as refused:
         params.parse(changed("scale", "stage3"), Path("p")).data_root()
+    assert "export PILLSNAP_DATA_ROOT=" in refused.value.cure
 
 
 def test_empty_variable_counts_as_unset(monkeypatch):
@@ -116,3 +231,41 @@ def test_root_that_is_no_folder_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("PILLSNAP_DATA_ROOT", str(tmp_path / "absent"))
     with pytest.raises(ParameterError, match="is not a folder"):
         params.parse(TREE, Path("p")).data_root()
+
+
+@pytest.mark.parametrize("left", [(), ("crops", "detection", "frames")])
+def test_a_demo_without_photos_says_how_to_draw_them(monkeypatch, tmp_path, left):
+    """DVC makes the folders of a stage's outs before the stage starts, and pulls outs only."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("", *left):
+        (tmp_path / "data/demo" / name).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(ParameterError) as refused:
+        params.parse(TREE, Path("p")).data_root()
+    assert refused.value.cure == "python3 run.py demo"
+
+
+def no_entry(_):
+    raise KeyError("uid not found")
+
+
+@pytest.mark.parametrize("root", ["~", "~/photos", "~no_such_user_here/photos"])
+def test_a_home_folder_that_is_not_known_is_refused(monkeypatch, root):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    monkeypatch.setenv("PILLSNAP_DATA_ROOT", root)
+    with pytest.raises(ParameterError, match=f"{root}: the home folder of ~"):
+        params.parse(TREE, Path("p")).data_root()
+
+
+@pytest.mark.parametrize("copy", ["tmpab", "standalone/tmpab", "celery/tmpab"])
+def test_a_relative_root_is_that_of_the_repository_in_dvcs_temporary_copy(
+    monkeypatch, tmp_path, copy
+):
+    here = tmp_path / ".dvc/tmp/exps" / copy
+    here.mkdir(parents=True)
+    (tmp_path / "data/demo/train").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    loaded = params.parse(TREE, Path("p"))
+    assert loaded.data_root() == tmp_path / "data/demo"
+    monkeypatch.setenv("PILLSNAP_DATA_ROOT", str(tmp_path))
+    assert loaded.data_root() == tmp_path

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import orjson
 import pytest
 
 from make.import_graph import ROOT
@@ -27,23 +28,36 @@ TINY = {
     ),
     "monitor.py": (
         "--rounds 1 --steps 200 --turn 0.2 --viewers 5 --crops 60 --idle 1",
-        "| a step of the training | alone | beside 5 viewers | difference |",
+        "| training step | alone | with 5 viewers | difference |",
     ),
     "kills.py": (
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
+    "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "onnx_speed.py": ("--help", "bundle"),
     "service.py": ("--help", "photos"),
     "split_flattery.py": ("--help", "--epochs"),
 }
-PARTS = {"drawn_set.py", "peers.py", "one_training.py"}  # of the others
+PARTS = {
+    "drawn_set.py", "peers.py", "one_training.py", "drawn_crops.py", "drawn_events.py",
+    "gpu_sections.py",
+    "gpu_paths.py", "gpu_speed.py", "gpu_stage3.py",
+}  # of the others  # fmt: skip
+WITHOUT_GPU = {  # what of gpu_check.py has a meaning there
+    "draw crops", "machine", "kill and resume", "evaluate", "export to onnx", "training steps",
+    "host time of a step", "checkpoint stall", "as configured", "large batches",
+    "detector training", "detector step", "input pipeline",
+}  # fmt: skip
+SIX_FACTS = {"revision", "hardware", "configuration", "command", "result", "date"}
 
 
 def test_every_benchmark_is_tried_here():
-    assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == {*TINY, *PARTS}
+    assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == {
+        *TINY, *PARTS, "gpu_check.py"
+    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -55,4 +69,28 @@ def test_benchmark_prints_its_table(script):
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout
     assert line in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute and a half on two quiet cores
+def test_gpu_check_goes_through_all_sections_on_a_cpu(tmp_path):
+    arguments = ["--device", "cpu", "--small", "--out", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/gpu_check.py", *arguments],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    results = orjson.loads((tmp_path / "gpu_check.json").read_bytes())
+    sections = results["sections"].values()
+    checks = {check["name"]: check for section in sections for check in section["checks"]}
+    ok = {name for name, check in checks.items() if check["status"] == "ok"}
+    reasons = {check["reason"] for name, check in checks.items() if name not in ok}
+    left_out = {section["reason"] for section in sections if not section["checks"]}
+    assert ok == WITHOUT_GPU, done.stdout
+    assert reasons == left_out == {"no CUDA device is used"}
+    assert all(results[fact] for fact in SIX_FACTS)
+    report = (tmp_path / "gpu_check.md").read_text()
+    assert all(f"- {fact}: " in report for fact in SIX_FACTS)

@@ -9,6 +9,7 @@ from make import module_table
 from make.import_graph import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+NOT_YET = {"src/pillsnap/known_failures.py"}  # in docs/operations.md, which is being rewritten
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("data/*.md")])
 
 
@@ -28,6 +29,14 @@ def test_links_between_documents_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_named_in_documents_exist(page):
+    text = module_table.MARKED.sub("", page.read_text(encoding="utf-8"))
+    for name in re.findall(r"(?<![\w/.*>])(?:[\w-]+/)+\w+\.py\b", text):
+        roots = (ROOT, ROOT / "src" / "pillsnap")
+        assert name in NOT_YET or any((root / name).is_file() for root in roots), name
 
 
 def test_commands_in_the_readme_exist():

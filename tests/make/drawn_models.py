@@ -41,7 +41,7 @@ class ColourClassifier:
         self.parameters = 0
         self.batches: list[int] = []
 
-    def name(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def classify(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.batches.append(len(crops))
         centre = crops[:, 8:16, 8:16].mean(axis=(1, 2)).astype(np.float32)
         distance = np.linalg.norm(centre[:, None] - COLOURS[None], axis=2)

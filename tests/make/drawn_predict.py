@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from make.drawn_models import recogniser
-from pillsnap.prediction import load, predict
+from pillsnap.prediction import predict
 from pillsnap.prediction.load import Loaded
 
 
@@ -23,10 +23,8 @@ def memory_mb(name: str) -> float:
 def main() -> int:
     max_pixels, *images = sys.argv[1:]
     loaded = Loaded(recogniser(), 4, int(max_pixels), "drawn", "demo", Path("none.json"))
-    load.load = lambda *_: loaded
     before_mb = memory_mb("VmRSS")
-    asked = predict.PredictOptions(images, 2, None, True, False, None, False, "cpu")
-    code = predict.predict(asked)
+    code = predict.predict(loaded, predict.expand(images), 2, None, None, "json")
     print(memory_mb("VmHWM") - before_mb, file=sys.stderr)
     return code
 

@@ -1,10 +1,11 @@
 """`pillsnap serve` as a program, with the drawn models behind a gate: a batch goes through them for
 each byte on standard input, and all of them once that has ended.
 
-    python drawn_service.py BATCH_SIZE QUEUE PATIENCE_S
+    python drawn_service.py BATCH_SIZE QUEUE SHUTDOWN_S [FD]    # FD: a socket that listens already
 """
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from make.drawn_models import recogniser
 from pillsnap.prediction import load
 from pillsnap.prediction.load import Loaded
 from pillsnap.service import command
+from pillsnap.service.requests import Limits
 
 
 def main() -> None:
-    batch_size, queue, command.PATIENCE_S = map(int, sys.argv[1:])
+    batch_size, queue, command.SHUTDOWN_S, *descriptor = map(int, sys.argv[1:])
+    if descriptor:
+        command.listen = lambda *_: socket.socket(fileno=descriptor[0])
     tool = recogniser()
     recognise = tool.recognise
 
@@ -26,9 +30,8 @@ def main() -> None:
     tool.recognise = gated
     loaded = Loaded(tool, batch_size, 10**6, "drawn", "demo", Path("none.json"))
     load.load = lambda *_: loaded
-    command.serve(
-        command.ServeOptions("127.0.0.1", 0, "cpu", "drawn", None, batch_size, queue, 32, 8)
-    )
+    limits = Limits(batch_size, queue, 32 * 10**6, 8)
+    command.serve("127.0.0.1", 0, "cpu", "drawn", None, limits)
 
 
 if __name__ == "__main__":

@@ -111,9 +111,9 @@ def made(base: Path) -> Places:
 
 @cache
 def exported(base: Path) -> Bundle:
-    """Its bundle, with 8 bits: look, do not touch."""
+    """Its bundle: look, do not touch."""
     out = base / "exported" / "bundle"
-    export.export(made(base), export.ExportOptions(out, True, 8, 10**6, None))
+    export.export(made(base), out, 8, 10**6, None)
     return Bundle(out)
 
 

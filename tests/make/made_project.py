@@ -7,12 +7,16 @@ from pathlib import Path
 
 import yaml
 
+from pillsnap import params
+from pillsnap.operation.point import Point
+from pillsnap.params import Params
+
 REPOSITORY = Path(__file__).parents[2]
 
 PIPELINE = {
     "stages": {
         "build_manifest": {
-            "desc": "Who is where.",
+            "desc": "Choose photos.",
             "cmd": "python src/build_manifest.py",
             "deps": ["data/fingerprints/${scale}.json"],
             "params": ["scale", "scales.${scale}.samples"],
@@ -48,6 +52,22 @@ def make_project(folder: Path) -> Path:
     for number in range(3):
         (shard / f"K-000001_{number}.png").write_bytes(bytes([number]) * 40_000)
     return folder
+
+
+def loaded(project: Path, **changes: object) -> Params:
+    """The project's parameters; changed are keys at the top or, by a dictionary, in sections."""
+    tree = params.read(project / "params.yaml")
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            tree[name] |= value
+        else:
+            tree[name] = value
+    return params.parse(tree, project / "params.yaml")
+
+
+def by_name(points: list[Point]) -> dict[str, Point]:
+    """The points of a checklist by their names."""
+    return {point.name: point for point in points}
 
 
 def make_git(folder: Path, identity: bool = True, commit: bool = False) -> None:

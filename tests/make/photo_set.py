@@ -27,8 +27,8 @@ CELLS = ((8, 10), (66, 84), (64, 8), (6, 90))
 
 
 @dataclass
-class Heard:
-    """A log that remembers."""
+class RecordedLog:
+    """A log that keeps its lines."""
 
     lines: list[str] = field(default_factory=list)
     steps: list[tuple[int, int]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class PhotoSet:
     base: Path
     settings: Settings
     rows: pd.DataFrame
-    log: Heard = field(default_factory=Heard)
+    log: RecordedLog = field(default_factory=RecordedLog)
 
     @property
     def places(self) -> Places:
@@ -79,7 +79,7 @@ class PhotoSet:
         """Run validate, with changed `validate.` parameters if any."""
         params_ = self.settings.validate.model_copy(update=changes)
         settings = Settings(self.settings.scale, params_, self.settings.seed)
-        self.log = Heard()
+        self.log = RecordedLog()
         return validate(self.places, settings, log or self.log)
 
     @property
@@ -116,7 +116,7 @@ class PhotoSet:
 
 
 def make(base: Path, *, many: int = 0) -> PhotoSet:
-    """A sound set of photos; `many` adds that many single photos to train."""
+    """A valid set of photos; `many` adds that many single photos to train."""
     rows: list[dict[str, Any]] = []
     for number, code in enumerate(CODES):
         for group in range(2):

@@ -61,11 +61,11 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def start(folder: Path, *prefix: str, **more: str) -> subprocess.Popen[bytes]:
-    """The stage as a running program; `prefix` stands before its name instead of Python."""
-    with (folder / "said.txt").open("wb") as said:
+    """The stage as a running program; `prefix` precedes its name instead of Python."""
+    with (folder / "printed.txt").open("wb") as printed:
         return subprocess.Popen(
             [*(prefix or (sys.executable,)), f"src/train_{_task(folder)}.py"], cwd=folder,
-            env=environment(**more), stdout=said, stderr=subprocess.STDOUT,
+            env=environment(**more), stdout=printed, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
 
@@ -76,13 +76,13 @@ def _task(folder: Path) -> str:
 def finish(folder: Path, *prefix: str, **more: str) -> str:
     """Run the stage to its end; sha256 of the weights."""
     code = start(folder, *prefix, **more).wait()
-    assert code == 0, said(folder)
+    assert code == 0, printed(folder)
     return weights_hash(folder)
 
 
-def said(folder: Path) -> str:
+def printed(folder: Path) -> str:
     """What the last program printed."""
-    return (folder / "said.txt").read_text()
+    return (folder / "printed.txt").read_text()
 
 
 def published(folder: Path) -> Path:
@@ -106,7 +106,7 @@ def events(folder: Path, kind: str) -> list[dict]:
 def begun(folder: Path, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     """The same program once an epoch is complete; fails when it ends before."""
     while not events(folder, "epoch"):
-        assert process.poll() is None, said(folder)
+        assert process.poll() is None, printed(folder)
         time.sleep(0.01)
     return process
 

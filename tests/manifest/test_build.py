@@ -1,4 +1,4 @@
-"""From a tree on disk to manifests: refused labels are replaced, equal inputs give equal bytes."""
+"""From a tree to manifests: invalid labels are replaced, equal inputs give equal bytes."""
 
 import shutil
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from pillsnap.errors import DataError
 from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
-from pillsnap.manifest.choice import Strangers
+from pillsnap.manifest.choice import UnknownPills
 
 SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
 CODES = [f"K-{number:06d}" for number in range(1, 9)]
@@ -33,9 +33,7 @@ FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes
 def order(**changes: Any) -> Order:
     numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
     wanted = SCALES["stage1"].model_copy(update=numbers)
-    return replace(
-        Order("stage1", wanted, Strangers(0, 0), 17, 1, keep_incomplete=False), **changes
-    )
+    return replace(Order("stage1", wanted, UnknownPills(0, 0), 17, 1), **changes)
 
 
 def build(root: Path, an_order: Order | None = None) -> Selection:
@@ -108,7 +106,7 @@ def test_test_may_be_empty(tmp_path: Path) -> None:
     assert len(manifest.read(tmp_path / "out/manifest_test.csv")) == 0
 
 
-def test_a_row_says_what_name_and_label_say(root: Path) -> None:
+def test_a_row_has_the_fields_of_name_and_label(root: Path) -> None:
     rows = samples(build(root))
     row = rows[rows["image_type"] == "single"].iloc[0]
     label = orjson.loads((root / row["label_path"]).read_bytes())
@@ -140,7 +138,7 @@ def written(root: Path, out: Path, an_order: Order | None = None) -> list[bytes]
     return [(out / name).read_bytes() for name in (*FILES, "sampling.json")]
 
 
-def test_twice_built_are_the_same_bytes(root: Path, tmp_path: Path) -> None:
+def test_two_builds_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
     assert written(root, tmp_path / "a") == written(root, tmp_path / "b")
 
 
@@ -188,7 +186,7 @@ def box(value: Any) -> Callable[[dict[str, Any]], None]:
     return lambda label: label["annotations"][0].update(bbox=value)
 
 
-def test_refused_labels_are_replaced_and_counted(root: Path) -> None:
+def test_invalid_labels_are_replaced_and_counted(root: Path) -> None:
     first = samples(build(root))
     victims = first[first["image_type"] == "single"]["label_path"].iloc[:5]
     for path in victims:
@@ -244,16 +242,6 @@ def test_an_incomplete_combination_is_left_out(root: Path) -> None:
     assert shot.stem not in "".join(samples(chosen)["image_path"])
 
 
-def test_an_incomplete_combination_can_be_kept(root: Path) -> None:
-    for latitude in (70, 75, 90):
-        label_path(root, Shot(COMBOS[0], latitude=latitude)).unlink()
-    chosen = build(root, order(keep_incomplete=True, combination_share=0.28))
-    assert chosen.findings.counts == {"incomplete_combination": 3}
-    kept = samples(chosen)
-    kept = kept[kept["group_id"] == "K-000001-000002-000003"]
-    assert set(kept["mapping_code"]) == {"K-000002", "K-000003"}
-
-
 def test_a_code_without_enough_readable_labels_is_no_class(root: Path) -> None:
     write_tree(root, ["K-000009"], combos=[])
     for path in (root / "train/labels/single/TL_1_single/K-000009_json").iterdir():
@@ -263,14 +251,14 @@ def test_a_code_without_enough_readable_labels_is_no_class(root: Path) -> None:
         build(root, order(classes=9))
 
 
-def test_labels_that_differ_on_the_drug_are_found_and_the_usual_text_taken(root: Path) -> None:
+def test_where_labels_differ_on_the_drug_the_most_frequent_text_is_taken(root: Path) -> None:
     train = rows_of(build(root), 0)
     path = train[train["mapping_code"] == CODES[0]]["label_path"].iloc[0]
     edit_label(root / path, lambda label: label["images"][0].update(dl_name="다른 이름"))
     chosen = build(root)
-    said = tables.drugs_of_classes(chosen)
-    assert len(said[0]) == 2
-    assert tables.classes_of(chosen, said)["drug_name"][0] == "시험정 1밀리그램"
+    drugs = tables.drugs_of_classes(chosen)
+    assert len(drugs[0]) == 2
+    assert tables.classes_of(chosen, drugs)["drug_name"][0] == "시험정 1밀리그램"
 
 
 def test_an_unset_fingerprint_is_refused(root: Path) -> None:
@@ -293,7 +281,7 @@ def test_a_linked_shard_is_used(root: Path, tmp_path: Path) -> None:
     assert samples(build(root)).equals(first)
 
 
-def test_a_data_folder_between_is_part_of_the_paths(root: Path, tmp_path: Path) -> None:
+def test_a_data_folder_in_between_is_part_of_the_paths(root: Path, tmp_path: Path) -> None:
     shutil.move(root, tmp_path / "outer/data")
     rows = samples(build(tmp_path / "outer"))
     assert rows["image_path"].str.startswith("data/train/").all()

@@ -1,4 +1,4 @@
-"""Photos matched with their labels by name alone, and what that leaves out."""
+"""Photos matched with their labels by file name, and what that leaves out."""
 
 import unicodedata
 from collections.abc import Callable
@@ -18,12 +18,11 @@ SHOT = Shot(("K-000001",), back=1, direction=1, light=0, latitude=90, longitude=
 PAIR = Shot(("K-000001", "K-000002"))
 
 
-def collect(root: Path) -> tuple[Candidates, dict[str, int], dict[str, int], int]:
-    """Candidates, counts left out, counts of findings, incomplete frames."""
-    tree, left_out, incomplete = aihub.scan(root), Findings(), Findings()
-    found = candidates.collect(tree, left_out, incomplete)
-    counts = incomplete.counts.get("incomplete_combination", 0)
-    return found, left_out.counts, tree.findings.counts, counts
+def collect(root: Path) -> tuple[Candidates, dict[str, int], dict[str, int]]:
+    """Candidates, counts left out, counts of findings."""
+    tree, left_out = aihub.scan(root), Findings()
+    found = candidates.collect(tree, left_out)
+    return found, left_out.counts, tree.findings.counts
 
 
 def test_a_single_has_one_pill_and_its_group(tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ def test_a_combination_merges_its_label_files(tmp_path: Path) -> None:
 def test_a_code_in_two_shards_is_one_code(tmp_path: Path) -> None:
     write_shot(tmp_path, SHOT)
     write_shot(tmp_path, replace(SHOT, shard=63, longitude=20))
-    found, left_out, *_ = collect(tmp_path)
+    found, left_out, _ = collect(tmp_path)
     assert found.codes == ["K-000001"] and len(found.stems) == 2
     assert len(found.groups) == 1
     assert not left_out
@@ -66,7 +65,7 @@ def test_labels_in_another_shard_are_found(tmp_path: Path) -> None:
     (tmp_path / "train/labels/combination/TL_1_combo").rename(
         tmp_path / "train/labels/combination/TL_5_combo"
     )
-    found, left_out, *_ = collect(tmp_path)
+    found, left_out, _ = collect(tmp_path)
     assert list(found.pills) == [2] and not left_out
 
 
@@ -74,7 +73,7 @@ def test_a_decomposed_shard_folder_is_matched(tmp_path: Path) -> None:
     write_shot(tmp_path, SHOT)
     shard = tmp_path / "train/images/single/TS_1_single"
     shard.rename(shard.with_name(unicodedata.normalize("NFD", "TS_1_단일")))
-    found, left_out, *_ = collect(tmp_path)
+    found, left_out, _ = collect(tmp_path)
     assert not left_out
     assert (tmp_path / found.photo_path(0)).is_file()
 
@@ -104,7 +103,7 @@ def combination_among_singles(root: Path) -> None:
     path.write_bytes(b"photo")
 
 
-def foreign_pill_label(root: Path) -> None:
+def label_of_another_code(root: Path) -> None:
     write_shot(root, PAIR)
     path = label_path(root, PAIR, "K-000009")
     path.parent.mkdir()
@@ -114,12 +113,12 @@ def foreign_pill_label(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (add_second_copy, "photo_twice"),
-        (misplace_photo, "photo_in_foreign_folder"),
-        (misname_photo, "name_not_understood"),
+        (add_second_copy, "photo_duplicated"),
+        (misplace_photo, "photo_in_wrong_folder"),
+        (misname_photo, "file_name_invalid"),
         (drop_label, "photo_without_label"),
-        (combination_among_singles, "photo_in_foreign_folder"),
-        (foreign_pill_label, "label_of_foreign_code"),
+        (combination_among_singles, "photo_in_wrong_folder"),
+        (label_of_another_code, "label_of_another_code"),
     ],
 )
 def test_a_photo_left_out_is_counted_once_with_its_reason(
@@ -128,7 +127,7 @@ def test_a_photo_left_out_is_counted_once_with_its_reason(
     write_shot(tmp_path, SHOT)
     write_shot(tmp_path, Shot(("K-000005",)))
     damage(tmp_path)
-    found, left_out, *_ = collect(tmp_path)
+    found, left_out, _ = collect(tmp_path)
     assert left_out == {reason: 1}
     assert "K-000005" in found.codes
 
@@ -150,8 +149,8 @@ def test_a_label_without_a_photo_is_counted(tmp_path: Path) -> None:
 def test_a_label_in_the_folder_of_another_code_is_not_used(tmp_path: Path) -> None:
     write_shot(tmp_path, SHOT)
     move_label(tmp_path, "K-000009_json")
-    _, left_out, findings, _ = collect(tmp_path)
-    assert findings == {"label_in_foreign_folder": 1}
+    _, left_out, findings = collect(tmp_path)
+    assert findings == {"label_in_wrong_folder": 1}
     assert left_out == {"photo_without_label": 1}
 
 
@@ -165,24 +164,24 @@ def test_a_second_label_of_a_photo_is_counted_and_the_first_used(tmp_path: Path)
     write_shot(tmp_path, SHOT)
     write_shot(tmp_path, replace(SHOT, shard=2))
     photo_path(tmp_path, replace(SHOT, shard=2)).unlink()
-    found, left_out, findings, _ = collect(tmp_path)
-    assert findings == {"label_twice": 1} and not left_out
+    found, left_out, findings = collect(tmp_path)
+    assert findings == {"label_duplicated": 1} and not left_out
     assert "TL_1_single" in found.label_path(0)
 
 
 def test_a_combination_that_lacks_labels_is_incomplete(tmp_path: Path) -> None:
     write_shot(tmp_path, replace(PAIR, labelled=("K-000002",)))
     write_shot(tmp_path, replace(PAIR, latitude=90))
-    found, _, _, incomplete = collect(tmp_path)
-    assert incomplete == 1
+    found, left_out, _ = collect(tmp_path)
+    assert left_out == {"incomplete_combination": 1}
     assert sorted(zip(found.complete.tolist(), found.pills.tolist(), strict=True)) == [
         (False, 1), (True, 2),
     ]  # fmt: skip
 
 
-def test_a_code_given_twice_in_a_name_makes_the_frame_incomplete(tmp_path: Path) -> None:
+def test_a_code_repeated_in_a_name_makes_the_frame_incomplete(tmp_path: Path) -> None:
     write_shot(tmp_path, Shot(("K-000001", "K-000001")))
-    assert collect(tmp_path)[3] == 1
+    assert collect(tmp_path)[1] == {"incomplete_combination": 1}
 
 
 def test_an_empty_tree_has_no_candidates(tmp_path: Path) -> None:

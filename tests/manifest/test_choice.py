@@ -1,4 +1,4 @@
-"""Which classes and frames are chosen: on made candidates, with no file behind them."""
+"""The choice of classes and photos, on candidates made here without files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from pillsnap import params
 from pillsnap.dataset.names import View
 from pillsnap.errors import DataError
 from pillsnap.manifest.candidates import COMBINATION, Candidates
-from pillsnap.manifest.choice import NOWHERE, TEST, TRAIN, VAL, Choice, Chooser, Strangers
+from pillsnap.manifest.choice import TEST, TRAIN, UNUSED, VAL, Choice, Chooser, UnknownPills
 from pillsnap.params import ScaleParams
 
 SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
-NONE = Strangers(0, 0)
+NONE = UnknownPills(0, 0)
 KEYS = (
     "samples", "classes", "combination_share", "val_share", "min_train_per_class",
     "min_val_per_class",
@@ -64,9 +64,9 @@ def candidates(
 
 
 def choose(
-    frames: Candidates, scale: ScaleParams, seed: int = 17, strangers: Strangers = NONE
+    frames: Candidates, scale: ScaleParams, seed: int = 17, unknown_pills: UnknownPills = NONE
 ) -> Choice:
-    return Chooser(frames, scale, strangers, "stage1", seed).choose(frames.complete)
+    return Chooser(frames, scale, unknown_pills, "stage1", seed).choose(frames.complete)
 
 
 def pills_of(frames: Candidates, choice: Choice, split: int) -> int:
@@ -83,9 +83,9 @@ def per_class(frames: Candidates, choice: Choice, split: int) -> np.ndarray:
     return np.bincount(frames.pill_code[here], minlength=len(frames.codes))[choice.classes]
 
 
-def torn_groups(frames: Candidates, choice: Choice) -> int:
+def split_groups(frames: Candidates, choice: Choice) -> int:
     splits = {
-        group: set(choice.split[frames.group == group]) - {NOWHERE}
+        group: set(choice.split[frames.group == group]) - {UNUSED}
         for group in range(len(frames.groups))
     }
     return sum(len(one) > 1 for one in splits.values())
@@ -117,7 +117,7 @@ def test_stage3_is_95_to_5(stage3: tuple[Candidates, Choice]) -> None:
     assert combination_pills(*stage3) == 5_000
 
 
-def test_stage3_tears_no_group(stage3: tuple[Candidates, Choice]) -> None:
+def test_stage3_splits_no_group(stage3: tuple[Candidates, Choice]) -> None:
     frames, choice = stage3
     assert not set(frames.group[choice.split == TRAIN]) & set(frames.group[choice.split == VAL])
 
@@ -149,7 +149,7 @@ def test_no_share_of_combinations_means_none() -> None:
     assert combination_pills(EVEN, choice) == 0
 
 
-def test_every_class_has_its_least_counts() -> None:
+def test_every_class_has_its_minimum_counts() -> None:
     frames = candidates({0: [5, 5, 2], 1: [200, 30, 30], 2: [90, 60, 60]})
     choice = choose(frames, wanted(200, 3, 0.0, 0.15, 8, 2))
     assert per_class(frames, choice, TRAIN).min() >= 8
@@ -160,7 +160,7 @@ def test_val_is_met_within_half_a_percent_when_every_photo_is_needed() -> None:
     frames = candidates({code: [3] * 18 for code in range(24)})
     choice = choose(frames, wanted(24 * 54, 24, 0.0, 0.2, 20, 4))
     assert abs(pills_of(frames, choice, VAL) / (24 * 54) - 0.2) <= 0.005
-    assert torn_groups(frames, choice) == 0
+    assert split_groups(frames, choice) == 0
 
 
 def test_codes_seen_in_combinations_become_classes_first() -> None:
@@ -168,7 +168,7 @@ def test_codes_seen_in_combinations_become_classes_first() -> None:
     assert set(choose(frames, wanted(60, 2, 0.0, 0.3, 5, 2)).classes) == {0, 1}
 
 
-def test_then_the_best_filled() -> None:
+def test_then_the_largest() -> None:
     frames = candidates({0: [20] * 3, 1: [21] * 3, 2: [90] * 3})
     assert set(choose(frames, wanted(60, 2, 0.0, 0.3, 5, 2)).classes) == {1, 2}
 
@@ -194,7 +194,7 @@ def test_a_frame_that_is_not_usable_is_replaced() -> None:
     first = chooser.choose(EVEN.complete)
     usable = EVEN.complete & (np.arange(len(first.split)) != np.flatnonzero(first.split == VAL)[0])
     second = chooser.choose(usable)
-    assert (second.split[~usable] == NOWHERE).all()
+    assert (second.split[~usable] == UNUSED).all()
     assert pills_of(EVEN, second, TRAIN) + pills_of(EVEN, second, VAL) == 400
 
 
@@ -258,11 +258,13 @@ def test_a_shortage_says_how_many_there_are_and_what_to_lower(
 
 COMBOS = [((0, 1, 2, 3), 3), ((4, 5, 6), 3), ((0, 5, 7), 3), ((1, 4, 9), 3)]
 MIXED = candidates({code: [10] * 18 for code in range(12)}, COMBOS, {77: [9] * 4})
-OUT = Strangers(3, 0)
+OUT = UnknownPills(3, 0)
 
 
 def test_left_out_codes_are_no_classes_and_their_singles_are_tested() -> None:
-    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2, test_unknown_pills=90), strangers=OUT)
+    choice = choose(
+        MIXED, wanted(400, 8, 0.03, 0.2, 5, 2, test_unknown_pills=90), unknown_pills=OUT
+    )
     tested = MIXED.code[(choice.split == TEST) & MIXED.train]
     assert len(choice.left_out) == 3
     assert not set(choice.left_out) & set(choice.classes)
@@ -270,22 +272,22 @@ def test_left_out_codes_are_no_classes_and_their_singles_are_tested() -> None:
     assert list(np.bincount(tested)[choice.left_out]) == [30, 30, 30]
 
 
-def test_left_out_codes_are_nowhere_in_train_and_val() -> None:
+def test_left_out_codes_are_not_in_train_or_val() -> None:
     pairs = [((code, other), 3) for code in range(8) for other in range(code)]
     frames = candidates({code: [10] * 18 for code in range(8)}, pairs)
-    choice = choose(frames, wanted(200, 5, 0.02, 0.2, 5, 2), strangers=OUT)
+    choice = choose(frames, wanted(200, 5, 0.02, 0.2, 5, 2), unknown_pills=OUT)
     here = np.isin(choice.split[frames.pill_frame], [TRAIN, VAL])
     assert not set(choice.left_out) & set(frames.pill_code[here])
 
 
 def test_leaving_codes_out_keeps_samples_and_share() -> None:
-    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=OUT)
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=OUT)
     sizes = [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)]
     assert sizes == [320, 80]
 
 
 def test_codes_of_no_combination_are_left_out_first() -> None:
-    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=OUT)
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=OUT)
     assert set(choice.left_out) == {8, 10, 11}
 
 
@@ -299,19 +301,19 @@ def test_the_seed_decides_which_codes_are_left_out() -> None:
 
 def test_too_few_codes_to_leave_some_out_says_so() -> None:
     with pytest.raises(DataError, match=r"left_out_classes for 3 more; 12 of.*\n?.*at most 9"):
-        choose(MIXED, wanted(400, 10, 0.03, 0.2, 5, 2), strangers=OUT)
+        choose(MIXED, wanted(400, 10, 0.03, 0.2, 5, 2), unknown_pills=OUT)
 
 
 def test_unknown_pills_of_val_count_as_its_samples() -> None:
-    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=Strangers(1, 20))
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=UnknownPills(1, 20))
     in_val = MIXED.code[(choice.split == VAL) & MIXED.single]
-    strange = in_val[~np.isin(in_val, choice.classes)]
-    assert len(strange) == 20
-    assert not set(strange) & set(choice.left_out)
+    unknown = in_val[~np.isin(in_val, choice.classes)]
+    assert len(unknown) == 20
+    assert not set(unknown) & set(choice.left_out)
     assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
-    assert torn_groups(MIXED, choice) == 0
+    assert split_groups(MIXED, choice) == 0
 
 
 def test_too_few_unknown_pills_for_val_says_how_many_there_are() -> None:
     with pytest.raises(DataError, match="holds 540"):
-        choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), strangers=Strangers(1, 2000))
+        choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=UnknownPills(1, 2000))

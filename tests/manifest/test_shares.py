@@ -1,11 +1,11 @@
-"""The arithmetic of sharing out."""
+"""Allocation of groups, quotas and turns."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillsnap.manifest.shares import fill_up, hashes, held_out, level_fill, turns
+from pillsnap.manifest.shares import fill_up, hashes, held_out, level_fill, round_robin
 
 
 def ints(*values: int) -> np.ndarray:
@@ -22,7 +22,7 @@ def test_the_first_groups_nearest_to_the_target_are_held_out() -> None:
     assert list(held_out(ints(5, 5, 5, 5), 9.0, 1, 1)) == [0, 1]
 
 
-def test_at_least_the_least_is_held_out_and_kept() -> None:
+def test_the_minimum_is_held_out_and_kept() -> None:
     assert list(held_out(ints(5, 5, 5, 5), 1.0, 8, 1)) == [0, 1]
     assert list(held_out(ints(5, 5, 5, 5), 19.0, 1, 8)) == [0, 1]
 
@@ -59,12 +59,12 @@ def test_shares_add_up_within_bounds(bounds: list[tuple[int, int]], at: float) -
 def test_groups_take_turns_within_a_bin() -> None:
     bins, groups = ints(0, 0, 0, 0, 1), ints(0, 0, 0, 1, 2)
     order = np.arange(5, dtype=np.uint64)
-    places = turns(bins, groups, order[groups], order)
+    places = round_robin(bins, groups, order[groups], order)
     assert list(places) == [0, 2, 3, 1, 0]
 
 
 def test_turns_of_nothing_are_nothing() -> None:
-    assert len(turns(ints(), ints(), hashes([], 0), hashes([], 0))) == 0
+    assert len(round_robin(ints(), ints(), hashes([], 0), hashes([], 0))) == 0
 
 
 def test_frames_fill_up_to_the_total_and_never_over() -> None:

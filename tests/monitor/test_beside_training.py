@@ -1,4 +1,4 @@
-"""The monitor beside real trainings on a tiny drawn set: it follows them and disturbs nothing."""
+"""The monitor during real trainings on a tiny synthetic set: it follows and changes nothing."""
 
 import asyncio
 import os
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -17,8 +16,8 @@ from websockets.asyncio.client import connect
 from websockets.sync.client import ClientConnection
 
 from make import tiny_project
-from monitor.test_page import Tab, browser  # noqa: F401  (the browser, as a fixture)
-from monitor.test_server import deaf
+from make.browser import Tab
+from make.monitor_server import deaf_viewer
 from pillsnap import params
 from pillsnap.aihub import fingerprint
 from pillsnap.demo import DemoSpec, draw_tree
@@ -30,17 +29,17 @@ pytestmark = pytest.mark.slow
 
 EPOCHS = 24
 TRAININGS = ("train_detection", "train_classification")
-VIEWERS = 199  # beside one that never reads
+VIEWERS = 199  # and one that never reads
 CLASSIFIER = "artifacts/demo/checkpoints/demo_classification_best.pt"
 LOOK = """Object.fromEntries(["train_detection", "train_classification", "machine"].map(
     (id) => [id, document.getElementById(id).innerText]))"""
-EPOCH = r"""Number(document.getElementById(%r).innerText.match(/에폭 (\d+) \/ %d/)?.[1] ?? 0)"""
+EPOCH = r"""Number(document.getElementById(%r).innerText.match(/에폭 (\d+)\/%d/)?.[1] ?? 0)"""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository with a tiny drawn set."""
-    folder = tiny_project.copy_to(tmp_path_factory.mktemp("beside") / "project")
+    folder = tiny_project.copy_to(tmp_path_factory.mktemp("trainings") / "project")
     train = {"epochs": EPOCHS, "num_workers": 0}
     tiny_project.set_params(folder, {"train": train, "scales.demo": {"repeats": 6}})
     loaded = params.load(folder / "params.yaml")
@@ -53,9 +52,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def started(project: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command in the project, ended with the block."""
-    with (project / "said.txt").open("wb") as said:
+    with (project / "output.txt").open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=project, env=tiny_project.environment(project), stdout=said, stderr=said
+            command,
+            cwd=project,
+            env=tiny_project.environment(project),
+            stdout=output,
+            stderr=output,
         )
     try:
         yield process
@@ -83,15 +86,15 @@ class Seen:
 
     def look(self, tab: Tab) -> None:
         """Note the epochs, where they have moved."""
-        told = [int(tab.value(EPOCH % (name, EPOCHS))) for name in TRAININGS]
-        if not self.epochs or self.epochs[-1] != (told[0], told[1]):
-            self.epochs.append((told[0], told[1]))
+        shown = [int(tab.value(EPOCH % (name, EPOCHS))) for name in TRAININGS]
+        if not self.epochs or self.epochs[-1] != (shown[0], shown[1]):
+            self.epochs.append((shown[0], shown[1]))
 
 
 @pytest.fixture(scope="module")
 def seen(
     project: Path,
-    browser: ClientConnection,  # noqa: F811
+    browser: ClientConnection,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Seen:
     """A Korean browser looks on while DVC runs both trainings."""
@@ -104,7 +107,7 @@ def seen(
                 found.look(tab)
                 with suppress(subprocess.TimeoutExpired):
                     repro.wait(0.2)
-        assert repro.returncode == 0, (project / "said.txt").read_text()
+        assert repro.returncode == 0, (project / "output.txt").read_text()
         assert tab.comes_true(f"{EPOCH % (TRAININGS[1], EPOCHS)} === {EPOCHS}")
         found.look(tab)
         found.last = tab.value(LOOK)
@@ -124,21 +127,21 @@ def test_the_page_was_never_loaded_again(seen: Seen) -> None:
     assert sum(url.endswith("/main.js") for url in seen.requests) == 1
 
 
-def test_real_stages_stand_apart(seen: Seen) -> None:
+def test_real_stages_are_shown_separately(seen: Seen) -> None:
     assert any(epochs[0] == EPOCHS and 0 < epochs[1] < EPOCHS for epochs in seen.epochs)
     assert "mAP50-95" in seen.last[TRAININGS[0]]
     assert "top-5" in seen.last[TRAININGS[1]]
 
 
-def test_this_machines_gpu_or_none_is_told_in_korean(seen: Seen) -> None:
+def test_this_machines_gpu_or_its_absence_is_shown_in_korean(seen: Seen) -> None:
     assert ("NVIDIA GPU가 없어" in seen.last["machine"]) is not bool(GpuReader().read())
 
 
-def test_beside_a_real_training_nothing_is_complained_of(seen: Seen) -> None:
+def test_during_a_real_training_the_console_stays_empty(seen: Seen) -> None:
     assert seen.complaints == []
 
 
-def test_beside_a_real_training_nothing_is_asked_elsewhere(seen: Seen) -> None:
+def test_during_a_real_training_no_other_host_is_asked(seen: Seen) -> None:
     ours = (seen.url, seen.url.replace("http:", "ws:"))
     assert [url for url in seen.requests if not url.startswith(ours)] == []
 
@@ -160,8 +163,7 @@ async def until_epoch(port: int, epoch: int) -> None:
         f"ws://127.0.0.1:{port}/ws", max_size=None, compression=None, ping_interval=None
     ) as websocket:
         async for message in websocket:
-            told: dict[str, Any] = orjson.loads(message)
-            stages = (told.get("set") or told.get("state") or {}).get("stages", {})
+            stages = orjson.loads(message)["set"].get("stages", {})
             if (stages.get(TRAININGS[1], {}).get("epochs_done") or 0) >= epoch:
                 return
 
@@ -180,7 +182,7 @@ def test_a_crowd_and_a_monitor_killed_in_the_middle_change_no_weight(
     undisturbed = classifier_weights(project)
     forget_training(project)
     with monitored(project, tmp_path) as monitor:
-        stalled = deaf(monitor.port)
+        stalled = deaf_viewer(monitor.port)
         with started(project, *stage) as training:
             asyncio.run(asyncio.wait_for(crowd(monitor.port, epoch=2), 120))
             assert training.poll() is None

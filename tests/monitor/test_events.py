@@ -4,28 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
+from make.monitor_runs import append, line
 from pillsnap.monitor.events import LONGEST_LINE_BYTES, Event, EventReader, parse
-
-LINE = {
-    "time": 1.5,
-    "stage": "train_detection",
-    "kind": "progress",
-    "run": "ab12",
-    "epoch": 3,
-    "step": 7,
-    "total": 20,
-    "metrics": {"loss": 1.5, "map50": None},
-    "hardware": {"cpu_pct": 50, "gpu_name": "GPU"},
-    "message": "",
-    "level": "INFO",
-}
-
-
-def line(**changes: Any) -> bytes:
-    return orjson.dumps({**LINE, **changes}) + b"\n"
 
 
 def drain(reader: EventReader) -> list[Event]:
@@ -74,7 +56,7 @@ def test_parse_keeps_every_field() -> None:
         line(kind={}),
     ],
 )
-def test_what_is_no_event_is_refused(damaged: bytes) -> None:
+def test_lines_that_are_no_event_are_skipped(damaged: bytes) -> None:
     assert parse(damaged) is None
 
 
@@ -87,7 +69,7 @@ def test_what_is_no_event_is_refused(damaged: bytes) -> None:
         {"level": []},
     ],
 )
-def test_an_odd_field_does_not_lose_the_event(odd: dict[str, Any]) -> None:
+def test_an_event_with_a_malformed_field_is_kept(odd: dict[str, Any]) -> None:
     assert parse(line(**odd)) is not None
 
 
@@ -97,7 +79,7 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
     assert event.message == "red [31m 빨강\n"
 
 
-def test_an_absent_file_brings_nothing(path: Path) -> None:
+def test_an_absent_file_has_no_events(path: Path) -> None:
     assert drain(EventReader(path)) == []
 
 
@@ -112,8 +94,7 @@ def test_only_what_is_new_is_read(path: Path) -> None:
     reader = EventReader(path)
     path.write_bytes(line(step=1))
     first = steps(reader)
-    with path.open("ab") as file:
-        file.write(line(step=2))
+    append(path, line(step=2))
     assert (first, steps(reader)) == ([1], [2])
 
 
@@ -122,12 +103,11 @@ def test_an_unfinished_last_line_waits_for_its_end(path: Path) -> None:
     whole = line(step=2)
     path.write_bytes(line(step=1) + whole[:30])
     first = steps(reader)
-    with path.open("ab") as file:
-        file.write(whole[30:])
+    append(path, whole[30:])
     assert (first, steps(reader), reader.skipped) == ([1], [2], 0)
 
 
-def test_a_torn_line_in_the_middle_is_skipped_and_counted(path: Path) -> None:
+def test_a_truncated_line_in_the_middle_is_skipped_and_counted(path: Path) -> None:
     path.write_bytes(line(step=1) + line(step=2)[:40] + b"\n" + line(step=3))
     reader = EventReader(path)
     assert (steps(reader), reader.skipped) == ([1, 3], 1)
@@ -169,11 +149,11 @@ def test_a_removed_file_restarts_once(path: Path) -> None:
     assert [reader.read().restarted, reader.read().restarted] == [True, False]
 
 
-def test_a_file_of_many_chunks_loses_and_doubles_nothing(path: Path) -> None:
+def test_a_file_of_many_chunks_is_read_exactly_once(path: Path) -> None:
     path.write_bytes(b"".join(line(step=step) for step in range(5000)))
     assert steps(EventReader(path)) == list(range(5000))
 
 
-def test_an_endless_line_is_stepped_over(path: Path) -> None:
+def test_an_overlong_line_is_skipped(path: Path) -> None:
     path.write_bytes(b"x" * (2 * LONGEST_LINE_BYTES) + b"\n" + line(step=4))
     assert steps(EventReader(path)) == [4]

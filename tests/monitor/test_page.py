@@ -1,145 +1,34 @@
-"""The page in a real Chromium, driven over its DevTools socket."""
+"""The monitor's page in a real Chromium."""
 
-import json
-import shutil
-import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 import pytest
-from websockets.sync.client import ClientConnection, connect
 
-from monitor.test_run import FAILURE, DrawnRun, drawn_run, epoch_metrics, write_run
-from monitor.test_server import append, serving
+from make.browser import Tab
+from make.monitor_runs import FAILURE, DrawnRun, append, drawn_run, epoch_metrics, line, write_run
+from make.monitor_server import serving
+from pillsnap.places import STAGES
 
 pytestmark = pytest.mark.slow
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-port=0",
-]
-WAIT_MS = 30_000
 STAGE = "train_classification"
-
-
-class Tab:
-    """One tab: what it shows, what it asked the network for, what it complained about."""
-
-    def __init__(self, websocket: ClientConnection) -> None:
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self._websocket = websocket
-        self._number = 0
-        self._session = ""
-        self._target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self._call("Target.attachToTarget", targetId=self._target, flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        return self._call(method, self._session, **params)
-
-    def close(self) -> None:
-        self._call("Target.closeTarget", targetId=self._target)
-
-    def open(self, url: str, width: int = 1280, scheme: str = "light", locale: str = "en") -> None:
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.call("Emulation.setDeviceMetricsOverride", **metrics)
-        self.call("Emulation.setEmulatedMedia", features=[feature])
-        language = f"Object.defineProperty(navigator, 'language', {{get: () => '{locale}'}})"
-        self.call("Page.addScriptToEvaluateOnNewDocument", source=language)
-        self.call("Page.navigate", url=url)
-        assert self.comes_true("document.getElementById('link')?.dataset.state === 'live'")
-
-    def value(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        return answer["result"].get("value")
-
-    def comes_true(self, condition: str) -> bool:
-        """Whether a JavaScript condition holds within the time a page may take."""
-        promise = (
-            f"new Promise((done) => {{ const end = Date.now() + {WAIT_MS};"
-            f" const look = () => ({condition}) ? done(true)"
-            " : Date.now() > end ? done(false) : setTimeout(look, 50); look(); })"
-        )
-        params = {"expression": promise, "awaitPromise": True, "returnByValue": True}
-        return self.call("Runtime.evaluate", **params)["result"].get("value") is True
-
-    def shows(self, selector: str, text: str) -> bool:
-        node = f"document.querySelector({json.dumps(selector)})"
-        return self.comes_true(f"{node}?.innerText.includes({json.dumps(text)})")
-
-    def press(self, key: str, code: int) -> None:
-        for kind in ("keyDown", "keyUp"):
-            event = {"type": kind, "key": key, "windowsVirtualKeyCode": code}
-            event |= {"text": "\r"} if key == "Enter" else {}
-            self.call("Input.dispatchKeyEvent", **event)
-
-    def _call(self, method: str, session: str = "", **params: Any) -> dict[str, Any]:
-        self._number += 1
-        call = {"id": self._number, "method": method, "params": params}
-        self._websocket.send(json.dumps({**call, **({"sessionId": session} if session else {})}))
-        while True:
-            message = json.loads(self._websocket.recv(timeout=60))
-            if message.get("id") == self._number:
-                assert "error" not in message, message
-                return dict(message["result"])
-            if message.get("sessionId") == self._session:
-                self._notice(message.get("method", ""), message.get("params", {}))
-
-    def _notice(self, method: str, params: dict[str, Any]) -> None:
-        if method == "Network.requestWillBeSent":
-            self.requests.append(params["request"]["url"])
-        if method == "Network.webSocketCreated":
-            self.requests.append(params["url"])
-        loud = method == "Runtime.exceptionThrown" or (
-            method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning")
-        )
-        if loud or (method == "Runtime.consoleAPICalled" and params["type"] != "log"):
-            self.complaints.append(json.dumps(params))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientConnection]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("no Chromium: apt-get install chromium (Debian), then run this test again")
-    profile = tmp_path_factory.mktemp("profile")
-    command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as chromium:
-        assert chromium.stderr is not None
-        lines = (row for row in chromium.stderr if "DevTools listening on " in row)
-        address = next(lines).split("DevTools listening on ")[1].strip()
-        threading.Thread(target=chromium.stderr.read, daemon=True).start()
-        with connect(address, max_size=None, compression=None, ping_interval=None) as websocket:
-            yield websocket
-        chromium.terminate()
-
-
-@pytest.fixture
-def tab(browser: ClientConnection) -> Iterator[Tab]:
-    opened = Tab(browser)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
 def events_path(tmp_path: Path) -> Path:
     return write_run(tmp_path / "demo", drawn_run(time.time()))
+
+
+def finished_run(end_s: float) -> bytes:
+    """All five stages, done."""
+    run = DrawnRun(np.random.default_rng(0), end_s - 1000)
+    for stage in STAGES:
+        run.add(stage, "start", stage[0], epoch=0, total=1)
+        run.add(stage, "end", stage[0], metrics={"minutes": 0.2})
+    return run.text()
 
 
 def epoch_end(epoch: int) -> bytes:
@@ -160,7 +49,7 @@ def test_epochs_advance_without_a_reload(tab: Tab, tmp_path: Path, events_path: 
     assert sum(url.endswith("/main.js") for url in tab.requests) == 1
 
 
-def test_both_stages_stand_apart(tab: Tab, tmp_path: Path, events_path: Path) -> None:
+def test_both_trainings_are_shown_separately(tab: Tab, tmp_path: Path, events_path: Path) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
         assert tab.shows("#train_detection", "Epoch 18 of 18")
@@ -176,7 +65,7 @@ def test_without_a_gpu_the_page_says_none(tab: Tab, tmp_path: Path, events_path:
         assert "GPU load" not in tab.value("document.getElementById('machine').innerText")
 
 
-def test_a_gpu_is_shown_with_its_figures(tab: Tab, tmp_path: Path) -> None:
+def test_a_gpu_is_shown_with_its_readings(tab: Tab, tmp_path: Path) -> None:
     write_run(tmp_path / "demo", drawn_run(time.time(), gpu=True))
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
@@ -187,13 +76,13 @@ def test_a_gpu_is_shown_with_its_figures(tab: Tab, tmp_path: Path) -> None:
 def test_a_korean_browser_gets_korean(tab: Tab, tmp_path: Path, events_path: Path) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/", locale="ko-KR")
-        assert tab.shows("#train_classification", "에폭 12 / 18, 스텝 11 / 20")
+        assert tab.shows("#train_classification", "에폭 12/18, 스텝 11/20")
         assert tab.shows("#log", "자료/K-000030")
         assert tab.value("document.documentElement.lang") == "ko"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_complaint_and_no_request_elsewhere(
+def test_the_console_stays_empty_and_no_other_host_is_asked(
     tab: Tab, tmp_path: Path, events_path: Path, scheme: str
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -207,6 +96,30 @@ def test_no_complaint_and_no_request_elsewhere(
     assert [url for url in tab.requests if not url.startswith(ours)] == []
     assert len(tab.requests) > 8
     assert tab.complaints == []
+
+
+def test_metrics_of_this_run_are_held_against_their_goals(tab: Tab, tmp_path: Path) -> None:
+    write_run(tmp_path / "demo", finished_run(time.time() - 60))
+    with serving(tmp_path / "demo") as port:
+        tab.open(f"http://127.0.0.1:{port}/")
+        assert tab.shows("#results", "goal met")
+        assert tab.shows("#results", "revision 0123456789ab · run e")
+        assert "earlier" not in tab.value("document.getElementById('results').innerText")
+
+
+@pytest.mark.parametrize("trains", [True, False], ids=["a new training", "a fresh clone"])
+def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, trains: bool) -> None:
+    events = finished_run(time.time() - 60) + line(kind="start", run="x", time=time.time() + 60)
+    write_run(tmp_path / "demo", events if trains else b"")
+    with serving(tmp_path / "demo") as port:
+        tab.open(f"http://127.0.0.1:{port}/")
+        assert tab.shows("#results", "From an earlier run")
+        assert tab.shows("#results", "0.9512")
+        text = tab.value("document.getElementById('results').innerText")
+        assert not any(word in text for word in ("goal met", "below goal", "over goal"))
+        assert tab.value(
+            "getComputedStyle(document.querySelector('#results .earlier')).opacity < 1"
+        )
 
 
 def test_a_failure_is_an_alert_with_cures(tab: Tab, tmp_path: Path, events_path: Path) -> None:
@@ -238,7 +151,7 @@ def test_the_log_is_filtered_by_level(tab: Tab, tmp_path: Path, events_path: Pat
         assert tab.value(f"[...{levels}].join()") == "WARNING"
 
 
-def test_a_server_that_comes_back_is_caught_up_with(
+def test_the_page_catches_up_after_a_server_restart(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -252,7 +165,7 @@ def test_a_server_that_comes_back_is_caught_up_with(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_hangs_over_the_edge(
+def test_nothing_overflows_the_viewport(
     tab: Tab, tmp_path: Path, events_path: Path, width: int
 ) -> None:
     with serving(tmp_path / "demo") as port:
@@ -261,12 +174,12 @@ def test_nothing_hangs_over_the_edge(
         assert tab.value("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_keyboard_reaches_and_turns_the_language(
+def test_the_language_can_be_switched_by_keyboard(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
-        for _ in range(2):  # the link that skips to the figures, then the button
+        for _ in range(2):  # the link that skips to the content, then the button
             tab.press("Tab", 9)
         assert tab.value("document.activeElement.id") == "language"
         tab.press("Enter", 13)

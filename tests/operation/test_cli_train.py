@@ -1,7 +1,5 @@
 """`pillsnap train`: what its options refuse, as usage."""
 
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
@@ -19,13 +17,29 @@ def test_a_batch_of_one_crop_is_refused() -> None:
     assert CliRunner().invoke(app, ["train", "--batch-size", "1"]).exit_code == 2
 
 
-def test_a_log_level_is_known_in_small_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[train.TrainOptions] = []
+def test_the_options_become_keys_of_params_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[dict[str, object], dict[str, object]]] = []
 
-    def note(options: train.TrainOptions, root: Path = Path()) -> int:
-        asked.append(options)
+    def note(wanted: dict[str, object], **options: object) -> int:
+        calls.append((wanted, options))
         return 0
 
     monkeypatch.setattr(train, "train", note)
-    assert CliRunner().invoke(app, ["train", "--log-level", "debug"]).exit_code == 0
-    assert asked[0].log_level == "DEBUG"
+    given = [
+        "--scale",
+        "stage1",
+        "--epochs",
+        "3",
+        "--lr",
+        "1e-4",
+        "--log-level",
+        "debug",
+        "--fresh",
+    ]
+    assert CliRunner().invoke(app, ["train", *given, "-y"]).exit_code == 0
+    [(wanted, options)] = calls
+    assert wanted == {
+        "scale": "stage1", "train.epochs": 3, "train.batch_size": None,
+        "train.detection_batch_size": None, "train.lr": 1e-4,
+    }  # fmt: skip
+    assert options == {"checkpoint": None, "resume": False, "log_level": "DEBUG", "yes": True}

@@ -1,14 +1,19 @@
 """Log files: clean lines with level and stage, bounded in size and number."""
 
+import logging
+from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from pillsnap.operation import log_file
-from pillsnap.operation.log_file import Line, LineSorter, LogFile, clean
+from pillsnap.operation.log_file import LogFile, Output, clean
 
 NOW = datetime(2025, 11, 23, 15, 37, 1, 204_000)
+LOG = "20251123-153701-train.log"
 
 
 @pytest.mark.parametrize(
@@ -26,49 +31,41 @@ def test_a_line_is_kept_as_a_terminal_would_show_it(raw: str, shown: str) -> Non
     assert clean(raw) == shown
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("Running stage 'validate':", Line("INFO", "validate", "Running stage 'validate':")),
-        ("ERROR: failed to reproduce", Line("ERROR", "train", "ERROR: failed to reproduce")),
-        ("WARNING: slow", Line("WARNING", "train", "WARNING: slow")),
-        ("evaluate: x is gone.", Line("ERROR", "train", "evaluate: x is gone.")),
-        (
-            "2025-11-23 15:37:01,204 DEBUG   train_detection  epoch 1/2",
-            Line("DEBUG", "train_detection", "epoch 1/2"),
-        ),
-    ],
-)
-def test_a_line_gets_its_level_and_stage(text: str, line: Line) -> None:
-    assert LineSorter("train")(text) == line
-
-
-def test_the_stage_that_runs_owns_the_lines_after_it() -> None:
-    sort = LineSorter("train")
-    sort("Running stage 'dvc.yaml:evaluate':")
-    assert sort("> python src/evaluate.py").stage == "evaluate"
-
-
-def test_a_traceback_is_an_error_down_to_its_last_line() -> None:
-    sort = LineSorter("train")
-    lines = ["Traceback (most recent call last):", '  File "x.py"', "ValueError: no", "after"]
-    assert [sort(line).level for line in lines] == ["ERROR", "ERROR", "ERROR", "INFO"]
+def write(log: LogFile, text: str, name: str = "train") -> None:
+    fields = {"name": name, "levelname": "INFO", "msg": text, "created": NOW.timestamp()}
+    log.handle(logging.makeLogRecord({**fields, "msecs": 204}))
 
 
 def test_a_written_line_has_time_level_and_stage(tmp_path: Path) -> None:
-    with LogFile(tmp_path, "train", NOW) as log:
-        log.write(Line("INFO", "validate", "알약 1,500"), NOW)
+    with closing(LogFile(tmp_path, "train", NOW)) as log:
+        write(log, "알약 1,500 100%", "validate")
     assert log.path.name == "20251123-153701-train.log"
-    assert log.path.read_text("utf-8") == "2025-11-23 15:37:01,204 INFO    validate  알약 1,500\n"
+    expected = "2025-11-23 15:37:01,204 INFO    validate  알약 1,500 100%\n"
+    assert log.path.read_text("utf-8") == expected
+
+
+def test_everything_is_shown_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+    table.add_row("한 행")
+    with Output("train", tmp_path) as output:
+        output.line("from dvc [1]")
+        output.event("evaluate", "WARNING", "slow :smile:", NOW.timestamp())
+        output.show("ours\nand more", "ERROR")
+        output.show(table)
+    printed, logged = capsys.readouterr().out, output.log.path.read_text("utf-8")
+    stamped = "2025-11-23 15:37:01,204 WARNING evaluate  slow :smile:"
+    assert [line in printed for line in ("from dvc [1]", stamped, "ours\nand more")] == [True] * 3
+    for line in (" INFO    dvc  from dvc [1]", stamped, " ERROR   train  and more", "한 행"):
+        assert line in logged
 
 
 def test_a_growing_log_keeps_its_newest_parts_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_file, "PART_BYTES", 400)
-    with LogFile(tmp_path, "train", NOW) as log:
+    with closing(LogFile(tmp_path, "train", NOW)) as log:
         for number in range(100):
-            log.write(Line("INFO", "train", f"line {number:04d}"), NOW)
+            write(log, f"line {number:04d}")
     parts = sorted(tmp_path.iterdir())
     assert [path.name for path in parts] == [log.path.name + end for end in ("", ".1", ".2")]
     assert max(path.stat().st_size for path in parts) <= 400
@@ -92,21 +89,23 @@ def test_old_runs_are_removed_with_their_parts_and_nothing_else(tmp_path: Path) 
     ]
 
 
-def test_a_full_disk_is_said_once_and_stops_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (lambda folder: (folder / LOG).symlink_to("/dev/full"), "No space left on device"),
+        (lambda folder: (folder / LOG).mkdir(), "Is a directory"),
+        (lambda folder: folder.rmdir() or folder.write_text("a file"), "Not a directory"),
+    ],
+    ids=["full disk", "a folder", "no folder"],
+)
+def test_a_log_that_cannot_be_written_is_reported_once_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], break_it: Callable, reason: str
 ) -> None:
-    name = f"{NOW:%Y%m%d-%H%M%S}-train.log"
-    (tmp_path / name).symlink_to("/dev/full")
-    with LogFile(tmp_path, "train", NOW) as log:
-        log.write(Line("INFO", "train", "one"), NOW)
-        log.write(Line("INFO", "train", "two"), NOW)
-    assert capsys.readouterr().err.count("No space left on device") == 1
-
-
-def test_a_folder_that_cannot_be_made_is_said_and_stops_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "logs").write_text("a file where the folder should be")
-    with LogFile(tmp_path / "logs", "train", NOW) as log:
-        log.write(Line("INFO", "train", "one"), NOW)
-    assert "is not written" in capsys.readouterr().err
+    (tmp_path / "logs").mkdir()
+    break_it(tmp_path / "logs")
+    with closing(LogFile(tmp_path / "logs", "train", NOW)) as log:
+        write(log, "one")
+        write(log, "two")
+    reported = capsys.readouterr().err
+    assert reported.count("is not written") == 1
+    assert reason in reported

@@ -37,6 +37,10 @@ def group_of(code: str, cwd: Path) -> ProcessGroup:
     return ProcessGroup([sys.executable, "-c", code], os.environ, cwd)
 
 
+def lines_of(group: ProcessGroup) -> list[str]:
+    return [line for line in group.lines() if line is not None]
+
+
 def members(session: int) -> list[int]:
     """Processes of a session that are not just waiting to be buried."""
     found = []
@@ -58,13 +62,13 @@ sys.stderr.write("beta\\n"); sys.stderr.flush()
 sys.stdout.write("no end")
 """
     with group_of(code, tmp_path) as group:
-        assert list(group.lines()) == ["alpha 알약", "beta", "no end"]
+        assert lines_of(group) == ["alpha 알약", "beta", "no end"]
     assert group.exit_code() == 0
 
 
 def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
     with group_of("raise SystemExit(7)", tmp_path) as group:
-        assert list(group.lines()) == []
+        assert lines_of(group) == []
     assert group.exit_code() == 7
 
 
@@ -73,7 +77,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(
 ) -> None:
     monkeypatch.setattr(process_group, "LONGEST_LINE", 1000)
     with group_of("print('x' * 100_000 + 'end')", tmp_path) as group:
-        [line] = list(group.lines())
+        [line] = lines_of(group)
     assert len(line) <= 1000 + (1 << 16)
     assert line.endswith("end")
 
@@ -82,7 +86,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(
 def test_a_signal_lets_the_command_save_before_it_ends(number: int, tmp_path: Path) -> None:
     lines = []
     with group_of(SAVES, tmp_path) as group:
-        for line in group.lines():
+        for line in filter(None, group.lines()):
             lines.append(line)
             if line == "ready":
                 os.kill(os.getpid(), number)
@@ -95,14 +99,14 @@ def test_what_does_not_end_in_time_is_killed(
 ) -> None:
     monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
     with group_of(STUBBORN, tmp_path) as group:
-        for _ in group.lines():
+        for _ in filter(None, group.lines()):
             os.kill(os.getpid(), signal.SIGINT)
     assert group.exit_code() == -signal.SIGKILL
 
 
 def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
     with group_of(STUBBORN, tmp_path) as group:
-        for _ in group.lines():
+        for _ in filter(None, group.lines()):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
     assert group.exit_code() == -signal.SIGKILL
@@ -114,7 +118,7 @@ def test_a_child_that_outlives_the_command_is_ended_too(
     monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
     code = f"import os; print(os.getpid(), flush=True); os.fork() or exec({STUBBORN!r})"
     with group_of(code, tmp_path) as group:
-        session = int(next(iter(lines := list(group.lines()))))
+        session = int(next(iter(lines := lines_of(group))))
     assert lines[1:] == ["ready"]
     assert members(session) == []
 
@@ -122,7 +126,7 @@ def test_a_child_that_outlives_the_command_is_ended_too(
 def test_leaving_early_leaves_nothing_running(tmp_path: Path) -> None:
     code = f"import os; print(os.getpid(), flush=True)\n{STUBBORN}"
     with group_of(code, tmp_path) as group:
-        session = int(next(group.lines()))
+        session = int(next(filter(None, group.lines())))
     group.exit_code()
     assert members(session) == []
 
@@ -130,7 +134,7 @@ def test_leaving_early_leaves_nothing_running(tmp_path: Path) -> None:
 def test_the_handlers_of_signals_are_given_back(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with group_of("pass", tmp_path) as group:
-        list(group.lines())
+        lines_of(group)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -142,7 +146,7 @@ from pathlib import Path
 from pillsnap.operation.process import ProcessGroup
 child = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
 with ProcessGroup([sys.executable, "-c", child], os.environ, Path({str(tmp_path)!r})) as group:
-    for line in group.lines():
+    for line in filter(None, group.lines()):
         print(line, flush=True)
 """
     with subprocess.Popen([sys.executable, "-c", caller], stdout=subprocess.PIPE) as process:

@@ -133,12 +133,12 @@ def test_a_folder_whose_labels_are_all_unusable_is_refused_with_their_reasons(
         by_folder.run(tmp_path / "mine", "cpu", "torch", None)
 
 
-def test_a_bundle_of_eight_bits_can_be_measured(tmp_path_factory, tmp_path, monkeypatch) -> None:
+def test_a_bundle_can_be_measured(tmp_path_factory, tmp_path, monkeypatch) -> None:
     base = tmp_path_factory.getbasetemp()
     bundle = evaluated_project.exported(base)
     monkeypatch.chdir(evaluated_project.made(base).artifacts_dir.parent.parent)
     photo(tmp_path, "K-000000", "a.png", (*ONE, RED))
-    text = by_folder.run(tmp_path, "cpu", "onnx-int8", bundle.folder)
+    text = by_folder.run(tmp_path, "cpu", "onnx", bundle.folder)
     assert "1 photos of 1 codes" in text
     assert "(pipeline.single.frame_exact of val: test has no such photos), gap" in text
 

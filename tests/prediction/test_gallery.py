@@ -1,15 +1,17 @@
-import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from make import bad_files
+from make.bad_files import BAD_FILES
 from make.drawn_models import GREEN, RED, STRANGE, frame, recogniser
+from pillsnap import files
 from pillsnap.errors import CheckpointError, DataError
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.enrolment import EnrolOptions
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
 from pillsnap.recognition.recogniser import Recogniser
 
@@ -27,14 +29,13 @@ def photos(folder, *colours):
     return paths
 
 
-def options(images, **changes):
-    asked = {"code": CODE, "drug_name": "새약정 5mg", "edi_codes": ("777",), "single": False,
-             "twin": False}  # fmt: skip
-    return EnrolOptions(images=images, **{**asked, **changes})
+def enrol(images, gallery=EMPTY, code=CODE, name="새약정 5mg", twin=False):
+    drug = Entry(code, name, ("777",), ())
+    return enrolment.enrol(recogniser(), gallery, drug, images, LIMIT, twin)
 
 
 def enrolled(folder, *colours, **changes):
-    return enrolment.enrol(recogniser(), EMPTY, options(photos(folder, *colours), **changes), LIMIT)
+    return enrol(photos(folder, *colours), **changes)
 
 
 def test_an_enrolled_drug_is_named_where_it_was_refused_before(tmp_path) -> None:
@@ -69,7 +70,7 @@ def test_photos_of_several_pills_or_none_are_listed_and_nothing_is_enrolled(tmp_
         Image.fromarray(frame(*pills)).save(tmp_path / f"{name}.png")
         paths.append(tmp_path / f"{name}.png")
     with pytest.raises(DataError, match=r"none\.png: 0 pills found(.|\n)*two\.png: 2 pills"):
-        enrolment.enrol(recogniser(), EMPTY, options(paths), LIMIT)
+        enrol(paths)
 
 
 def test_a_trained_code_is_not_enrolled(tmp_path) -> None:
@@ -78,7 +79,7 @@ def test_a_trained_code_is_not_enrolled(tmp_path) -> None:
 
 
 def test_what_is_no_code_is_not_enrolled(tmp_path) -> None:
-    with pytest.raises(DataError, match="no K-code"):
+    with pytest.raises(DataError, match="not a K-code"):
         enrolled(tmp_path, STRANGE, code="aspirin")
 
 
@@ -93,13 +94,13 @@ def test_a_drug_that_looks_like_an_enrolled_one_is_refused(tmp_path) -> None:
     first = enrolled(tmp_path, STRANGE)
     paths = photos(tmp_path, (250, 90, 200), (200, 90, 250))  # one to either side of STRANGE
     with pytest.raises(DataError, match=rf"2 of 2 photos look more like {CODE} than"):
-        enrolment.enrol(recogniser(), first, options(paths, code="K-000777"), LIMIT)
+        enrol(paths, first, code="K-000777")
 
 
 def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> None:
     first = enrolled(tmp_path, STRANGE)
     paths = photos(tmp_path, STRANGE, STRANGE)
-    second = enrolment.enrol(recogniser(), first, options(paths, drug_name=""), LIMIT)
+    second = enrol(paths, first, name="")
     assert (first.version, second.version) == (1, 2)
     assert enrolment.listing(second) == [(CODE, "새약정 5mg", 2)]
 
@@ -124,7 +125,7 @@ def made(count=2) -> Gallery:
 
 def test_a_gallery_comes_back_as_it_was_saved(tmp_path) -> None:
     galleries.save(tmp_path / "g.json", made())
-    read = galleries.load(tmp_path / "g.json", "sha")
+    read = galleries.load(tmp_path / "g.json", "sha", 8)
     assert (read.version, read.codes) == (3, [CODE])
     assert np.array_equal(read.means, made().means)
     assert read.entries[0].edi_codes == ("777",)
@@ -132,12 +133,12 @@ def test_a_gallery_comes_back_as_it_was_saved(tmp_path) -> None:
 
 def test_equal_galleries_are_equal_files(tmp_path) -> None:
     galleries.save(tmp_path / "a.json", made())
-    galleries.save(tmp_path / "b.json", galleries.load(tmp_path / "a.json", "sha"))
+    galleries.save(tmp_path / "b.json", galleries.load(tmp_path / "a.json", "sha", 8))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
 def test_no_file_is_an_empty_gallery(tmp_path) -> None:
-    assert galleries.load(tmp_path / "g.json", "sha") == EMPTY
+    assert galleries.load(tmp_path / "g.json", "sha", 8) == EMPTY
 
 
 def test_a_changed_gallery_is_refused(tmp_path) -> None:
@@ -145,20 +146,44 @@ def test_a_changed_gallery_is_refused(tmp_path) -> None:
     galleries.save(path, made())
     path.write_text(path.read_text("utf-8").replace("새약정", "헌약정"), "utf-8")
     with pytest.raises(CheckpointError, match="damaged"):
-        galleries.load(path, "sha")
+        galleries.load(path, "sha", 8)
 
 
-@pytest.mark.parametrize("content", ["", "[]", json.dumps({"a": 1})])
-def test_another_file_is_refused(tmp_path, content: str) -> None:
-    (tmp_path / "g.json").write_text(content)
-    with pytest.raises(CheckpointError, match="damaged"):
-        galleries.load(tmp_path / "g.json", "sha")
+@pytest.mark.parametrize("form", [form for form in BAD_FILES if form != "absent"])
+def test_a_bad_file_is_refused(tmp_path, form: str) -> None:
+    path = bad_files.put(form, tmp_path / "g.json")
+    with pytest.raises(CheckpointError, match=re.escape(str(path))) as refusal:
+        galleries.load(path, "sha", 8)
+    assert refusal.value.cure.startswith(f"Restore it (git checkout {path}), or remove it")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tree: tree.pop("version"), "version: Field required"),
+        (lambda tree: tree["entries"][0].pop("code"), r"entries\.0\.code: Field required"),
+        (lambda tree: tree["entries"][0].update(photos=[]), r"photos: .*at least 1"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAA"), r"0\.embedding"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(embedding=[1.0]), r"0\.embedding"),
+        (lambda tree: tree.update(entries={}), "entries: "),
+        (lambda tree: tree.update(format=7), "another format"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAAAAA=="), "have 8"),
+    ],
+)
+def test_a_sealed_file_of_another_shape_is_refused(tmp_path, change, words: str) -> None:
+    path = tmp_path / "g.json"
+    galleries.save(path, made())
+    tree = files.read_sealed_json(path, "")
+    change(tree)
+    files.write_sealed_json(path, tree)
+    with pytest.raises(CheckpointError, match=words):
+        galleries.load(path, "sha", 8)
 
 
 def test_a_gallery_of_another_classifier_is_refused(tmp_path) -> None:
     galleries.save(tmp_path / "g.json", made())
     with pytest.raises(CheckpointError, match="another classifier"):
-        galleries.load(tmp_path / "g.json", "other")
+        galleries.load(tmp_path / "g.json", "other", 8)
 
 
 def test_slopes_are_those_of_a_line() -> None:

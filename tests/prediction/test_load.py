@@ -7,7 +7,6 @@ from contextlib import chdir
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -27,7 +26,7 @@ def bundle(tmp_path_factory) -> Bundle:
 
 
 def test_a_back_end_that_does_not_exist_is_refused(bundle) -> None:
-    with pytest.raises(ParameterError, match="torch, onnx, onnx-int8"):
+    with pytest.raises(ParameterError, match="torch, onnx"):
         load.load("tensorflow", bundle.folder, "cpu")
 
 
@@ -37,23 +36,6 @@ def test_every_back_end_names_pills_out_of_a_bundle(bundle, backend: str) -> Non
     pills = loaded.recogniser.recognise([PAIR], top=1)[0]
     assert (loaded.backend, loaded.scale, loaded.max_pixels) == (backend, "demo", 10**6)
     assert pills[0].candidates[0].code in set(loaded.recogniser.classes["mapping_code"])
-
-
-def test_eight_bits_are_the_quantised_classifier_and_the_whole_detector(bundle) -> None:
-    whole, small = (load.load(name, bundle.folder, "cpu") for name in ("onnx", "onnx-int8"))
-    [expected], [found] = (one.recogniser.read([PAIR]) for one in (whole, small))
-    assert np.array_equal(found.box, expected.box)
-    assert found.logits.shape == expected.logits.shape
-    assert not np.array_equal(found.logits, expected.logits)
-
-
-def test_a_bundle_without_eight_bits_is_refused_with_how_to_get_them(bundle, tmp_path) -> None:
-    for path in bundle.folder.iterdir():
-        if path.name != bundle.classification_int8.name:
-            (tmp_path / path.name).symlink_to(path)
-    with pytest.raises(CheckpointError, match="exported without 8 bits") as refusal:
-        load.load("onnx-int8", tmp_path, "cpu")
-    assert refusal.value.cure.startswith("pillsnap export --int8")
 
 
 def test_without_a_bundle_torch_reads_the_projects_checkpoints(tmp_path_factory) -> None:

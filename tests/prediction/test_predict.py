@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from make.drawn_models import BLUE, GREEN, RED, STRANGE, frame, recogniser
+from pillsnap import cli_use
 from pillsnap.errors import DataError, ParameterError
 from pillsnap.prediction import load, output, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.predict import PredictOptions, Tally
+from pillsnap.prediction.predict import Tally
 
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 
@@ -36,14 +38,6 @@ def printed(form: str, found) -> str:
     out = io.StringIO()
     output.write(form, found, out)
     return out.getvalue()
-
-
-def options(**changes) -> PredictOptions:
-    asked = {
-        "images": [], "top": 5, "codes": None, "as_json": False, "csv": False,
-        "annotate": None, "single": False, "device": "cpu",
-    }  # fmt: skip
-    return PredictOptions(**{**asked, **changes})
 
 
 def test_a_folder_means_its_pictures_also_in_folders_below_sorted(tmp_path) -> None:
@@ -207,13 +201,13 @@ def test_the_table_says_refused_and_no_pill(tmp_path) -> None:
 
 def test_json_and_csv_at_once_are_refused() -> None:
     with pytest.raises(ParameterError, match="--json and --csv"):
-        predict.predict(options(as_json=True, csv=True))
+        cli_use.predict([], as_json=True, csv=True)
 
 
 def test_a_file_in_place_of_the_annotations_folder_is_refused(tmp_path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(ParameterError, match="is a file"):
-        predict.predict(options(annotate=tmp_path / "out"))
+        cli_use.predict([], annotate=tmp_path / "out")
 
 
 def test_a_strange_backend_is_refused() -> None:
@@ -226,8 +220,10 @@ def test_a_run_ends_with_exit_code_1_when_a_picture_was_refused(
 ) -> None:
     monkeypatch.setattr(load, "load", lambda *_: loaded())
     good, bad = photo(tmp_path / "a.png"), tmp_path / "none.png"
-    assert predict.predict(options(images=[str(good)], as_json=True)) == 0
-    assert predict.predict(options(images=[str(good), str(bad)], as_json=True)) == 1
+    for images, code in (([str(good)], 0), ([str(good), str(bad)], 1)):
+        with pytest.raises(typer.Exit) as end:
+            cli_use.predict(images, as_json=True)
+        assert end.value.exit_code == code
     assert (
         "2 pictures: 1 answered, 1 refused; 2 pills, 0 of them unknown" in capsys.readouterr().err
     )

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import orjson
 import pytest
+import typer
 
 from make import evaluated_project
 from make.drawn_models import BLUE, GREEN, RED, STRANGE, ColourClassifier, SquareDetector
+from pillsnap import cli_use
 from pillsnap.classification import classifier
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.detection import detector
@@ -19,8 +21,6 @@ from pillsnap.own_photos import by_label
 from pillsnap.own_photos.by_label import LabelledPhoto
 from pillsnap.params import load
 from pillsnap.places import Places
-from pillsnap.prediction import predict
-from pillsnap.prediction.predict import PredictOptions
 from pillsnap.recognition.recogniser import Pill
 
 HIDDEN = (90, 90, 90)  # the colour of the background: a pill that no detector can find
@@ -58,9 +58,9 @@ def predicted(places: Places, photo_dir: Path, capsys) -> list[FrameAnswer]:
     photo_dir.mkdir()
     for label, jpeg in zip(store.labels, store.arrow.column("jpeg"), strict=True):
         (photo_dir / label.image_path).write_bytes(jpeg.as_py())
-    asked = PredictOptions([str(photo_dir)], 3, None, True, False, None, False, "cpu")
-    with chdir(places.artifacts_dir.parent.parent):
-        assert predict.predict(asked) == 0
+    with chdir(places.artifacts_dir.parent.parent), pytest.raises(typer.Exit) as end:
+        cli_use.predict([str(photo_dir)], top=3, as_json=True, device="cpu")
+    assert end.value.exit_code == 0
     answers = {
         Path(tree["path"]).name: tree["pills"] for tree in json.loads(capsys.readouterr().out)
     }

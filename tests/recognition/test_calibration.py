@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from make import bad_files
+from make.bad_files import BAD_FILES
 from make.made_answers import crop_answers, fitted, muddled, oracle
 from pillsnap import files
 from pillsnap.errors import CheckpointError
@@ -120,6 +122,34 @@ def test_a_calibration_with_other_fields_is_refused(tmp_path: Path) -> None:
     files.write_sealed_json(tmp_path / "a.json", {"temperature": 1.0})
     with pytest.raises(CheckpointError, match="another version"):
         calibration.load(tmp_path / "a.json", "aa")
+
+
+@pytest.mark.parametrize("form", BAD_FILES)
+def test_a_bad_file_is_refused(tmp_path: Path, form: str) -> None:
+    path = bad_files.put(form, tmp_path / "a.json")
+    with pytest.raises(CheckpointError) as refusal:
+        calibration.load(path, "aa")
+    assert str(path) in refusal.value.fact
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("temperature", "warm"),
+        ("temperature", 0.0),
+        ("score", "height"),
+        ("class_means", []),
+        ("class_means", {"shape": [2, 3], "float32_base64": "AAAA"}),
+        ("class_means", {"shape": [3], "float32_base64": "AAAAAAAAAAAAAAAA"}),
+        ("compared", 1),
+    ],
+)
+def test_a_sealed_value_of_another_kind_is_refused(tmp_path: Path, key: str, value) -> None:
+    path = tmp_path / "a.json"
+    saved(path)
+    files.write_sealed_json(path, files.read_sealed_json(path, "") | {key: value})
+    with pytest.raises(CheckpointError, match=rf"a\.json: {key}"):
+        calibration.load(path, "aa")
 
 
 def test_a_calibration_of_before_the_shared_seal_still_loads(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
+import re
+from pathlib import Path
+
 import pytest
 
+from make import bad_files
+from make.bad_files import BAD_FILES
 from pillsnap import cli_use
 from pillsnap.errors import CheckpointError
-from pillsnap.release.bundle import Bundle
+from pillsnap.release.bundle import Bundle, Description
 
 
 @pytest.fixture
@@ -11,22 +16,53 @@ def bundle(tmp_path) -> Bundle:
     bundle.timm_dir.mkdir()
     bundle.classes.write_text("classes")
     (bundle.timm_dir / "config.json").write_text("{}")
-    bundle.seal({"scale": "demo"})
+    bundle.seal({"scale": "demo", "batch_size": 8, "max_pixels": 10**6, "more": [1]})
     return bundle
 
 
 def test_a_sealed_bundle_is_whole(bundle) -> None:
     assert bundle.verify() == []
-    assert bundle.describe() == {"format": 1, "scale": "demo"}
+    assert bundle.describe() == Description("demo", 8, 10**6)
+    bundle.check([bundle.classes])
 
 
-def test_changed_missing_and_strange_files_are_named(bundle) -> None:
+def damaged(bundle: Bundle) -> list[Path]:
+    """A file changed, one added, one removed."""
+    config = bundle.timm_dir / "config.json"
     bundle.classes.write_text("other")
-    (bundle.timm_dir / "config.json").unlink()
     bundle.gallery.write_text("{}")
-    assert [line.split("/")[-1] for line in bundle.verify()] == [
-        "config.json: missing", "classes.csv: changed", "gallery.json: not sealed",
-    ]  # fmt: skip
+    config.unlink()
+    return [bundle.classes, bundle.gallery, config]
+
+
+WORDS = (
+    "is damaged: SHA256SUMS has another sha256.",
+    "is not listed in SHA256SUMS.",
+    "is missing.",
+)
+
+
+def test_changed_added_and_removed_files_are_named(bundle) -> None:
+    paths = damaged(bundle)
+    assert bundle.verify() == [f"{path} {words}" for path, words in zip(paths, WORDS, strict=True)]
+
+
+def test_a_file_that_is_not_as_it_was_sealed_is_not_loaded(bundle) -> None:
+    for path, words in zip(damaged(bundle), WORDS, strict=True):
+        with pytest.raises(CheckpointError, match=re.escape(f"{path} {words}")):
+            bundle.check([path])
+
+
+@pytest.mark.parametrize("form", BAD_FILES)
+def test_bad_files_in_a_bundle_are_refused(bundle, form: str) -> None:
+    bad_files.put(form, bundle.classes)
+    assert bundle.verify()[0].startswith(f"{bundle.classes} ")
+    for name, reader in (("bundle.json", bundle.describe), ("SHA256SUMS", bundle.verify)):
+        path = bad_files.put(form, bundle.folder / name)
+        with pytest.raises(CheckpointError) as refusal:
+            reader()
+        assert str(path) in refusal.value.fact or "no release bundle" in refusal.value.fact
+        assert refusal.value.cure
 
 
 def test_verifying_names_each_damage_with_a_cure_and_ends_with_1(bundle, capsys) -> None:
@@ -34,26 +70,26 @@ def test_verifying_names_each_damage_with_a_cure_and_ends_with_1(bundle, capsys)
     bundle.classes.write_text("other")
     assert cli_use.verify_bundle(bundle.folder) == 1
     printed = capsys.readouterr().out
-    assert f"{bundle.classes}: changed\n  -> Export it again" in printed
+    assert f"{bundle.classes} is damaged: SHA256SUMS has another sha256.\n  -> Export" in printed
     assert printed.endswith("1 damaged\n")
 
 
-def test_a_folder_without_checksums_cannot_be_checked(tmp_path) -> None:
-    assert "nothing can be checked" in Bundle(tmp_path).verify()[0]
+def test_a_folder_or_file_that_is_no_bundle_is_refused(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file", tmp_path / "none"):
+        with pytest.raises(CheckpointError, match=f"{path} is no release bundle"):
+            Bundle(path).describe()
 
 
-def test_broken_checksums_are_told(bundle) -> None:
-    (bundle.folder / "SHA256SUMS").write_text("words\n")
-    assert "not a list of checksums" in bundle.verify()[0]
-
-
-def test_a_folder_that_is_no_bundle_is_refused(tmp_path) -> None:
-    with pytest.raises(CheckpointError, match="no release bundle"):
-        Bundle(tmp_path).describe()
-
-
-@pytest.mark.parametrize(("text", "words"), [("{", "damaged"), ('{"format": 9}', "format 9")])
-def test_another_description_is_refused(tmp_path, text: str, words: str) -> None:
-    (tmp_path / "bundle.json").write_text(text)
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"format": 9}, "of format 9"),
+        ({"batch_size": 8}, "max_pixels: Field required"),
+        ({"batch_size": 0, "max_pixels": 5}, "batch_size: Input should be greater than 0"),
+    ],
+)
+def test_a_description_of_another_kind_is_refused(bundle, tree: dict, words: str) -> None:
+    bundle.seal({"scale": "demo", **tree})
     with pytest.raises(CheckpointError, match=words):
-        Bundle(tmp_path).describe()
+        bundle.describe()

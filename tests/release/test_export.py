@@ -1,7 +1,6 @@
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from pillsnap.places import Places
 from pillsnap.prediction import gallery
 from pillsnap.release import export
 from pillsnap.release.bundle import Bundle
-from pillsnap.release.export import ExportOptions
 from pillsnap.training import checkpoints
 
 
@@ -30,8 +28,8 @@ def exported(tmp_path_factory) -> Bundle:
     return evaluated_project.exported(tmp_path_factory.getbasetemp())
 
 
-def options(out: Path, int8: bool = False) -> ExportOptions:
-    return ExportOptions(out, int8, 8, 10**6, None)
+def write(project: Places, out: Path, drugs: Path | None = None) -> None:
+    export.export(project, out, 8, 10**6, drugs)
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def bundle(exported, tmp_path) -> Bundle:
 def test_a_bundle_holds_all_that_naming_needs(exported) -> None:
     names = {path.relative_to(exported.folder).as_posix() for path in exported.folder.rglob("*")}
     assert names == {
-        "SHA256SUMS", "bundle.json", "classes.csv", "classification.int8.onnx",
+        "SHA256SUMS", "bundle.json", "classes.csv",
         "classification.onnx", "classification.pt", "detection.onnx", "detection.pt",
         "model_card.md", "recogniser.json", "timm", "timm/config.json", "timm/model.safetensors",
     }  # fmt: skip
@@ -74,35 +72,35 @@ def test_a_damaged_file_is_named(bundle) -> None:
     content = bytearray(bundle.detection_onnx.read_bytes())
     content[len(content) // 2] ^= 1
     bundle.detection_onnx.write_bytes(content)
-    assert bundle.verify() == [f"{bundle.detection_onnx}: changed"]
+    assert bundle.verify() == [
+        f"{bundle.detection_onnx} is damaged: SHA256SUMS has another sha256."
+    ]
 
 
 def test_the_description_says_how_far_the_graphs_are_from_torch(project, exported) -> None:
-    told = exported.describe()
-    named, boxed = told["parity"]["classification"], told["parity"]["detection"]
+    found = files.read_sealed_json(exported.folder / "bundle.json", "")
+    named, boxed = found["parity"]["classification"], found["parity"]["detection"]
     assert named["crops"] == len(CropStore(project.crops("val")))
     assert named["same_first_name"] == 1.0
     assert 0 <= named["largest_logit_difference"] < export.MOST_LOGIT_DIFFERENCE
     assert boxed["frames"] == 8
     assert 0 <= boxed["largest_box_difference_px"] < export.MOST_BOX_DIFFERENCE_PX
-    assert told["int8"]["largest_logit_difference"] > named["largest_logit_difference"]
-    assert (told["scale"], told["classes"], told["max_pixels"]) == ("demo", 4, 10**6)
+    assert (found["scale"], found["classes"], found["max_pixels"]) == ("demo", 4, 10**6)
 
 
 def test_graphs_that_differ_from_torch_are_not_exported(project, bundle, monkeypatch) -> None:
     monkeypatch.setattr(export, "MOST_LOGIT_DIFFERENCE", -1.0)
     with pytest.raises(MachineError, match="differ from torch"):
-        export.export(project, options(bundle.folder))
+        write(project, bundle.folder)
     assert bundle.verify() == []  # the older bundle stands as it was
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
 
 def test_a_second_export_takes_the_place_of_the_first_as_a_whole(project, bundle) -> None:
     (bundle.folder / "old.txt").write_text("of the first")
-    export.export(project, options(bundle.folder))
+    write(project, bundle.folder)
     assert bundle.verify() == []
     assert not (bundle.folder / "old.txt").exists()
-    assert not bundle.classification_int8.exists()  # this one was not asked for it
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
 
@@ -110,12 +108,12 @@ def test_a_bundle_moved_aside_by_a_killed_export_comes_back(project, bundle, mon
     bundle.folder.rename(bundle.folder.with_name(".bundle.replaced"))
     monkeypatch.setattr(export, "MOST_LOGIT_DIFFERENCE", -1.0)
     with pytest.raises(MachineError):
-        export.export(project, options(bundle.folder))
+        write(project, bundle.folder)
     assert bundle.verify() == []
 
 
 def test_equal_models_make_equal_bundles(project, exported, bundle) -> None:
-    export.export(project, options(bundle.folder, int8=True))
+    write(project, bundle.folder)
     assert (bundle.folder / "SHA256SUMS").read_text() == (
         exported.folder / "SHA256SUMS"
     ).read_text()
@@ -124,14 +122,14 @@ def test_equal_models_make_equal_bundles(project, exported, bundle) -> None:
 def test_a_folder_of_something_else_is_never_replaced(project, tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("three years")
     with pytest.raises(ParameterError, match=re.escape(f"--out {tmp_path} holds other files")):
-        export.export(project, options(tmp_path))
+        write(project, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "three years"
 
 
 def test_a_file_is_no_folder_for_a_bundle(project, tmp_path) -> None:
     (tmp_path / "bundle").write_text("a file")
     with pytest.raises(ParameterError, match="is a file"):
-        export.export(project, options(tmp_path / "bundle"))
+        write(project, tmp_path / "bundle")
 
 
 def test_timm_loads_the_classifier_bit_for_bit(project, exported) -> None:
@@ -147,5 +145,5 @@ def test_enrolled_drugs_travel_with_the_bundle(project, tmp_path) -> None:
     drugs = tmp_path / "gallery.json"
     own_sha256 = files.sha256_of(project.checkpoint("classification"))
     gallery.save(drugs, gallery.Gallery(own_sha256, 3, ()))
-    export.export(project, replace(options(tmp_path / "bundle"), gallery=drugs))
+    write(project, tmp_path / "bundle", drugs)
     assert Bundle(tmp_path / "bundle").gallery.read_bytes() == drugs.read_bytes()

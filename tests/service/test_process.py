@@ -1,6 +1,5 @@
-"""The service as a program of its own, over real connections, loaded with more than it takes."""
+"""The service as a process, over real connections, under more load than it accepts."""
 
-import io
 import signal
 import socket
 import subprocess
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from PIL import Image
 
 from make.drawn_models import RED, frame
 from make.import_graph import ROOT
+from make.services import png
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -24,24 +23,22 @@ HEADERS = {"content-type": "image/png"}
 
 
 def photo() -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(frame((20, 30, 60, RED))).save(buffer, "PNG")
-    return buffer.getvalue()
+    return png(frame((20, 30, 60, RED)))
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service and the end of its gate's rope."""
+    """A running service, its models behind a gate."""
 
     process: subprocess.Popen[bytes]
     url: str
 
     def ask(self) -> httpx.Response:
-        """One photo on a connection of its own."""
+        """The answer for one photo, on a new connection."""
         return httpx.post(f"{self.url}/v1/recognise", content=photo(), headers=HEADERS, timeout=60)
 
     def ask_half(self) -> socket.socket:
-        """A connection over which half of a photo has come; the rest never will."""
+        """A connection over which half of a photo was sent; the rest will not be."""
         host, port = self.url.removeprefix("http://").split(":")
         content = photo()
         head = f"POST /v1/recognise HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\n"
@@ -51,16 +48,16 @@ class Service:
         return client
 
     def holds(self, requests: int) -> bool:
-        """Whether it holds so many."""
-        figures = httpx.get(f"{self.url}/metrics").text.splitlines()
-        return f"pillsnap_requests_in_flight {requests}" in figures
+        """Whether so many are in flight."""
+        counters = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return f"pillsnap_requests_in_flight {requests}" in counters
 
     def open_gate(self) -> None:
         """Let every batch through from now on."""
         self.process.stdin.close()
 
     def listens(self) -> bool:
-        """Whether it takes new connections."""
+        """Whether it accepts new connections."""
         try:
             httpx.get(f"{self.url}/healthz")
         except httpx.TransportError:
@@ -69,8 +66,8 @@ class Service:
 
 
 @contextmanager
-def running(patience_s: int = 30) -> Iterator[Service]:
-    numbers = map(str, (BATCH, QUEUE, patience_s))
+def running(shutdown_s: int = 30) -> Iterator[Service]:
+    numbers = map(str, (BATCH, QUEUE, shutdown_s))
     program = [sys.executable, ROOT / "tests/make/drawn_service.py", *numbers]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(program, **pipes) as process:
@@ -83,12 +80,12 @@ def running(patience_s: int = 30) -> Iterator[Service]:
 
 
 def wait_until(condition) -> None:
-    """Asking is what takes the time; pytest's time limit ends it."""
+    """Poll without a pause; pytest's time limit ends it."""
     while not condition():
         pass
 
 
-def test_twice_the_load_is_told_to_come_again_and_then_it_answers_as_before() -> None:
+def test_requests_over_the_limit_get_429_and_later_ones_are_answered() -> None:
     asked = 2 * (BATCH + QUEUE)
     with running() as service, ThreadPoolExecutor(asked) as clients:
         done = as_completed([clients.submit(service.ask) for _ in range(asked)])
@@ -102,7 +99,7 @@ def test_twice_the_load_is_told_to_come_again_and_then_it_answers_as_before() ->
         assert service.holds(0)
 
 
-def test_sigterm_finishes_what_was_taken_and_ends_without_an_error() -> None:
+def test_sigterm_finishes_accepted_requests_and_exits_with_0() -> None:
     with running() as service, ThreadPoolExecutor(QUEUE) as clients:
         waiting = [clients.submit(service.ask) for _ in range(QUEUE)]
         wait_until(lambda: service.holds(QUEUE))
@@ -114,14 +111,14 @@ def test_sigterm_finishes_what_was_taken_and_ends_without_an_error() -> None:
         assert service.process.wait() == 0
 
 
-def test_sigterm_ends_an_idle_service_without_an_error() -> None:
+def test_sigterm_ends_an_idle_service_with_0() -> None:
     with running() as service:
         assert service.listens()
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait() == 0
 
 
-def test_a_client_that_stalls_in_mid_upload_holds_sigterm_up_no_longer_than_its_patience() -> None:
+def test_a_stalled_upload_delays_sigterm_by_the_shutdown_time_at_most() -> None:
     with running(3) as service, ThreadPoolExecutor(1) as clients, service.ask_half():
         wait_until(lambda: service.holds(1))
         waiting = clients.submit(service.ask)

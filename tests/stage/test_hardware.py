@@ -1,4 +1,4 @@
-"""Hardware figures: present without a GPU, absent rather than zero."""
+"""Hardware samples: present without a GPU, absent rather than zero."""
 
 from pathlib import Path
 

@@ -1,105 +1,135 @@
-"""Work shared out over processes: answers in order, and no process left behind."""
+"""Work spread over processes: answers in order, few at once, and no process left behind."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from make.import_graph import SRC
 from pillsnap.errors import MachineError
-from pillsnap.stage.pool import workers
+from pillsnap.stage import pool
+from pillsnap.stage.pool import spread
 
-
-def children(pid: int = 0) -> list[int]:
-    """Processes that a process (this one) has started."""
-    pid = pid or os.getpid()
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+MODULE = "pillsnap.aihub.reading"
+workers = partial(pool.workers, preload=MODULE, cure="Free memory.")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_answers_come_in_the_order_of_the_items(count: int) -> None:
     items = [20000 * (number % 3) + number for number in range(30)]
-    with workers(count) as spread:
-        assert list(spread(range, items)) == [range(item) for item in items]
+    with workers(count) as mapped:
+        assert list(mapped(range, items)) == [range(item) for item in items]
 
 
 def test_one_worker_is_this_process() -> None:
-    before = children()
-    with workers(1) as spread:
-        list(spread(abs, [1]))
-        assert children() == before
+    with workers(1) as mapped:
+        assert list(mapped(lambda _: os.getpid(), [0])) == [os.getpid()]
 
 
 def test_answers_larger_than_a_pipe_are_whole() -> None:
-    with workers(2) as spread:
-        assert list(spread(bytes, [1 << 20, 3 << 20])) == [bytes(1 << 20), bytes(3 << 20)]
+    with workers(2) as mapped:
+        assert list(mapped(bytes, [1 << 20, 3 << 20])) == [bytes(1 << 20), bytes(3 << 20)]
 
 
-def test_no_worker_is_left_after_the_work() -> None:
-    before = children()
-    with workers(2) as spread:
-        assert len(children()) == len(before) + 2
-        list(spread(abs, range(10)))
-    assert children() == before
+def test_any_executor_has_no_more_than_a_few_items_at_once() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    with ThreadPoolExecutor(3) as threads:
+        for done, answer in enumerate(spread(threads, 4, "", abs, items()), 1):
+            assert answer == done - 1
+            assert len(taken) <= done + 4
+    assert len(taken) == 50
 
 
-def test_no_worker_is_left_after_an_error_in_between() -> None:
-    before = children()
-    with pytest.raises(KeyboardInterrupt), workers(2) as spread:
-        next(iter(spread(abs, range(10000))))
-        raise KeyboardInterrupt
-    assert children() == before
+def test_all_workers_start_at_once_and_end_with_the_work() -> None:
+    before = set(multiprocessing.active_children())
+    with workers(2) as mapped:
+        assert len(set(multiprocessing.active_children()) - before) == 2
+        list(mapped(abs, range(10)))
+    assert set(multiprocessing.active_children()) == before
 
 
-def test_a_killed_worker_is_said_with_a_cure() -> None:
-    before = children()
-    with workers(2) as spread:
-        for worker in set(children()) - set(before):
-            os.kill(worker, signal.SIGKILL)
-        with pytest.raises(MachineError, match="was killed") as refused:
-            list(spread(abs, range(10)))
-    assert "build_manifest.num_workers" in refused.value.cure
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_no_worker_is_left_after_an_error_in_between(error: type[BaseException]) -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(error), workers(2) as mapped:
+        next(iter(mapped(abs, range(10000))))
+        raise error
+    assert set(multiprocessing.active_children()) == before
 
 
-WAITS = """
-import signal
+def test_an_error_of_the_function_is_raised() -> None:
+    with pytest.raises(ValueError, match="invalid literal"), workers(2) as mapped:
+        list(mapped(int, ["1", "x"]))
+
+
+def test_a_killed_worker_is_an_error_with_the_cure() -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(MachineError, match="was killed") as refused, workers(2) as mapped:
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.kill()
+        list(mapped(abs, range(10)))
+    assert refused.value.cure == "Free memory."
+
+
+SCRIPT = """
 from pillsnap.stage.pool import workers
-with workers(2):
-    print("up", flush=True)
-    signal.pause()
+print("imported", flush=True)
+if __name__ == "__main__":
+    with workers(2, "pillsnap.aihub.reading", "") as mapped:
+        while input():
+            print(sum(mapped(abs, range(10))), flush=True)
 """
 
 
-def test_workers_end_when_their_parent_is_killed() -> None:
-    command = [sys.executable, "-c", WAITS]
-    environment = {**os.environ, "PYTHONPATH": str(SRC)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        parent.stdout.readline()
-        started = children(parent.pid)
-        parent.kill()
-    assert len(started) == 2
-    deadline = time.monotonic() + 20
-    while any(map(running, started)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(map(running, started))
+def start(folder: Path) -> "subprocess.Popen[str]":
+    (folder / "script.py").write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, folder / "script.py"], env={**os.environ, "PYTHONPATH": str(SRC)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+
+
+def test_workers_do_not_import_the_script(tmp_path: Path) -> None:
+    with start(tmp_path) as process:
+        assert process.communicate("go\n\n")[0].split() == ["imported", "45"]
+
+
+def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with start(tmp_path) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("go\n")
+        assert [process.stdout.readline() for _ in range(2)] == ["imported\n", "45\n"]
+        parent = psutil.Process(process.pid)
+        started = parent.children(recursive=True)
+        forked = [one for one in started if one.parent() != parent]
+        assert len(forked) == 2
+        for one in forked:
+            one.send_signal(signal.SIGINT)
+        process.stdin.write("go\n")
+        assert process.stdout.readline() == "45\n"
+        process.kill()
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
 
 
 def test_what_a_worker_loads_is_light() -> None:
-    listing = "import sys, pillsnap.stage.pool, pillsnap.aihub.reading; print(*sys.modules)"
+    listing = f"import sys, pillsnap.stage.pool, {MODULE}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", listing], env={**os.environ, "PYTHONPATH": str(SRC)},
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    assert not {"numpy", "pandas", "pydantic", "pyarrow"} & set(done.stdout.split())
+    assert not {"numpy", "pandas", "psutil", "pydantic", "pyarrow"} & set(done.stdout.split())

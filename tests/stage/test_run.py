@@ -1,4 +1,4 @@
-"""The frame of a stage: exit codes, one screen for a user's fault, signals."""
+"""A running stage: exit codes, one screen for a user's error, signals."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from pillsnap.errors import DataError
 from pillsnap.stage.run import run
 
 def work(params, log):
-    'A made stage.'
+    'A stage for tests.'
     {body}
 
 run("validate", work)
@@ -36,41 +36,43 @@ def start(tmp_path, body, **environment):
 
 def ended(tmp_path, body):
     process = start(tmp_path, body)
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     lines = (tmp_path / "artifacts/demo/live/events.jsonl").read_text().splitlines()
-    return process.returncode, said, [json.loads(line) for line in lines]
+    return process.returncode, output, [json.loads(line) for line in lines]
 
 
-def test_done_is_0_with_the_figures_in_the_last_event(tmp_path):
+def test_done_is_0_with_the_metrics_in_the_last_event(tmp_path):
     code, _, events = ended(tmp_path, "return {'top1': 0.5}")
     assert code == 0
     end = next(event for event in events if event["kind"] == "end")
     assert end["metrics"]["top1"] == 0.5
 
 
-def test_a_users_fault_is_1_and_one_screen(tmp_path):
-    code, said, events = ended(tmp_path, "raise DataError('a.png is cut short.', 'Copy it anew.')")
+def test_a_users_error_is_1_and_one_screen(tmp_path):
+    code, output, events = ended(
+        tmp_path, "raise DataError('a.png is cut short.', 'Copy it anew.')"
+    )
     assert code == 1
-    assert "a.png is cut short." in said
-    assert "-> Copy it anew." in said
-    assert "Traceback" not in said
+    assert "a.png is cut short." in output
+    assert "-> Copy it anew." in output
+    assert "Traceback" not in output
     assert events[-1]["kind"] == "failure"
 
 
 def test_a_full_disk_is_named(tmp_path):
-    code, said, _ = ended(tmp_path, "open('/dev/full', 'w').write('x' * 99999)")
+    code, output, _ = ended(tmp_path, "open('/dev/full', 'w').write('x' * 99999)")
     assert code == 1
-    assert "The disk is full" in said
-    assert "Traceback" not in said
+    assert "The disk is full" in output
+    assert "Traceback" not in output
 
 
-def test_a_fault_is_told_even_where_no_event_can_be_written(tmp_path):
+def test_an_error_is_printed_even_where_no_event_can_be_written(tmp_path):
     live_dir = tmp_path / "artifacts/demo/live"
     live_dir.mkdir(parents=True)
     (live_dir / "events.jsonl").symlink_to("/dev/full")
-    said, _ = start(tmp_path, "raise DataError('a.png is cut.', 'Copy it.')").communicate()
-    assert "a.png is cut." in said
-    assert "Traceback" not in said
+    output, _ = start(tmp_path, "raise DataError('a.png is cut.', 'Copy it.')").communicate()
+    assert "a.png is cut." in output
+    assert "Traceback" not in output
 
 
 def test_unknown_log_level_is_usage(tmp_path):
@@ -79,10 +81,10 @@ def test_unknown_log_level_is_usage(tmp_path):
     assert process.returncode == 2
 
 
-def test_our_own_mistake_keeps_its_traceback(tmp_path):
-    code, said, events = ended(tmp_path, "return 1 / 0")
+def test_a_bug_keeps_its_traceback(tmp_path):
+    code, output, events = ended(tmp_path, "return 1 / 0")
     assert code == 1
-    assert "ZeroDivisionError" in said
+    assert "ZeroDivisionError" in output
     assert events[-1]["kind"] == "failure"
 
 
@@ -106,9 +108,9 @@ def test_a_signal_ends_in_130(tmp_path, number):
     process = start(tmp_path, "import time; print('in', flush=True); time.sleep(60)")
     assert process.stdout.readline() == "in\n"
     process.send_signal(number)
-    said, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "goes on from here" in said
+    assert "resumes from here" in output
 
 
 def test_a_stage_ends_with_the_dvc_that_started_it(tmp_path):

@@ -2,16 +2,20 @@
 
 import os
 import pickle
+import shutil
+import socket
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from make import bit_flips
 from make.import_graph import SRC
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.training import checkpoints
 from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.training.run_key import run_key
 
 WEIGHTS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
 CONFIG = {"architecture": "x", "metrics": {"top1": 0.5}, "이름": "알약"}
@@ -33,20 +37,51 @@ def test_published_checkpoint_comes_back_and_is_plain_torch(tmp_path):
 
 
 def test_missing_checkpoint_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="not here"):
+    with pytest.raises(CheckpointError, match="is missing"):
         checkpoints.load_published(tmp_path / "1.pt")
 
 
-def test_every_flipped_bit_of_the_weights_is_noticed(tmp_path):
+@pytest.mark.parametrize("region", ["weights", "configuration", "whole file"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, region):
     path = tmp_path / "1.pt"
-    checkpoints.publish(path, {"a": torch.arange(64.0)}, CONFIG)
+    weights = {"a": torch.arange(64.0), "b": torch.ones(3, dtype=torch.int64)}
+    checkpoints.publish(path, weights, CONFIG)
     content = path.read_bytes()
-    start = content.index(torch.arange(64.0).numpy().tobytes())
-    for byte in range(start, start + 256, 17):
-        damaged = bytearray(content)
-        damaged[byte] ^= 1
-        path.write_bytes(bytes(damaged))
-        with pytest.raises(CheckpointError):
+    values = weights["a"].numpy().tobytes()
+    start, size, flips = {
+        "weights": (content.index(values), len(values), 100),
+        "configuration": (content.index(b"data.pkl"), content.index(values), 400),
+        "whole file": (0, len(content), 300),  # also the zip's directory
+    }[region]
+    part = content[start : start + size]
+    refused = 0
+    for damaged in bit_flips.flipped(part, flips):
+        path.write_bytes(content[:start] + damaged + content[start + size :])
+        try:
+            found, config = checkpoints.load_published(path)
+        except CheckpointError:
+            refused += 1
+            continue
+        assert region != "weights"
+        assert config == CONFIG
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert refused > flips / 3
+
+
+def test_a_checkpoint_whose_hash_leaves_out_the_configuration_is_refused(tmp_path):
+    path = tmp_path / "1.pt"
+    config = {**CONFIG, "weights_sha256": checkpoints.weights_hash(WEIGHTS)}
+    torch.save({"weights": WEIGHTS, "config": config}, path)
+    with pytest.raises(CheckpointError, match="did not hash the configuration") as refusal:
+        checkpoints.load_published(path)
+    assert refusal.value.cure.endswith("dvc repro")
+
+
+def test_an_empty_file_and_a_folder_are_no_checkpoints(tmp_path):
+    (tmp_path / "1.pt").touch()
+    for path, words in ((tmp_path / "1.pt", "not a PillSnap checkpoint"), (tmp_path, "not a file")):
+        with pytest.raises(CheckpointError, match=words):
             checkpoints.load_published(path)
 
 
@@ -81,6 +116,7 @@ def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
     with WorkFolder("s", "f", tmp_path) as folder:
         folder.save({"epoch": 1, "weights": torch.ones(999)})
         folder.save({"epoch": 2, "weights": torch.ones(999)})
+        folder.flush()
         path = folder.path / "newest.ckpt"
         content = bytearray(path.read_bytes())
         middle = len(content) // 2
@@ -96,7 +132,103 @@ def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
     assert "damaged" in lines[0]
 
 
-def test_second_trainer_is_refused_and_told_who_holds_the_lock(tmp_path):
+def best(epoch):
+    return {"epoch": epoch, "weights": {"w": torch.full((9,), float(epoch))}}
+
+
+def test_a_saved_state_does_not_follow_the_model(tmp_path):
+    with WorkFolder("s", "f", tmp_path) as folder:
+        weights, history = torch.ones(9), [{"loss": 1.0}]
+        folder.save({"weights": weights, "history": history})
+        weights.zero_()
+        history[0]["loss"] = history.append({"loss": 2.0})
+        state, _ = folder.load()
+    assert state["weights"].sum() == 9
+    assert state["history"] == [{"loss": 1.0}]
+
+
+def test_the_best_weights_are_written_when_they_change_only(tmp_path):
+    def files():
+        return {path.name: path.stat().st_ino for path in folder.path.glob("best-*.ckpt")}
+
+    with WorkFolder("s", "f", tmp_path) as folder:
+        folder.save({"epoch": 1, "best": best(1)})
+        folder.flush()
+        first = files()
+        folder.save({"epoch": 2, "best": best(1)})
+        folder.flush()
+        assert files() == first != {}
+        folder.save({"epoch": 3, "best": best(3)})
+        folder.flush()
+        assert set(files()) == {"best-1.ckpt", "best-3.ckpt"}  # the previous state's, the newest's
+        folder.save({"epoch": 4, "best": best(3)})
+        state, damaged = folder.load()
+        assert set(files()) == {"best-3.ckpt"}
+    assert (state["epoch"], state["best"]["weights"]["w"][0], damaged) == (4, 3, [])
+
+
+def test_damaged_best_weights_fall_back_to_the_state_before(tmp_path):
+    with WorkFolder("s", "f", tmp_path) as folder:
+        folder.save({"epoch": 1, "best": best(1)})
+        folder.save({"epoch": 2, "best": best(2)})
+        folder.flush()
+        (folder.path / "best-2.ckpt").write_bytes(b"")
+    with WorkFolder("s", "f", tmp_path) as folder:
+        state, damaged = folder.load()
+        assert (state["epoch"], state["best"]["weights"]["w"][0], len(damaged)) == (1, 1, 1)
+        folder.save({"epoch": 2, "best": best(2)})  # in the place of the damaged state
+        state, damaged = folder.load()
+    assert (state["epoch"], state["best"]["weights"]["w"][0], damaged) == (2, 2, [])
+
+
+def test_an_error_of_the_writing_thread_is_raised_in_the_trainer(tmp_path):
+    with WorkFolder("s", "f", tmp_path) as folder:
+        folder.save({"epoch": 1})
+        folder.flush()
+        shutil.rmtree(folder.path)
+        folder.path.write_bytes(b"")
+        folder.save({"epoch": 2})
+        with pytest.raises(FileExistsError):
+            folder.flush()
+        folder.flush()  # once
+
+
+SAVES = """
+import sys
+from pathlib import Path
+import torch
+from pillsnap.training.checkpoints import WorkFolder
+with WorkFolder("s", "f", Path(sys.argv[1])) as folder:
+    for epoch in range(1, 10000):
+        last = epoch // 2 * 2
+        best = {"epoch": last, "weights": {"w": torch.full((50_000,), float(last))}}
+        folder.save({"epoch": epoch, "model": torch.full((200_000,), float(epoch)), "best": best})
+        print(epoch, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", range(3, 11))
+def test_kill_9_while_a_state_is_written_leaves_a_whole_one(tmp_path, after):
+    with start_saving(tmp_path) as saver:
+        for _ in range(after):
+            saver.stdout.readline()  # a state is copied and, from here on, written
+        saver.kill()
+    with WorkFolder("s", "f", tmp_path) as folder:
+        state, damaged = folder.load()
+    assert damaged == []
+    assert state["epoch"] >= after - 2
+    assert (state["model"] == state["epoch"]).all()
+    assert (state["best"]["weights"]["w"] == state["epoch"] // 2 * 2).all()
+
+
+def start_saving(folder):
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-c", SAVES, str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+
+
+def test_second_trainer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
     with (
         WorkFolder("s", "f", tmp_path),
         pytest.raises(MachineError, match=f"process {os.getpid()}"),
@@ -125,32 +257,48 @@ def test_lock_is_free_after_kill_9(tmp_path):
         assert folder.load() == (None, [])
 
 
+def test_lock_is_not_held_by_a_forked_child(tmp_path):
+    own, childs = socket.socketpair()
+    with own, childs, WorkFolder("s", "f", tmp_path) as folder:
+        child = os.fork()
+        if child == 0:
+            own.close()
+            childs.send(b"runs")
+            childs.recv(1)  # until the test is over, however it ends
+            os._exit(0)
+        own.recv(4)
+        folder.__exit__()  # what a kill -9 does to the lock
+        with WorkFolder("s", "f", tmp_path) as again:
+            assert again.load() == (None, [])
+    os.waitpid(child, 0)
+
+
 def pipeline_root(tmp_path, lr=0.1, data="abc"):
     (tmp_path / "params.yaml").write_text(f"scale: demo\nlr: {lr}\nother: 1\n")
     (tmp_path / "dvc.yaml").write_text("stages: {s: {params: [lr], deps: ['${scale}']}}\n")
     (tmp_path / "demo").mkdir(exist_ok=True)
     (tmp_path / "demo" / "data.txt").write_text(data)
-    return checkpoints.fingerprint("s", tmp_path)
+    return run_key("s", tmp_path)
 
 
-def test_fingerprint_changes_with_parameters_and_data_only(tmp_path):
+def test_run_key_changes_with_parameters_and_data_only(tmp_path):
     first = pipeline_root(tmp_path)
     assert pipeline_root(tmp_path, lr=0.2) != first
     assert pipeline_root(tmp_path, data="abd") != first
     assert pipeline_root(tmp_path) == first
     text = (tmp_path / "params.yaml").read_text().replace("other: 1", "other: 2")
     (tmp_path / "params.yaml").write_text(text)
-    assert checkpoints.fingerprint("s", tmp_path) == first
+    assert run_key("s", tmp_path) == first
 
 
-def test_fingerprint_of_a_code_folder_looks_at_modules_only(tmp_path):
+def test_run_key_of_a_code_folder_looks_at_modules_only(tmp_path):
     pipeline_root(tmp_path)
     code = tmp_path / "demo" / "room.py"
     code.write_text("a = 1")
-    first = checkpoints.fingerprint("s", tmp_path)
+    first = run_key("s", tmp_path)
     (tmp_path / "demo" / "__pycache__").mkdir()
     (tmp_path / "demo" / "__pycache__" / "room.cpython-311.pyc").write_bytes(b"1")
     (tmp_path / "demo" / ".room.py.swp").write_bytes(b"1")
-    assert checkpoints.fingerprint("s", tmp_path) == first
+    assert run_key("s", tmp_path) == first
     code.write_text("a = 2")
-    assert checkpoints.fingerprint("s", tmp_path) != first
+    assert run_key("s", tmp_path) != first

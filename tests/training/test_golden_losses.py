@@ -1,9 +1,9 @@
 """Reference losses of both trainings on the CPU: a change that should not alter numbers is caught.
 
-When numbers change on purpose, `python tests/test_golden_losses.py` writes the new ones; say why
-in the commit. With ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA held to AVX2 and to SSE4.1, the
-losses differ by at most 0.0005 % and 0.2 %. The detector is held to its first epoch: from then on
-rounding changes which anchors are assigned to which box.
+When numbers change on purpose, `python tests/training/test_golden_losses.py` writes the new ones;
+say why in the commit. With ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA limited to AVX2 and to
+SSE4.1, the losses differ by at most 0.0005 % and 0.2 %. Only the detector's first epoch is
+compared: after it, rounding changes which anchors are assigned to which box.
 """
 
 import json

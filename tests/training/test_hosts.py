@@ -1,4 +1,4 @@
-"""Two hosts train together: network namespaces stand for them, on one machine."""
+"""Two hosts train together: two network namespaces of one machine act as hosts."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def namespaces(stack):
 
 
 def start(folder, namespace, number):
-    """torchrun on one of the hosts, as docs/scaling.md tells."""
+    """torchrun on one of the hosts, as in docs/scaling.md."""
     torchrun = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
         "--max-restarts=3", "--rdzv-backend=c10d", f"--rdzv-endpoint={ADDRESSES[0]}:29400",
@@ -66,8 +66,8 @@ def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path, task):
         second.wait()
         second = start(folders[1], names[1], 1)
         stack.callback(second.kill)
-        assert first.wait() == 0, project.said(folders[0])
-        assert second.wait() == 0, project.said(folders[1])
+        assert first.wait() == 0, project.printed(folders[0])
+        assert second.wait() == 0, project.printed(folders[1])
         assert len(project.events(folders[0], "start")) == 2
         assert not project.published(folders[1]).exists()
         lost = project.weights_hash(folders[0])

@@ -53,9 +53,9 @@ def test_the_size_of_a_batch_is_that_of_its_keys():
 
 
 def test_alone_nothing_is_sent():
-    figures = [torch.ones(2)]
-    ALONE.add(figures)
-    assert figures[0].tolist() == [1, 1]
+    sums = [torch.ones(2)]
+    ALONE.add(sums)
+    assert sums[0].tolist() == [1, 1]
     assert (ALONE.total(3), ALONE.any(True), ALONE.least(4)) == (3, True, 4)
 
 

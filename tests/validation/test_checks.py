@@ -1,182 +1,51 @@
-"""Checks of the rows: each names the damaged photo, and the others pass."""
+"""The verdict from the rows only, and the consequences of a rejected row."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from make.photo_set import HEIGHT, WIDTH, make
-from pillsnap.dataset.findings import Findings
+from make.photo_set import CODES, PhotoSet, make
+from pillsnap.dataset import manifest
 from pillsnap.validation import checks
+from pillsnap.validation.checks import EXAMPLES_SHOWN, Verdict
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return make(tmp_path_factory.mktemp("photos")).rows.reset_index(drop=True)
+@pytest.fixture
+def photos(tmp_path: Path) -> PhotoSet:
+    return make(tmp_path)
 
 
-def box(rows: pd.DataFrame, *values: int) -> None:
-    rows.loc[0, ["box_x", "box_y", "box_w", "box_h"]] = values
+def run(photos: PhotoSet) -> Verdict:
+    classes = pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
+    return checks.run(photos.rows, classes, photos.places.root, photos.settings.scale)
 
 
-def test_sound_rows_pass_every_check(sound: pd.DataFrame) -> None:
-    findings = Findings()
-    checks.check_schema(sound, findings)
-    refused = checks.check_boxes(sound, findings)
-    checks.check_box_area(sound, findings)
-    checks.check_names(sound, findings)
-    assert findings.counts == {}
-    assert set(refused) == {""}
+def test_rows_are_checked_without_opening_a_photo(photos: PhotoSet) -> None:
+    for path in photos.places.root.rglob("*.png"):
+        path.unlink()
+    verdict = run(photos)
+    assert verdict.findings.counts == {}
+    assert len(verdict.admitted) == len(photos.rows)
 
 
-SCHEMA: dict[str, tuple[str, Any]] = {
-    "a third image type": ("image_type", "video"),
-    "a code that is none": ("mapping_code", "K-30"),
-    "a path upwards": ("image_path", "train/../../etc/passwd.png"),
-    "an absolute path": ("image_path", "/etc/passwd.png"),
-    "a known pill without class": ("class_index", -1),
-    "a frame without size": ("image_width", 0),
-    "no group": ("group_id", ""),
-}
+def test_a_rejected_pill_makes_its_photo_partly_labelled_and_shown(photos: PhotoSet) -> None:
+    path = photos.photo("train", "combination")
+    pills = photos.rows.index[photos.rows["image_path"] == path]
+    photos.rows.loc[pills[0], "box_w"] = 0
+    verdict = run(photos)
+    assert list(verdict.rows.index[verdict.rows["rejected"] == "box_positive"]) == [pills[0]]
+    assert verdict.partly_labelled == {path}
+    assert verdict.shown["box_positive"] == (path,)
 
 
-@pytest.mark.parametrize("fault", SCHEMA)
-def test_schema_names_the_row(sound: pd.DataFrame, fault: str) -> None:
-    column, value = SCHEMA[fault]
-    rows, findings = sound.copy(), Findings()
-    rows.loc[0, column] = value
-    checks.check_schema(rows, findings)
-    assert findings.counts == {"schema": 1}
-    [example] = findings.examples["schema"]
-    assert example.startswith(f"{rows.loc[0, 'image_path']}: {column} ")
+def test_a_check_shows_few_photos(photos: PhotoSet) -> None:
+    photos.rows["box_x"] = -1
+    assert len(run(photos).shown["box_inside"]) == EXAMPLES_SHOWN
 
 
-def test_a_photo_in_two_splits_is_named(sound: pd.DataFrame) -> None:
-    findings = Findings()
-    checks.check_schema(pd.concat([sound, sound[:1].assign(split="val")]), findings)
-    assert findings.counts == {"schema": 2}
-
-
-BOXES: dict[str, tuple[str, tuple[int, int, int, int]]] = {
-    "left of the photo": ("box_inside", (-1, 5, 20, 20)),
-    "above the photo": ("box_inside", (5, -1, 20, 20)),
-    "right of the photo": ("box_inside", (WIDTH - 19, 5, 20, 20)),
-    "below the photo": ("box_inside", (5, HEIGHT - 19, 20, 20)),
-    "far away": ("box_inside", (6567, 8889, 20, 20)),
-    "no width": ("box_positive", (5, 5, 0, 20)),
-    "negative height": ("box_positive", (5, 50, 20, -20)),
-}
-
-
-@pytest.mark.parametrize("fault", BOXES)
-def test_bad_boxes_are_refused(sound: pd.DataFrame, fault: str) -> None:
-    name, values = BOXES[fault]
-    rows, findings = sound.copy(), Findings()
-    box(rows, *values)
-    refused = checks.check_boxes(rows, findings)
-    assert findings.counts == {name: 1}
-    assert findings.examples[name][0].startswith(f"{rows.loc[0, 'image_path']}: K-000001, box")
-    assert list(refused[refused != ""].index) == [0]
-
-
-def test_a_box_that_touches_the_edge_is_inside(sound: pd.DataFrame) -> None:
-    rows, findings = sound.copy(), Findings()
-    box(rows, 0, 0, WIDTH, HEIGHT)
-    assert set(checks.check_boxes(rows, findings)) == {""}
-
-
-def test_a_pill_listed_twice_counts_once(sound: pd.DataFrame) -> None:
-    findings = Findings()
-    refused = checks.check_boxes(pd.concat([sound, sound[:1]], ignore_index=True), findings)
-    assert findings.counts == {"box_duplicated": 1}
-    assert list(refused[refused != ""].index) == [len(sound)]
-
-
-def test_two_codes_in_one_box_are_both_refused(sound: pd.DataFrame) -> None:
-    rows, findings = sound.copy(), Findings()
-    first = rows.index[rows["image_type"] == "combination"][0]
-    columns = ["box_x", "box_y", "box_w", "box_h"]
-    rows.loc[first + 1, columns] = rows.loc[first, columns]
-    refused = checks.check_boxes(rows, findings)
-    assert findings.counts == {"box_shared": 2}
-    assert list(refused[refused != ""].index) == [first, first + 1]
-
-
-@pytest.mark.parametrize("size", [(2, 2), (WIDTH - 8, HEIGHT - 10)])
-def test_an_unusual_area_is_pointed_out(sound: pd.DataFrame, size: tuple[int, int]) -> None:
-    rows, findings = sound.copy(), Findings()
-    rows[["box_w", "box_h"]] = 20, 20
-    box(rows, 8, 10, *size)
-    strange = checks.check_box_area(rows, findings)
-    assert findings.counts == {"box_area": 1}
-    assert list(strange[strange].index) == [0]
-
-
-def first_combination(rows: pd.DataFrame) -> int:
-    return int(rows.index[rows["image_type"] == "combination"][0])
-
-
-def drop_pill(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.drop(index=first_combination(rows))
-
-
-def rename_pill(rows: pd.DataFrame) -> pd.DataFrame:
-    rows.loc[first_combination(rows), "mapping_code"] = "K-000777"
-    return rows
-
-
-def repeat_pill(rows: pd.DataFrame) -> pd.DataFrame:
-    first = first_combination(rows)
-    return pd.concat([rows, rows.loc[[first]].assign(box_x=0)], ignore_index=True)
-
-
-def rename_single(rows: pd.DataFrame) -> pd.DataFrame:
-    rows.loc[0, "mapping_code"] = "K-000777"
-    return rows
-
-
-@pytest.mark.parametrize(
-    ("change", "counts"),
-    [
-        (drop_pill, {"combination_incomplete": 1}),
-        (rename_pill, {"codes_in_name": 1, "combination_incomplete": 1}),
-        (repeat_pill, {"codes_in_name": 1}),
-        (rename_single, {"codes_in_name": 1}),
-    ],
-)
-def test_labels_are_compared_with_the_codes_in_the_name(
-    sound: pd.DataFrame,
-    change: Callable[[pd.DataFrame], pd.DataFrame],
-    counts: dict[str, int],
-) -> None:
-    findings = Findings()
-    rows = change(sound.copy())
-    disagreeing, incomplete = checks.check_names(rows, findings)
-    assert findings.counts == counts
-    assert len(disagreeing) == counts.get("codes_in_name", 0)
-    assert len(incomplete) == counts.get("combination_incomplete", 0)
-
-
-def test_every_check_is_in_the_table_once_with_a_cure() -> None:
-    names = [check.name for check in checks.CHECKS]
-    assert len(set(names)) == len(names)
-    assert all(check.cure.endswith(".") and check.meaning for check in checks.CHECKS)
-
-
-def test_an_error_fails_and_a_refusal_only_warns() -> None:
-    findings = Findings()
-    findings.add("group_leakage", "g")
-    findings.add("photo_damaged", Path("a.png").name)
-    status = {
-        str(result["name"]): result["status"] for result in checks.results(findings, complete=True)
-    }
-    assert status["group_leakage"] == "fail"
-    assert status["photo_damaged"] == "warn"
-    assert status["schema"] == "pass"
-
-
-def test_checks_that_were_not_run_do_not_pass() -> None:
-    results = checks.results(Findings(), complete=False)
-    assert {result["name"] for result in results if result["status"] == "pass"} == {"schema"}
+def test_an_invalid_schema_stops_the_other_checks(photos: PhotoSet) -> None:
+    photos.rows.loc[0, ["group_id", "box_w"]] = "", 0
+    verdict = run(photos)
+    assert set(verdict.findings.counts) == {"schema"}
+    assert set(manifest.COLUMNS) <= set(verdict.rows.columns)

@@ -1,4 +1,4 @@
-"""The detection set: an even and steady choice, scaling, painting out, the YOLO folder."""
+"""The detection set: an even and stable choice, scaling, the YOLO folder."""
 
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillsnap.dataset.pixels import scale_down
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text, paint_out
+from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text
 from pillsnap.validation.pictures import choose
 
 
@@ -38,11 +38,11 @@ def test_the_choice_depends_on_the_seed_and_not_on_the_order() -> None:
     assert choose(table, 10, seed=1) != choose(table, 10, seed=2)
 
 
-def test_more_than_there_is_takes_all() -> None:
+def test_asking_for_more_than_there_is_takes_all() -> None:
     assert len(choose(frames(GRID), 10_000, seed=1)) == len(GRID)
 
 
-def test_nothing_to_choose_from_is_no_fault() -> None:
+def test_choosing_from_nothing_is_no_error() -> None:
     assert choose(frames([]), 5, seed=1) == set()
 
 
@@ -50,12 +50,12 @@ def test_nothing_to_choose_from_is_no_fault() -> None:
 @given(
     st.sets(st.sampled_from(GRID), min_size=1), st.sets(st.sampled_from(GRID)), st.integers(1, 30)
 )
-def test_frames_that_join_never_bring_in_one_passed_over(
-    before: set[tuple[str, str, str]], joining: set[tuple[str, str, str]], count: int
+def test_added_frames_never_bring_in_an_old_one(
+    before: set[tuple[str, str, str]], added: set[tuple[str, str, str]], count: int
 ) -> None:
     first = choose(frames(sorted(before)), count, seed=3)
-    then = choose(frames(sorted(before | joining)), count, seed=3)
-    assert then <= first | {path for *_, path in joining}
+    then = choose(frames(sorted(before | added)), count, seed=3)
+    assert then <= first | {path for *_, path in added}
 
 
 def test_the_longest_side_is_scaled_down() -> None:
@@ -69,31 +69,7 @@ def test_a_small_frame_stays_as_it_is() -> None:
     assert scale_down(frame, 320) is frame
 
 
-def table_with(*patches: tuple[int, int, int, int]) -> np.ndarray:
-    picture = np.random.default_rng(0).integers(208, 218, (320, 240, 3), dtype=np.uint8)
-    for x, y, w, h in patches:
-        picture[y : y + h, x : x + w] = (190, 60, 60)
-    return picture
-
-
-LABELLED, OTHER = (30, 30, 60, 50), (140, 200, 55, 60)
-
-
-def test_a_pill_without_a_label_is_painted_out() -> None:
-    painted, count = paint_out(table_with(LABELLED, OTHER), np.array([LABELLED], dtype=float))
-    assert count == 1
-    assert painted[200:260, 140:195].min() > 180
-    np.testing.assert_array_equal(painted[30:80, 30:90], table_with(LABELLED)[30:80, 30:90])
-
-
-def test_nothing_is_painted_where_every_pill_is_labelled() -> None:
-    picture = table_with(LABELLED, OTHER)
-    painted, count = paint_out(picture, np.array([LABELLED, OTHER], dtype=float))
-    assert count == 0
-    np.testing.assert_array_equal(painted, picture)
-
-
-def test_labels_are_centres_and_sizes_as_parts_of_the_frame() -> None:
+def test_labels_are_centres_and_sizes_relative_to_the_frame() -> None:
     assert label_text(np.array([[10, 20, 40, 30]]), 100, 200) == (
         "0 0.300000 0.175000 0.400000 0.150000\n"
     )
@@ -129,7 +105,7 @@ def test_names_are_flat_ascii_short_and_unique(tmp_path: Path, paths: tuple[str,
     assert all(name.isascii() and len(name) < 240 for name in names)
 
 
-def test_a_second_set_takes_the_place_of_the_first(tmp_path: Path) -> None:
+def test_a_second_set_replaces_the_first(tmp_path: Path) -> None:
     written(tmp_path / "set", "a/old.png")
     assert written(tmp_path / "set", "a/new.png") == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["set"]

@@ -1,4 +1,4 @@
-"""validate under kill -9: the next run goes on, ends with the same bytes, decodes nothing twice."""
+"""validate under kill -9: the next run resumes and ends with the same bytes."""
 
 import os
 import pickle
@@ -17,12 +17,12 @@ RUN = """
 import pickle, sys
 from pathlib import Path
 
-class Say:
+class Log:
     def info(self, message): print(message, flush=True)
     def progress(self, step, total): print(step, total, flush=True)
 
 if __name__ == "__main__":
-    pickle.loads(Path(sys.argv[1]).read_bytes()).run(log=Say(), num_workers=2)
+    pickle.loads(Path(sys.argv[1]).read_bytes()).run(log=Log(), num_workers=2)
     print("done", flush=True)
 """
 

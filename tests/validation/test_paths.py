@@ -1,5 +1,6 @@
-"""validate on odd trees: names of every kind, links, loops, a root that cannot be written to."""
+"""validate on unusual trees: file names, links, loops, a read-only root."""
 
+import os
 import stat
 import unicodedata
 from pathlib import Path
@@ -52,7 +53,7 @@ def move_photo(photos: PhotoSet, old: str, new: str) -> None:
         "comma,;",
     ],
 )
-def test_odd_folder_names_change_nothing(photos: PhotoSet, folder: str) -> None:
+def test_unusual_folder_names_change_nothing(photos: PhotoSet, folder: str) -> None:
     old = photos.photo("train")
     new = f"train/images/single/{folder}/{Path(old).name}"
     move_photo(photos, old, new)
@@ -84,9 +85,25 @@ def test_a_shard_behind_a_link_is_read(photos: PhotoSet, tmp_path: Path) -> None
     assert photos.rejected() == []
 
 
-def test_a_link_in_a_loop_is_a_photo_that_cannot_be_read(photos: PhotoSet) -> None:
-    path = photos.photo("train")
-    photos.path(path).unlink()
-    photos.path(path).symlink_to(photos.path(path))
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["loop", "fifo", "device"])
+def test_a_photo_replaced_since_the_scan_is_rejected_alone(photos: PhotoSet, kind: str) -> None:
+    path = photos.path(photos.photo("train"))
+    path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else path)
     photos.run()
-    assert photos.rejected() == [(path, "photo_unreadable")]
+    assert photos.rejected() == [(photos.photo("train"), "photo_unreadable")]
+
+
+@pytest.mark.parametrize("kind", ["label", "image"])
+def test_a_name_too_long_for_the_disk_is_one_finding(photos: PhotoSet, kind: str) -> None:
+    row = photos.rows.index[photos.rows["image_path"] == photos.photo("train")][0]
+    long = photos.rows.loc[row, f"{kind}_path"].replace("K-0", "x" * 300 + "/K-0", 1)
+    photos.rows.loc[row, f"{kind}_path"] = long
+    photos.write()
+    photos.run()
+    assert photos.rejected() == ([(long, "photo_unreadable")] if kind == "image" else [])
+    assert photos.check("label_missing")["count"] == (kind == "label")

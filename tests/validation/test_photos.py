@@ -1,6 +1,8 @@
-"""Frames: header first, one read, every kind of damage named."""
+"""Photos: header first, one read, every kind of damage named."""
 
+import errno
 import io
+import os
 import resource
 import struct
 import unicodedata
@@ -53,7 +55,7 @@ def with_bit_flipped(content: bytes, position: int) -> bytes:
     return bytes(changed)
 
 
-def test_a_sound_photo_comes_back_with_the_hash_of_its_bytes(tmp_path: Path) -> None:
+def test_a_valid_photo_is_returned_with_the_hash_of_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png())
     frame = read_frame(path, 1200)
@@ -93,7 +95,7 @@ def test_every_flipped_byte_of_the_pixel_data_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"<html>not found</html>", b"\xff\xd8\xff\xe0" + bytes(99)])
-def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_format_is_named(tmp_path: Path, content: bytes) -> None:
     assert reason_of(tmp_path / "a.png", content) == "photo_not_png"
 
 
@@ -103,9 +105,27 @@ def test_a_missing_photo_is_named(tmp_path: Path) -> None:
     assert refusal.value.reason == "photo_missing"
 
 
-def test_a_folder_in_the_place_of_a_photo_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FrameError) as refusal:
-        read_frame(tmp_path, 100)
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
+    make[kind](path)
+    with pytest.raises(FrameError, match=r"not a regular file|Is a directory") as refusal:
+        read_frame(path, 10**6)
+    assert refusal.value.reason == "photo_unreadable"
+
+
+def test_an_error_of_the_disk_is_that_photos_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "a.png").write_bytes(png())
+    monkeypatch.setattr("pillsnap.files.open_regular", fail)
+    with pytest.raises(FrameError, match="Input/output error") as refusal:
+        read_frame(tmp_path / "a.png", 10**6)
     assert refusal.value.reason == "photo_unreadable"
 
 
@@ -135,7 +155,7 @@ def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "a.png", deep) == "photo_kind"
 
 
-def test_a_see_through_photo_is_refused(tmp_path: Path) -> None:
+def test_a_transparent_photo_is_refused(tmp_path: Path) -> None:
     clear = np.dstack([PIXELS, np.full((40, 30), 128, dtype=np.uint8)])
     assert reason_of(tmp_path / "a.png", png(clear)) == "photo_kind"
 
@@ -175,5 +195,5 @@ def test_korean_paths_are_found_in_both_spellings(tmp_path: Path, disk: str, ask
     assert found.read_bytes() == b"x"
 
 
-def test_a_path_that_is_nowhere_comes_back_as_asked(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_returned_unchanged(tmp_path: Path) -> None:
     assert photos.locate(tmp_path / "가" / "b.png") == tmp_path / "가" / "b.png"

@@ -1,15 +1,13 @@
-"""Which photo joins which set: decided from the rows alone."""
-
-from dataclasses import replace
+"""The pictures chosen for each photo, from the rows only."""
 
 import pandas as pd
 import pytest
 
 from make.photo_set import PhotoSet, make
-from pillsnap.validation.pictures import Fitness, kinds_of
+from pillsnap.validation.pictures import kinds_of
 from pillsnap.validation.work_store import Kind
 
-SOUND = Fitness(frozenset(), frozenset(), paint_out=False)
+NONE: frozenset[str] = frozenset()
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +15,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
     return make(tmp_path_factory.mktemp("photos"))
 
 
-def having(photos: PhotoSet, kind: Kind, fitness: Fitness = SOUND) -> pd.DataFrame:
-    kinds = kinds_of(photos.rows, fitness, photos.settings.scale, photos.settings.seed)
+def having(photos: PhotoSet, kind: Kind, partly_labelled: frozenset[str] = NONE) -> pd.DataFrame:
+    kinds = kinds_of(photos.rows, partly_labelled, photos.settings.scale, photos.settings.seed)
     frames = photos.rows.drop_duplicates("image_path")
     return frames[[kind in kinds[path] for path in frames["image_path"]]]
 
@@ -45,32 +43,22 @@ def test_train_photos_are_never_evaluation_frames(photos: PhotoSet) -> None:
 
 def test_evaluation_frames_are_limited_for_each_kind(photos: PhotoSet) -> None:
     few = photos.settings.scale.model_copy(update={"evaluation_frames": 1})
-    kinds = kinds_of(photos.rows, SOUND, few, photos.settings.seed)
+    kinds = kinds_of(photos.rows, NONE, few, photos.settings.seed)
     assert sum(Kind.FRAME in kind for kind in kinds.values()) == 4
 
 
-@pytest.mark.parametrize(
-    ("fault", "paint_out", "joins"),
-    [("torn", False, 0), ("incomplete", False, 0), ("incomplete", True, 1), ("torn", True, 0)],
-)
-def test_doubtful_combinations_train_no_detector(
-    photos: PhotoSet, fault: str, paint_out: bool, joins: int
+@pytest.mark.parametrize(("split", "kind"), [("train", Kind.DETECTION), ("val", Kind.FRAME)])
+def test_a_partly_labelled_combination_gives_crops_only(
+    photos: PhotoSet, split: str, kind: Kind
 ) -> None:
-    path = photos.photo("train", "combination")
-    fitness = replace(SOUND, paint_out=paint_out, **{fault: frozenset([path])})
-    chosen = having(photos, Kind.DETECTION, fitness)
-    assert (chosen["image_path"] == path).sum() == joins
-
-
-@pytest.mark.parametrize("fault", ["torn", "incomplete"])
-def test_doubtful_combinations_measure_nothing(photos: PhotoSet, fault: str) -> None:
-    path = photos.photo("val", "combination")
-    fitness = replace(SOUND, paint_out=True, **{fault: frozenset([path])})
-    assert path not in set(having(photos, Kind.FRAME, fitness)["image_path"])
+    path = photos.photo(split, "combination")
+    assert path in set(having(photos, kind)["image_path"])
+    assert path not in set(having(photos, kind, frozenset([path]))["image_path"])
+    assert path in set(having(photos, Kind.CROP, frozenset([path]))["image_path"])
 
 
 def test_the_choice_is_the_same_for_any_order_of_rows(photos: PhotoSet) -> None:
     scale, seed = photos.settings.scale, photos.settings.seed
-    assert kinds_of(photos.rows, SOUND, scale, seed) == kinds_of(
-        photos.rows[::-1], SOUND, scale, seed
+    assert kinds_of(photos.rows, NONE, scale, seed) == kinds_of(
+        photos.rows[::-1], NONE, scale, seed
     )

@@ -1,4 +1,4 @@
-"""Preparation: one read per photo, whatever the processes, restarts and additions."""
+"""Preparation: photos are read once, whatever the processes, restarts and additions."""
 
 import hashlib
 from dataclasses import replace
@@ -49,7 +49,7 @@ def content(work: Path, prepared: Preparation) -> dict[str, object]:
         }
 
 
-def test_every_picture_wanted_is_made(tmp_path: Path) -> None:
+def test_all_requested_pictures_are_made(tmp_path: Path) -> None:
     work = tmp_path / "a.sqlite"
     prepared = run([task(tmp_path, 1)], work)
     pixels = cv2.imread(str(tmp_path / "1.png"))[..., ::-1]
@@ -69,13 +69,13 @@ def test_nothing_is_decoded_twice(tmp_path: Path) -> None:
     assert run(tasks, tmp_path / "a.sqlite").decoded == 0
 
 
-def test_a_photo_wanted_for_less_is_not_decoded_again(tmp_path: Path) -> None:
+def test_a_photo_is_not_decoded_again_for_fewer_pictures(tmp_path: Path) -> None:
     run([task(tmp_path, 1)], tmp_path / "a.sqlite")
     less = task(tmp_path, 1, frozenset([Kind.CROP]))
     assert run([less], tmp_path / "a.sqlite").decoded == 0
 
 
-def test_a_photo_wanted_for_more_keeps_what_it_had(tmp_path: Path) -> None:
+def test_a_photo_decoded_for_more_pictures_keeps_the_others(tmp_path: Path) -> None:
     work = tmp_path / "a.sqlite"
     run([task(tmp_path, 1, frozenset([Kind.CROP, Kind.FRAME]))], work)
     prepared = run([task(tmp_path, 1, frozenset([Kind.CROP, Kind.DETECTION]))], work)
@@ -105,14 +105,14 @@ def test_processes_do_not_change_the_pictures(tmp_path: Path) -> None:
     assert content(alone, first) == content(together, second)
 
 
-def test_refused_photos_are_named_and_looked_at_again(tmp_path: Path) -> None:
+def test_rejected_photos_are_named_and_read_again(tmp_path: Path) -> None:
     tasks = [task(tmp_path, number) for number in range(4)]
     (tmp_path / "1.png").write_bytes(b"no picture")
     (tmp_path / "2.png").unlink()
     tasks[3] = replace(tasks[3], size=(64, 48))
     for _ in range(2):
         prepared = run(tasks, tmp_path / "a.sqlite")
-        assert [(photo.image_path, photo.reason) for photo in prepared.refused] == [
+        assert [(photo.image_path, photo.reason) for photo in prepared.rejected] == [
             ("1.png", "photo_not_png"),
             ("2.png", "photo_missing"),
             ("3.png", "size_differs"),
@@ -120,7 +120,7 @@ def test_refused_photos_are_named_and_looked_at_again(tmp_path: Path) -> None:
         assert prepared.keys.keys() == {"0.png"}
 
 
-def test_progress_begins_with_what_was_done_before(tmp_path: Path) -> None:
+def test_progress_starts_with_the_photos_done_before(tmp_path: Path) -> None:
     tasks = [task(tmp_path, number) for number in range(12)]
     run(tasks[:2], tmp_path / "a.sqlite")
     steps: list[tuple[int, int]] = []
@@ -131,13 +131,13 @@ def test_progress_begins_with_what_was_done_before(tmp_path: Path) -> None:
 
 def test_a_name_too_long_for_the_disk_is_named(tmp_path: Path) -> None:
     long = FrameTask("x", tmp_path / ("x" * 300), (BOX,), (48, 64), ALL)
-    _, [refused] = with_keys([long])
-    assert refused.reason == "photo_unreadable"
+    _, [rejected] = with_keys([long])
+    assert rejected.reason == "photo_unreadable"
 
 
-def test_other_settings_have_another_fingerprint() -> None:
-    assert replace(RECIPE, crop_px=25).fingerprint != RECIPE.fingerprint
-    assert replace(RECIPE).fingerprint == RECIPE.fingerprint
+def test_other_settings_have_another_version() -> None:
+    assert replace(RECIPE, crop_px=25).pictures_version != RECIPE.pictures_version
+    assert replace(RECIPE).pictures_version == RECIPE.pictures_version
 
 
 def golden_task(folder: Path) -> FrameTask:
@@ -161,8 +161,8 @@ def test_a_version_of_pictures_has_these_bytes(tmp_path: Path) -> None:
     assert digest.hexdigest()[:16] == "4758ebaf36bf267c"
 
 
-def test_another_recipe_or_version_has_another_fingerprint(monkeypatch) -> None:
-    before = RECIPE.fingerprint
-    assert replace(RECIPE, crop_px=25).fingerprint != before
+def test_another_recipe_or_version_has_its_own_store(monkeypatch) -> None:
+    before = RECIPE.pictures_version
+    assert replace(RECIPE, crop_px=25).pictures_version != before
     monkeypatch.setattr(preparation, "PICTURES_VERSION", PICTURES_VERSION + 1)
-    assert RECIPE.fingerprint != before
+    assert RECIPE.pictures_version != before

@@ -1,4 +1,4 @@
-"""The report: verdict first, everything inside the file, nothing a path could inject."""
+"""The report: verdict first, self-contained, everything escaped."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pillsnap.dataset.findings import Findings
-from pillsnap.validation.checks import results
+from pillsnap.validation.check_table import results
 from pillsnap.validation.report import ROWS_SHOWN, Example, render
 
 NONE = pd.DataFrame({"path": [], "reason": []})
@@ -15,16 +15,11 @@ NONE = pd.DataFrame({"path": [], "reason": []})
 
 def verdict(findings: Findings) -> dict[str, Any]:
     return {
-        "checks": results(findings, complete=True),
+        "checks": results(findings),
         "admitted": {"train": 1200, "val": 300, "test": 20},
         "rejected": {"photo_damaged": 3},
         "rows": 1523,
         "pictures": {"crops": 1520},
-        "incomplete_combinations": {
-            "photos": 7,
-            "treatment": "exclude",
-            "pills_painted_out": 0,
-        },
     }
 
 
@@ -37,21 +32,21 @@ def finding(name: str, example: str) -> Findings:
 @pytest.mark.parametrize(
     ("findings", "words"),
     [
-        (Findings(), "This data can be trained on"),
-        (finding("photo_damaged", "a.png: cut"), "This data can be trained on"),
-        (finding("group_leakage", "g: a and b"), "Do not train on this: 1 of"),
+        (Findings(), "The data can be used for training"),
+        (finding("photo_damaged", "a.png: cut"), "The data can be used for training"),
+        (finding("group_leakage", "g: a and b"), "Do not train on this data: 1 of"),
     ],
 )
 def test_the_verdict_comes_first(findings: Findings, words: str) -> None:
     page = render(verdict(findings), NONE, [])
-    assert re.search(r"<body>\s*<div[^>]*><h1>([^<]*)", page)
+    assert re.search(r"<body>\s*<div[^>]*>\s*<h1>([^<]*)", page)
     assert words in page[: page.index("<h2>")]
 
 
-def test_a_failed_check_shows_what_mends_it() -> None:
+def test_a_failed_check_shows_its_cure() -> None:
     page = render(verdict(finding("group_leakage", "g: a and b")), NONE, [])
     head = page[: page.index("<h2>")]
-    assert "Capture groups stand in train and in val." in head
+    assert "Capture groups are in both train and val." in head
     assert "dvc repro -f build_manifest" in head
 
 
@@ -59,7 +54,7 @@ def test_examples_and_counts_are_shown() -> None:
     page = render(verdict(finding("photo_damaged", "약/a.png: cut")), NONE, [])
     assert "약/a.png: cut" in page
     assert "1,200" in page
-    assert "refused (0.20% of 1,523)" in page
+    assert "rejected (0.20% of 1,523)" in page
 
 
 def test_names_cannot_inject_markup() -> None:
@@ -70,15 +65,15 @@ def test_names_cannot_inject_markup() -> None:
     assert page.count("&lt;script&gt;") == 3
 
 
-def test_the_page_asks_nothing_of_the_network() -> None:
+def test_the_page_makes_no_requests() -> None:
     page = render(verdict(Findings()), NONE, [Example("box_area", "a.png", (b"jpeg", b"jpeg"))])
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|https?://|@import", page)
     assert page.count("data:image/jpeg;base64,anBlZw==") == 2
 
 
-def test_a_long_list_of_refusals_is_cut_and_says_so() -> None:
+def test_a_long_list_of_rejected_rows_is_cut_with_a_note() -> None:
     count = ROWS_SHOWN + 5
     rejected = pd.DataFrame({"path": [f"{i}.png" for i in range(count)], "reason": "x"})
     page = render(verdict(Findings()), rejected, [])
-    assert f"first {ROWS_SHOWN} of {count}" in page
+    assert f"The first {ROWS_SHOWN} of {count}." in page
     assert f">{ROWS_SHOWN}.png<" not in page

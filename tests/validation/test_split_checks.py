@@ -24,7 +24,7 @@ def classes() -> pd.DataFrame:
     return pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
 
 
-def test_sound_rows_pass(photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame) -> None:
+def test_valid_rows_pass(photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame) -> None:
     findings = Findings()
     split_checks.check_classes(rows, classes, findings)
     split_checks.check_groups(rows, findings)
@@ -35,7 +35,7 @@ def test_sound_rows_pass(photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataF
 
 
 @pytest.mark.parametrize("index", [1, 7, -1])
-def test_a_class_index_beside_the_table_is_named(
+def test_a_class_index_that_differs_from_the_table_is_named(
     rows: pd.DataFrame, classes: pd.DataFrame, index: int
 ) -> None:
     findings = Findings()
@@ -74,7 +74,7 @@ def test_a_trained_code_tested_as_unknown_is_named(rows: pd.DataFrame) -> None:
         ("min_val_per_class", 9, "class_minimum"),
     ],
 )
-def test_counts_beside_the_parameters_are_named(
+def test_counts_that_differ_from_the_parameters_are_named(
     photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame, key: str, value: float, check: str
 ) -> None:
     findings = Findings()
@@ -94,7 +94,7 @@ def test_a_class_without_a_pill_in_a_split_is_named(
     assert findings.examples["class_parity"] == [f"K-000002: 0 of 2 in {split}"]
 
 
-def test_a_class_thinned_by_refusals_is_named(
+def test_a_class_below_its_minimum_after_rejections_is_named(
     photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame
 ) -> None:
     findings = Findings()
@@ -107,21 +107,21 @@ def frames(*photos: tuple[str, str, str]) -> pd.DataFrame:
     return pd.DataFrame(photos, columns=["split", "image_path", "pixel_hash"])
 
 
-def test_a_val_photo_that_train_holds_is_refused() -> None:
+def test_a_val_photo_that_train_holds_is_rejected() -> None:
     findings = Findings()
-    refused = split_checks.check_duplicates(
+    rejected = split_checks.check_duplicates(
         frames(("val", "a", "1"), ("train", "b", "1"), ("test", "c", "2")), findings
     )
-    assert refused == {"a": "same pixels as b (train)"}
+    assert rejected == {"a": "same pixels as b (train)"}
     assert findings.counts == {"duplicates_across_splits": 1}
 
 
-def test_a_repetition_within_a_split_is_pointed_out() -> None:
+def test_a_repetition_within_a_split_is_reported() -> None:
     findings = Findings()
-    refused = split_checks.check_duplicates(
+    rejected = split_checks.check_duplicates(
         frames(("train", "b", "1"), ("train", "a", "1")), findings
     )
-    assert refused == {}
+    assert rejected == {}
     assert findings.examples["duplicates"] == ["b (train): same pixels as a (train)"]
 
 
@@ -130,7 +130,7 @@ def pills(*hashes: tuple[str, str, int]) -> pd.DataFrame:
     return table.assign(image_path=[f"{i}.png" for i in range(len(table))])
 
 
-def test_near_twins_are_told_with_their_distance() -> None:
+def test_near_duplicates_are_reported_with_their_distance() -> None:
     findings = Findings()
     found = split_checks.check_near_duplicates(
         pills(("train", "K", 0b1111), ("val", "K", 0b0011), ("test", "K", 0b0)), 3, findings
@@ -141,21 +141,21 @@ def test_near_twins_are_told_with_their_distance() -> None:
     }
 
 
-def test_the_nearest_of_several_twins_counts() -> None:
+def test_the_nearest_of_several_near_duplicates_counts() -> None:
     found = split_checks.check_near_duplicates(
         pills(("train", "K", 0b111), ("train", "K", 0b1), ("val", "K", 0b0)), 64, Findings()
     )
     assert found == [(1, 2, 1)]
 
 
-def test_other_codes_are_no_twins() -> None:
+def test_other_codes_are_no_near_duplicates() -> None:
     found = split_checks.check_near_duplicates(
         pills(("train", "K", 0), ("val", "L", 0)), 64, Findings()
     )
     assert found == []
 
 
-def test_near_twins_agree_with_a_plain_search() -> None:
+def test_near_duplicates_agree_with_a_plain_search() -> None:
     chance = np.random.default_rng(0)
     count = 300
     table = pills(
@@ -170,8 +170,8 @@ def test_near_twins_agree_with_a_plain_search() -> None:
     expected = []
     rows = list(table.itertuples())
     for row in rows:
-        twins = [t for t in rows if t.split == "train" and t.mapping_code == row.mapping_code]
-        nearest = min(twins, key=lambda t: (t.perceptual_hash ^ row.perceptual_hash).bit_count())
+        near = [t for t in rows if t.split == "train" and t.mapping_code == row.mapping_code]
+        nearest = min(near, key=lambda t: (t.perceptual_hash ^ row.perceptual_hash).bit_count())
         bits = (nearest.perceptual_hash ^ row.perceptual_hash).bit_count()
         if row.split != "train" and bits <= 22:
             expected.append((bits, row.Index, nearest.Index))

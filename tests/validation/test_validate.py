@@ -1,4 +1,4 @@
-"""validate as a whole: what it admits, refuses, writes, survives, and never does twice."""
+"""validate from end to end: admitted and rejected photos, outputs, repeated runs."""
 
 import shutil
 from collections.abc import Callable
@@ -22,15 +22,15 @@ def photos(tmp_path: Path) -> PhotoSet:
     return make(tmp_path)
 
 
-def test_sound_photos_are_all_admitted(photos: PhotoSet) -> None:
-    figures = photos.run()
+def test_all_valid_photos_are_admitted(photos: PhotoSet) -> None:
+    counts = photos.run()
     verdict = photos.verdict()
     assert verdict["ok"]
     assert {check["status"] for check in verdict["checks"]} == {"pass"}
     assert verdict["admitted"] == {"train": 22, "val": 10, "test": 6}
     assert verdict["rejected"] == {}
     assert photos.rejected() == []
-    assert figures["crops"] == figures["admitted"] == len(photos.rows)
+    assert counts["crops"] == counts["admitted"] == len(photos.rows)
 
 
 def test_crops_are_the_manifests_rows_in_order(photos: PhotoSet) -> None:
@@ -75,7 +75,7 @@ def test_test_frames_are_combinations_and_unknown_singles(photos: PhotoSet) -> N
     assert [row["pills"][0]["known"] for row in singles] == [False, False]
 
 
-def test_exactly_the_damaged_photos_are_refused(photos: PhotoSet) -> None:
+def test_exactly_the_damaged_photos_are_rejected(photos: PhotoSet) -> None:
     single, cut = photos.photo("train"), photos.photo("train", "combination")
     photos.path(single).write_bytes(b"not a picture")
     photos.path(cut).write_bytes(photos.path(cut).read_bytes()[:-40])
@@ -95,7 +95,7 @@ def test_exactly_the_damaged_photos_are_refused(photos: PhotoSet) -> None:
         assert sorted(set(store.table["image_path"])) == sorted(set(part["image_path"]))
 
 
-def test_a_refused_pill_takes_its_combination_out_of_detection(photos: PhotoSet) -> None:
+def test_a_rejected_pill_takes_its_combination_out_of_detection(photos: PhotoSet) -> None:
     path = photos.photo("train", "combination")
     first = photos.rows.index[photos.rows["image_path"] == path][0]
     photos.rows.loc[first, "box_x"] = 6567
@@ -109,46 +109,41 @@ def test_a_refused_pill_takes_its_combination_out_of_detection(photos: PhotoSet)
     assert (store.table["image_path"] == path).sum() == pills - 1
 
 
-def without_a_pill(photos: PhotoSet, split: str) -> str:
-    path = photos.photo(split, "combination")
-    first = photos.rows.index[photos.rows["image_path"] == path][0]
-    photos.rows = photos.rows.drop(index=first)
+def detection_names(photos: PhotoSet, split: str) -> set[str]:
+    return {p.stem for p in (photos.places.data_dir / "detection" / "images" / split).iterdir()}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_incomplete_combination_gives_crops_until_its_label_is_added(
+    photos: PhotoSet, split: str
+) -> None:
+    complete, path = photos.rows, photos.photo(split, "combination")
+    photos.rows = complete.drop(index=complete.index[complete["image_path"] == path][0])
     photos.settings = settings_for(photos.rows)
     photos.write()
-    return path
-
-
-def test_an_incomplete_combination_is_left_out_of_detection(photos: PhotoSet) -> None:
-    path = without_a_pill(photos, "train")
     photos.run()
-    train = photos.places.data_dir / "detection" / "images" / "train"
-    assert not (train / f"{Path(path).stem}.jpg").exists()
+    assert Path(path).stem not in detection_names(photos, split)
+    if split == "val":
+        table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
+        assert path not in table.column("image_path").to_pylist()
+    crops_ = CropStore(photos.places.data_dir / "crops" / f"{split}.arrow").table["image_path"]
+    assert (crops_ == path).sum() == (photos.rows["image_path"] == path).sum()
     assert photos.check("combination_incomplete")["count"] == 1
-    assert photos.verdict()["incomplete_combinations"]["photos"] == 1
-
-
-def test_an_incomplete_combination_can_be_painted_out(photos: PhotoSet) -> None:
-    path = without_a_pill(photos, "train")
-    photos.run(incomplete_combinations="paint_out")
-    train = photos.places.data_dir / "detection" / "images" / "train"
-    assert (train / f"{Path(path).stem}.jpg").exists()
-    assert photos.verdict()["incomplete_combinations"]["pills_painted_out"] == 1
-
-
-def test_an_incomplete_combination_measures_nothing(photos: PhotoSet) -> None:
-    path = without_a_pill(photos, "val")
-    photos.run(incomplete_combinations="paint_out")
-    table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
-    assert path not in table.column("image_path").to_pylist()
+    assert "add the labels" in photos.check("combination_incomplete")["cure"]
+    photos.rows, photos.settings = complete, settings_for(complete)
+    photos.write()
+    photos.run()
+    assert Path(path).stem in detection_names(photos, split)
+    assert photos.check("combination_incomplete")["count"] == 0
 
 
 def test_a_val_photo_that_train_holds_is_left_out(photos: PhotoSet) -> None:
-    ours, theirs = photos.photo("val"), photos.photo("train")
-    shutil.copy(photos.path(theirs), photos.path(ours))
+    val, train = photos.photo("val"), photos.photo("train")
+    shutil.copy(photos.path(train), photos.path(val))
     photos.run()
-    assert photos.rejected() == [(ours, "duplicates_across_splits")]
+    assert photos.rejected() == [(val, "duplicates_across_splits")]
     store = CropStore(photos.places.data_dir / "crops" / "val.arrow")
-    assert ours not in set(store.table["image_path"])
+    assert val not in set(store.table["image_path"])
 
 
 def leak_group(photos: PhotoSet) -> None:
@@ -194,11 +189,52 @@ def test_a_failed_check_is_reported_and_leaves_no_outs(
     assert photos.outs() == {}
 
 
-def test_too_many_refused_rows_fail(photos: PhotoSet) -> None:
+def test_too_many_rejected_rows_fail(photos: PhotoSet) -> None:
     photos.path(photos.photo("train")).unlink()
     with pytest.raises(DataError, match=r"rejected_share.*1 of 38 rows \(2\.63%\)"):
         photos.run(max_rejected=0.02)
     assert photos.rejected() == [(photos.photo("train"), "photo_missing")]
+
+
+def test_the_cure_of_too_many_rejected_rows_works(photos: PhotoSet) -> None:
+    photos.path(photos.photo("train")).unlink()
+    with pytest.raises(DataError, match="rejected_share") as refusal:
+        photos.run(max_rejected=0.02)
+    assert "raise validate.max_rejected" in refusal.value.cure
+    assert photos.run(max_rejected=0.03)["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "damage"),
+    [
+        ("photo_missing", lambda path: path.unlink()),
+        ("photo_unreadable", lambda path: (path.unlink(), path.mkdir())),
+        ("photo_not_png", lambda path: path.write_bytes(b"x")),
+        ("photo_damaged", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+        ("photo_kind", lambda path: cv2.imwrite(str(path), np.zeros((160, 120), np.uint16))),
+        ("size_differs", lambda path: cv2.imwrite(str(path), np.zeros((9, 9, 3), np.uint8))),
+    ],
+)
+def test_a_restored_photo_is_admitted(
+    photos: PhotoSet, check: str, damage: Callable[[Path], object]
+) -> None:
+    path = photos.path(photos.photo("train"))
+    shutil.copy(path, photos.base / "archive.png")
+    damage(path)
+    assert photos.run()["rejected"] == 1
+    assert photos.check(check)["count"] == 1
+    if path.is_dir():
+        path.rmdir()
+    shutil.copy(photos.base / "archive.png", path)
+    assert photos.run()["rejected"] == 0
+
+
+def test_a_photo_that_is_too_large_is_admitted_after_raising_max_pixels(photos: PhotoSet) -> None:
+    pixels = 120 * 160
+    with pytest.raises(DataError, match="rejected_share"):
+        photos.run(max_pixels=pixels - 1)
+    assert "raise validate.max_pixels" in photos.check("photo_too_large")["cure"]
+    assert photos.run(max_pixels=pixels)["rejected"] == 0
 
 
 def test_a_manifest_without_its_columns_is_reported(photos: PhotoSet) -> None:
@@ -209,7 +245,7 @@ def test_a_manifest_without_its_columns_is_reported(photos: PhotoSet) -> None:
     assert photos.check("schema")["status"] == "fail"
 
 
-def test_a_label_gone_since_is_pointed_out(photos: PhotoSet) -> None:
+def test_a_removed_label_is_reported(photos: PhotoSet) -> None:
     label = photos.rows.loc[3, "label_path"]
     photos.path(label).unlink()
     photos.run()
@@ -234,13 +270,13 @@ def test_a_second_run_reads_no_photo(photos: PhotoSet) -> None:
     assert photos.outs() == first
 
 
-def test_only_photos_that_joined_are_read(photos: PhotoSet) -> None:
+def test_only_added_photos_are_read(photos: PhotoSet) -> None:
     photos.run()
-    joined = [row for i in range(9) for row in shot((CODES[i % 3],), "train", i, 200)]
-    for row in joined:
+    added = [row for i in range(9) for row in shot((CODES[i % 3],), "train", i, 200)]
+    for row in added:
         draw(photos.path(row["image_path"]), pd.DataFrame([row]))
         photos.path(row["label_path"]).write_text("{}")
-    photos.rows = pd.concat([photos.rows, pd.DataFrame(joined)], ignore_index=True)
+    photos.rows = pd.concat([photos.rows, pd.DataFrame(added)], ignore_index=True)
     photos.write()
     photos.settings = settings_for(photos.rows)
     photos.run()
@@ -248,22 +284,22 @@ def test_only_photos_that_joined_are_read(photos: PhotoSet) -> None:
     assert photos.verdict()["admitted"]["train"] == 31
 
 
-def test_work_that_is_no_longer_used_is_dropped(photos: PhotoSet) -> None:
+def test_work_that_is_no_longer_used_is_deleted(photos: PhotoSet) -> None:
     photos.run(crop_margin=0.3)
     photos.run()
     [store] = photos.places.work_dir.glob("*.sqlite")
-    assert store.stem == photos.settings.recipe.fingerprint
+    assert store.stem == photos.settings.recipe.pictures_version
 
 
-def test_near_twins_across_splits_are_counted_by_distance(photos: PhotoSet) -> None:
-    ours, theirs = photos.photo("val"), photos.photo("train")
-    pixels = cv2.imread(str(photos.path(theirs)))
+def test_near_duplicates_across_splits_are_counted_by_distance(photos: PhotoSet) -> None:
+    val, train = photos.photo("val"), photos.photo("train")
+    pixels = cv2.imread(str(photos.path(train)))
     pixels[::7, ::5] ^= 1
-    assert cv2.imwrite(str(photos.path(ours)), pixels)
+    assert cv2.imwrite(str(photos.path(val)), pixels)
     photos.run()
     found = photos.check("near_duplicates_across_splits")
     assert found["count"] == 1
-    assert found["examples"][0].startswith(f"{ours} (val): ")
+    assert found["examples"][0].startswith(f"{val} (val): ")
     assert sum(photos.verdict()["near_duplicates_by_bits"].values()) == 1
 
 

@@ -1,4 +1,4 @@
-"""The work store: whole after a kill, and nothing of it trusted that the disk changed."""
+"""The work store: consistent after a kill, and its bytes are verified."""
 
 import sqlite3
 from pathlib import Path
@@ -13,7 +13,7 @@ LARGE = 2**64 - 3
 
 def photo(key: str, *kinds: Kind) -> Prepared:
     pictures = [Picture(Kind.CROP, b"one", 5), Picture(Kind.CROP, b"two", LARGE)]
-    return Prepared(key, f"c{key}", f"p{key}", 1, (*pictures, *(Picture(k, b"x") for k in kinds)))
+    return Prepared(key, f"c{key}", f"p{key}", (*pictures, *(Picture(k, b"x") for k in kinds)))
 
 
 def test_a_photo_comes_back_with_its_pictures_in_order(tmp_path: Path) -> None:
@@ -21,10 +21,10 @@ def test_a_photo_comes_back_with_its_pictures_in_order(tmp_path: Path) -> None:
         store.add([photo("k", Kind.FRAME)])
         assert store.jpegs("k", Kind.CROP) == [b"one", b"two"]
         assert store.jpegs("k", Kind.FRAME) == [b"x"]
-        assert store.hashes() == {"k": Hashes("ck", "pk", 1, (5, LARGE))}
+        assert store.hashes() == {"k": Hashes("ck", "pk", (5, LARGE))}
 
 
-def test_what_was_kept_is_there_when_opened_again(tmp_path: Path) -> None:
+def test_stored_photos_are_there_after_reopening(tmp_path: Path) -> None:
     with WorkStore(tmp_path / "a.sqlite") as store:
         store.add([photo("k"), photo("l", Kind.DETECTION)])
     with WorkStore(tmp_path / "a.sqlite") as store:
@@ -32,7 +32,7 @@ def test_what_was_kept_is_there_when_opened_again(tmp_path: Path) -> None:
     assert kinds == {"k": {Kind.CROP}, "l": {Kind.CROP, Kind.DETECTION}}
 
 
-def test_a_photo_made_anew_replaces_the_old_one(tmp_path: Path) -> None:
+def test_a_photo_stored_again_replaces_the_old_one(tmp_path: Path) -> None:
     with WorkStore(tmp_path / "a.sqlite") as store:
         store.add([photo("k", Kind.FRAME)])
         store.add([photo("k")])
@@ -41,14 +41,14 @@ def test_a_photo_made_anew_replaces_the_old_one(tmp_path: Path) -> None:
 
 
 def test_a_failed_chunk_leaves_nothing_behind(tmp_path: Path) -> None:
-    broken = Prepared("l", "c", "p", 0, (Picture(Kind.CROP, None),))  # type: ignore[arg-type]
+    broken = Prepared("l", "c", "p", (Picture(Kind.CROP, None),))  # type: ignore[arg-type]
     with WorkStore(tmp_path / "a.sqlite") as store:
         with pytest.raises(TypeError):
             store.add([photo("k"), broken])
         assert store.kinds() == {}
 
 
-def test_unused_photos_and_other_settings_are_dropped(tmp_path: Path) -> None:
+def test_unused_photos_and_other_recipes_are_deleted(tmp_path: Path) -> None:
     with WorkStore(tmp_path / "other.sqlite") as store:
         store.add([photo("k")])
     with WorkStore(tmp_path / "a.sqlite") as store:
@@ -58,40 +58,40 @@ def test_unused_photos_and_other_settings_are_dropped(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.sqlite"]
 
 
-def test_a_file_that_is_no_store_any_more_is_begun_anew(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").write_bytes(b"nothing of the kind" * 100)
     with WorkStore(tmp_path / "a.sqlite") as store:
         store.add([photo("k")])
         assert store.kinds().keys() == {"k"}
 
 
-def test_bytes_the_disk_changed_are_refused(tmp_path: Path) -> None:
+def test_changed_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with WorkStore(path) as store:
         store.add([photo("k")])
     with sqlite3.connect(path) as database:
         database.execute("update pictures set jpeg = ? where position = 0", (b"onf",))
     database.close()
-    with WorkStore(path) as store, pytest.raises(DataError, match="the disk is failing"):
+    with WorkStore(path) as store, pytest.raises(DataError, match="have changed"):
         store.jpegs("k", Kind.CROP)
 
 
-def test_one_process_at_a_time_uses_a_store(tmp_path: Path) -> None:
+def test_a_store_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
     with WorkStore(tmp_path / "a.sqlite") as store:
         store.add([photo("k")])
-        with pytest.raises(MachineError, match="validate already runs"):
+        with pytest.raises(MachineError, match="validate is already running"):
             WorkStore(tmp_path / "a.sqlite").__enter__()
         assert store.kinds().keys() == {"k"}
 
 
-def test_a_page_the_disk_lost_is_named(tmp_path: Path) -> None:
+def test_a_lost_page_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with WorkStore(path) as store:
         store.add(photo(f"{number:0900}") for number in range(400))
     content = bytearray(path.read_bytes())
     content[8192:-8192] = bytes(len(content) - 16384)
     path.write_bytes(content)
-    with pytest.raises(DataError, match="the disk is failing"), WorkStore(path) as store:
+    with pytest.raises(DataError, match="have changed"), WorkStore(path) as store:
         store.hashes()
 
 

@@ -1,1 +1,1 @@
-"""AI Hub's data set 576 on disk: its tree, its labels, its fingerprint."""
+"""AI Hub's data set 576 on disk: file tree, labels, fingerprint."""

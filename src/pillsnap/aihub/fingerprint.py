@@ -1,10 +1,8 @@
-"""The version of external data: count, bytes and a hash over all paths and sizes of a tree."""
+"""The version of the external data: count, bytes and a hash over all paths and sizes."""
 
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import orjson
 
 from pillsnap import files
 from pillsnap.aihub import tree as aihub
@@ -17,7 +15,7 @@ FINGERPRINTS_DIR = Path("data/fingerprints")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """How many photos and labels a tree holds, their bytes, sha256 over paths and sizes."""
+    """Number of photos and labels in a tree, their bytes, sha256 over paths and sizes."""
 
     count: int
     bytes: int
@@ -25,7 +23,7 @@ class Fingerprint:
 
 
 def take(root: Path) -> Fingerprint:
-    """Fingerprint of the tree under `root`; reads no file, only names and sizes."""
+    """Fingerprint of the tree under `root`, from names and sizes; no file is opened."""
     return of(aihub.scan(root))
 
 
@@ -43,48 +41,43 @@ def of(tree: Tree) -> Fingerprint:
 
 
 def path_of(scale: str) -> Path:
-    """Where a scale's fingerprint stands, relative to the repository."""
+    """Path of a scale's fingerprint, relative to the repository."""
     return FINGERPRINTS_DIR / f"{scale}.json"
 
 
 def write(path: Path, scale: str, fingerprint: Fingerprint | None) -> None:
-    """Record a fingerprint; None records that it is not taken yet."""
+    """Write a fingerprint; None: not taken yet."""
     values = asdict(fingerprint) if fingerprint else {"count": None, "bytes": None, "sha256": None}
-    files.write_bytes(path, orjson.dumps({"scale": scale, **values}, option=_LAYOUT))
+    files.write_json(path, {"scale": scale, **values})
 
 
 def read(path: Path) -> Fingerprint | None:
-    """The recorded fingerprint; None where it is not taken yet."""
+    """The recorded fingerprint; None: not taken yet."""
+    if not path.exists():
+        return None
+    cure = "Run `pillsnap fingerprint` to write it again."
+    values = files.read_json(path, cure)
     try:
-        values = orjson.loads(path.read_bytes())
         if values["sha256"] is None:
             return None
         return Fingerprint(int(values["count"]), int(values["bytes"]), str(values["sha256"]))
-    except FileNotFoundError:
-        return None
     except (ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{path} is not a fingerprint (count, bytes, sha256).",
-            f"git checkout {path}, then run `pillsnap fingerprint`.",
-        ) from None
+        raise DataError(f"{path} lacks a valid count, bytes or sha256.", cure) from None
 
 
 def check(found: Fingerprint, recorded: Fingerprint | None, path: Path, root: Path) -> None:
-    """DataError unless the tree is the one whose fingerprint is recorded."""
+    """DataError unless the fingerprint found is the recorded one."""
     if recorded is None:
         raise DataError(
-            f"{path} holds no fingerprint yet; {root} holds {found.count:,} photos and labels "
+            f"{path} has no fingerprint yet; {root} has {found.count:,} photos and labels "
             f"({found.bytes:,} bytes).",
-            "Run `pillsnap fingerprint` to record this tree as the data, then repeat.",
+            "Run `pillsnap fingerprint` to record this tree, then repeat the command.",
         )
     if found != recorded:
         raise DataError(
-            f"{root} is not the tree of {path}: it holds {found.count:,} photos and labels "
-            f"({found.bytes:,} bytes), recorded are {recorded.count:,} ({recorded.bytes:,} bytes)"
+            f"{root} is not the tree recorded in {path}: found {found.count:,} photos and labels "
+            f"({found.bytes:,} bytes), recorded {recorded.count:,} ({recorded.bytes:,} bytes)"
             + ("." if found.count != recorded.count else "; names or sizes differ."),
-            "Point PILLSNAP_DATA_ROOT (or data.root) at the recorded tree, or run "
-            "`pillsnap fingerprint` to make this tree the data.",
+            "Set PILLSNAP_DATA_ROOT (or data.root) to the recorded tree, or run "
+            "`pillsnap fingerprint` to record this one.",
         )
-
-
-_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -1,27 +1,19 @@
-"""Reads one label file: which pill it names and where its box is, or why it cannot be used.
+"""Parses one label file: code, box and drug, or the reason why it cannot be used.
 
-Light imports only: the reading processes load it.
+Light imports only: the worker processes load this module.
 """
 
-import json
 import math
-import re
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from reprlib import repr as shown
 from typing import Any, NamedTuple
 
-import orjson
-
+from pillsnap.aihub.decoding import RefusalError, decode
 from pillsnap.dataset.names import CODE, nfc
 
-BOM = b"\xef\xbb\xbf"
 LARGEST_SIDE_PX = 1 << 20
-KEYS_READ = (b'"bbox"', b'"dl_mapping_code"', b'"drug_N"', b'"width"', b'"height"')
-KEYS_OF_COLONS = ("img_key", "img_regist_ts")  # an address, a time
-STRING_OR_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])')
 DRUG_KEYS = (
     "di_edi_code", "dl_name", "item_seq", "drug_shape", "color_class1", "color_class2",
     "print_front", "print_back",
@@ -29,7 +21,7 @@ DRUG_KEYS = (
 
 
 class Drug(NamedTuple):
-    """What a label says about the drug, as clean text ("" where it says nothing)."""
+    """The drug fields of a label as clean text ("" where a field is missing)."""
 
     edi_codes: str  # joined by |
     drug_name: str
@@ -42,7 +34,7 @@ class Drug(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A usable label: the box in integer pixels, inside the frame."""
+    """A valid label: the box in integer pixels, inside the photo."""
 
     box_x: int
     box_y: int
@@ -54,7 +46,7 @@ class Label(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What the names on disk say about a label file."""
+    """What a label must contain, according to its path."""
 
     code: str
     file_name: str
@@ -64,7 +56,7 @@ class Expected(NamedTuple):
 
 @dataclass
 class Reading:
-    """A label, or None and the reason; notes are oddities it is used in spite of."""
+    """A label, or None and the reason; `notes`: irregularities that do not invalidate it."""
 
     label: Label | None = None
     reason: str = ""
@@ -72,20 +64,11 @@ class Reading:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-class RefusalError(Exception):
-    """This label cannot be used: a finding's name, and what stands in the file."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.detail = detail
-
-
 def parse(content: bytes, expected: Expected) -> Reading:
-    """Read a label's bytes; never raises."""
+    """Parse a label's bytes; never raises."""
     reading = Reading()
     try:
-        tree = _decode(content, reading.notes)
+        tree = decode(content, reading.notes)
         image = _only(tree, "images")
         _check_identity(image, expected, reading.notes)
         width, height = _side(image, "width"), _side(image, "height")
@@ -94,77 +77,6 @@ def parse(content: bytes, expected: Expected) -> Reading:
     except RefusalError as refusal:
         reading.reason, reading.detail = refusal.reason, refusal.detail
     return reading
-
-
-def _decode(content: bytes, notes: list[tuple[str, str]]) -> dict[str, Any]:
-    try:
-        tree = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        tree = _decode_damaged(content, notes)
-    if not isinstance(tree, dict):
-        raise RefusalError("label_keys_missing", "no mapping at the top")
-    if content.count(b":") != _colons(tree) and any(content.count(key) > 1 for key in KEYS_READ):
-        _refuse_contradicting_keys(content)
-    return tree
-
-
-def _colons(tree: dict[str, Any]) -> int:
-    """How many colons a label needs: one for each key, and those of texts that always have some.
-
-    With no more than that in the file no key stands there twice.
-    """
-    colons = len(tree)
-    for items in tree.values():
-        for item in items if type(items) is list else ():
-            if type(item) is dict:
-                colons += len(item)
-                for key in KEYS_OF_COLONS:
-                    text = item.get(key)
-                    colons += text.count(":") if type(text) is str else 0
-    return colons
-
-
-def _decode_damaged(content: bytes, notes: list[tuple[str, str]]) -> Any:
-    """Take off a byte-order mark, read Korean code pages, drop last commas; else refuse."""
-    if content.startswith(BOM):
-        notes.append(("label_with_byte_order_mark", ""))
-    text = _text_of(content.removeprefix(BOM), notes)
-    constants: list[str] = []
-    mended = STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
-    try:
-        tree = json.loads(mended, parse_constant=constants.append)
-    except (ValueError, RecursionError) as error:
-        raise RefusalError("label_not_json", f"{error}"[:120]) from None
-    if mended != text:
-        notes.append(("label_with_last_comma", ""))
-    if constants:
-        notes.append(("label_with_nan", ""))
-    return tree
-
-
-def _text_of(content: bytes, notes: list[tuple[str, str]]) -> str:
-    for encoding in ("utf-8", "cp949"):  # cp949 holds all of euc-kr
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if encoding != "utf-8":
-            notes.append(("label_in_cp949", ""))
-        return text
-    raise RefusalError("label_not_text", "neither UTF-8 nor cp949")
-
-
-def _refuse_contradicting_keys(content: bytes) -> None:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        tree = dict(pairs)
-        if len(tree) != len(pairs):
-            for key, value in pairs:
-                if tree[key] != value:
-                    raise RefusalError("label_key_twice", key)
-        return tree
-
-    with suppress(ValueError, RecursionError):  # mended above: too damaged for this closer look
-        json.loads(content.removeprefix(BOM), object_pairs_hook=unique)
 
 
 def _only(tree: dict[str, Any], key: str) -> dict[str, Any]:
@@ -186,14 +98,14 @@ def _annotation(tree: dict[str, Any]) -> dict[str, Any]:
 def _check_identity(
     image: dict[str, Any], expected: Expected, notes: list[tuple[str, str]]
 ) -> None:
-    """Only dl_mapping_code, drug_N and the folder name a pill; category_id and dl_idx never do."""
+    """dl_mapping_code, drug_N and the folder identify a pill; category_id and dl_idx do not."""
     if (
         image.get("dl_mapping_code") == expected.code == image.get("drug_N")
         and image.get("file_name") == expected.file_name
         and image.get("camera_la") == expected.latitude
         and image.get("camera_lo") == expected.longitude
     ):
-        return  # as in nearly all
+        return  # nearly always
     named = [key for key in ("dl_mapping_code", "drug_N") if image.get(key) not in (None, "")]
     for key in named:
         if image[key] != expected.code and _code(image[key]) != expected.code:
@@ -201,7 +113,7 @@ def _check_identity(
                 "code_contradiction", f"{key} {shown(image[key])}, path {expected.code}"
             )
     if not named:
-        notes.append(("label_without_code", f"taken from the path: {expected.code}"))
+        notes.append(("label_without_code", f"code of the path: {expected.code}"))
     file_name = image.get("file_name")
     if isinstance(file_name, str) and nfc(file_name.strip()) != expected.file_name:
         raise RefusalError("label_of_another_photo", f"file_name {shown(file_name)}")
@@ -221,7 +133,7 @@ def _side(image: dict[str, Any], key: str) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 < value <= LARGEST_SIDE_PX:
-        raise RefusalError("frame_size_unusable", f"{key} {shown(value)}")
+        raise RefusalError("frame_size_invalid", f"{key} {shown(value)}")
     return value
 
 
@@ -255,10 +167,10 @@ def _rounded(bbox: list[Any], notes: list[tuple[str, str]]) -> list[int]:
     for value in bbox:
         if type(value) not in (int, float) or not math.isfinite(_as_float(value)):
             raise RefusalError("box_not_four_numbers", f"bbox {shown(bbox)}")
-    whole = [round(value) for value in bbox]
-    if whole != bbox:
-        notes.append(("box_not_whole_pixels", f"bbox {shown(bbox)}"))
-    return whole
+    rounded = [round(value) for value in bbox]
+    if rounded != bbox:
+        notes.append(("box_not_integer", f"bbox {shown(bbox)}"))
+    return rounded
 
 
 def _as_float(value: float) -> float:
@@ -272,24 +184,24 @@ def _drug(image: dict[str, Any]) -> Drug:
     values = [image.get(key) for key in DRUG_KEYS]
     try:
         return _clean_drug(*values)
-    except TypeError:  # a list or mapping where text belongs cannot be looked up
+    except TypeError:  # a list or mapping instead of text is not hashable
         return _clean_drug.__wrapped__(*values)
 
 
-@lru_cache(maxsize=4096, typed=True)  # labels of a code say the same: four times as fast
+@lru_cache(maxsize=4096, typed=True)  # a code's labels are alike: 4 times as fast
 def _clean_drug(edi_codes: object, *texts: object) -> Drug:
     return Drug(_edi_codes(edi_codes), *map(_text, texts))
 
 
 def _edi_codes(value: object) -> str:
-    """A comma list as `a|b`; blanks and doubles are left out, the order is kept."""
+    """A comma list as `a|b`, without blanks and duplicates, in the same order."""
     parts = value if isinstance(value, list) else _text(value).split(",")
     codes = [_text(part).replace("|", "").strip() for part in parts]
     return "|".join(Counter(code for code in codes if code))
 
 
 def _text(value: object) -> str:
-    """Clean text in NFC: numbers as digits, null and other kinds as "", no control characters."""
+    """Clean text in NFC: numbers as digits, null and other types as "", no control characters."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):

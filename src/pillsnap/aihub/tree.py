@@ -1,11 +1,11 @@
-"""Walks an AI Hub tree (data set 576): which photo and label files there are, and their names.
+"""Scans an AI Hub tree (data set 576) for photo and label files.
 
-Layout and name grammar: data/README.md. Nothing is ever written under the root.
+Layout and file names: data/README.md. Nothing is ever written under the root.
 """
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pillsnap.dataset.findings import EXAMPLES_KEPT, Findings
 from pillsnap.dataset.names import nfc
 from pillsnap.errors import DataError
+from pillsnap.stage.pool import Spread
 
 PARTS = ("train", "val")
 KINDS = {"images": ".png", "labels": ".json"}
@@ -22,7 +23,7 @@ TYPES = ("single", "combination")
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder with photos or labels in it."""
+    """A folder that contains photos or labels."""
 
     path: str  # as on disk, relative to the root, with /
     part: str  # train | val
@@ -36,7 +37,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Tree:
-    """All photo and label folders of a root, sorted by path, and what was odd about them."""
+    """All photo and label folders of a root, sorted by path, and the irregularities found."""
 
     root: Path
     folders: tuple[Folder, ...]
@@ -44,7 +45,7 @@ class Tree:
 
 
 class _Share(NamedTuple):
-    """The part of a tree that one walk goes through."""
+    """The part of a tree that one walk covers."""
 
     root: Path
     tops: list[tuple[str, str, str, str]]
@@ -57,28 +58,25 @@ class _Walked(NamedTuple):
     entered: set[tuple[int, int]]  # device and inode of the folders under the tops
 
 
-Spread = Callable[[Callable[[_Share], _Walked], list[_Share]], Iterable[_Walked]]
-
-
 def scan(root: Path, spread: Spread = map) -> Tree:
-    """Walk `<root>/{train,val}` or `<root>/data/{train,val}`; symbolic links are followed once.
+    """Walk `<root>/{train,val}` or `<root>/data/{train,val}`; each folder is entered once.
 
-    Raises DataError where neither is there. Everything odd inside becomes a finding. Images and
-    labels, single and combination, are walked apart, as `spread` (a kind of map) will have it.
+    Symbolic links are followed. Irregularities become findings. DataError where neither folder
+    exists. `spread` may walk images and labels, single and combination, in parallel.
     """
     tops = _tops(root)
     shares = [_Share(root, tops, slice(at, at + 1)) for at in range(len(tops))]
     status = [(root / path).stat() for path, *_ in tops]
     apart = len({(one.st_dev, one.st_ino) for one in status}) == len(tops)
     walks = list(spread(_walk, shares)) if apart else []
-    met = [identity for walk in walks for identity in walk.entered]
-    if not apart or len(set(met)) < len(met):  # links lead from one into another: go but once
+    entered = [identity for walk in walks for identity in walk.entered]
+    if not apart or len(set(entered)) < len(entered):  # links between them: one walk for all
         walks = [_walk(_Share(root, tops, slice(None)))]
     folders = tuple(folder for walk in walks for folder in walk.folders)
-    return Tree(root, folders, _together(walk.findings for walk in walks))
+    return Tree(root, folders, _merged(walk.findings for walk in walks))
 
 
-def _together(parts: Iterable[Findings]) -> Findings:
+def _merged(parts: Iterable[Findings]) -> Findings:
     findings = Findings()
     for part in parts:
         for name, count in part.counts.items():
@@ -90,7 +88,7 @@ def _together(parts: Iterable[Findings]) -> Findings:
 
 def _walk(share: _Share) -> _Walked:
     walk = _Walk(share.root)
-    for path, *_ in share.tops:  # first of all, so that no link elsewhere takes them over
+    for path, *_ in share.tops:  # first, so that no link elsewhere claims them
         walk.enter(path, (share.root / path).stat())
     tops = frozenset(walk.entered)
     for path, part, kind, image_type in share.tops[share.which]:
@@ -111,7 +109,7 @@ def _tops(root: Path) -> list[tuple[str, str, str, str]]:
             return [top for top in tops if (root / top[0]).is_dir()]
     raise DataError(
         f"{root} holds neither train/ and val/ nor data/train/ and data/val/.",
-        "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that holds train/ and val/.",
+        "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that contains train/ and val/.",
     )
 
 
@@ -123,10 +121,10 @@ class _Walk:
         self.entered: set[tuple[int, int]] = set()
 
     def enter(self, path: str, status: os.stat_result) -> bool:
-        """Whether a folder is met for the first time, under whatever name."""
+        """Whether a folder is entered for the first time, whatever its path."""
         identity = (status.st_dev, status.st_ino)
         if identity in self.entered:
-            self.findings.add("folder_met_twice", path)
+            self.findings.add("folder_linked_twice", path)
             return False
         self.entered.add(identity)
         return True
@@ -145,7 +143,7 @@ class _Walk:
             stack += [(f"{here}/{name}", (*inside, nfc(name))) for name in reversed(folders)]
 
     def _list(self, path: str, ending: str) -> tuple[list[str], list[str], list[int]]:
-        """Names of the folders to enter; names and bytes of the files that count. All sorted."""
+        """Names of the folders to enter; names and bytes of the photos or labels. All sorted."""
         try:
             descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -159,7 +157,7 @@ class _Walk:
     def _sorted(
         self, path: str, ending: str, descriptor: int
     ) -> tuple[list[str], list[str], list[int]]:
-        """By the open folder, not by its path: the kernel then walks no path for each entry."""
+        """Relative to the open folder: the kernel then resolves no path for each entry."""
         folders: list[str] = []
         names: list[str] = []
         sizes: list[int] = []
@@ -178,17 +176,17 @@ class _Walk:
                 names.append(name)
                 sizes.append(status.st_size)
             elif not stat.S_ISDIR(status.st_mode):
-                self.findings.add("file_of_another_kind", f"{path}/{name}")
+                self.findings.add("file_ignored", f"{path}/{name}")
             elif self.enter(f"{path}/{name}", status):
                 folders.append(name)
         return folders, names, sizes
 
     def _skipped(self, path: str, name: str) -> bool:
-        """Whether a name is none of a photo, label or folder; counted."""
+        """Whether a name is to be skipped; such names are counted."""
         if name.startswith("._"):
             self.findings.add("macos_file", f"{path}/{_shown(name)}")
         elif name.endswith("index.png"):
-            self.findings.add("index_picture", f"{path}/{_shown(name)}")
+            self.findings.add("contact_sheet", f"{path}/{_shown(name)}")
         elif not name.isascii() and _shown(name) != name:
             self.findings.add("name_not_utf8", f"{path}/{_shown(name)}")
         else:
@@ -209,5 +207,5 @@ def _in_nfc(entry: "os.DirEntry[str]") -> str:
 
 
 def _shown(name: str) -> str:
-    """`name` as it can be written down: bytes that are not UTF-8 become question marks."""
+    """`name` for messages: bytes that are not UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,8 +1,7 @@
-"""Training pictures out of crops: one warp for the geometry, one affine map for light
-and colour.
+"""Augmentation of crops: one warp for the geometry, one affine map for light and colour.
 
-No mirroring, ever: an imprint read backwards is another imprint. Any rotation: pills lie as they
-like. Little change of hue: colour tells pills apart.
+Never mirrored: an imprint read backwards is a different imprint. Any rotation: pills lie at any
+angle. Hue hardly changes: colour distinguishes pills.
 """
 
 from dataclasses import dataclass
@@ -69,8 +68,10 @@ class Augmenter:
 
     @cached_property
     def _noise(self) -> Pixels:
-        """Tiles [levels, 2, side, side, 3] of none to full noise, above and below zero apart:
-        normals for every picture would cost more than the warp, signed sums four times as much.
+        """Tiles [levels, 2, side, side, 3] from none to full noise, positive and negative parts.
+
+        Drawing normals for every picture costs more than the warp, adding signed numbers four
+        times as much.
         """
         side = self.image_px + 64
         normals = np.random.default_rng(0).standard_normal((NOISE_LEVELS, side, side, 3))
@@ -80,7 +81,7 @@ class Augmenter:
 
 
 def to_input(crops: Pixels, image_px: int) -> Pixels:
-    """Crops [n, c, c, 3] as the classifier sees them in use: [n, image_px, image_px, 3]."""
+    """Crops [n, c, c, 3] as the classifier gets them at inference: [n, image_px, image_px, 3]."""
     shape = (len(crops), image_px, image_px, 3)
     if crops.shape == shape:
         return crops

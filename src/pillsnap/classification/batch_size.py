@@ -1,4 +1,4 @@
-"""train.batch_size: auto, the largest batch that a GPU holds with room to spare."""
+"""train.batch_size: auto, the largest batch that fits a GPU with memory to spare."""
 
 import copy
 import gc
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import orjson
 import torch
 from torch import nn
 
@@ -15,40 +14,40 @@ from pillsnap.classification.batches import Batch
 from pillsnap.classification.trainer import Plan, Trainer
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
+from pillsnap.training import devices
 from pillsnap.training.ranks import ALONE
 
 MULTIPLE = 8  # tensor cores work in eights
-KEPT_FREE = 0.125  # of the GPU's memory: for fragments, validation and what else runs there
+KEPT_FREE = 0.125  # of the GPU's memory: for fragments, validation and other processes
 FILE = "batch_size.json"
 
 
 def settle(params: Params, model: nn.Module, plan: Plan, folder: Path, log: RunLog) -> int:
-    """Crops per step of all ranks together; auto's choice stays the same for a resumed run.
+    """Crops per step of all ranks together; a resumed run keeps what auto chose.
 
-    `folder` is the work folder of the run; only rank 0 looks into it. `plan.batch_size` is not
-    read.
+    `folder` is the work folder of the run; only rank 0 uses it. `plan.batch_size` is not read.
     """
     if params.train.batch_size != "auto":
         return params.train.batch_size
     if plan.device.type != "cuda":
         return params.batch_size
-    ours, path = plan.ranks, folder / FILE
-    kept = orjson.loads(path.read_bytes()) if ours.speaks and path.exists() else 0
-    chosen = ours.total(kept)
+    group, path = plan.ranks, folder / FILE
+    kept = group.is_main and path.exists()
+    chosen = group.total(files.read_json(path, f"rm {path}")["batch_size"] if kept else 0)
     if not chosen:
-        most = max(MULTIPLE, params.train.batch_size_most // ours.world_size)
+        most = max(MULTIPLE, params.train.batch_size_most // group.world_size)
         probe = Probe(model, plan, params.at_scale.image_px, log)
-        chosen = ours.least(largest(probe.fits, most)) * ours.world_size
+        chosen = group.least(largest(probe.fits, most)) * group.world_size
         log.info(f"batch size {chosen}, the largest that leaves {KEPT_FREE:.0%} of the memory free")
-        if ours.speaks:
-            files.write_bytes(path, orjson.dumps(chosen))
+        if group.is_main:
+            files.write_json(path, {"batch_size": chosen})
     return chosen
 
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest multiple of MULTIPLE, at most `most`, that fits; MULTIPLE where none does.
+    """The largest multiple of MULTIPLE, at most `most`, that fits; MULTIPLE if none does.
 
-    Doubles while it fits, then halves the distance to what does not.
+    Doubles while it fits, then bisects.
     """
     good, units = 0, 1
     while units * MULTIPLE <= most and fits(units * MULTIPLE):
@@ -61,15 +60,15 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
 
 
 class Probe:
-    """Training steps on made pictures with a copy of the model: what of the GPU do they take?"""
+    """Measures the GPU memory of training steps on random pictures with a copy of the model."""
 
     def __init__(self, model: nn.Module, plan: Plan, image_px: int, log: RunLog) -> None:
         self._model, self._image_px, self._log = model, image_px, log
-        # Not compiled, which takes no less memory: a compilation for each size would take minutes.
+        # Not compiled: that saves no memory, and compiling for each size would take minutes.
         self._plan = replace(plan, ranks=ALONE, compile=False)
 
     def fits(self, batch_size: int) -> bool:
-        """Whether a step of so many crops leaves KEPT_FREE of the memory free."""
+        """Whether a step with so many crops leaves KEPT_FREE of the memory free."""
         device = self._plan.device
         gc.collect()
         torch.cuda.empty_cache()
@@ -78,13 +77,15 @@ class Probe:
         before = torch.cuda.memory_reserved(device)
         try:
             self._step(batch_size)
-        except torch.OutOfMemoryError:
-            return False
+        except Exception as error:
+            if devices.out_of_memory(error):
+                return False
+            raise
         taken = torch.cuda.max_memory_reserved(device) - before
         return free - taken >= KEPT_FREE * total
 
     def _step(self, batch_size: int) -> None:
-        """One whole step: gradients, the optimizer's state and the average are there."""
+        """One whole step, with gradients, the optimizer's state and the average allocated."""
         trainer = Trainer(copy.deepcopy(self._model), self._plan, 1, self._log)
         shape = (batch_size, self._image_px, self._image_px, 3)
         pictures = torch.randint(0, 256, shape, dtype=torch.uint8)

@@ -1,12 +1,12 @@
 """Batches of crops for the classifier, each sample keyed by (seed, epoch, index).
 
-The key decides order and augmentation, so a batch is the same for any number of workers and for
-a run that was interrupted before it.
+The key determines order and augmentation: a batch is the same for any number of workers and after
+an interruption.
 """
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pillsnap.arrays import Ints, Pixels
 from pillsnap.classification.augment import Augmenter, to_input
-from pillsnap.classification.image_growth import ImageGrowth
 from pillsnap.dataset.crops import CropStore
 from pillsnap.stage.signals import leave_to_parent
 from pillsnap.training.ranks import ALONE, Ranks
@@ -33,26 +32,16 @@ class Batch:
     classes: torch.Tensor
 
     def pin_memory(self) -> "Batch":
-        """In page-locked memory, so that the copy to a GPU overlaps with its work."""
+        """In page-locked memory, so that copying to a GPU overlaps with its work."""
         return Batch(self.pictures.pin_memory(), self.classes.pin_memory())
 
 
 class CropDataset(Dataset[Batch]):
-    """The known pills of a crop store; augmented when an augmenter is given."""
+    """The known pills of a crop store; augmented if there is an augmenter."""
 
-    def __init__(
-        self,
-        path: Path,
-        image_px: int,
-        augmenter: Augmenter | None,
-        seed: int,
-        growth: ImageGrowth | None = None,
-    ) -> None:
+    def __init__(self, path: Path, image_px: int, augmenter: Augmenter | None, seed: int) -> None:
         self._store = CropStore(path)
-        self._image_px = image_px
-        self._augmenter = augmenter
-        self._grown: Augmenter | None = None  # the augmenter of the epoch's size
-        self._seed, self._growth = seed, growth
+        self._image_px, self._augmenter, self._seed = image_px, augmenter, seed
         table = self._store.table
         self._rows = np.flatnonzero(table["known"].to_numpy())
         self._classes = table["class_index"].to_numpy()[self._rows]
@@ -80,24 +69,14 @@ class CropDataset(Dataset[Batch]):
         if self._augmenter is None:
             picture: Pixels = to_input(crop[None], self._image_px)[0]
             return picture
-        augmenter = self._augmenter
-        if self._growth is not None:
-            augmenter = self._of_size(self._growth.at(epoch))
-        view: Pixels = augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
-        return view
-
-    def _of_size(self, image_px: int) -> Augmenter:
-        assert self._augmenter is not None
-        if self._grown is None or self._grown.image_px != image_px:
-            self._grown = replace(self._augmenter, image_px=image_px)
-        return self._grown
+        return self._augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
 
 
 class EpochBatches(Sampler[list[Key]]):
     """Keys of the batches of one epoch, shuffled by (seed, epoch), from `start_step` on.
 
-    A key's index runs over `samples` x `repeats`: each sample comes that often, augmented anew.
-    The batches are the same for any number of ranks; each takes its part by position.
+    A key's index runs over `samples` x `repeats`: each sample occurs `repeats` times, augmented
+    differently. The batches are the same for any number of ranks; each takes its part by position.
     """
 
     def __init__(
@@ -140,7 +119,7 @@ class EpochBatches(Sampler[list[Key]]):
 def loader(
     dataset: CropDataset, batches: EpochBatches, num_workers: int, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """A DataLoader that hands on whole batches."""
+    """A DataLoader of whole batches."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -149,18 +128,18 @@ def loader(
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
-        generator=torch.Generator().manual_seed(0),  # its own: the global one belongs to the model
+        generator=torch.Generator().manual_seed(0),  # the global one is the model's
         worker_init_fn=_start_worker,
-        # Not by fork: a child of a process whose OpenCV or OpenMP threads have run may hang.
+        # Not fork: the child of a process that has used OpenCV or OpenMP threads may hang.
         multiprocessing_context="forkserver" if num_workers else None,
     )
 
 
 def shield_loaders() -> None:
-    """Start the process that forks loader workers so that SIGTERM passes them by.
+    """Start the process that forks loader workers with SIGTERM blocked.
 
-    torchrun signals a rank and all it has started; the rank needs its workers for the step it is
-    in. They end with it. (A blocked signal stays blocked in what is started.)
+    torchrun signals a rank and all its children, but the rank needs its workers to finish a step.
+    They exit with it. (Children inherit a blocked signal.)
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     forkserver.ensure_running()

@@ -1,7 +1,4 @@
-"""The classifier: a timm model that names crops, and gives an embedding of each.
-
-The only module that imports timm.
-"""
+"""The classifier: a timm model that predicts the class of a crop, and an embedding of it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +8,13 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
-from timm.utils import ModelEmaV3
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification.augment import to_input
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError, ParameterError, reason_of
 from pillsnap.training import checkpoints
 
 
@@ -31,16 +28,18 @@ def build(name: str, classes: int, weights: str | None, seed: int) -> nn.Module:
         return _from_hub(name, classes)
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     if weights is not None:
-        load_weights(model, Path(weights))
+        load_weights(model, files.located(weights, CheckpointError))
     return model
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a .safetensors, a plain state_dict or a PillSnap checkpoint; a head that does not fit
-    the number of classes is left as it is, any other mismatch is refused."""
+    """Load a .safetensors, a plain state_dict or a PillSnap checkpoint.
+
+    A head with another number of classes keeps its initial weights; any other mismatch is refused.
+    """
     if not path.is_file():
         raise CheckpointError(
-            f"Weights {path} are not here.", "Check scales.<scale>.classifier_weights."
+            f"Weights {path} are missing.", "Check scales.<scale>.classifier_weights."
         )
     try:
         if path.suffix == ".safetensors":
@@ -50,7 +49,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         weights = weights.get("weights", weights)
     except Exception as error:
         raise CheckpointError(
-            f"{path} is not a file of weights: {str(error).splitlines()[0][:200]}",
+            f"{path} is not a file of weights: {reason_of(error)}",
             "Give a .safetensors, a state_dict or a PillSnap checkpoint.",
         ) from None
     own = model.state_dict()
@@ -73,44 +72,20 @@ def input_statistics(model: nn.Module) -> tuple[list[float], list[float]]:
     return list(config["mean"]), list(config["std"])
 
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, layer_decay: float
-) -> list[dict[str, Any]]:
-    """Weights with decay, biases and norms without.
-
-    layer_decay under 1: each layer learns that much slower than the one after it (`lr_scale`).
-    """
-    groups: list[dict[str, Any]]
-    if layer_decay == 1.0:
-        groups = param_groups_weight_decay(model, weight_decay)
-    else:
-        groups = param_groups_layer_decay(model, weight_decay, layer_decay=layer_decay)
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights with decay, biases and norms without."""
+    groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay)
     return groups
 
 
-def takes_any_size(model: nn.Module) -> bool:
-    """Whether pictures of other sizes than the model was made for can be given to it."""
-    return not model.pretrained_cfg.get("fixed_input_size", False)  # type: ignore[union-attr, operator]
-
-
-def outputs(model: nn.Module) -> int:
-    """How many classes it names."""
-    return int(model.num_classes)  # type: ignore[arg-type]
-
-
-def averaged(model: nn.Module, decay: float) -> ModelEmaV3:
-    """An exponential moving average of the weights that warms up from no averaging."""
-    return ModelEmaV3(model, decay=decay, use_warmup=True)
-
-
 def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Floats32 [n, classes] and L2-normalised features before the head [n, d]."""
+    """Logits [n, classes] and L2-normalised features before the head [n, d]."""
     features = model.forward_head(model.forward_features(inputs), pre_logits=True)  # type: ignore[operator]
     return model.get_classifier()(features), F.normalize(features.float(), dim=1)  # type: ignore[operator]
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on its device, in the memory order convolutions are fastest in."""
+    """The model on its device, in channels_last order, which convolutions are fastest in."""
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -130,7 +105,7 @@ class Normaliser(nn.Module):
 
 
 class Classifier:
-    """A trained classifier, ready to name crops."""
+    """A trained classifier at inference."""
 
     def __init__(self, model: nn.Module, config: dict[str, Any], device: torch.device) -> None:
         self.config = config
@@ -144,21 +119,21 @@ class Classifier:
         return sum(parameter.numel() for parameter in self._model.parameters())
 
     @torch.inference_mode()
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
-        """Floats32 [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+        """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
         pictures = torch.from_numpy(to_input(crops, self.config["image_px"])).to(self.device)
         logits, embeddings = embed(self._model, self._normalise(pictures))
         return logits.float().cpu().numpy(), embeddings.cpu().numpy()
 
 
 def load(path: Path, device: torch.device, class_table_hash: str | None) -> Classifier:
-    """Load a published checkpoint; one of another class table is refused."""
+    """Load a published checkpoint; refused if it belongs to another class table."""
     weights, config = checkpoints.load_published(path)
     if class_table_hash is not None and config.get("class_table_hash") != class_table_hash:
         raise CheckpointError(
             f"{path} was trained on another class table "
             f"({str(config.get('class_table_hash'))[:12]}, not {class_table_hash[:12]}).",
-            "Train it on this one: dvc repro train_classification. Or bring back its classes.csv.",
+            "Train it on this one: dvc repro train_classification. Or restore its classes.csv.",
         )
     model = timm.create_model(
         config["architecture"], pretrained=False, num_classes=config["classes"]
@@ -177,8 +152,7 @@ def _from_hub(name: str, classes: int) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
     except Exception as error:
         raise MachineError(
-            f"The pretrained weights of {name} could not be fetched: "
-            f"{str(error).splitlines()[0][:160]}",
+            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
             "Fetch them where there is a network and set scales.<scale>.classifier_weights "
             "to the path of the .safetensors; null trains from scratch.",
         ) from None

@@ -1,8 +1,6 @@
 """The classifier's training loop: exact under interruption, on one device or several."""
 
-import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +9,23 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pillsnap.classification import class_weights, classifier
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader, shield_loaders
-from pillsnap.classification.image_growth import ImageGrowth
 from pillsnap.classification.trainer import Plan, Trainer, autocast, learning_rate
-from pillsnap.errors import MachineError, ParameterError
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, deferred
+from pillsnap.training import ranking
 from pillsnap.training.checkpoints import WorkFolder
-from pillsnap.training.record import Recorder
+from pillsnap.training.keeper import Keeper
+from pillsnap.training.plan import Trained
 
 __all__ = ["Plan", "Trained", "Trainer", "autocast", "learning_rate", "measure", "train"]
 
 SAVE_PERIOD_S = 120.0
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The averaged weights of the best epoch and its figures."""
-
-    weights: dict[str, torch.Tensor]
-    metrics: dict[str, float]
-    epoch: int
+class NotFiniteError(Exception):
+    """The model's answers are not finite."""
 
 
 def train(
@@ -41,99 +33,32 @@ def train(
     plan: Plan,
     crops_dir: Path,
     augmenter: Augmenter,
-    work: WorkFolder,
+    folder: WorkFolder,
     live_dir: Path,
     log: RunLog,
 ) -> Trained:
-    """Train on `crops_dir`/train.arrow, keep the average of the epoch best on val.arrow.
+    """Train on `crops_dir`/train.arrow; the averaged weights of the epoch best on val.arrow.
 
-    Goes on from the folder's checkpoint when there is one. With several ranks all call it; only
-    the one that speaks uses `work`, `live_dir` and `log`.
+    Resumes from the state in `folder` where there is one. Every rank calls it; only rank 0 uses
+    `folder`, `live_dir` and `log`.
     """
-    px, recipe = augmenter.image_px, plan.recipe
-    growth = _growth(model, plan, px)
-    train_set = CropDataset(crops_dir / "train.arrow", px, augmenter, plan.seed, growth)
-    val_set = CropDataset(crops_dir / "val.arrow", px, None, plan.seed)
+    train_set = CropDataset(crops_dir / "train.arrow", augmenter.image_px, augmenter, plan.seed)
+    val_set = CropDataset(crops_dir / "val.arrow", augmenter.image_px, None, plan.seed)
     batches = EpochBatches(
         len(train_set), plan.batch_size, plan.seed, True, plan.repeats, plan.ranks
     )
-    weights = class_weights.of(recipe, train_set.classes, classifier.outputs(model))
-    trainer = Trainer(model, plan, batches.steps, log, weights)
-    keeper = Keeper(trainer, work, live_dir, log)
-    log.start(plan.epochs, trainer.epoch, plan.goals)
+    keeper = Keeper(plan, folder, live_dir, log)
+    trainer = Trainer(model, plan, batches.steps, log)
+    keeper.resume(trainer)
     train_loader, val_loader = _loaders(train_set, val_set, batches, plan)
     with deferred() as interrupt:
         while trainer.epoch < plan.epochs:
             batches.epoch, batches.start_step = trainer.epoch, trainer.step
-            _epoch(trainer, train_loader, batches, keeper, interrupt)
-            keeper.save()  # validation may outlast the patience of who sent a signal
-            _close_epoch(trainer, val_loader, keeper)
-    keeper.finish()
-    return Trained(trainer.best["weights"], trainer.best["metrics"], trainer.best["epoch"])
-
-
-def _growth(model: nn.Module, plan: Plan, image_px: int) -> ImageGrowth | None:
-    first_px = plan.recipe.progressive_px
-    if first_px is None:
-        return None
-    if not classifier.takes_any_size(model):
-        raise ParameterError(
-            f"train_classification.progressive_px is {first_px}, but this model takes pictures of "
-            "one size only.",
-            "Set it to null, or choose another scales.<scale>.classifier.",
-        )
-    return ImageGrowth(first_px, image_px, plan.epochs)
-
-
-class Keeper:
-    """What is kept of a training: checkpoints and records; only of the rank that speaks."""
-
-    def __init__(self, trainer: Trainer, work: WorkFolder, live_dir: Path, log: RunLog) -> None:
-        self.log = log
-        self._trainer, self._work, self._ranks = trainer, work, trainer.plan.ranks
-        self._resumes = 0
-        history = self._resume() if self._ranks.speaks else []
-        if self._ranks.world_size > 1:
-            trainer.restore(self._ranks.same(trainer.state()))
-        epochs = trainer.plan.epochs
-        self._recorder = Recorder(live_dir, log, epochs, history) if self._ranks.speaks else None
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        if self._recorder is not None:
-            more = {"history": self._recorder.history, "resumes": self._resumes}
-            self._work.save({**self._trainer.state(), **more})
-
-    def record(self, metrics: dict[str, float], seconds: float) -> None:
-        """An epoch is complete."""
-        if self._recorder is not None:
-            self._recorder.record(metrics, seconds)
-
-    def announce(self) -> None:
-        """Write the checkpoint that holds the last epoch, then tell of it."""
-        self.save()
-        if self._recorder is not None:
-            self._recorder.announce()
-
-    def finish(self) -> None:
-        """All epochs are complete."""
-        if self._recorder is not None:
-            best, batch_size = self._trainer.best, self._trainer.plan.batch_size
-            self._recorder.finish(
-                resumed=self._resumes, best_epoch=best["epoch"], batch_size=batch_size
-            )
-
-    def _resume(self) -> list[Any]:
-        state, damaged = self._work.load()
-        for line in damaged:
-            self.log.warning(line)
-        if state is None:
-            return []
-        self._trainer.restore(state)
-        self._resumes = state["resumes"] + 1
-        self.log.info(f"resuming after epoch {self._trainer.epoch}, step {self._trainer.step}")
-        history: list[Any] = state["history"]
-        return history
+            _epoch(trainer, train_loader, batches, keeper, interrupt, log)
+            # Saved before validation, which may take longer than the sender of a signal waits.
+            if not keeper.repeats(trainer, keeper.save(trainer)):
+                _close_epoch(trainer, val_loader, keeper)
+    return keeper.finish()
 
 
 def _loaders(
@@ -158,6 +83,7 @@ def _epoch(
     batches: EpochBatches,
     keeper: Keeper,
     interrupt: Interrupt,
+    log: RunLog,
 ) -> None:
     begun_s = saved_s = time.monotonic()
     before_s, before_step = trainer.seconds, trainer.step
@@ -165,56 +91,49 @@ def _epoch(
         trainer.train_step(batch, batches.size(trainer.step))
         now_s = time.monotonic()
         trainer.seconds = before_s + now_s - begun_s
-        if keeper.log.due():
+        if log.due():
             rate = (trainer.step - before_step) * trainer.plan.batch_size / (now_s - begun_s)
-            figures = {"images_per_s": rate, "loss": float(trainer.loss_sum) / trainer.step}
-            keeper.log.progress(trainer.step, trainer.steps_per_epoch, trainer.epoch + 1, figures)
+            metrics = {"images_per_s": rate, "loss": trainer.mean_loss}
+            log.progress(trainer.step, trainer.steps_per_epoch, trainer.epoch + 1, metrics)
         stop = trainer.plan.ranks.any(interrupt.came)  # all after the same step
         if stop or now_s - saved_s > SAVE_PERIOD_S:
-            keeper.save()
+            keeper.save(trainer)
             saved_s = now_s
         if stop:
+            keeper.flush()
             raise KeyboardInterrupt
 
 
 def _close_epoch(trainer: Trainer, val_batches: Any, keeper: Keeper) -> None:
     begun_s = time.monotonic()
-    train_loss = float(trainer.loss_sum) / trainer.steps_per_epoch
-    if not math.isfinite(train_loss):
-        raise MachineError(
-            f"The loss is {train_loss} in epoch {trainer.epoch + 1}.",
-            f"Lower train.lr (is {trainer.plan.lr}), or set train.mixed_precision=off.",
-        )
+    try:
+        measured = measure(trainer.average.module, trainer.normalise, val_batches, trainer.plan)
+    except NotFiniteError as error:
+        keeper.repeats(trainer, str(error))  # every rank has the same sums
+        return
     samples = trainer.steps_per_epoch * trainer.plan.batch_size
     metrics = {
-        "loss/train": round(train_loss, 6),
-        **measure(trainer.average.module, trainer.normalise, val_batches, trainer.plan),
+        "loss/train": round(trainer.mean_loss, 6),
+        **measured,
         "lr": learning_rate(trainer.global_step - 1, trainer.plan, trainer.steps_per_epoch),
         "images_per_s": round(samples / trainer.seconds, 1),
+        "skipped_steps": trainer.skipped,
     }
-    rank = (metrics["top1"], -metrics["loss/val"])
-    if not trainer.best or rank > tuple(trainer.best["rank"]):
-        weights = {
-            k: v.detach().cpu().clone() for k, v in trainer.average.module.state_dict().items()
-        }
-        kept = {name: metrics[name] for name in ("loss/val", "top1", "top5")}
-        trainer.best = {
-            "rank": list(rank),
-            "epoch": trainer.epoch + 1,
-            "metrics": kept,
-            "weights": weights,
-        }
-    keeper.record(metrics, trainer.seconds + time.monotonic() - begun_s)
-    trainer.epoch, trainer.step, trainer.seconds = trainer.epoch + 1, 0, 0.0
-    trainer.loss_sum = torch.zeros_like(trainer.loss_sum)
-    keeper.announce()
+    rank = (measured["top1"], -measured["loss/val"])
+    keeper.offer(rank, measured, trainer.average.module.state_dict)
+    seconds = trainer.seconds + time.monotonic() - begun_s
+    trainer.next_epoch()
+    keeper.close_epoch(trainer, metrics, seconds)
 
 
 @torch.inference_mode()
 def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) -> dict[str, float]:
-    """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops, over all ranks."""
+    """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops, over all ranks.
+
+    NotFiniteError if the model gives a logit that is not finite.
+    """
     model.eval()
-    sums = torch.zeros(3, dtype=torch.float64, device=plan.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=plan.device)
     count = 0
     for batch in batches:
         if not len(batch.classes):
@@ -222,10 +141,14 @@ def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) ->
         targets = batch.classes.to(plan.device, non_blocking=True)
         with autocast(plan):
             logits = model(normalise(batch.pictures.to(plan.device, non_blocking=True))).float()
-        ranks = (logits > logits.gather(1, targets[:, None])).sum(1)
+        rank = ranking.ranks(logits, logits.gather(1, targets[:, None]))
         loss = F.cross_entropy(logits, targets, reduction="sum")
-        sums += torch.stack([loss, (ranks < 1).sum(), (ranks < 5).sum()]).double()
+        bad = ranking.non_finite(logits)
+        sums += torch.stack([loss, (rank < 1).sum(), (rank < 5).sum(), bad.sum()]).double()
         count += len(targets)
     plan.ranks.add([sums])
-    loss_val, top1, top5 = (sums / plan.ranks.total(count)).tolist()
+    total = plan.ranks.total(count)
+    if bad_rows := int(sums[3]):
+        raise NotFiniteError(f"the logits of {bad_rows} of {total} val crops are not finite")
+    loss_val, top1, top5, _ = (sums / total).tolist()
     return {"loss/val": round(loss_val, 6), "top1": round(top1, 6), "top5": round(top5, 6)}

@@ -1,1 +1,1 @@
-"""What the stages hand on: manifests, crops, frames, the grammar of names, pixels."""
+"""The data set that the stages share: manifests, crops, frames, file names, pixels."""

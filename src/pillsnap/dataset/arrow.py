@@ -1,4 +1,4 @@
-"""Arrow files: written row by row, whole or not at all, and mapped into memory to read."""
+"""Arrow files: written row by row and atomically, memory-mapped for reading."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import pyarrow as pa
 from pillsnap import files
 from pillsnap.errors import DataError
 
-BATCH_ROWS = 1024  # rows of an Arrow batch: fixed, so that equal rows give equal bytes
+BATCH_ROWS = 1024  # fixed, so that equal rows give equal bytes
 
 
 def open_arrow(path: Path) -> pa.Table:
@@ -20,18 +20,18 @@ def open_arrow(path: Path) -> pa.Table:
             return pa.ipc.open_file(source).read_all()
     except FileNotFoundError:
         raise DataError(
-            f"{path} is not here.", "Make it: dvc repro validate (or dvc pull)."
+            f"{path} is missing.", "Make it: dvc repro validate (or dvc pull)."
         ) from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
-            f"{path} is not a whole Arrow file: {error}",
+            f"{path} is not a complete Arrow file: {error}",
             "Restore it: dvc checkout, or dvc repro -f validate.",
         ) from None
 
 
 @contextmanager
 def arrow_writer(path: Path, schema: pa.Schema) -> Iterator["RowWriter"]:
-    """Write an Arrow IPC file row by row; it stands at `path` whole, or not at all."""
+    """Write an Arrow IPC file row by row; `path` is replaced atomically."""
     with (
         files.replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -43,22 +43,22 @@ def arrow_writer(path: Path, schema: pa.Schema) -> Iterator["RowWriter"]:
 
 
 class RowWriter:
-    """Gathers rows (dicts) into batches of BATCH_ROWS, or fewer when they are heavy."""
+    """Collects rows (dicts) into batches of BATCH_ROWS, or fewer when they are large."""
 
     def __init__(self, file: pa.ipc.RecordBatchFileWriter, schema: pa.Schema) -> None:
         self._file, self._schema = file, schema
         self._rows: list[dict[str, Any]] = []
-        self._heavy_bytes = 0
+        self._jpeg_bytes = 0
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row; `jpeg` holds its bytes."""
         self._rows.append(row)
-        self._heavy_bytes += len(row["jpeg"])
-        if len(self._rows) == BATCH_ROWS or self._heavy_bytes > 2**25:
+        self._jpeg_bytes += len(row["jpeg"])
+        if len(self._rows) == BATCH_ROWS or self._jpeg_bytes > 2**25:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows gathered so far as one batch."""
+        """Write the rows collected so far as one batch."""
         if self._rows:
             self._file.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
-        self._rows, self._heavy_bytes = [], 0
+        self._rows, self._jpeg_bytes = [], 0

@@ -1,4 +1,4 @@
-"""Crops: cut from a frame in one way only, kept as JPEG bytes in memory-mapped Arrow files."""
+"""Crops: JPEG bytes and manifest columns in memory-mapped Arrow files."""
 
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 class CropStore:
-    """An Arrow file of crops, opened at first use; picklable, and opened anew after a fork."""
+    """An Arrow file of crops, opened at first use; picklable (the copy opens the file itself)."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -47,12 +47,12 @@ class CropStore:
 
     @cached_property
     def arrow(self) -> pa.Table:
-        """The whole table, memory-mapped: only what is asked for is read."""
+        """The table, memory-mapped: only what is used is read."""
         return open_arrow(self.path)
 
     @cached_property
     def _jpegs(self) -> tuple[Ints, list[NDArray[np.int32]], list[memoryview]]:
-        """First row, offsets and bytes of every batch: no copy, and no Arrow call per crop."""
+        """First row, offsets and bytes of every batch: no copy, no Arrow call per crop."""
         chunks = [chunk for chunk in self.arrow.column("jpeg").chunks if len(chunk)]
         starts = np.cumsum([0] + [len(chunk) for chunk in chunks])
         buffers = [chunk.buffers() for chunk in chunks]
@@ -61,7 +61,7 @@ class CropStore:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """Every column but the JPEG bytes; row i belongs to crop i."""
+        """All columns except the JPEG bytes; row i belongs to crop i."""
         table: pd.DataFrame = self.arrow.drop_columns(["jpeg"]).to_pandas()
         return table
 
@@ -69,7 +69,7 @@ class CropStore:
         return int(self.arrow.num_rows)
 
     def jpeg(self, index: int) -> memoryview:
-        """JPEG bytes of a crop, straight from the mapped file."""
+        """JPEG bytes of a crop, from the mapped file without a copy."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         starts, offsets, data = self._jpegs
@@ -83,7 +83,7 @@ class CropStore:
 
 
 def write_crops(path: Path, rows: pd.DataFrame, jpegs: list[bytes]) -> None:
-    """Write a crop store from a table with SCHEMA's columns (jpeg aside) and the JPEG bytes."""
+    """Write a crop store from a table with SCHEMA's columns except jpeg, and the JPEG bytes."""
     names = [name for name in SCHEMA.names if name != "jpeg"]
     with arrow_writer(path, SCHEMA) as writer:
         for row, jpeg in zip(rows[names].itertuples(index=False), jpegs, strict=True):

@@ -1,4 +1,4 @@
-"""What was found odd while reading many files: each kind counted, with its first examples."""
+"""Irregularities found while reading many files: a count by kind, and the first examples."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ EXAMPLES_KEPT = 5
 
 @dataclass
 class Findings:
-    """Counts by name and the first few examples of each, in the order they were added."""
+    """Counts by name and the first examples of each, in the order they were added."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, example: str) -> None:
-        """Count one more of `name`; the example says where, and what stands there."""
+        """Count one more of `name`; the example gives the place and the value."""
         self.counts[name] = self.counts.get(name, 0) + 1
         kept = self.examples.setdefault(name, [])
         if len(kept) < EXAMPLES_KEPT:

@@ -1,4 +1,4 @@
-"""Frames for the end-to-end figures: full-size JPEG bytes and their labelled pills, in Arrow."""
+"""Evaluation frames: full-size photos (JPEG) with their labelled pills, in an Arrow file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +11,12 @@ import pyarrow as pa
 from pillsnap import arrays, boxes
 from pillsnap.arrays import Ints
 from pillsnap.boxes import Boxes
-from pillsnap.dataset import arrow as crops
-from pillsnap.dataset import pixels
+from pillsnap.dataset import arrow, pixels
 
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """What the labels say about a frame; boxes x1 y1 x2 y2 in its pixels, classes -1 if unknown."""
+    """The labels of a frame: boxes x1 y1 x2 y2 in pixels, class_index -1 for unknown pills."""
 
     image_path: str
     image_type: str
@@ -35,12 +34,12 @@ class FrameStore:
 
     @cached_property
     def arrow(self) -> pa.Table:
-        """The whole table, memory-mapped: only what is asked for is read."""
-        return crops.open_arrow(self.path)
+        """The table, memory-mapped: only what is used is read."""
+        return arrow.open_arrow(self.path)
 
     @cached_property
     def labels(self) -> list[LabelledFrame]:
-        """The labels of every frame, in the file's order."""
+        """The labels of every frame, in the order of the file."""
         return [_labelled(row) for row in self.arrow.drop_columns(["jpeg"]).to_pylist()]
 
     def __len__(self) -> int:

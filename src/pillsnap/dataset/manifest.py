@@ -1,4 +1,4 @@
-"""The tables the stages hand on: manifests (a row per pill) and the class table."""
+"""Manifests (one row per pill) and the class table, as CSV files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pillsnap import files
-from pillsnap.errors import DataError
+from pillsnap.errors import DataError, reason_of
 
-if TYPE_CHECKING:  # build_manifest only writes: it does not wait a second for pandas
+if TYPE_CHECKING:  # importing pandas takes a second, and build_manifest only writes
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
-UNKNOWN = -1  # class_index of a pill whose code is no class, and of a refused one
+UNKNOWN = -1  # class_index of a pill whose code is no class, and of a refused pill
 
 COLUMNS: dict[str, str] = {
     "image_path": "str",
@@ -58,6 +58,7 @@ CLASS_COLUMNS: dict[str, str] = {
 }
 
 
+MAKE = "Make it: dvc repro (or dvc pull)."
 Rows = Mapping[str, Any]  # a sequence, an array or a series per column
 QUOTED_FOR = ('"', ",", "\r", "\n")
 
@@ -68,12 +69,12 @@ def write(path: Path, rows: "Rows | pd.DataFrame") -> None:
 
 
 def as_csv(rows: "Rows | pd.DataFrame") -> bytes:
-    """A manifest's file: sorted by photo and box, byte-identical for equal rows."""
+    """A manifest as CSV: sorted by photo and box, byte-identical for equal rows."""
     return _as_csv(rows, tuple(COLUMNS), ORDER)
 
 
 def read(path: Path) -> "pd.DataFrame":
-    """Read a manifest; empty text stays empty text (never NaN)."""
+    """Read a manifest; empty text stays empty text, not NaN."""
     return _read_csv(path, COLUMNS)
 
 
@@ -95,11 +96,11 @@ def read_classes(path: Path) -> "pd.DataFrame":
 
 def class_table_hash(path: Path) -> str:
     """sha256 of classes.csv: what a checkpoint remembers of the classes it was trained on."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(files.read_bytes(path, MAKE)).hexdigest()
 
 
 def _as_csv(rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[str, ...]) -> bytes:
-    """By hand: half of what pandas takes, and build_manifest does without its import."""
+    """Without pandas: half the time, and build_manifest need not import it."""
     values = {name: _values(rows[name]) for name in columns}
     keys = list(zip(*(values[name] for name in order), strict=True))
     lines = [*map(",".join, zip(*map(_fields, values.values()), strict=True))]
@@ -108,14 +109,14 @@ def _as_csv(rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[
 
 
 def _values(column: Any) -> list[Any]:
-    """A column as Python's own kinds."""
+    """A column as a list of Python values."""
     return column.tolist() if hasattr(column, "tolist") else list(column)
 
 
 def _fields(values: list[Any]) -> list[str]:
-    """A column as CSV: text that holds a comma, a quote or a line's end is quoted."""
+    """A column as CSV: text with a comma, a quote or a line break is quoted."""
     if not values or not isinstance(values[0], str):
-        texts = {value: str(value) for value in set(values)}  # few differ
+        texts = {value: str(value) for value in set(values)}  # few distinct values
         return list(map(texts.__getitem__, values))
     whole = "".join(values)
     if not any(sign in whole for sign in QUOTED_FOR):
@@ -129,18 +130,16 @@ def _fields(values: list[Any]) -> list[str]:
 def _read_csv(path: Path, columns: dict[str, str]) -> "pd.DataFrame":
     import pandas as pd
 
-    try:
-        table = pd.read_csv(path, dtype=columns, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path} is not here.", "Make it: dvc repro (or dvc pull).") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read: {error}", "Restore it: dvc checkout, or dvc repro."
-        ) from None
+    with files.opened(path, MAKE, DataError, files.LARGEST_MODEL_BYTES) as file:
+        try:
+            table = pd.read_csv(file, dtype=columns, keep_default_na=False, encoding="utf-8")
+        except ValueError as error:
+            fact = f"{path} cannot be read: {reason_of(error)}"
+            raise DataError(fact, "Restore it: dvc checkout, or dvc repro.") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(
             f"{path} lacks the columns {', '.join(missing)}.",
-            "It is from another version: dvc repro.",
+            "It was written by another version: dvc repro.",
         )
     return table

@@ -1,4 +1,4 @@
-"""The grammar of AI Hub's names: K-codes and the view of a photo. data/README.md explains it."""
+"""AI Hub's file names: K-codes and the view of a photo. data/README.md describes them."""
 
 import re
 import unicodedata
@@ -23,18 +23,18 @@ class View:
 
 
 def nfc(text: str) -> str:
-    """`text` in Unicode NFC: macOS hands names over decomposed, labels are composed."""
+    """`text` in Unicode NFC: file names on macOS are decomposed, labels are composed."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def parse_view(text: str) -> View | None:
-    """`0_2_0_1_90_300_200` -> View; None where the grammar is not followed."""
+    """`0_2_0_1_90_300_200` -> View; None for any other text."""
     found = VIEW.fullmatch(text)
     return View(*map(int, found.groups())) if found else None
 
 
 def parse_codes(text: str) -> tuple[str, ...] | None:
-    """`K-000114` or `K-015710-016232-025367` -> K-codes; None where the grammar is not followed."""
+    """`K-000114` or `K-015710-016232-025367` -> K-codes; None for any other text."""
     if not NAME_CODES.fullmatch(text):
         return None
     return tuple(f"K-{digits}" for digits in text.removeprefix("K-").split("-"))

@@ -1,4 +1,4 @@
-"""Pixels: cut, scaled, encoded, decoded and hashed in one way, whoever asks."""
+"""Pixels: crop, scale, encode, decode, hash; the same functions for training and inference."""
 
 import struct
 
@@ -17,7 +17,7 @@ def cut(
     crop_px: int,
     margin: float,
 ) -> Pixels:
-    """The pill in a frame as the classifier sees it: uint8 RGB [crop_px, crop_px, 3].
+    """The crop of a pill for the classifier: uint8 RGB [crop_px, crop_px, 3].
 
     The square around the box's centre whose side is the longer box side x (1 + 2 x margin), in
     whole pixels, the frame's edge replicated past it. `frame` is uint8 RGB [h, w, 3].
@@ -38,7 +38,7 @@ def cut(
 
 
 def scale_down(frame: Pixels, longest_px: int) -> Pixels:
-    """The frame with its longest side at most `longest_px`; smaller frames stay as they are."""
+    """The frame scaled so that its longest side is at most `longest_px`; never enlarged."""
     height, width = frame.shape[:2]
     factor = longest_px / max(height, width)
     if factor >= 1:
@@ -48,9 +48,9 @@ def scale_down(frame: Pixels, longest_px: int) -> Pixels:
 
 
 def encode(pixels: Pixels, quality: int) -> bytes:
-    """JPEG bytes of uint8 RGB [h, w, 3]; chroma keeps its resolution (imprints are coloured)."""
-    whole = np.ascontiguousarray(pixels)
-    return bytes(simplejpeg.encode_jpeg(whole, quality, "RGB", "444"))
+    """JPEG bytes of uint8 RGB [h, w, 3]; chroma is not subsampled (imprints are coloured)."""
+    contiguous = np.ascontiguousarray(pixels)
+    return bytes(simplejpeg.encode_jpeg(contiguous, quality, "RGB", "444"))
 
 
 def decode(jpeg: bytes | memoryview) -> Pixels:
@@ -59,9 +59,10 @@ def decode(jpeg: bytes | memoryview) -> Pixels:
 
 
 def perceptual_hash(crop: Pixels) -> int:
-    """64 bits that near copies share but for a few: signs of the 8 x 8 lowest cosine waves.
+    """A 64-bit hash that differs in few bits between near-duplicates.
 
-    Marr and Hildreth's idea as in pHash (Zauner 2010): 32 x 32 grey, DCT, above the median or not.
+    pHash (Zauner 2010): 32 x 32 grey, DCT, whether the lowest 8 x 8 coefficients exceed their
+    median.
     """
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -71,7 +72,7 @@ def perceptual_hash(crop: Pixels) -> int:
 
 
 def pixel_hash(pixels: Pixels) -> str:
-    """xxh3-128 of size and pixels, hex: equal for the same picture in another encoding."""
+    """xxh3-128 of size and pixels, hex: equal for the same pixels in another encoding."""
     state = xxhash.xxh3_128(struct.pack(">3I", *pixels.shape))
     state.update(np.ascontiguousarray(pixels).data)
     return state.hexdigest()

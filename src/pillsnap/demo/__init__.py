@@ -1,4 +1,4 @@
-"""A synthetic AI Hub tree of invented pills, worth learning from, in the real one's grammar."""
+"""A synthetic AI Hub tree: rendered photos of invented pills, in AI Hub's format."""
 
 from pillsnap.demo.photos import Camera, Frame, Placement, View, draw_frame, lay_out
 from pillsnap.demo.pills import Pill, invent_pills

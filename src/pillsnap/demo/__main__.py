@@ -11,7 +11,7 @@ from pillsnap.errors import UserError
 
 
 def main() -> int:
-    """Draw as the command line says; 0 done, 1 refused, 130 interrupted."""
+    """Draw a tree; returns 0 done, 1 refused, 130 interrupted."""
     options = vars(_parser().parse_args())
     spec = DemoSpec(**{field.name: options[field.name] for field in fields(DemoSpec)})
     progress = lines("drawing photos")
@@ -21,7 +21,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted: the tree is unfinished, the next call draws it anew.", file=sys.stderr)
+        print("Interrupted: the tree is unfinished; the next run draws it again.", file=sys.stderr)
         return 130
     print(f"{options['root']} is drawn.")
     return 0

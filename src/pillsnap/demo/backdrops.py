@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-SHIFT_PX = 48  # how far the frame may wander over a background that is drawn once
+SHIFT_PX = 48  # largest random shift of the frame over a background that is drawn once
 BACKS = {0: (92, 104, 122), 1: (178, 188, 160), 2: (208, 208, 206)}  # RGB; 2 is light grey
 
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp: RGB gain, direction to it (x right, y down, z to the camera), depth of shadows."""
+    """A lamp: RGB gain, direction to it (x right, y down, z to the camera), strength of shadows."""
 
     gain: tuple[float, float, float]
     direction: tuple[float, float, float]
@@ -31,7 +31,7 @@ LIGHTS = {
 
 @functools.lru_cache(maxsize=9)
 def draw_backdrop(back: int, light: int, width_px: int, height_px: int) -> np.ndarray:
-    """Background [h + 48, w + 48, 3] uint8, the frame's size and room to shift it."""
+    """Background [h + 48, w + 48, 3] uint8: the frame's size and a margin to shift it."""
     width, height = width_px + SHIFT_PX, height_px + SHIFT_PX
     rng = np.random.default_rng([back, light, width_px])
     fine = rng.normal(0, 1, (height, width)).astype(np.float32)
@@ -46,7 +46,7 @@ def draw_backdrop(back: int, light: int, width_px: int, height_px: int) -> np.nd
 
 
 def brightness(light: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How bright a place is; x and y run from -0.5 to 0.5 over the frame."""
+    """Relative brightness; x and y run from -0.5 to 0.5 over the frame."""
     lamp = LIGHTS[light]
     slope = lamp.gradient[0] * x + lamp.gradient[1] * y
     return np.asarray(1 + slope - lamp.vignette * (x * x + y * y), dtype=np.float32)
@@ -55,7 +55,7 @@ def brightness(light: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def cut_backdrop(
     back: int, light: int, width_px: int, height_px: int, exposure: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A frame [h, w, 3] uint8 of bare background, shifted at random."""
+    """A frame [h, w, 3] uint8 of the empty background, shifted at random."""
     left, top = (int(v) for v in rng.integers(SHIFT_PX, size=2))
     whole = draw_backdrop(back, light, width_px, height_px)
     cut = whole[top : top + height_px, left : left + width_px]
@@ -63,7 +63,7 @@ def cut_backdrop(
 
 
 def add_noise(photo: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """`photo` plus the sensor's noise of `noise` grey levels, from one tile at a random offset."""
+    """`photo` plus sensor noise (`noise` grey levels), from one tile at a random offset."""
     height, width = photo.shape[:2]
     left, top = (int(v) for v in rng.integers(SHIFT_PX, size=2))
     tile = _noise_tile(width, height, noise)[top : top + height, left : left + width]

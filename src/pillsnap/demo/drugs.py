@@ -1,4 +1,4 @@
-"""Invented drug records: names, makers, EDI codes and permit data in the grammar of the labels."""
+"""Invented drug records: names, makers, EDI codes and permit data, in the format of the labels."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ STRENGTHS = (5, 10, 20, 25, 50, 75, 100, 150, 200, 250, 300, 500)
 
 @dataclass(frozen=True)
 class Drug:
-    """The record behind a code; `edi_codes` is a comma list, empty or null, `bare` has 18 nulls."""
+    """The record of a code; `edi_codes`: a comma list, empty or null; `bare`: 18 nulls."""
 
     name: str
     name_en: str
@@ -52,7 +52,7 @@ class Drug:
 
 
 def invent_drug(index: int, code: str, capsule: bool, rng: np.random.Generator) -> Drug:
-    """The `index`-th record of a tree; no name comes twice in the first 2,700."""
+    """The `index`-th record of a tree; the first 2,700 names are unique."""
     (first, first_en), (second, second_en) = FIRST[index % 15], SECOND[index // 15 % 15]
     strength = STRENGTHS[(7 * index + 2 * (index // 225)) % len(STRENGTHS)]
     form, form_en = ("캡슐", "Capsule") if capsule else ("정", "Tablet")
@@ -82,7 +82,7 @@ def invent_drug(index: int, code: str, capsule: bool, rng: np.random.Generator) 
 
 
 def _edi_codes(index: int, number: int) -> str | None:
-    """15 of 20 records hold a comma list of up to 3 codes, others one, a blank or nothing."""
+    """15 of 20 records have a comma list of up to 3 codes, the others one, "" or null."""
     turn = index % 20
     if turn == 7:
         return None

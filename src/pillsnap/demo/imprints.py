@@ -1,4 +1,4 @@
-"""Imprints as masks: letters, a maker's logo and a score line, laid out on the face of a pill."""
+"""Imprints as masks: letters, a maker's logo and a score line, placed on the face of a pill."""
 
 import functools
 import importlib.util
@@ -40,7 +40,7 @@ def draw_score_line(pill: Pill, shape: tuple[int, int], px_per_mm: float) -> np.
 def _cells(
     pill: Pill, imprint: Imprint, shape: tuple[int, int], px_per_mm: float
 ) -> tuple[Box, Box]:
-    """Where the left (or upper) and the right (or lower) part stand; equal for a single part."""
+    """Boxes of the left (or upper) and the right (or lower) part; equal if there is one part."""
     cx, cy = shape[1] / 2, shape[0] / 2
     long_px, short_px = pill.long_mm * px_per_mm, pill.short_mm * px_per_mm
     parts = bool(imprint.left or imprint.mark is not None) + bool(imprint.right)
@@ -51,18 +51,18 @@ def _cells(
         width, height = (0.32 * long_px, (0.46 if pill.look.kind == TABLET else 0.36) * short_px)
         step = 0.21 * long_px
         return (cx - step, cy, width, height), (cx + step, cy, width, height)
-    roomy = 0.8 if pill.look.shape == "삼각형" else 1.0
+    shrink = 0.8 if pill.look.shape == "삼각형" else 1.0
     if imprint.line:
-        size, step = 0.31 * long_px * roomy, 0.22 * long_px * roomy
+        size, step = 0.31 * long_px * shrink, 0.22 * long_px * shrink
         return (cx - step, cy, size, 1.2 * size), (cx + step, cy, size, 1.2 * size)
     if parts == 2:
         width, height, step = (
-            0.52 * long_px * roomy,
-            0.25 * long_px * roomy,
-            0.17 * long_px * roomy,
+            0.52 * long_px * shrink,
+            0.25 * long_px * shrink,
+            0.17 * long_px * shrink,
         )
         return (cx, cy - step, width, height), (cx, cy + step, width, height)
-    whole = (cx, cy, 0.62 * long_px * roomy, 0.4 * long_px * roomy)
+    whole = (cx, cy, 0.62 * long_px * shrink, 0.4 * long_px * shrink)
     return whole, whole
 
 
@@ -108,7 +108,7 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 def find_font() -> str:
-    """The font out of koreanize_matplotlib, which is not imported: that would set up matplotlib."""
+    """The font in koreanize_matplotlib, found without importing it (that configures matplotlib)."""
     found = importlib.util.find_spec("koreanize_matplotlib")
     folders = list(found.submodule_search_locations or []) if found else []
     for folder in folders:
@@ -116,6 +116,6 @@ def find_font() -> str:
         if path.is_file():
             return str(path)
     raise MachineError(
-        "the font NanumGothicBold.ttf of the package koreanize_matplotlib is not installed.",
+        "The font NanumGothicBold.ttf of the package koreanize_matplotlib is not installed.",
         "Install the requirements again: pip install -r requirements.txt",
     )

@@ -1,4 +1,4 @@
-"""A label file as AI Hub writes it: one pill of one photo, in 47 to 49 keys, with its box."""
+"""A label file in AI Hub's format: one pill of one photo, 47 to 49 keys and its box."""
 
 import json
 from typing import Any
@@ -11,10 +11,10 @@ BACK_WORDS = (
     "남색 배경",
     "연녹색 배경",
     "연회색 배경",
-)  # the first two are ours: the data sheet has the third
+)  # the first two are invented; the data sheet has the third
 SIDE_WORDS = ("앞면", "뒷면")
 LIGHT_WORDS = ("전구색", "주광색", "주백색")
-NULL_IN_BARE = (  # 18 fields that some codes' labels leave out all at once
+NULL_IN_BARE = (  # 18 fields that are null together in the labels of some codes
     "dl_name_en", "dl_material_en", "dl_company_en", "di_company_mf", "di_company_mf_en",
     "di_item_permit_date", "di_class_no", "di_etc_otc_code", "di_edi_code", "chart", "thick",
     "leng_long", "leng_short", "color_class2", "line_front", "line_back", "form_code_name",

@@ -1,4 +1,4 @@
-"""One pill into one photo: a sprite foreshortened, given its wall, lit, shadowed and boxed."""
+"""Renders a pill into a photo: foreshortened sprite, side wall, light, shadow; returns its box."""
 
 from dataclasses import dataclass
 from math import cos, hypot, sin
@@ -10,16 +10,16 @@ from pillsnap.demo.backdrops import LIGHTS, Light
 from pillsnap.demo.pills import TABLET, Pill
 from pillsnap.demo.sprites import Sprite, draw_sprite
 
-SPRITE_SCALE = 1.25  # sprites are drawn this much larger than they appear
-WALL_SHARE = 0.42  # of a tablet's thickness, upright between its two domes
+SPRITE_SCALE = 1.25  # size of a sprite relative to the pill in the photo
+WALL_SHARE = 0.42  # height of a tablet's side wall, relative to its thickness
 SHADOW_MM = 1.6  # how far a shadow reaches beyond the pill
-STEEPEST = 2.2  # slopes beyond this look alike
+STEEPEST = 2.2  # slopes are clipped here
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How a pill stands before the camera: place in px, turn and elevation in radians, light."""
+    """A pill relative to the camera: position in px, turn and elevation in radians, light."""
 
     side: int
     x_px: float
@@ -61,7 +61,7 @@ def _wall_px(pill: Pill, pose: Pose) -> int:
 
 
 def _matrix(sprite: Sprite, pill: Pill, pose: Pose) -> np.ndarray:
-    """Sprite px to frame px, [2, 3]: lying cylinders keep their breadth at any elevation."""
+    """Sprite px to frame px, [2, 3]; capsules keep their width at any elevation."""
     axis = np.array([cos(pose.turn), sin(pose.turn) * sin(pose.elevation)])
     if pill.look.kind == TABLET:
         across = np.array([-sin(pose.turn), cos(pose.turn) * sin(pose.elevation)])
@@ -93,7 +93,7 @@ def _light_face(
 
 
 def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: Pill) -> np.ndarray:
-    """The face with the tablet's wall below it, which darkens towards the table."""
+    """The face with the tablet's side wall below it, darker towards the table."""
     if wall_px == 0:
         return face
     fraction = cv2.blur(coverage, (1, wall_px), anchor=(0, wall_px - 1)).astype(np.float32) / 255
@@ -103,7 +103,7 @@ def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: Pill) 
 
 
 def _shadow(solid: np.ndarray, pill: Pill, pose: Pose, light: Light) -> np.ndarray:
-    """The share of the lamp kept from the table, [h, w] float32, drawn at a quarter of the size."""
+    """The share of light that the pill blocks, [h, w] float32; computed at quarter size."""
     height, width = solid.shape
     small = cv2.resize(solid, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     throw = -0.3 * pill.thick_mm * pose.px_per_mm / 4

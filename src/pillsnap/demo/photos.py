@@ -1,4 +1,4 @@
-"""Photographs of pills on a turntable: poses, foreshortening, light, shadow and tight boxes."""
+"""Photos of pills on a turntable: poses, background, pills, noise, tight boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ GAP_MM = 1.0
 
 @dataclass(frozen=True)
 class Camera:
-    """Size of the frame in px and the sensor's noise in grey levels."""
+    """Size of the frame in px, sensor noise in grey levels."""
 
     width_px: int
     height_px: int
@@ -25,7 +25,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class View:
-    """The fields of a file name that say how a photo was taken; angles in degrees."""
+    """The fields of a file name that describe the view; angles in degrees."""
 
     back: int
     light: int
@@ -55,7 +55,7 @@ class Frame:
 
 
 def lay_out(pills: Sequence[Pill], camera: Camera, rng: np.random.Generator) -> list[Placement]:
-    """Put one pill near the middle, or several apart from each other in any pose."""
+    """Place one pill near the middle, or several without overlap and at any angle."""
     height_mm = WIDTH_MM * camera.height_px / camera.width_px
     if len(pills) == 1:
         x, y = rng.normal(0, 0.045, 2).clip(-0.1, 0.1) * (WIDTH_MM, height_mm)
@@ -73,7 +73,7 @@ def lay_out(pills: Sequence[Pill], camera: Camera, rng: np.random.Generator) -> 
 def _spots(
     radii_mm: Sequence[float], height_mm: float, rng: np.random.Generator
 ) -> list[tuple[float, float]] | None:
-    """Centres of circles that keep a gap, or None after 200 tries."""
+    """Centres of circles with a gap between them, or None after 200 tries."""
     for _ in range(200):
         spots: list[tuple[float, float]] = []
         for radius in radii_mm:
@@ -92,7 +92,7 @@ def _spots(
 def draw_frame(
     placements: Sequence[Placement], view: View, camera: Camera, rng: np.random.Generator
 ) -> Frame:
-    """Photograph pills that lie on the table; boxes and codes come in the order of `placements`."""
+    """Render the pills; boxes and codes are in the order of `placements`."""
     exposure = float(rng.uniform(0.95, 1.04))
     photo = cut_backdrop(view.back, view.light, camera.width_px, camera.height_px, exposure, rng)
     boxes = tuple(_add_pill(photo, placement, view, exposure) for placement in placements)

@@ -1,4 +1,4 @@
-"""Invented pills: what each one looks like, drawn from a seed; imprints tell most of them apart."""
+"""Invented pills, generated from a seed; most of them differ by their imprint only."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import numpy as np
 from pillsnap.demo.drugs import Drug, invent_drug
 
 FRONT, BACK = 0, 1
-LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that turned round or as a digit reads as another
+LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that reads as another when rotated, or as a digit
 NUMBERS = (5, 10, 20, 25, 30, 40, 50, 75, 80, 100, 120, 150, 200, 250, 300, 400, 500)
 MARKS = 6
 PILLS_PER_LOOK = 1.3  # on average this many codes share shape and colour
-LOWEST_CODE, HIGHEST_CODE = 900_000, 999_999  # above every code in use: none is a real drug
+LOWEST_CODE, HIGHEST_CODE = 900_000, 999_999  # above all codes in use: no real drug
 RGB = {
     "하양": (238, 236, 230),
     "노랑": (240, 206, 92),
@@ -42,7 +42,7 @@ CAPSULE_FORMS = {HARD_CAPSULE: "경질캡슐제, 산제", SOFT_CAPSULE: "연질�
 
 @dataclass(frozen=True)
 class Imprint:
-    """What stands on one side: logo or text on the left, a score line, text on the right."""
+    """The imprint of a side: logo or text on the left, score line, text on the right."""
 
     left: str
     right: str
@@ -60,7 +60,7 @@ class Imprint:
 
 @dataclass(frozen=True)
 class Look:
-    """What several codes may share: everything about a pill but its imprint and its size."""
+    """The appearance that several codes may share: all but imprint and size."""
 
     kind: str
     shape: str
@@ -69,7 +69,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Pill:
-    """One invented code with its look; lengths and depth of imprint in mm, one `rgb` per part."""
+    """An invented pill; lengths and imprint depth in mm, one `rgb` per part."""
 
     code: str
     look: Look
@@ -90,23 +90,23 @@ class Pill:
 
 
 def invent_pills(count: int, seed: int) -> list[Pill]:
-    """Invent `count` pills in ascending order of code; the same seed gives the same pills."""
+    """`count` pills in ascending order of code; the same seed gives the same pills."""
     rng = np.random.default_rng([seed, count])
     numbers = rng.choice(HIGHEST_CODE - LOWEST_CODE, size=count, replace=False) + LOWEST_CODE
     looks = _spread_looks(count, rng)
     pills: list[Pill] = []
     seen: dict[Look, set[tuple[str, int | None]]] = {}
-    houses = {look: _invent_house(look, rng) for look in dict.fromkeys(looks)}
+    shared = {look: _invent_shared(look, rng) for look in dict.fromkeys(looks)}
     for index, (number, look) in enumerate(zip(sorted(numbers.tolist()), looks, strict=True)):
         taken = seen.setdefault(look, set())
         lone = looks.count(look) == 1
-        pills.append(_invent_pill(f"K-{number:06d}", index, houses[look], taken, lone, rng))
+        pills.append(_invent_pill(f"K-{number:06d}", index, shared[look], taken, lone, rng))
     return pills
 
 
 @dataclass(frozen=True)
-class _House:
-    """One maker's way with one look: the sizes, tint and letters that its pills have in common."""
+class _Shared:
+    """The sizes, tint and letters that all pills of one look have in common."""
 
     look: Look
     rgb: tuple[tuple[int, int, int], ...]
@@ -143,12 +143,12 @@ def _looks(rng: np.random.Generator) -> Iterator[Look]:
             yield Look(kind, shape, (str(rng.choice(TABLET_COLORS, p=odds / odds.sum())),))
 
 
-def _invent_house(look: Look, rng: np.random.Generator) -> _House:
+def _invent_shared(look: Look, rng: np.random.Generator) -> _Shared:
     tint = [tuple(_tinted(RGB[color], rng)) for color in look.colors]
     form = CAPSULE_FORMS.get(look.kind) or str(rng.choice(TABLET_FORMS))
     low, high = (0.5, 0.9) if look.kind != TABLET else (0.02, 0.45)
     prefix = "".join(rng.choice(list(LETTERS), size=int(rng.integers(1, 4))))
-    return _House(
+    return _Shared(
         look=look,
         rgb=tuple((int(r), int(g), int(b)) for r, g, b in tint),
         sizes_mm=_invent_sizes(look, rng),
@@ -186,48 +186,48 @@ def _invent_sizes(look: Look, rng: np.random.Generator) -> tuple[float, float, f
 def _invent_pill(
     code: str,
     index: int,
-    house: _House,
+    shared: _Shared,
     taken: set[tuple[str, int | None]],
     lone: bool,
     rng: np.random.Generator,
 ) -> Pill:
-    printed = house.look.kind != TABLET or rng.random() < 0.2
-    front = _invent_imprint(house, printed, taken, rng)
+    printed = shared.look.kind != TABLET or rng.random() < 0.2
+    front = _invent_imprint(shared, printed, taken, rng)
     plain = lone and rng.random() < 0.5
-    back = _plain_imprint(house, rng) if plain else _invent_imprint(house, printed, taken, rng)
-    long_mm, short_mm, thick_mm = house.sizes_mm
+    back = _plain_imprint(shared, rng) if plain else _invent_imprint(shared, printed, taken, rng)
+    long_mm, short_mm, thick_mm = shared.sizes_mm
     return Pill(
         code=code,
-        look=house.look,
-        rgb=house.rgb,
+        look=shared.look,
+        rgb=shared.rgb,
         long_mm=long_mm,
         short_mm=short_mm,
         thick_mm=thick_mm,
-        gloss=house.gloss,
+        gloss=shared.gloss,
         depth_mm=float(rng.uniform(0.1, 0.2)),
-        form=house.form,
+        form=shared.form,
         front=front,
         back=back,
-        drug=invent_drug(index, code, house.look.kind != TABLET, rng),
+        drug=invent_drug(index, code, shared.look.kind != TABLET, rng),
     )
 
 
-def _plain_imprint(house: _House, rng: np.random.Generator) -> Imprint:
-    line = house.look.kind == TABLET and bool(rng.random() < 0.5)
+def _plain_imprint(shared: _Shared, rng: np.random.Generator) -> Imprint:
+    line = shared.look.kind == TABLET and bool(rng.random() < 0.5)
     return Imprint(left="", right="", mark=None, line=line, printed=False)
 
 
 def _invent_imprint(
-    house: _House, printed: bool, taken: set[tuple[str, int | None]], rng: np.random.Generator
+    shared: _Shared, printed: bool, taken: set[tuple[str, int | None]], rng: np.random.Generator
 ) -> Imprint:
-    """An imprint that no pill of the same look has on either side."""
+    """An imprint that no other pill of the same look has."""
     while True:
         style = rng.random()
         number = str(rng.choice(NUMBERS)) if rng.random() < 0.6 else str(rng.integers(10, 89))
         letter = str(rng.choice(list(LETTERS)))
-        line = house.look.kind == TABLET and bool(rng.random() < 0.3)
-        mark = house.mark if style < 0.25 else None
-        left = "" if mark is not None else house.prefix
+        line = shared.look.kind == TABLET and bool(rng.random() < 0.3)
+        mark = shared.mark if style < 0.25 else None
+        left = "" if mark is not None else shared.prefix
         right = number if style < 0.75 else letter + number[:2]
         if style > 0.9 and not line:
             left = ""

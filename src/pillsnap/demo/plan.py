@@ -1,4 +1,4 @@
-"""Which photos a tree holds: folders, shards, pills and views, drawn from a seed."""
+"""The photos of a tree: folders, shards, pills and views, chosen from a seed."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ LATITUDES, LONGITUDES = (60, 70, 75, 90), tuple(range(0, 360, 20))
 COMBINATION_LATITUDES = (70, 75, 90)
 CODES_PER_SHARD, FOLDERS_PER_SHARD, COMBINATION_SHARDS = 50, 25, 8
 PILLS_IN_FOLDER = ((2, 0.04), (3, 0.08), (4, 0.88))
-FOLDERS_PER_STRAY = 40  # one in so many holds a code that no single photo shows
-KNOWN_PER_LONER = 13  # one known code in so many occurs in no combination
+FOLDERS_PER_STRAY = 40  # one in so many shows a code without single photos
+CODES_PER_ABSENT = 13  # one code in so many occurs in no combination
 BACK_SIDE_EVERY = 20  # one combination folder in so many shows the back
 
 
 @dataclass(frozen=True)
 class DemoSpec:
-    """How large a tree is; the meaning of each number stands in params.yaml under `demo`."""
+    """The size of a tree; params.yaml explains each number under `demo`."""
 
     classes: int
     unknown_classes: int
@@ -48,7 +48,7 @@ class Folder:
 
     @property
     def is_combination(self) -> bool:
-        """Whether several pills lie in each photo."""
+        """Whether each photo shows several pills."""
         return len(self.pills) > 1
 
     @property
@@ -63,13 +63,13 @@ class Folder:
         return f"{self.part}/images/{kind}/{self._letter}S_{self.shard}_{short}/{self.name}"
 
     def label_dir(self, pill: Pill) -> str:
-        """Where the label of `pill` lies, relative to the root, with `/`."""
+        """Folder of the labels of `pill`, relative to the root, with `/`."""
         kind, short = self._kinds()
         whole = f"{self.part}/labels/{kind}/{self._letter}L_{self.shard}_{short}/{self.name}_json"
         return f"{whole}/{pill.code}" if self.is_combination else whole
 
     def stem(self, view: View) -> str:
-        """The name that a photo and its labels share."""
+        """The file name that a photo and its labels share, without ending."""
         angles = f"{view.latitude}_{view.longitude:03d}"
         return f"{self.name}_0_{view.back}_{view.side}_{view.light}_{angles}_200"
 
@@ -82,7 +82,7 @@ class Folder:
 
 
 def plan_tree(spec: DemoSpec, seed: int) -> list[Folder]:
-    """All folders of a tree; refuses numbers that cannot be drawn."""
+    """All folders of a tree; ParameterError for impossible numbers."""
     _check(spec)
     strays = ceil(spec.combination_folders / FOLDERS_PER_STRAY)
     pills = invent_pills(spec.classes + spec.unknown_classes + strays, seed)
@@ -101,7 +101,7 @@ def plan_tree(spec: DemoSpec, seed: int) -> list[Folder]:
 
 
 def named_rng(seed: int, name: str) -> np.random.Generator:
-    """A generator that depends on the seed and a name alone, never on order."""
+    """A generator that depends on the seed and a name only, never on order."""
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
@@ -119,7 +119,7 @@ def _check(spec: DemoSpec) -> None:
 
 
 def _singles(part: str, pills: Sequence[Pill], per_group: int, seed: int) -> Iterator[Folder]:
-    """One folder a code; the second code's photos stand half in its own shard, half in the last."""
+    """One folder per code; the second code's photos are split over its own and the last shard."""
     per_shard = max(1, min(CODES_PER_SHARD, ceil(len(pills) / 3)))
     shards = ceil(len(pills) / per_shard)
     for index, pill in enumerate(pills):
@@ -142,9 +142,9 @@ def _single_views(pill: Pill, per_group: int, seed: int) -> Iterator[View]:
 def _combinations(
     part: str, count: int, known: Sequence[Pill], stray: Sequence[Pill], taken: set[str], seed: int
 ) -> Iterator[Folder]:
-    """Folders of 2 to 4 known pills, evenly dealt; a stray code takes one's place now and then."""
+    """Folders of 2 to 4 known pills, evenly chosen; now and then a stray code replaces one."""
     rng = named_rng(seed, f"combinations {part}")
-    usable = known[: len(known) - len(known) // KNOWN_PER_LONER]
+    usable = known[: len(known) - len(known) // CODES_PER_ABSENT]
     shards = min(COMBINATION_SHARDS, ceil(count / FOLDERS_PER_SHARD)) if part == "train" else 1
     deck: list[Pill] = []
     for index in range(count):
@@ -161,7 +161,7 @@ def _combinations(
             if folder.name not in taken:
                 break
         else:
-            fact = f"{count} combination folders cannot be dealt from {len(usable)} codes."
+            fact = f"{count} combination folders cannot be made of {len(usable)} codes."
             raise ParameterError(fact, "Raise demo.classes or lower demo.combination_folders.")
         taken.add(folder.name)
         yield folder
@@ -170,7 +170,7 @@ def _combinations(
 def _deal(
     deck: list[Pill], pills: Sequence[Pill], size: int, rng: np.random.Generator
 ) -> list[Pill]:
-    """Take `size` different pills off the deck, which is filled with shuffled packs as needed."""
+    """Take `size` different pills from the deck; shuffled sets of all pills refill it."""
     hand: list[Pill] = []
     while len(hand) < size:
         fresh = next((i for i, pill in enumerate(deck) if pill not in hand), None)

@@ -1,4 +1,4 @@
-"""Progress of the drawing: one line every ten seconds and one at the end."""
+"""Progress of a long task: one line every ten seconds and one at the end."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def lines(what: str, period_s: float = 10.0) -> Callable[[int, int], None]:
-    """A callback (done, total) that says how far it is."""
+    """A callback (done, total) that prints the progress."""
     last_s = time.monotonic()
 
     def show(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""A side of a pill, seen straight from above: colours, outline and relief, drawn once per size."""
+"""Sprites: one side of a pill from above, with colours, outline and relief; cached by size."""
 
 import functools
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pillsnap.demo.pills import HARD_CAPSULE, SOFT_CAPSULE, Pill
 
 MARGIN_MM = 0.5
 CORNERS = {"육각형": 6, "팔각형": 8, "삼각형": 3, "기타": 4}
-CAP_SHARE = 0.54  # of a capsule's length, under its wider half
+CAP_SHARE = 0.54  # of a capsule's length that its cap covers
 CAP_STEP_MM = 0.09
 BEVEL_MM = 0.55
 DARK = 135  # mean grey level below which ink is light
@@ -70,7 +70,7 @@ def _distance_outside(pill: Pill, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _polygon(corners: int, radius: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A regular polygon with soft corners, its widest reach about `radius` mm."""
+    """A regular polygon with rounded corners; its largest radius is about `radius` mm."""
     inner = radius * {3: 0.58, 4: 0.76, 6: 0.89, 8: 0.94}[corners]
     sharpness = {3: 1.6, 4: 2.2, 6: 6.0, 8: 8.0}[corners] * 5 / radius
     angles = [tau * k / corners + tau / 4 for k in range(corners)]
@@ -79,7 +79,7 @@ def _polygon(corners: int, radius: float, x: np.ndarray, y: np.ndarray) -> np.nd
 
 
 def _body(pill: Pill, depth_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
-    """Height of the bare body above its rim in mm: capsules round, tablets bevelled and domed."""
+    """Height of the body above its rim in mm: capsules round, tablets bevelled and domed."""
     inside = np.maximum(depth_mm, 0)
     deepest = float(inside.max())
     if pill.look.kind in (HARD_CAPSULE, SOFT_CAPSULE):
@@ -93,12 +93,12 @@ def _body(pill: Pill, depth_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
 
 
 def _seam_mm(pill: Pill) -> float:
-    """Where a capsule's cap ends along x."""
+    """The x at which a capsule's cap ends."""
     return (CAP_SHARE - 0.5) * pill.long_mm
 
 
 def _base_color(pill: Pill, x_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
-    """RGB [h, w, 3] float32: one colour, or a capsule's two, with the grain of the surface."""
+    """RGB [h, w, 3] float32: one colour, or the two of a capsule, with surface grain."""
     height = 2 * int(np.ceil((pill.short_mm / 2 + MARGIN_MM) * px_per_mm)) + 1
     if pill.look.shape in CORNERS:
         height = x_mm.shape[1]
@@ -115,7 +115,7 @@ def _base_color(pill: Pill, x_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
 def _stamp(
     pill: Pill, side: int, color: np.ndarray, relief: np.ndarray, px_per_mm: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Press or print the imprint into colours and relief."""
+    """Emboss or print the imprint into colours and relief."""
     imprint = pill.imprint(side)
     shape = (relief.shape[0], relief.shape[1])
     mask = draw_imprint(pill, imprint, shape, px_per_mm)

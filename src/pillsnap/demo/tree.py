@@ -1,35 +1,32 @@
-"""Draws a whole AI Hub tree over several processes: whole or not at all, once per spec and seed."""
+"""Draws a synthetic AI Hub tree in several processes; atomically, once per spec and seed."""
 
 import fcntl
 import hashlib
-import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from pillsnap import files
 from pillsnap.demo.label_files import label_bytes
 from pillsnap.demo.photos import Camera, draw_frame, lay_out
 from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
 from pillsnap.errors import DataError, MachineError
-from pillsnap.files import write_text
-from pillsnap.stage.signals import end_with_starter
+from pillsnap.stage.pool import workers
 
 PARTS = ("train", "val")
-TALKING = ("__main__.py", "progress.py")  # modules that leave no trace in the photos
+NOT_DRAWING = ("__main__.py", "progress.py")  # modules that do not affect the photos
 STAMP, LOCK, UNFINISHED = "demo.json", ".drawing.lock", ".drawing"
-BYTES_PER_VALUE = 0.4  # of a PNG, at most, to see whether the disk has room
+BYTES_PER_VALUE = 0.4  # of a PNG, at most; to check the free disk space
+KILLED = "Free memory, or draw in one process (taskset -c 0 ...), then repeat the same command."
 MAC_JUNK = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(96)
-PNG_SETTINGS = (  # averages and Huffman codes: half the time and less bytes than cv2's default
+PNG_SETTINGS = (  # half the time and fewer bytes than cv2's default
     cv2.IMWRITE_PNG_COMPRESSION, 1,
     cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
     cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
@@ -39,10 +36,10 @@ PNG_SETTINGS = (  # averages and Huffman codes: half the time and less bytes tha
 def draw_tree(
     root: Path, spec: DemoSpec, seed: int, num_workers: int, on_progress: Callable[[int, int], None]
 ) -> None:
-    """Draw `root`/train and `root`/val unless they stand there for this spec and seed.
+    """Draw `root`/train and `root`/val unless they exist for this spec and seed.
 
-    `on_progress` is given the photos drawn and their total. Bytes depend on spec and seed alone.
-    Raises DataError for a tree that was not drawn here, ParameterError, MachineError.
+    Calls `on_progress` with the photos drawn and their total. The bytes depend on spec and seed
+    only. DataError for a tree that was not drawn here; ParameterError, MachineError.
     """
     root.mkdir(parents=True, exist_ok=True)
     wanted = {"spec": asdict(spec), "seed": seed, "drawing": _drawing_version()}
@@ -63,7 +60,8 @@ def draw_tree(
 
 
 def draw_folder(root: Path, folder: Folder, spec: DemoSpec, seed: int) -> int:
-    """Draw all photos, labels and the contact sheet of one folder; return the count of photos."""
+    """Draw the photos, labels and contact sheet of one folder; return the number of photos."""
+    cv2.setNumThreads(1)  # the processes share the cores out
     camera = Camera(spec.frame_width_px, spec.frame_height_px, spec.noise)
     image_dir = root / folder.image_dir
     image_dir.mkdir(parents=True, exist_ok=True)
@@ -104,9 +102,10 @@ def _draw_folders(
     for part in PARTS:
         (root / part).mkdir(parents=True)
     on_progress(0, total)
-    for count in _counts(root, folders, spec, seed, num_workers):
-        done += count
-        on_progress(done, total)
+    with workers(num_workers, __name__, KILLED) as spread:
+        for count in spread(partial(draw_folder, root, spec=spec, seed=seed), folders):
+            done += count
+            on_progress(done, total)
     combination = next((f for f in folders if f.is_combination), None)
     if combination is not None:
         view = combination.views[0]
@@ -114,35 +113,8 @@ def _draw_folders(
         junk.write_bytes(MAC_JUNK)
 
 
-def _counts(
-    root: Path, folders: Sequence[Folder], spec: DemoSpec, seed: int, num_workers: int
-) -> Iterator[int]:
-    """Photos drawn, folder by folder as they are finished."""
-    if num_workers <= 1:
-        yield from (draw_folder(root, folder, spec, seed) for folder in folders)
-        return
-    context = multiprocessing.get_context("spawn")  # the caller may hold threads of torch
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
-    try:
-        futures = [pool.submit(draw_folder, root, folder, spec, seed) for folder in folders]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool:
-        fact = "a process that drew the demo was ended from outside, perhaps for want of memory."
-        raise MachineError(fact, "Run the same command again, with fewer processes.") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """One thread per process, no answer to Ctrl-C, and an end when the parent is gone."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_starter()
-
-
 def _move_in(root: Path, unfinished: Path) -> None:
-    os.sync()  # the photos reach the disk before the stamp says so
+    os.sync()  # the photos are on the disk before the stamp is
     for part in PARTS:
         shutil.rmtree(root / part, ignore_errors=True)
         (unfinished / part).rename(root / part)
@@ -150,17 +122,17 @@ def _move_in(root: Path, unfinished: Path) -> None:
 
 
 def _write_stamp(root: Path, stamp: dict[str, object]) -> None:
-    write_text(root / STAMP, json.dumps(stamp, indent=2) + "\n")
+    files.write_json(root / STAMP, stamp)
 
 
 def _is_drawn(root: Path, wanted: dict[str, object]) -> bool:
-    """Whether the stamp says so and no file went missing since."""
+    """Whether the stamp matches and no file is missing."""
     try:
-        stamp = json.loads((root / STAMP).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        stamp = files.read_json(root / STAMP, "Draw the tree again.")
+    except DataError:
         return False
-    files = stamp.pop("files", None) if isinstance(stamp, dict) else None
-    return files is not None and stamp == wanted and files == _count_files(root)
+    count = stamp.pop("files", None)
+    return count is not None and stamp == wanted and count == _count_files(root)
 
 
 def _count_files(root: Path) -> int:
@@ -171,7 +143,7 @@ def _refuse_foreign(root: Path) -> None:
     for part in PARTS:
         if (root / part).exists() and not (root / STAMP).exists():
             fact = f"{root / part} was not drawn by the demo: {root / STAMP} is missing."
-            raise DataError(fact, "Name another folder for the demo, or move this one away.")
+            raise DataError(fact, "Choose another folder for the demo, or move this one.")
 
 
 def _refuse_full_disk(root: Path, folders: Sequence[Folder], spec: DemoSpec) -> None:
@@ -179,22 +151,23 @@ def _refuse_full_disk(root: Path, folders: Sequence[Folder], spec: DemoSpec) -> 
     needed = int(photos * spec.frame_width_px * spec.frame_height_px * 3 * BYTES_PER_VALUE)
     free = shutil.disk_usage(root).free
     if needed > free:
-        fact = f"{root}: {photos} photos take up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} free."
-        raise MachineError(fact, "Free some disk, or lower demo.classes or demo.photos_per_group.")
+        needed_gb, free_gb = needed / 1e9, free / 1e9
+        fact = f"{root}: {photos} photos take up to {needed_gb:.1f} GB, {free_gb:.1f} GB are free."
+        raise MachineError(fact, "Free disk space, or lower demo.classes or demo.photos_per_group.")
 
 
 def _drawing_version() -> str:
-    """A hash over the code that draws: another drawing is another tree."""
+    """A hash over the code that draws; when it changes, the tree is drawn again."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name not in TALKING:
+        if path.name not in NOT_DRAWING:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold `path` alone; a second draw waits here and then finds the tree drawn."""
+    """Lock `path`; a second process waits here and then finds the tree drawn."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,10 +1,11 @@
-"""A trained detector, loaded back from its checkpoint."""
+"""A trained detector, loaded from its checkpoint."""
 
 # isort: off
 import pillsnap.detection.settings  # noqa: F401  first: sets Ultralytics' switches
 # isort: on
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +14,50 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.nms import non_max_suppression
 
-from pillsnap.arrays import Floats32, Pixels
-from pillsnap.boxes import MAX_PILLS, Boxes
-from pillsnap.detection.letterbox import Letterbox
+from pillsnap.arrays import Pixels
+from pillsnap.boxes import MAX_PILLS
+from pillsnap.detection import letterbox
+from pillsnap.detection.letterbox import Found
 from pillsnap.errors import CheckpointError
 from pillsnap.training import checkpoints
 
 
 class Detector:
-    """A trained detector, ready to find pills in frames."""
+    """A trained detector at inference."""
 
     def __init__(
         self, weights: dict[str, torch.Tensor], config: dict[str, Any], device: torch.device
     ) -> None:
         self.config = config
         self.device = device
-        model = DetectionModel(f"{config['architecture']}.yaml", nc=1, verbose=False)
+        model = build(config["architecture"])
         model.load_state_dict(weights)
         if hasattr(model, "end2end"):
             model.end2end = False  # boxes of both kinds of head go through the same suppression
         self._model = model.float().fuse(verbose=False).to(device).eval()
 
     @torch.inference_mode()
-    def detect(
-        self, frames: Sequence[Pixels], confidence: float, iou: float
-    ) -> list[tuple[Boxes, Floats32]]:
+    def detect(self, frames: Sequence[Pixels], confidence: float, iou: float) -> list[Found]:
         """Boxes [n, 4] in pixels of each frame and scores [n], best first.
 
         `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
         """
-        found: dict[int, tuple[Boxes, Floats32]] = {}
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, frame in enumerate(frames):
-            by_shape.setdefault(frame.shape, []).append(i)
-        for shape, members in by_shape.items():
-            fit = Letterbox.of(shape[1], shape[0], self.config["image_px"])
-            batch = np.stack([fit.apply(frames[i]) for i in members])
-            inputs = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
-            predicted = self._model(inputs)
-            kept = non_max_suppression(
-                predicted, confidence, iou, max_det=MAX_PILLS, nc=1, max_time_img=10.0
-            )
-            for i, rows in zip(members, kept, strict=True):
-                table = rows.cpu().numpy().astype(np.float32)
-                found[i] = (fit.undo(table[:, :4]), table[:, 4])
-        return [found[i] for i in range(len(frames))]
+        infer = partial(self._infer, confidence=confidence, iou=iou)
+        return letterbox.detect(frames, self.config["image_px"], infer)
+
+    def _infer(self, batch: Pixels, confidence: float, iou: float) -> Iterator[Found]:
+        inputs = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
+        kept = non_max_suppression(
+            self._model(inputs), confidence, iou, max_det=MAX_PILLS, nc=1, max_time_img=10.0
+        )
+        for rows in kept:
+            table = rows.cpu().numpy().astype(np.float32)
+            yield table[:, :4], table[:, 4]
+
+
+def build(architecture: str) -> DetectionModel:
+    """A one-class YOLO with initial weights."""
+    return DetectionModel(f"{architecture}.yaml", nc=1, verbose=False)
 
 
 def load(path: Path, device: torch.device) -> Detector:

@@ -19,14 +19,14 @@ from pillsnap.training.ranks import ALONE, Ranks
 
 
 class Frames(YOLODataset):  # type: ignore[misc]  # Ultralytics has no types
-    """Ultralytics' data set, reading labels without writing a cache beside them."""
+    """Ultralytics' data set, which reads labels without writing a cache next to them."""
 
     def __init__(self, seed: int, **arguments: Any) -> None:
         self._seed = seed
         super().__init__(**arguments)
         for transform in getattr(self.transforms, "transforms", []):
             if hasattr(transform, "buffer_enabled"):
-                transform.buffer_enabled = False  # a buffer depends on what came before
+                transform.buffer_enabled = False  # a buffer depends on earlier samples
 
     def get_labels(self) -> list[dict[str, Any]]:
         return [_label(Path(path)) for path in self.im_files]
@@ -44,7 +44,7 @@ class Frames(YOLODataset):  # type: ignore[misc]  # Ultralytics has no types
 class Keys(Sampler[tuple[int, int]]):
     """(epoch, index) in the order of (seed, epoch); each rank takes its part of every batch.
 
-    Parts are equal: where the frames do not go round, the epoch's first ones come once more.
+    Parts are equal: where the frames do not suffice, the epoch's first ones are repeated.
     """
 
     def __init__(self, samples: int, seed: int, batch_size: int, ranks: Ranks = ALONE) -> None:
@@ -72,7 +72,7 @@ class LazyLoader(DataLoader[Any]):
 
 
 def _label(image_path: Path) -> dict[str, Any]:
-    """One frame's boxes as Ultralytics holds them (images/ -> labels/, .jpg -> .txt)."""
+    """One frame's boxes as Ultralytics stores them (images/ -> labels/, .jpg -> .txt)."""
     label_path = (
         image_path.parents[2] / "labels" / image_path.parent.name / f"{image_path.stem}.txt"
     )

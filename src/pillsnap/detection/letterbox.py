@@ -1,16 +1,19 @@
-"""How a frame of any size becomes the detector's input, and boxes go back."""
+"""Fits frames of any size to the detector's input, and maps boxes back."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from pillsnap import boxes
-from pillsnap.arrays import Pixels
+from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 
 GREY = 114  # Ultralytics' letterbox colour
 STRIDE = 32  # of the detectors' coarsest map
+
+Found = tuple[Boxes, Floats32]  # boxes [n, 4] in pixels and scores [n], best first
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Letterbox:
 
     @classmethod
     def of(cls, width: int, height: int, image_px: int) -> "Letterbox":
-        """The fit of a frame of that size to a longest side of `image_px`."""
+        """The letterbox that fits a frame of that size to a longest side of `image_px`."""
         scale = image_px / max(width, height)
         inner_width, inner_height = round(width * scale), round(height * scale)
         out_width, out_height = (
@@ -46,6 +49,25 @@ class Letterbox:
         return canvas
 
     def undo(self, found: Boxes) -> Boxes:
-        """Boxes of the letterboxed picture in pixels of the frame, cut to it."""
+        """Boxes of the letterboxed picture in pixels of the frame, clipped to it."""
         moved = (found - np.array([self.left, self.top] * 2, np.float32)) / np.float32(self.scale)
         return boxes.clip(moved, self.width, self.height)
+
+
+def detect(
+    frames: Sequence[Pixels], image_px: int, infer: Callable[[Pixels], Iterable[Found]]
+) -> list[Found]:
+    """What `infer` finds in uint8 RGB frames [h, w, 3] of any sizes, in pixels of each frame.
+
+    `infer` gets letterboxed frames [n, h, w, 3]: those of equal size share a batch.
+    """
+    found: dict[int, Found] = {}
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for i, frame in enumerate(frames):
+        by_shape.setdefault(frame.shape, []).append(i)
+    for shape, members in by_shape.items():
+        fit = Letterbox.of(shape[1], shape[0], image_px)
+        answers = infer(np.stack([fit.apply(frames[i]) for i in members]))
+        for i, (box, score) in zip(members, answers, strict=True):
+            found[i] = (fit.undo(box), score)
+    return [found[i] for i in range(len(frames))]

@@ -1,37 +1,42 @@
-"""What goes into a detector's training, and what comes out."""
+"""The settings of the detector's training."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from pillsnap.params import TrainDetectionParams
+from pillsnap.params import Params, TrainDetectionParams
+from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, Ranks
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a training run is: everything but the data."""
+@dataclass(frozen=True, kw_only=True)
+class Plan(TrainingPlan):
+    """The settings of the detector's training; `batch_size` is a multiple of the ranks."""
 
+    lr_key: ClassVar[str] = "train_detection.lr"
+    recipe: TrainDetectionParams
     architecture: str
     weights: str | None  # None: from scratch | hub | path of an Ultralytics .pt
     image_px: int
-    epochs: int
-    batch_size: int  # of all ranks together; a multiple of their number
-    lr: float
-    recipe: TrainDetectionParams
-    seed: int
-    device: torch.device
-    bf16: bool
-    compile: bool
-    num_workers: int
-    goals: dict[str, float | None]  # shown beside the curves, decide nothing
-    ranks: Ranks = ALONE
 
+    @classmethod
+    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":
+        """The plan that params.yaml describes."""
+        scale = params.at_scale
+        return cls(
+            **shared(params, device, group),
+            batch_size=params.train.detection_batch_size,
+            lr=params.detection_lr,
+            recipe=params.train_detection,
+            architecture=scale.detector,
+            weights=scale.detector_weights,
+            image_px=scale.detection_px,
+            compile=params.train.compile == "on",
+            goals={"goal/map50": params.targets.detection_map50},
+        )
 
-@dataclass(frozen=True)
-class Trained:
-    """The averaged weights of the best epoch and its figures."""
-
-    weights: dict[str, torch.Tensor]
-    metrics: dict[str, float]
-    epoch: int
+    @property
+    def bf16(self) -> bool:
+        """Whether to train in bf16; the detector does not train in fp16."""
+        return self.dtype is torch.bfloat16

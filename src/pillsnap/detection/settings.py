@@ -1,6 +1,6 @@
-"""Ultralytics' switches, set before it is imported: it reads them then.
+"""Ultralytics' switches, which it reads when it is imported.
 
-Without them, importing 8.4 looks up hosts (23 s offline) and may install packages.
+Without them, importing 8.4 resolves hosts (23 s offline) and may install packages.
 """
 
 import importlib
@@ -10,12 +10,12 @@ from pathlib import Path
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_VERBOSE", "false")
-os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")  # a .pt is a pickle: never run what it holds
-# The project's own: the user's Ultralytics settings elsewhere are not ours to change.
+os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")  # a .pt is a pickle: never run its code
+# The project's own folder: the user's Ultralytics settings stay as they are.
 os.environ["YOLO_CONFIG_DIR"] = str(Path(".checkpoints").resolve())
 
-# The ranks of a training share its batches out themselves (pillsnap.ranks). Ultralytics, which asks
-# how many there are while it is imported, shall believe that it is alone.
+# The ranks divide the batches themselves (pillsnap.training.ranks). Ultralytics reads WORLD_SIZE
+# when it is imported and must find a single process.
 _world_size = os.environ.pop("WORLD_SIZE", None)
 importlib.import_module("ultralytics.utils")
 if _world_size is not None:

@@ -1,7 +1,7 @@
-"""Ultralytics' trainer, subclassed where 8.4 is not exact.
+"""Ultralytics' trainer, subclassed where 8.4 does not resume exactly.
 
-Samples are keyed by (seed, epoch, index), and a full-precision checkpoint is kept at every epoch,
-so that an interrupted training ends with the weights of one that was not. (Ultralytics' own
+Samples are keyed by (seed, epoch, index), and a full-precision checkpoint is stored at every epoch,
+so that an interrupted training ends with the same weights as an undisturbed one. (Ultralytics' own
 checkpoint holds half-precision averages, no random state, and is not written atomically.)
 """
 
@@ -22,11 +22,13 @@ from ultralytics.utils.torch_utils import unwrap_model
 from pillsnap.detection.frames import Frames, Keys, LazyLoader
 from pillsnap.detection.letterbox import STRIDE
 from pillsnap.detection.plan import Plan
+from pillsnap.errors import MachineError
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, leave_to_parent
-from pillsnap.training.checkpoints import WorkFolder
-from pillsnap.training.record import Epoch, Recorder
+from pillsnap.training.keeper import Keeper
+from pillsnap.training.safe_step import SafeStep
 
+MAX_NORM = 10.0  # of the gradient; Ultralytics' own
 METRIC_NAMES = {
     "precision": "metrics/precision(B)",
     "recall": "metrics/recall(B)",
@@ -35,18 +37,16 @@ METRIC_NAMES = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
-    """What the trainer needs beside Ultralytics' own arguments."""
+    """What the trainer needs in addition to Ultralytics' own arguments."""
 
     plan: Plan
     data_dir: Path
-    folder: WorkFolder
-    recorder: Recorder | None  # of the rank that speaks
+    folder: Path  # for Ultralytics' files
+    keeper: Keeper
     log: RunLog
     interrupt: Interrupt
-    saved: dict[str, Any] | None
-    resumes: int
 
 
 class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no types
@@ -57,7 +57,7 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def __init__(self, run: Run, overrides: dict[str, Any]) -> None:
         self.run = run
-        self.kept: dict[str, Any] = run.saved["best"] if run.saved else {}
+        self.complete = self.steps = 0  # epochs, steps of the current one
         super().__init__(overrides=overrides)
         self.add_callback("on_train_start", PillTrainer._use_bf16)
         self.add_callback("on_train_epoch_start", PillTrainer._begin_epoch)
@@ -111,42 +111,57 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         )
 
     def setup_model(self) -> Any:
-        """On a CPU too channels come last: a quarter faster there (Ultralytics does so on CUDA)."""
+        """channels_last on the CPU as well: a quarter faster there (Ultralytics: CUDA only)."""
         checkpoint = super().setup_model()
         if self.device.type == "cpu":
             self.model = self.model.to(memory_format=torch.channels_last)
         return checkpoint
 
     def _use_bf16(self) -> None:
-        """On a CPU too, where Ultralytics refuses `amp=bf16`, though torch's autocast has it."""
+        """On the CPU as well, where torch has bf16 autocast but Ultralytics refuses `amp=bf16`."""
         self.amp = self.run.plan.bf16
 
     def _begin_epoch(self) -> None:
         self._epoch_begun_s = time.monotonic()
-        self._batches = 0
+        self._batches = self.steps = 0
+        self._loss_sum, self._losses = torch.zeros(2, device=self.device)  # finite ones only
+        self._safe_step.restart()
         self.train_loader.sampler.epoch = self.epoch
         torch.manual_seed(self.run.plan.seed * 1_000_003 + self.epoch)
 
     def _end_batch(self) -> None:
         self._batches += 1
+        loss = sum(self.loss_items.values())
+        self._loss_sum += torch.where(loss.isfinite(), loss, 0.0)
+        self._losses += loss.isfinite()
         if self.run.plan.ranks.any(self.run.interrupt.came):  # all after the same step
             raise KeyboardInterrupt
         if self.run.log.due():
             seconds = time.monotonic() - self._epoch_begun_s
-            figures = {"images_per_s": self._batches * self.batch_size / seconds}
-            figures["loss"] = float(sum(self.tloss.values()))
-            self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, figures)
+            metrics = {"images_per_s": self._batches * self.batch_size / seconds}
+            metrics["loss"] = float(self._loss_sum / self._losses)
+            self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, metrics)
 
     def optimizer_step(self) -> None:
-        """With the gradients of the whole batch: of all ranks, whose parts are equal."""
+        """With the gradients of the whole batch, summed over all ranks; their parts are equal."""
         ranks = self.run.plan.ranks
         ranks.share(self.model, 1 / ranks.world_size)
-        super().optimizer_step()
+        self._safe_step()
+        self.steps += 1
+        self.optimizer.zero_grad()
+        self.ema.update(self.model)
+
+    def build_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.AdamW:
+        """Fused on the CPU as well (Ultralytics: CUDA only): SafeStep needs it."""
+        groups = super().build_optimizer(*arguments, **options).param_groups
+        return torch.optim.AdamW([{**group, "fused": True} for group in groups], fused=True)
 
     def _build_train_pipeline(self) -> None:
-        """Out of memory, Ultralytics calls it again with half the batch; one rank alone cannot."""
+        """Called again with half the batch after running out of memory: for a single rank only."""
         if self.optimizer is not None and self.run.plan.ranks.world_size > 1:
             raise RuntimeError("out of memory in one of several ranks")
+        if self.optimizer is not None:
+            self._safe_step.undo_forward()
         super()._build_train_pipeline()
 
     def validate(self) -> Any:
@@ -154,75 +169,84 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         return super().validate()
 
     def save_model(self) -> bool:
-        """An epoch is complete: record it, then keep everything a resumed run needs.
-
-        Every rank has measured the same average on the same frames; one of them speaks.
-        """
+        """An epoch is complete; every rank has measured the same average on the same frames."""
         metrics = self._epoch_metrics()
-        if not math.isfinite(metrics["loss/train"]):  # in its first epoch Ultralytics goes on
-            raise RuntimeError(f"loss/train is NaN or infinite in epoch {self.epoch + 1}")
-        if not self.kept or float(self.fitness) > self.kept["fitness"]:
-            weights = self.ema.ema.state_dict()
-            self.kept = {
-                "fitness": float(self.fitness),
-                "epoch": self.epoch + 1,
-                "metrics": {name: metrics[name] for name in METRIC_NAMES},
-                "weights": {k: v.detach().cpu().clone() for k, v in weights.items()},
-            }
-        if self.run.recorder is not None:
-            self.run.recorder.record(metrics, time.monotonic() - self._epoch_begun_s)
-            self._save(self.run.recorder.history)
-            self.run.recorder.announce()
+        named = {name: metrics[name] for name in METRIC_NAMES}
+        self.run.keeper.offer((float(self.fitness),), named, self.ema.ema.state_dict)
+        self.complete = self.epoch + 1
+        self.run.keeper.close_epoch(self, metrics, time.monotonic() - self._epoch_begun_s)
         return False  # Ultralytics' own checkpoint callbacks have nothing to do
 
-    def _save(self, history: list[Epoch]) -> None:
-        self.run.folder.save(
-            {
-                "model": unwrap_model(self.model).state_dict(),
-                "average": self.ema.ema.state_dict(),
-                "updates": self.ema.updates,
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "epoch": self.epoch + 1,
-                "best": self.kept,
-                "best_fitness": float(self.best_fitness),
-                "batch_size": self.batch_size,
-                "history": history,
-                "resumes": self.run.resumes,
-            }
-        )
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the training depends on."""
+        return {
+            "model": unwrap_model(self.model).state_dict(),
+            "average": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.complete,
+            "best_fitness": self.best_fitness,
+            "batch_size": self.batch_size,
+        }
 
-    def resume_training(self, ckpt: Any) -> None:
-        saved = self.run.saved
-        if saved is None:
-            return
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
         model = unwrap_model(self.model)
-        model.load_state_dict(saved["model"])
-        self.ema.ema.load_state_dict(saved["average"])
-        self.ema.updates = saved["updates"]
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        self.best_fitness = saved["best_fitness"]
-        self.start_epoch = saved["epoch"]
+        model.load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["average"])
+        self.ema.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self._safe_step.restart()
+        self.best_fitness = state["best_fitness"]
+        self.complete = self.start_epoch = state["epoch"]
         if getattr(model.model[-1], "one2one_cv2", None) is not None:
             model.criterion = model.init_criterion()  # YOLO26 shifts its loss weights each epoch
             model.criterion.updates = self.start_epoch - 1
             model.criterion.update()
 
+    def resume_training(self, ckpt: Any) -> None:
+        """Called once model, average and optimizer are built."""
+        self._safe_step = SafeStep(self.model, self.optimizer, self.scaler, MAX_NORM)
+        self.run.keeper.resume(self)
+
+    def unsound(self) -> str | None:
+        """Why the steps of this epoch must not be used, None if they may. Waits for the device."""
+        return self._safe_step.unsound(self.steps)
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Called after validation: whether this epoch is repeated."""
+        keeper, loss = self.run.keeper, self._val_loss()
+        reason = keeper.unsound(self) or (None if math.isfinite(loss) else f"loss/val is {loss}")
+        if not keeper.repeats(self, reason):
+            return False
+        if self.complete != epoch:  # Ultralytics repeats this epoch only
+            raise MachineError(
+                f"Epoch {epoch + 1} is unusable, and the checkpoint before it is damaged.",
+                "Repeat the command: it resumes from the last whole checkpoint.",
+            )
+        self.scheduler.last_epoch = epoch - 1
+        return True
+
     def save_metrics(self, metrics: dict[str, float]) -> None:
-        """Recorded by save_model."""
+        """save_model records them."""
 
     def final_eval(self) -> None:
         """The evaluate stage measures the published checkpoint."""
 
     def _epoch_metrics(self) -> dict[str, float]:
-        loss = torch.tensor(float(sum(self.tloss.values())), device=self.device)
+        loss = self._loss_sum / self._losses
         self.run.plan.ranks.add([loss])
         losses = {"loss/train": float(loss) / self.run.plan.ranks.world_size}
-        losses["loss/val"] = sum(v for k, v in self.metrics.items() if k.startswith("val/"))
+        losses["loss/val"] = self._val_loss()
         named = {name: float(self.metrics[key]) for name, key in METRIC_NAMES.items()}
         rates = {
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "images_per_s": round(len(self.train_loader.dataset) / self._trained_s, 2),
+            "skipped_steps": int(self._safe_step.skipped),
         }
         return {name: round(float(v), 6) for name, v in {**losses, **named}.items()} | rates
+
+    def _val_loss(self) -> float:
+        return float(sum(v for k, v in self.metrics.items() if k.startswith("val/")))

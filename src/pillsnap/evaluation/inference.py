@@ -111,7 +111,7 @@ def _steps(recogniser: Recogniser, frame: Pixels) -> tuple[float, float, float]:
     marks.append(time.perf_counter())
     pictures = recogniser.cut(frame, box)
     marks.append(time.perf_counter())
-    recogniser.name(pictures)
+    recogniser.classify(pictures)
     marks.append(time.perf_counter())
     return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
 
@@ -161,7 +161,7 @@ def _batches(
     """The classifier on pictures 0 .. `count` - 1: where each batch starts, and its outputs."""
     for start in range(0, count, batch_size):
         batch = [picture(index) for index in range(start, min(start + batch_size, count))]
-        yield start, Outputs(*model.name(np.stack(batch)))
+        yield start, Outputs(*model.classify(np.stack(batch)))
         log.progress(start + len(batch), count)
 
 

@@ -7,24 +7,30 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from pillsnap.arrays import Bools, Floats, Ints
+from pillsnap.errors import CheckpointError
 from pillsnap.recognition.scores import ROWS
+from pillsnap.training import ranking
 
 ECE_BINS = 15  # Guo et al. 2017, as everyone reports it
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)  # COCO's
 
 
 def ranks(logits: Floats, truth: Ints) -> Ints:
-    """How many classes rank above the true one: 0 is first. [n, classes], [n] -> [n].
+    """`training.ranking.ranks` of the true classes: 0 is first. [n, classes], [n] -> [n].
 
-    Equal logits are ordered by class index, as argmax does: constant logits are not always right.
+    CheckpointError if a logit is not finite.
     """
     before = np.empty(len(truth), dtype=np.int64)
-    columns = np.arange(logits.shape[1])
+    bad = 0
     for start in range(0, len(truth), ROWS):
         part, true = logits[start : start + ROWS], truth[start : start + ROWS, None]
-        own = np.take_along_axis(part, true, axis=1)
-        ahead = (part > own) | ((part == own) & (columns < true))
-        before[start : start + ROWS] = ahead.sum(axis=1)
+        before[start : start + ROWS] = ranking.ranks(part, np.take_along_axis(part, true, axis=1))
+        bad += int(ranking.non_finite(part).sum())
+    if bad:
+        raise CheckpointError(
+            f"The classifier's logits of {bad} of {len(truth)} crops are not finite.",
+            "Train it again: dvc repro -f train_classification",
+        )
     return before
 
 

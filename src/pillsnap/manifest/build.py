@@ -1,9 +1,7 @@
-"""From an AI Hub tree to manifests: choose frames, read their labels, replace what is unusable."""
+"""Chooses photos of an AI Hub tree, reads their labels, and replaces those that are invalid."""
 
-import gc
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,40 +12,41 @@ from pillsnap.aihub import fingerprint, reading
 from pillsnap.aihub import tree as aihub
 from pillsnap.aihub.fingerprint import Fingerprint
 from pillsnap.aihub.labels import Drug
-from pillsnap.aihub.reading import FIGURES, UNREAD, Batch
+from pillsnap.aihub.reading import COLUMNS, UNREAD, Batch
 from pillsnap.arrays import Ints
 from pillsnap.dataset.findings import Findings
 from pillsnap.manifest import candidates
 from pillsnap.manifest.candidates import Candidates
-from pillsnap.manifest.choice import NOWHERE, Choice, Chooser, Strangers
+from pillsnap.manifest.choice import UNUSED, Choice, Chooser, UnknownPills
 from pillsnap.params import ScaleParams
-from pillsnap.stage.pool import Spread, workers
+from pillsnap.stage import pool
+from pillsnap.stage.pool import Spread
 
 Progress = Callable[[int, int], None]
 FEW = 5000  # labels that one process reads before others would have started
+KILLED = "Set build_manifest.num_workers to 1, or free memory, then run dvc repro."
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to build: a scale's numbers and what bears on them."""
+    """What to build: a scale's numbers, and how."""
 
     scale: str
     wanted: ScaleParams
-    strangers: Strangers
+    unknown_pills: UnknownPills
     seed: int
     num_workers: int  # processes that read labels; 0: one per core
-    keep_incomplete: bool  # combination frames that lack labels may be chosen
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen frames with all their labels, and the account of how they were come by."""
+    """The chosen photos with their labels, and how they were chosen."""
 
     order: Order
     fingerprint: Fingerprint
     candidates: Candidates
     choice: Choice
-    figures: NDArray[np.int32]  # [pills, 6] box x, y, w, h, frame w, h; or UNREAD
+    boxes: NDArray[np.int32]  # [pills, 6] box x, y, w, h, photo w, h; or UNREAD
     drug: Ints  # [pills] number in drugs; UNREAD
     drugs: list[Drug]
     labels_read: int
@@ -55,42 +54,29 @@ class Selection:
     left_out: Findings
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without Python's search for reference cycles: here are only millions of small tuples."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
 def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:
-    """Scan, check the fingerprint, choose, read; DataError where the tree does not suffice."""
+    """Scan, check the fingerprint, choose, read; DataError where the tree has too few photos."""
     few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
-    with workers(1 if few else order.num_workers) as spread:
+    count = 1 if few else order.num_workers
+    with pool.workers(count, reading.__name__, KILLED) as spread:
         tree = aihub.scan(root, spread)
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
         left_out = Findings()
-        incomplete = tree.findings if order.keep_incomplete else left_out
-        frames = candidates.collect(tree, left_out, incomplete)
-        book = _Book(os.fspath(root), frames, tree.findings, left_out)
-        usable = frames.complete | order.keep_incomplete
-        chooser = Chooser(frames, order.wanted, order.strangers, order.scale, order.seed)
-        choice = chooser.choose(usable)
-        while book.read(spread, choice.split, progress):  # some were refused: choose others
-            choice = chooser.choose(usable & ~book.refused)
+        frames = candidates.collect(tree, left_out)
+        labels = _Labels(os.fspath(root), frames, tree.findings, left_out)
+        chooser = Chooser(frames, order.wanted, order.unknown_pills, order.scale, order.seed)
+        choice = chooser.choose(frames.complete)
+        while labels.read(spread, choice.split, progress):  # some are invalid: choose others
+            choice = chooser.choose(frames.complete & ~labels.invalid)
     return Selection(
-        order, found, frames, choice, book.figures, book.drug, list(book.drugs), book.labels_read,
-        tree.findings, left_out,
+        order, found, frames, choice, labels.boxes, labels.drug, list(labels.drugs),
+        labels.labels_read, tree.findings, left_out,
     )  # fmt: skip
 
 
-class _Book:
-    """What has been read of the labels so far."""
+class _Labels:
+    """The content of the labels read so far."""
 
     def __init__(
         self, root: str, frames: Candidates, findings: Findings, left_out: Findings
@@ -99,39 +85,39 @@ class _Book:
         self._frames = frames
         self._findings = findings
         self._left_out = left_out
-        self.figures = np.full((len(frames.pill_frame), 6), UNREAD, dtype=np.int32)
+        self.boxes = np.full((len(frames.pill_frame), 6), UNREAD, dtype=np.int32)
         self.drug = np.full(len(frames.pill_frame), UNREAD)
         self.drugs: dict[Drug, int] = {}
-        self.refused = np.zeros(len(frames.stems), dtype=bool)
+        self.invalid = np.zeros(len(frames.stems), dtype=bool)
         self.labels_read = 0
         self._read = np.zeros(len(frames.stems), dtype=bool)
 
     def read(self, spread: Spread, split: Ints, progress: Progress) -> bool:
-        """Read the labels of chosen frames not read yet; whether any frame was refused."""
+        """Read the labels of chosen photos not read yet; whether any photo turned out invalid."""
         frames = self._frames
-        new = (split != NOWHERE) & ~self._read
+        new = (split != UNUSED) & ~self._read
         pills = np.flatnonzero(new[frames.pill_frame])
         reasons: dict[int, str] = {}
         done = 0
         batches = self._batches(pills)
         for readings in reading.read(self._root, batches, spread, progress):
-            figures = np.frombuffer(readings.figures, dtype=np.int32).reshape(-1, FIGURES)
-            here = pills[done : done + len(figures)]
-            done += len(figures)
-            self._note(here, figures, readings.drugs)
-            for number, reason, detail, notes in readings.odd:
-                self._note_oddities(int(here[number]), reason, detail, notes, reasons)
+            values = np.frombuffer(readings.values, dtype=np.int32).reshape(-1, COLUMNS)
+            here = pills[done : done + len(values)]
+            done += len(values)
+            self._keep(here, values, readings.drugs)
+            for number, reason, detail, notes in readings.remarks:
+                self._add_findings(int(here[number]), reason, detail, notes, reasons)
         assert done == len(pills), (done, len(pills))
         self._read |= new
         self.labels_read += len(pills)
         self._compare_boxes(np.flatnonzero(new & ~frames.single), reasons)
         for frame in sorted(reasons):
             self._left_out.add(reasons[frame], frames.photo_path(frame))
-            self.refused[frame] = True
+            self.invalid[frame] = True
         return bool(reasons)
 
     def _batches(self, pills: Ints) -> list[Batch]:
-        """Runs of pills of one code whose labels lie in one folder."""
+        """Runs of pills of one code whose labels are in one folder."""
         frames = self._frames
         folder, code = frames.pill_folder[pills], frames.pill_code[pills]
         changed = (np.diff(folder) != 0) | (np.diff(code) != 0)
@@ -142,13 +128,13 @@ class _Book:
             for start, stop in zip(starts, [*starts[1:], len(pills)], strict=True)
         ]
 
-    def _note(self, pills: Ints, figures: NDArray[np.int32], drugs: list[Drug]) -> None:
-        """Keep boxes, frame sizes and drugs of these pills; of unusable ones UNREAD."""
+    def _keep(self, pills: Ints, values: NDArray[np.int32], drugs: list[Drug]) -> None:
+        """Keep boxes, photo sizes and drugs of these pills; UNREAD for invalid labels."""
         numbers = [self.drugs.setdefault(drug, len(self.drugs)) for drug in drugs]
-        self.figures[pills] = figures[:, :-1]
-        self.drug[pills] = np.array([*numbers, UNREAD])[figures[:, -1]]
+        self.boxes[pills] = values[:, :-1]
+        self.drug[pills] = np.array([*numbers, UNREAD])[values[:, -1]]
 
-    def _note_oddities(
+    def _add_findings(
         self,
         pill: int,
         reason: str,
@@ -160,21 +146,21 @@ class _Book:
             reasons.setdefault(int(self._frames.pill_frame[pill]), reason)
             notes = [*notes, (reason, detail)]
         path = self._frames.label_path(pill)
-        for name, said in notes:
-            self._findings.add(name, f"{path}: {said}" if said else path)
+        for name, text in notes:
+            self._findings.add(name, f"{path}: {text}" if text else path)
 
     def _compare_boxes(self, combinations: Ints, reasons: dict[int, str]) -> None:
-        """Two codes on one box, or labels that disagree on the frame's size, spoil a frame."""
+        """A photo is invalid if two codes share a box, or its labels disagree on its size."""
         frames = self._frames
         first = np.searchsorted(frames.pill_frame, combinations)
         last = np.searchsorted(frames.pill_frame, combinations, side="right")
         for frame, start, stop in zip(combinations, first, last, strict=True):
             if int(frame) in reasons:
                 continue
-            figures = self.figures[start:stop]
-            if len(np.unique(figures[:, :4], axis=0)) < len(figures):
+            boxes = self.boxes[start:stop]
+            if len(np.unique(boxes[:, :4], axis=0)) < len(boxes):
                 reasons[int(frame)] = "codes_share_a_box"
-            elif len(np.unique(figures[:, 4:], axis=0)) > 1:
+            elif len(np.unique(boxes[:, 4:], axis=0)) > 1:
                 reasons[int(frame)] = "frame_sizes_differ"
             else:
                 continue

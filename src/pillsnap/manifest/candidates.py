@@ -1,6 +1,6 @@
-"""The photos of a tree that could be used, each with its labels, told from names alone.
+"""The usable photos of a tree and their labels, read from file names only.
 
-Arrays with an entry per frame or per pill: a 4 TB tree has 2.6 million frames.
+Arrays with an entry per photo or per pill: a 4 TB tree has 2.6 million photos.
 """
 
 from array import array
@@ -21,7 +21,7 @@ ROW = 7  # columns of a frame: folder, view, group, bytes, code, train, complete
 
 @dataclass(frozen=True)
 class Candidates:
-    """Frames [n] and their labelled pills [p]; frames without any label are not in it."""
+    """Photos (frames) [n] and their labelled pills [p]; photos without a label are left out."""
 
     folders: Sequence[Folder]
     codes: Sequence[str]  # K-codes, by number
@@ -59,27 +59,27 @@ class Candidates:
         return f"{self.folders[self.pill_folder[pill]].path}/{stem}.json"
 
 
-def collect(tree: Tree, left_out: Findings, incomplete: Findings) -> Candidates:
-    """Match photos with labels by stem, whatever their shards.
+def collect(tree: Tree, left_out: Findings) -> Candidates:
+    """Match photos with labels by file name, whatever their shards.
 
-    The tree's findings grow by what is odd about single labels, `left_out` by the photos that
-    cannot be used, `incomplete` by the combination frames that lack labels.
+    Irregular labels are added to the tree's findings; photos that cannot be used, combinations
+    that lack labels among them, to `left_out`.
     """
     labels = _Labels(tree.findings)
     for number, folder in enumerate(tree.folders):
         if folder.kind == "labels":
             labels.take(number, folder)
-    frames = _Frames(labels, left_out, incomplete)
+    frames = _Frames(labels, left_out)
     for number, folder in enumerate(tree.folders):
         if folder.kind == "images":
             frames.take(number, folder)
-    for folder, stem in labels.unused(tree.folders, frames.met):
+    for folder, stem in labels.unused(tree.folders, frames.seen):
         tree.findings.add("label_without_photo", f"{folder.path}/{stem}.json")
     return frames.done(tree.folders)
 
 
 class _Labels:
-    """Numbers of the label folders that hold a stem, by part."""
+    """For each file stem, the numbers of the folders with its labels, by part."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -87,7 +87,7 @@ class _Labels:
         self.combination: dict[str, dict[str, dict[str, int]]] = {part: {} for part in PARTS}
 
     def take(self, number: int, folder: Folder) -> None:
-        """Note which labels a folder holds; its name says whose pill they are about."""
+        """Add the labels of a folder, whose name gives the code."""
         single = folder.image_type == "single"
         code = folder.inner[-1] if folder.inner else ""
         code = code.removesuffix("_json") if single else code
@@ -102,28 +102,28 @@ class _Labels:
             self._take_combinations(number, folder, code, stems)
 
     def _take_singles(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
-        """Few calls for each: nearly all labels are of single photos."""
+        """A fast path: nearly all labels are of single photos."""
         numbers = self.single[folder.part]
         for stem in stems:
             if stem.partition("_")[0] != code:
-                self._findings.add("label_in_foreign_folder", f"{folder.path}/{stem}.json")
+                self._findings.add("label_in_wrong_folder", f"{folder.path}/{stem}.json")
             elif numbers.setdefault(stem, number) != number:
-                self._findings.add("label_twice", f"{folder.path}/{stem}.json")
+                self._findings.add("label_duplicated", f"{folder.path}/{stem}.json")
 
     def _take_combinations(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
         numbers = self.combination[folder.part]
         for stem in stems:
             if numbers.setdefault(stem, {}).setdefault(code, number) != number:
-                self._findings.add("label_twice", f"{folder.path}/{stem}.json")
+                self._findings.add("label_duplicated", f"{folder.path}/{stem}.json")
 
     def unused(
-        self, folders: Sequence[Folder], met: dict[tuple[str, str], set[str]]
+        self, folders: Sequence[Folder], photos: dict[tuple[str, str], set[str]]
     ) -> Iterator[tuple[Folder, str]]:
-        """Folder and stem of the labels whose photo was not met, sorted."""
+        """Folder and stem of the labels without a photo, sorted."""
         for part in PARTS:
-            for stem in sorted(self.single[part].keys() - met[part, "single"]):
+            for stem in sorted(self.single[part].keys() - photos[part, "single"]):
                 yield folders[self.single[part][stem]], stem
-            for stem in sorted(self.combination[part].keys() - met[part, "combination"]):
+            for stem in sorted(self.combination[part].keys() - photos[part, "combination"]):
                 for number in self.combination[part][stem].values():
                     yield folders[number], stem
 
@@ -131,11 +131,10 @@ class _Labels:
 class _Frames:
     """Collects the columns of Candidates, folder by folder."""
 
-    def __init__(self, labels: _Labels, left_out: Findings, incomplete: Findings) -> None:
+    def __init__(self, labels: _Labels, left_out: Findings) -> None:
         self._labels = labels
         self._left_out = left_out
-        self._incomplete = incomplete
-        self.met: dict[tuple[str, str], set[str]] = {
+        self.seen: dict[tuple[str, str], set[str]] = {
             (part, image_type): set() for part in PARTS for image_type in TYPES
         }
         self._codes: dict[str, int] = {}
@@ -158,24 +157,24 @@ class _Frames:
             self._take_combinations(number, folder, codes, photos)
 
     def _photos(self, folder: Folder, named: str, right: bool) -> Iterator[Photo]:
-        """The photos of a folder of this name that belong there, each once."""
-        met = self.met[folder.part, folder.image_type]
+        """The photos that belong in a folder of this name, each once."""
+        seen = self.seen[folder.part, folder.image_type]
         for name, size in zip(folder.names, folder.sizes, strict=True):
             stem = name[: -len(".png")]
             code_text, _, view_text = stem.partition("_")
             view = self._views.get(view_text) or self._view(view_text)
             if view is None or not ((right and code_text == named) or parse_codes(code_text)):
-                self._left_out.add("name_not_understood", f"{folder.path}/{name}")
+                self._left_out.add("file_name_invalid", f"{folder.path}/{name}")
             elif code_text != named or not right:
-                self._left_out.add("photo_in_foreign_folder", f"{folder.path}/{name}")
-            elif stem in met:
-                self._left_out.add("photo_twice", f"{folder.path}/{name}")
+                self._left_out.add("photo_in_wrong_folder", f"{folder.path}/{name}")
+            elif stem in seen:
+                self._left_out.add("photo_duplicated", f"{folder.path}/{name}")
             else:
-                met.add(stem)
+                seen.add(stem)
                 yield stem, size, view
 
     def _view(self, text: str) -> tuple[int, str] | None:
-        """The number of a view and the end of its capture group's name."""
+        """The number of a view, and the last part of its capture group's name."""
         view = parse_view(text)
         if view is None:
             return None
@@ -186,7 +185,7 @@ class _Frames:
     def _take_singles(
         self, number: int, folder: Folder, code: str, photos: Iterable[Photo]
     ) -> None:
-        """Few calls for each: nearly all photos are single ones."""
+        """A fast path: nearly all photos are single ones."""
         labels = self._labels.single[folder.part]
         train = folder.part == "train"
         groups: dict[int, int] = {}  # capture group of a view
@@ -225,10 +224,10 @@ class _Frames:
         foreign = sorted(labels.keys() - set(codes))
         path = f"{folder.path}/{stem}.png"
         if foreign:
-            self._left_out.add("label_of_foreign_code", f"{path}: {', '.join(foreign)}")
+            self._left_out.add("label_of_another_code", f"{path}: {', '.join(foreign)}")
             return {}
         if len(labels) < len(codes):
-            self._incomplete.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
+            self._left_out.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
         return labels
 
     def _code(self, code: str) -> int:

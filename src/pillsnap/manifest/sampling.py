@@ -1,4 +1,4 @@
-"""sampling.json: how many of what were chosen, what was left out and why."""
+"""sampling.json: what was chosen, what was left out and why, as counts."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import numpy as np
 
 from pillsnap.dataset.manifest import Rows
 from pillsnap.manifest.build import Selection
-from pillsnap.manifest.choice import NOWHERE
+from pillsnap.manifest.choice import UNUSED
 
 WANTED = (
     "samples", "classes", "combination_share", "val_share", "min_train_per_class",
@@ -19,13 +19,13 @@ VIEWS = ("light", "back", "direction", "latitude")
 
 
 def report(selection: Selection, rows: dict[str, Rows], manifest_bytes: int) -> dict[str, Any]:
-    """Everything sampling.json says; `rows`: the manifests by split."""
+    """The content of sampling.json; `rows`: the manifests by split."""
     order, frames = selection.order, selection.candidates
     counted = {name: counts(table) for name, table in rows.items()}
     train, val = counted["train"], counted["val"]
     samples = train["pills"] + val["pills"]
     combined = sum(one["pills_by"]["image_type"].get("combination", 0) for one in (train, val))
-    chosen = selection.choice.split != NOWHERE
+    chosen = selection.choice.split != UNUSED
     return {
         "scale": order.scale,
         "seed": order.seed,
@@ -42,7 +42,6 @@ def report(selection: Selection, rows: dict[str, Rows], manifest_bytes: int) -> 
         "labels_read": selection.labels_read,
         "photo_bytes": int(frames.photo_bytes[chosen].sum()),
         "manifest_bytes": manifest_bytes,
-        "incomplete_combinations": "chosen too" if order.keep_incomplete else "left out",
         "left_out_codes": [frames.codes[code] for code in selection.choice.left_out],
         "left_out": selection.left_out.as_dict(),
         "findings": selection.findings.as_dict(),
@@ -50,7 +49,7 @@ def report(selection: Selection, rows: dict[str, Rows], manifest_bytes: int) -> 
 
 
 def counts(rows: Rows) -> dict[str, Any]:
-    """Pills, frames, classes, groups of a manifest, and pills by what can skew a model."""
+    """Pills, photos, classes and groups of a manifest, and pills by what can bias a model."""
     per_class = np.unique(rows["class_index"][rows["known"]], return_counts=True)[1]
     by = ("image_type", "part", *VIEWS)
     type_of = dict(zip(rows["image_path"], rows["image_type"], strict=True))
@@ -75,7 +74,7 @@ def _tally(values: Iterable[Any]) -> dict[str, int]:
 
 
 def _on_disk(selection: Selection) -> dict[str, Any]:
-    """Files met by the walk, by kind, part and type; frames that names alone let in."""
+    """Files found by part, kind and type; photos that can be used according to their names."""
     files: Counter[str] = Counter()
     for folder in selection.candidates.folders:
         files[f"{folder.part}/{folder.kind}/{folder.image_type}"] += len(folder.names)

@@ -1,6 +1,6 @@
-"""How counts are shared out: whole groups to val, equal quotas to classes, turns among groups.
+"""Allocation: whole groups to val, even quotas for classes, round robin over groups.
 
-Everything depends on identities and the seed (through hashes), never on the order of a listing.
+Everything depends on names and the seed (through hashes), never on the order of a listing.
 """
 
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ from pillsnap.arrays import Bools, Hashes, Ints
 
 
 def hashes(names: Iterable[str], seed: int) -> Hashes:
-    """A 64-bit number per name: the order of chance, the same on every machine."""
+    """A 64-bit number per name: a random order, the same on every machine."""
     digest = xxhash.xxh3_64_intdigest
     keyed = seed % (1 << 64)
     return np.fromiter((digest(name.encode(), keyed) for name in names), dtype=np.uint64)
 
 
 def held_out(sizes: Ints, target: float, least_held: int, least_kept: int) -> Ints | None:
-    """Which groups to hold out whole so that about `target` of sum(sizes) are.
+    """Indices of the groups to hold out whole, so that their sizes add up to about `target`.
 
-    The first few in the order given, or else one alone; at least `least_held` are held out and
-    `least_kept` kept, and one of each. None where whole groups cannot do that.
+    The first few in the order given, else a single one; at least `least_held` (and 1) are held
+    out, at least `least_kept` (and 1) kept. None where whole groups cannot do that.
     """
     total = int(sizes.sum())
     first = np.cumsum(sizes)
@@ -35,9 +35,9 @@ def held_out(sizes: Ints, target: float, least_held: int, least_kept: int) -> In
 
 
 def level_fill(total: int, low: Ints, high: Ints, order: Hashes) -> Ints:
-    """Share `total` out as evenly as low <= share <= high allow: [n], sum is `total`.
+    """Distribute `total` as evenly as low <= share <= high allow: [n], the sum is `total`.
 
-    What is left over after equal shares goes, one each, to the first by `order`.
+    The remainder after equal shares goes, one each, to the first by `order`.
     """
     assert low.sum() <= total <= high.sum(), (low.sum(), total, high.sum())
     assert (low <= high).all()
@@ -55,18 +55,18 @@ def level_fill(total: int, low: Ints, high: Ints, order: Hashes) -> Ints:
     return shares
 
 
-def turns(bins: Ints, groups: Ints, group_order: Hashes, order: Hashes) -> Ints:
-    """The place [n] each item gets in its bin when the bin's groups take turns.
+def round_robin(bins: Ints, groups: Ints, group_order: Hashes, order: Hashes) -> Ints:
+    """The position [n] of each item in its bin when the bin's groups take turns.
 
-    `group_order`: of each item's group; `order`: of the item in its group. Taking places
-    0..quota-1 of a bin thus spreads the quota evenly over its groups.
+    `group_order`: of each item's group; `order`: of the item in its group. Taking positions
+    0..quota-1 of a bin spreads the quota evenly over its groups.
     """
-    lap = _place_in_run(np.lexsort((order, groups, bins)), bins, groups)
-    return _place_in_run(np.lexsort((order, group_order, lap, bins)), bins, None)
+    lap = _position_in_run(np.lexsort((order, groups, bins)), bins, groups)
+    return _position_in_run(np.lexsort((order, group_order, lap, bins)), bins, None)
 
 
-def _place_in_run(sorting: Ints, bins: Ints, groups: Ints | None) -> Ints:
-    """Place of each item among those of equal bin (and group), in the order of `sorting`."""
+def _position_in_run(sorting: Ints, bins: Ints, groups: Ints | None) -> Ints:
+    """Position of each item among those of equal bin (and group), in the order of `sorting`."""
     changed = np.ones(len(sorting), dtype=bool)
     if len(sorting):
         changed[1:] = np.diff(bins[sorting]) != 0
@@ -74,15 +74,15 @@ def _place_in_run(sorting: Ints, bins: Ints, groups: Ints | None) -> Ints:
             changed[1:] |= np.diff(groups[sorting]) != 0
     starts = np.flatnonzero(changed)
     lengths = np.diff(np.append(starts, len(sorting)))
-    places = np.empty(len(sorting), dtype=np.int64)
-    places[sorting] = np.arange(len(sorting)) - np.repeat(starts, lengths)
-    return places
+    positions = np.empty(len(sorting), dtype=np.int64)
+    positions[sorting] = np.arange(len(sorting)) - np.repeat(starts, lengths)
+    return positions
 
 
 def fill_up(pills: Ints, order: Ints, total: int) -> Bools:
-    """Which frames to take, tried in `order`, so that their pills come closest to `total`.
+    """Which photos to take, in `order`, while their pills do not exceed `total`.
 
-    Never more than `total`, and short of it by less than the smallest frame left over.
+    The sum falls short of `total` by less than the smallest photo left over.
     """
     taken = np.zeros(len(pills), dtype=bool)
     for frame in order:

@@ -1,4 +1,4 @@
-"""The files of build_manifest: manifests, class table and sampling report of a Selection."""
+"""Writes the outputs of build_manifest: manifests, class table, sampling.json, sampling.png."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from pillsnap import files
@@ -18,7 +17,7 @@ from pillsnap.manifest import sampling
 from pillsnap.manifest.build import Selection
 from pillsnap.manifest.choice import TRAIN, VAL
 
-FIGURES = ("box_x", "box_y", "box_w", "box_h", "image_width", "image_height")
+BOX_COLUMNS = ("box_x", "box_y", "box_w", "box_h", "image_width", "image_height")
 VIEW = {"drug_state": "state", **{name: name for name in ("back", "direction", "light")},
         "latitude": "latitude", "longitude": "longitude"}  # fmt: skip
 
@@ -27,27 +26,26 @@ def write(selection: Selection, artifacts_dir: Path) -> dict[str, Any]:
     """Write manifest_{train,val,test}.csv, classes.csv, sampling.json; return the report."""
     rows = {name: rows_of(selection, side) for side, name in enumerate(manifest.SPLITS)}
     paths = [artifacts_dir / f"manifest_{name}.csv" for name in rows]
-    with ThreadPoolExecutor(1) as disk:  # waited for while the next is made
+    with ThreadPoolExecutor(1) as disk:  # writes while the next is made
         written = disk.map(files.write_bytes, paths, map(manifest.as_csv, rows.values()))
         drugs = drugs_of_classes(selection)
         manifest.write_classes(artifacts_dir / "classes.csv", classes_of(selection, drugs))
-        list(written)  # an error of the disk is ours
-    for code, said in zip(selection.choice.classes, drugs, strict=True):
-        if len(said) > 1:
+        list(written)  # raises what the disk raised
+    for code, of_class in zip(selection.choice.classes, drugs, strict=True):
+        if len(of_class) > 1:
             selection.findings.add("drug_texts_differ", selection.candidates.codes[code])
     manifest_bytes = sum(path.stat().st_size for path in paths)
     report = sampling.report(selection, rows, manifest_bytes)
-    layout = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    files.write_bytes(artifacts_dir / "sampling.json", orjson.dumps(report, option=layout))
+    files.write_json(artifacts_dir / "sampling.json", report)
     return report
 
 
 def draw(selection: Selection, path: Path) -> None:
-    """Draw the choice: sampling.png."""
-    from pillsnap.manifest.sampling_figure import sampling_figure  # a second's import
+    """Plot the choice: sampling.png."""
+    from pillsnap.manifest import sampling_plot  # matplotlib: a second's import
 
     rows = {name: rows_of(selection, side) for side, name in enumerate(manifest.SPLITS)}
-    sampling_figure(rows, path)
+    sampling_plot.draw(rows, path)
 
 
 def rows_of(selection: Selection, side: int) -> Rows:
@@ -71,9 +69,9 @@ def rows_of(selection: Selection, side: int) -> Rows:
         "shard": _named([one.shard for one in frames.folders], folder),
     }
     for name in ("edi_codes", "drug_name"):
-        said = [getattr(one, name) for one in selection.drugs]
-        table[name] = _named(said, selection.drug[pills])
-    table |= {name: selection.figures[pills, at] for at, name in enumerate(FIGURES)}
+        texts = [getattr(one, name) for one in selection.drugs]
+        table[name] = _named(texts, selection.drug[pills])
+    table |= {name: selection.boxes[pills, at] for at, name in enumerate(BOX_COLUMNS)}
     view = frames.view[frame]
     for column, name in VIEW.items():
         values = np.array([getattr(one, name) for one in frames.views], dtype=np.int64)
@@ -82,43 +80,44 @@ def rows_of(selection: Selection, side: int) -> Rows:
 
 
 def classes_of(selection: Selection, drugs: list[list[Drug]]) -> Rows:
-    """The class table; its texts are the most usual of each class (the first of `drugs`)."""
+    """The class table; its texts are the most frequent of each class (the first of `drugs`)."""
     frames, classes = selection.candidates, selection.choice.classes
     split = selection.choice.split[frames.pill_frame]
     pills = {
         side: np.bincount(frames.pill_code[split == side], minlength=len(frames.codes))[classes]
         for side in (TRAIN, VAL)
     }
-    usual = [of_class[0] for of_class in drugs]
+    most_frequent = [of_class[0] for of_class in drugs]
     return {
         "class_index": np.arange(len(classes)),
         "mapping_code": _named(frames.codes, classes),
-        **{name: [getattr(drug, name) for drug in usual] for name in Drug._fields},
+        **{name: [getattr(drug, name) for drug in most_frequent] for name in Drug._fields},
         "train_pills": pills[TRAIN],
         "val_pills": pills[VAL],
     }
 
 
 def drugs_of_classes(selection: Selection) -> list[list[Drug]]:
-    """What the train labels of each class say about the drug, the most usual first."""
+    """The drugs in the train labels of each class, the most frequent first."""
     frames, count = selection.candidates, len(selection.drugs)
     in_train = selection.choice.split[frames.pill_frame] == TRAIN
     keys = frames.pill_code[in_train] * count + selection.drug[in_train]
-    said: dict[int, list[tuple[int, Drug]]] = {}
+    of_code: dict[int, list[tuple[int, Drug]]] = {}
     for key, labels in zip(*np.unique(keys, return_counts=True), strict=True):
-        said.setdefault(int(key // count), []).append((-int(labels), selection.drugs[key % count]))
-    return [[drug for _, drug in sorted(said[code])] for code in selection.choice.classes]
+        drug = selection.drugs[key % count]
+        of_code.setdefault(int(key // count), []).append((-int(labels), drug))
+    return [[drug for _, drug in sorted(of_code[code])] for code in selection.choice.classes]
 
 
 def _class_index(selection: Selection) -> Ints:
-    """[codes] the class of a code; -1 where it is none."""
+    """[codes] the class of each code; -1 for codes that are no class."""
     index = np.full(len(selection.candidates.codes), -1)
     index[selection.choice.classes] = np.arange(len(selection.choice.classes))
     return index
 
 
 def _named(names: Sequence[str], numbers: Ints | Bools) -> NDArray[np.object_]:
-    """Names by their numbers."""
+    """The names at these indices."""
     return np.array(names, dtype=object)[numbers.astype(np.int64)]
 
 

@@ -1,6 +1,6 @@
-"""The background monitor's own process: `python -m pillsnap.monitor ARTIFACTS_DIR HOST SOCKET_FD`.
+"""The background monitor: `python -m pillsnap.monitor ARTIFACTS_DIR HOST FD [PROXY...]`.
 
-Started by daemon.py only; people use `pillsnap monitor`.
+daemon.py starts it; people use `pillsnap monitor`.
 """
 
 import os
@@ -8,15 +8,15 @@ import socket
 import sys
 from pathlib import Path
 
-from pillsnap.monitor.command import access_for
-from pillsnap.monitor.daemon import TOKEN_VARIABLE
+from pillsnap.monitor.policy import POLICY
 from pillsnap.monitor.server import create_app, serve
+from pillsnap.web.guard import access_for
 
 
 def main() -> None:
-    """Serve on the inherited socket until told to stop."""
-    artifacts_dir, host, descriptor = sys.argv[1:]
-    access = access_for(host, os.environ.pop(TOKEN_VARIABLE, None))
+    """Serve on the inherited socket until SIGTERM."""
+    artifacts_dir, host, descriptor, *proxies = sys.argv[1:]
+    access = access_for(POLICY, host, os.environ.pop(POLICY.variable, None), proxies)
     serve(create_app(Path(artifacts_dir), access), socket.socket(fileno=int(descriptor)))
 
 

@@ -1,6 +1,6 @@
-"""The monitor in the background: started once, found again, stopped; a lock tells whether it lives.
+"""The monitor in the background: started once, found again, stopped; it holds a lock while it runs.
 
-The child inherits the locked file and the listening socket, so both are sure before it starts.
+The child inherits the locked file and the listening socket, so neither can fail after it started.
 """
 
 import fcntl
@@ -8,10 +8,10 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,16 +19,18 @@ from pathlib import Path
 import psutil
 
 from pillsnap import files
-from pillsnap.errors import MachineError
+from pillsnap.errors import MachineError, UserError
+from pillsnap.monitor.policy import POLICY
+from pillsnap.web.guard import HEALTH
+from pillsnap.web.listener import address, listen, local
 
 READY_WITHIN_S = 15.0
 STOP_WITHIN_S = 5.0
-TOKEN_VARIABLE = "PILLSNAP_MONITOR_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A monitor in the background, as it wrote itself down."""
+    """A monitor in the background, as monitor.json records it."""
 
     pid: int
     process_started_s: float
@@ -42,49 +44,27 @@ class Daemon:
         return address(self.host, self.port)
 
 
-def address(host: str, port: int) -> str:
-    """The page's address; a host that means "all" is told as this machine."""
-    host = _local(host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; MachineError names who holds the port."""
-    try:
-        family, *_, target = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(target[:2], family=family)
-    except socket.gaierror as error:
-        raise MachineError(
-            f"--host {host} is not an address of this machine ({error.strerror}).",
-            "Give 127.0.0.1 for this machine only, or 0.0.0.0 with a token for the network.",
-        ) from error
-    except PermissionError as error:
-        raise MachineError(
-            f"Port {port} is reserved for the system.", "Give another: --port 8888."
-        ) from error
-    except OSError as error:
-        raise MachineError(
-            f"Port {port} on {host} cannot be used: {error.strerror}{_holder(port)}.",
-            f"Give another port: pillsnap monitor --port {port + 1}, "
-            "or stop what holds it (a monitor in the background: pillsnap monitor --stop).",
-        ) from error
-
-
-def start(artifacts_dir: Path, host: str, port: int, token: str | None, run_dir: Path) -> Daemon:
+def start(
+    artifacts_dir: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    run_dir: Path,
+    proxies: Sequence[str] = (),
+) -> Daemon:
     """Start the monitor in the background and return once it answers."""
     run_dir.mkdir(parents=True, exist_ok=True)
     with _lock_path(run_dir).open("a") as lock:
         if not _locked(lock.fileno()):
             raise MachineError(*_running_already(running(run_dir)))
-        with listen(host, port) as listener:
-            child = _spawn(artifacts_dir, host, token, run_dir, lock.fileno(), listener)
+        with listen(host, port, "pillsnap monitor --daemon") as listener:
+            arguments = [str(artifacts_dir), host, str(listener.fileno()), *proxies]
+            child = _spawn(arguments, token, run_dir, (lock.fileno(), listener.fileno()))
             bound = int(listener.getsockname()[1])
-    born_s = psutil.Process(child.pid).create_time()
-    daemon = Daemon(child.pid, born_s, host, bound, str(artifacts_dir))
+    started_s = psutil.Process(child.pid).create_time()
+    daemon = Daemon(child.pid, started_s, host, bound, str(artifacts_dir))
     files.write_text(_record_path(run_dir), json.dumps(asdict(daemon)) + "\n")
-    _await_answer(daemon, child, token, run_dir)
+    _await_answer(daemon, child, run_dir)
     return daemon
 
 
@@ -94,8 +74,8 @@ def running(run_dir: Path) -> Daemon | None:
         with _lock_path(run_dir).open("rb") as lock:
             if _locked(lock.fileno()):
                 return None
-        daemon = Daemon(**json.loads(_record_path(run_dir).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        daemon = Daemon(**files.read_json(_record_path(run_dir), "pillsnap monitor --daemon"))
+    except (OSError, UserError, TypeError):
         return None
     return daemon if _process(daemon) else None
 
@@ -113,50 +93,42 @@ def stop(run_dir: Path) -> Daemon | None:
 
 
 def _spawn(
-    artifacts_dir: Path,
-    host: str,
-    token: str | None,
-    run_dir: Path,
-    lock: int,
-    listener: socket.socket,
+    arguments: Sequence[str], token: str | None, run_dir: Path, inherited: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pillsnap.monitor", str(artifacts_dir), host]
-    environment = {key: value for key, value in os.environ.items() if key != TOKEN_VARIABLE}
+    environment = {key: value for key, value in os.environ.items() if key != POLICY.variable}
     if token is not None:  # not among the arguments, where every user of the machine sees it
-        environment[TOKEN_VARIABLE] = token
+        environment[POLICY.variable] = token
     with (run_dir / "monitor.log").open("wb") as log:
         return subprocess.Popen(
-            [*command, str(listener.fileno())],
+            [sys.executable, "-m", "pillsnap.monitor", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=environment,
-            pass_fds=(lock, listener.fileno()),
+            pass_fds=inherited,
             start_new_session=True,
         )
 
 
-def _await_answer(
-    daemon: Daemon, child: subprocess.Popen[bytes], token: str | None, run_dir: Path
-) -> None:
+def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path) -> None:
     deadline_s = time.monotonic() + READY_WITHIN_S
     while child.poll() is None and time.monotonic() < deadline_s:
-        if _answers(daemon, token):
-            child.returncode = 0  # it lives on by itself: keeps Popen from complaining
+        if _answers(daemon):
+            child.returncode = 0  # it outlives this process: keeps Popen from warning about it
             return
         time.sleep(0.05)
     log = (run_dir / "monitor.log").read_text("utf-8", "replace").strip().splitlines()
     stop(run_dir)
     raise MachineError(
-        f"The monitor did not come up within {READY_WITHIN_S:.0f} s: {' | '.join(log[-3:])}",
-        f"Read {run_dir / 'monitor.log'}, or run it in the foreground: pillsnap monitor.",
+        f"The monitor did not answer within {READY_WITHIN_S:.0f} s: {' | '.join(log[-3:])}",
+        f"Read {run_dir / 'monitor.log'}, or run it in the foreground: pillsnap monitor",
     )
 
 
-def _answers(daemon: Daemon, token: str | None) -> bool:
-    connection = http.client.HTTPConnection(_local(daemon.host), daemon.port, timeout=5)
+def _answers(daemon: Daemon) -> bool:
+    connection = http.client.HTTPConnection(local(daemon.host), daemon.port, timeout=5)
     with closing(connection), suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"})
+        connection.request("GET", HEALTH)
         with connection.getresponse() as response:
             return response.status == http.client.OK
     return False
@@ -171,7 +143,7 @@ def _await_end(process: psutil.Process) -> None:
 
 
 def _process(daemon: Daemon) -> psutil.Process | None:
-    # The start time tells our process from a stranger who got the same number later.
+    # The start time tells our process from a later one with the same number.
     try:
         process = psutil.Process(daemon.pid)
         ours = abs(process.create_time() - daemon.process_started_s) < 1.0
@@ -182,21 +154,7 @@ def _process(daemon: Daemon) -> psutil.Process | None:
 
 def _running_already(daemon: Daemon | None) -> tuple[str, str]:
     where = f" at {daemon.url} (pid {daemon.pid}, {daemon.artifacts_dir})" if daemon else ""
-    return f"A monitor runs in the background already{where}.", "pillsnap monitor --stop ends it."
-
-
-def _holder(port: int) -> str:
-    with suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            held = getattr(connection.laddr, "port", None)
-            if connection.status == psutil.CONN_LISTEN and held == port:
-                name = f"{psutil.Process(connection.pid).name()}, " if connection.pid else ""
-                return f" (held by {name}pid {connection.pid})" if connection.pid else ""
-    return ""
-
-
-def _local(host: str) -> str:
-    return "localhost" if host in ("0.0.0.0", "::", "") else host
+    return f"A monitor runs in the background already{where}.", "Stop it: pillsnap monitor --stop"
 
 
 def _locked(descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""Events of all stages, one JSON object a line in `live/events.jsonl`, read as the file grows."""
+"""Reads events of all stages from `live/events.jsonl`, one JSON object per line, as it grows."""
 
 import os
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 CHUNK_BYTES = 1 << 18
 LONGEST_LINE_BYTES = 1 << 20
 LONGEST_TEXT = 2000
-LATEST_TIME_S = 1e11  # the year 5138: what is beyond is no time stamp
+LATEST_TIME_S = 1e11  # the year 5138: anything later is not a time stamp
 MOST_CURES = 10
-FINGERPRINT_BYTES = 256  # enough to hold a time stamp, which no two lines share
+TAIL_BYTES = 256  # enough for a time stamp, which no two lines share
 
-# A log line must not drive the terminal it is shown on.
+# A log line must not send control sequences to a terminal.
 _CONTROL = dict.fromkeys(set(range(32)) - {ord("\n"), ord("\t")} | {127})
 
 
@@ -72,7 +72,7 @@ def parse(line: bytes) -> Event | None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one read brought: `restarted` asks to forget everything read before."""
+    """The events of one read; `restarted`: forget everything read before. `more`: read again."""
 
     events: tuple[Event, ...]
     restarted: bool
@@ -80,7 +80,7 @@ class Batch:
 
 
 class EventReader:
-    """Reads a growing file piece by piece; notices when it was cut, emptied or replaced."""
+    """Reads a growing file in chunks; detects that it was truncated or replaced."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -99,7 +99,7 @@ class EventReader:
             return Batch((), restarted=self._forget(), more=False)
 
     def size(self) -> int:
-        """Bytes of the file now: all that a glance costs."""
+        """Bytes of the file now, 0 where there is none; costs one stat."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -111,13 +111,13 @@ class EventReader:
             chunk = os.pread(descriptor, LONGEST_LINE_BYTES, self._offset)
         end = chunk.rfind(b"\n") + 1
         if not end and len(chunk) == LONGEST_LINE_BYTES:
-            end = len(chunk)  # no event is this long: step over it
+            end = len(chunk)  # no event is this long: skip it
         whole = chunk[:end]
         parsed = [parse(line) for line in whole.split(b"\n") if line.strip()]
         events = tuple(event for event in parsed if event is not None)
         self.skipped += len(parsed) - len(events)
         self._offset += end
-        self._tail = (self._tail + whole)[-FINGERPRINT_BYTES:]
+        self._tail = (self._tail + whole)[-TAIL_BYTES:]
         more = end > 0 and os.fstat(descriptor).st_size > self._offset
         return Batch(events, restarted, more)
 
@@ -126,14 +126,14 @@ class EventReader:
         identity = (status.st_dev, status.st_ino)
         known = self._identity is not None
         same = identity == self._identity and status.st_size >= self._offset
-        if known and not (same and self._tail_stands(descriptor)):
+        if known and not (same and self._tail_is_unchanged(descriptor)):
             self._forget()
             self._identity = identity
             return True
         self._identity = identity
         return False
 
-    def _tail_stands(self, descriptor: int) -> bool:
+    def _tail_is_unchanged(self, descriptor: int) -> bool:
         # Inodes are reused, and a cut file may grow past the old offset between two looks.
         begin = self._offset - len(self._tail)
         return os.pread(descriptor, len(self._tail), begin) == self._tail

@@ -1,4 +1,4 @@
-"""The web server: one page, the state as JSON, and a WebSocket that tells changes once a second."""
+"""The web server: one page, the state as JSON, and a WebSocket that sends what changed."""
 
 import asyncio
 import time
@@ -8,46 +8,32 @@ from pathlib import Path
 from socket import socket as Socket
 
 import orjson
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pillsnap.monitor import view
+from pillsnap.monitor import origins, view
 from pillsnap.monitor.events import EventReader
-from pillsnap.monitor.guard import Access, Guard
 from pillsnap.monitor.hub import Hub
+from pillsnap.monitor.policy import POLICY
 from pillsnap.monitor.state import State, fold
-from pillsnap.monitor.summaries import ArtifactFiles
+from pillsnap.monitor.summaries import SHOWN, ArtifactFiles
+from pillsnap.monitor.viewers import ViewerProtocol, Viewers
+from pillsnap.web import page
+from pillsnap.web import server as web
+from pillsnap.web.guard import HEALTH, Access, Guard
 
 PAGE_DIR = Path(__file__).parent / "page"
-PAGE_FILES = {
-    "/": ("index.html", "text/html"),
-    "/monitor.css": ("monitor.css", "text/css"),
-    "/main.js": ("main.js", "text/javascript"),
-    "/link.js": ("link.js", "text/javascript"),
-    "/words.js": ("words.js", "text/javascript"),
-    "/charts.js": ("charts.js", "text/javascript"),
-    "/panels.js": ("panels.js", "text/javascript"),
-    "/trainings.js": ("trainings.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-    "/uplot.min.js": ("uplot.min.js", "text/javascript"),
-    "/uplot.min.css": ("uplot.min.css", "text/css"),
-    "/uplot-licence.txt": ("uplot-licence.txt", "text/plain"),
-}
 POLL_S = 1.0
-GLANCES = 10  # at the size of the file, between two looks
-TICK_S = 15.0  # a client that hears nothing for three of these calls again
-MOST_CLIENTS = 256
+SIZE_CHECKS = 10  # of the file, between two looks
 CHUNKS_A_POLL = 64
-LARGEST_REQUEST_BYTES = 1024  # nothing a client says over the socket matters
+SHUTDOWN_S = 2  # for requests in progress at SIGTERM
 
 
 class Watch:
-    """Follows the files of one artifacts/<scale>/ folder and publishes what they say."""
+    """Follows the files of one artifacts/<scale>/ folder and publishes what they hold."""
 
     def __init__(self, artifacts_dir: Path) -> None:
         self.hub = Hub()
@@ -55,7 +41,6 @@ class Watch:
         self._reader = EventReader(artifacts_dir / "live" / "events.jsonl")
         self._files = ArtifactFiles(artifacts_dir)
         self._state = State()
-        self.num_clients = 0
 
     async def look(self) -> None:
         """Read what is new, in pieces so that requests are answered meanwhile, and publish it."""
@@ -63,39 +48,32 @@ class Watch:
         try:
             for _ in range(CHUNKS_A_POLL):
                 batch = self._reader.read()
-                if batch.restarted:
-                    self._state = State()
-                    self.hub.restart()
-                self._state = fold(self._state, batch.events)
+                self._state = fold(State() if batch.restarted else self._state, batch.events)
                 if not batch.more:
                     break
                 await asyncio.sleep(0)
         except OSError as error:
             problem = str(error)
         self._files.refresh()
-        self._publish(problem)
-
-    def _publish(self, problem: str) -> None:
-        state = self._state
-        source = view.source(self._reader.path, state, self._reader.skipped, problem)
-        sections = {
-            **view.sections(state, time.time()),
-            "files": dict(self._files.contents),
-            "source": {"scale": self.scale, **source},
-        }
-        history = [list(row) for row in state.samples]
+        source = view.source(self._reader.path, self._state, self._reader.skipped, problem)
+        files = {name: self._files.contents[name] for name in SHOWN}
         self.hub.publish(
-            sections, view.logs(state.logs), state.num_logs, history, state.num_samples
+            {
+                **view.of(self._state, time.time()),
+                "files": files,
+                "origins": origins.of(self._state, self._files),
+                "source": {"scale": self.scale, **source},
+            }
         )
 
     async def forever(self, poll_s: float) -> None:
         """Look again every `poll_s` seconds, sooner where events follow a quiet look."""
         while True:
-            told = self.hub.seq
+            before = self.hub.seq
             await self.look()
-            quiet, size = self.hub.seq == told, self._reader.size()
-            for _ in range(GLANCES):
-                await asyncio.sleep(poll_s / GLANCES)
+            quiet, size = self.hub.seq == before, self._reader.size()
+            for _ in range(SIZE_CHECKS):
+                await asyncio.sleep(poll_s / SIZE_CHECKS)
                 if quiet and self._reader.size() != size:
                     break
 
@@ -103,6 +81,7 @@ class Watch:
 def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> Starlette:
     """The whole application; it only ever reads files under `artifacts_dir`."""
     watch = Watch(artifacts_dir)
+    viewers = Viewers(watch.hub, poll_s)
 
     @asynccontextmanager
     async def watching(app: Starlette) -> AsyncIterator[None]:
@@ -114,27 +93,23 @@ def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> S
             await task
 
     async def state(request: Request) -> Response:
-        hub = watch.hub
-        head = {"seq": hub.seq, "generation": hub.generation, "now": time.time()}
-        return _json({**head, **hub.state()})
+        head = {"seq": watch.hub.seq, "now": time.time(), "viewers": viewers.count}
+        return _json({**head, **watch.hub.state})
 
     async def health(request: Request) -> Response:
-        return _json({"ok": True, "seq": watch.hub.seq, "clients": watch.num_clients})
-
-    async def socket(websocket: WebSocket) -> None:
-        await _serve_client(watch, websocket, poll_s)
+        return _json({"ok": True})
 
     app = Starlette(
         routes=[
-            *(_page_route(path, *file) for path, file in PAGE_FILES.items()),
             Route("/api/state", state),
-            Route("/healthz", health),
-            WebSocketRoute("/ws", socket),
+            Route(HEALTH, health),
+            WebSocketRoute("/ws", viewers.serve),
+            *page.routes(PAGE_DIR),
         ],
-        middleware=[Middleware(Guard, access=access)],
+        middleware=[Middleware(Guard, policy=POLICY, access=access)],
         lifespan=watching,
     )
-    app.router.redirect_slashes = False
+    app.router.redirect_slashes = False  # behind a prefix its absolute address is wrong
     return app
 
 
@@ -143,70 +118,10 @@ def serve(app: Starlette, listener: Socket) -> None:
     server(app).run(sockets=[listener])
 
 
-def server(app: Starlette) -> uvicorn.Server:
-    """The uvicorn server: no access log, for an address may carry the token."""
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="websockets-sansio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws_max_size=LARGEST_REQUEST_BYTES,
-        ws_per_message_deflate=False,  # 300 KB of compressor a client, for text that is short
-        timeout_graceful_shutdown=2,
-        limit_concurrency=2 * MOST_CLIENTS,
-    )
-    return uvicorn.Server(config)
-
-
-def _page_route(path: str, name: str, media_type: str) -> Route:
-    content = (PAGE_DIR / name).read_bytes()
-
-    async def page(request: Request) -> Response:
-        return Response(content, media_type=media_type)
-
-    return Route(path, page, name=name)
+def server(app: Starlette) -> web.Server:
+    """The server, not yet running."""
+    return web.server(app, SHUTDOWN_S, ViewerProtocol)
 
 
 def _json(value: view.Json) -> Response:
     return Response(orjson.dumps(value), media_type="application/json")
-
-
-async def _serve_client(watch: Watch, websocket: WebSocket, poll_s: float) -> None:
-    await websocket.accept()
-    if watch.num_clients >= MOST_CLIENTS:
-        await websocket.close(1013, "too many viewers")
-        return
-    watch.num_clients += 1
-    telling = asyncio.create_task(_tell(watch.hub, websocket, poll_s))
-    try:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
-    finally:
-        watch.num_clients -= 1
-        telling.cancel()
-        with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-            await telling
-
-
-async def _tell(hub: Hub, websocket: WebSocket, poll_s: float) -> None:
-    since, generation = _known(websocket, hub)
-    while True:
-        if generation == hub.generation and not await hub.wait_past(since, TICK_S):
-            tick = {"type": "tick", "seq": hub.seq, "generation": generation, "now": time.time()}
-            await websocket.send_text(orjson.dumps(tick).decode())
-            continue
-        text = hub.message(since, generation, time.time()).decode()
-        since, generation = hub.seq, hub.generation
-        await websocket.send_text(text)
-        await asyncio.sleep(poll_s)
-
-
-def _known(websocket: WebSocket, hub: Hub) -> tuple[int, str]:
-    since = websocket.query_params.get("since", "")
-    known = int(since) if since.isascii() and since.isdigit() and len(since) < 16 else hub.seq + 1
-    if known > hub.seq:
-        return 0, ""  # nothing, or nothing of ours: it gets everything
-    return known, websocket.query_params.get("generation", "")

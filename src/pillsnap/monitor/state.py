@@ -1,21 +1,20 @@
-"""The events so far folded into one State: where each stage stands, curves, hardware, log lines."""
+"""The events so far, folded into one State: progress of the stages, hardware, log lines."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from pillsnap.monitor.events import Event
+from pillsnap.monitor.trainings import Numbers, Trace, Training, opened, thinned, updated
 from pillsnap.places import STAGES, TRAININGS
 
 MOST_LOG_LINES = 400
 MOST_SAMPLES = 600
 SAMPLE_EVERY_S = 6.0
 SAMPLES_FOR_S = 3600.0
-MOST_RUNS = 8  # trainings kept for comparison, per stage
-MOST_TRACE_POINTS = 400
-MARKS = 4  # epochs the estimate of the time left looks back on
+MOST_EARLIER = 8  # runs of a stage whose late lines are recognised
+MARKS = 4  # epochs that the time left is estimated from
 
-Numbers = Mapping[str, float | None]
 SAMPLED = (
     "cpu_pct",
     "ram_used_mb",
@@ -49,7 +48,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """Where a stage stands; `marks` are (seconds, share of the work done) for the time left."""
+    """Progress of a stage; `marks` are (seconds, share of the work done), for the time left."""
 
     status: str = "idle"  # idle, running, done, failed
     run: str = ""
@@ -63,24 +62,12 @@ class StageState:
     total: int | None = None
     metrics: Numbers = field(default_factory=dict)
     goals: Numbers = field(default_factory=dict)
-    figures: Numbers = field(default_factory=dict)
+    result: Numbers = field(default_factory=dict)
     message: str = ""
     failure: Failure | None = None
     marks: tuple[tuple[float, float], ...] = ()
-    trace: tuple[tuple[float, float], ...] = ()  # (epochs done as a fraction, loss)
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One training from its first epoch on, over all resumptions: epoch -> metrics."""
-
-    run: str
-    stage: str
-    started_s: float
-    status: str = "running"
-    epochs: int | None = None
-    points: Mapping[int, Numbers] = field(default_factory=dict)
-    figures: Numbers = field(default_factory=dict)
+    trace: Trace = ()
+    earlier: tuple[str, ...] = ()  # runs before this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +104,7 @@ def share_done(stage: StageState) -> float | None:
 
 
 def seconds_left(stage: StageState) -> float | None:
-    """Time left as of `updated_s`, at the pace of the last epochs; None where nothing tells."""
+    """Time left as of `updated_s`, at the pace of the last epochs; None where it is unknown."""
     done = share_done(stage)
     if stage.status != "running" or done is None or not stage.marks or stage.updated_s is None:
         return None
@@ -128,19 +115,29 @@ def seconds_left(stage: StageState) -> float | None:
 
 
 def _after(state: State, event: Event) -> State:
-    before = state.stages[event.stage]
-    if event.kind == "start" or event.run != before.run:
-        before = StageState(status="running", run=event.run, started_s=event.time_s)
-        state = _open_training(state, event)
-    stage = replace(_STEPS[event.kind](before, event), updated_s=event.time_s)
+    stage, trainings = state.stages[event.stage], state.trainings
+    if event.kind == "start" or event.run not in (stage.run, *stage.earlier):
+        stage = _begun(stage, event)
+    if event.run == stage.run:
+        stage = replace(_STEPS[event.kind](stage, event), updated_s=event.time_s)
+    if event.stage in TRAININGS:
+        trainings = updated(opened(trainings, event), event)
     state = replace(
         state,
         stages={**state.stages, event.stage: stage},
+        trainings=trainings,
         num_events=state.num_events + 1,
     )
-    if event.stage in TRAININGS and event.kind in ("epoch", "end", "failure"):
-        state = _mark_training(state, event, stage)
     return _with_hardware(_with_log(state, event), event)
+
+
+def _begun(stage: StageState, event: Event) -> StageState:
+    """The stage at the first event of a run, or at its start, before which it may log."""
+    if event.run == stage.run:
+        return StageState("running", event.run, stage.started_s, earlier=stage.earlier)
+    others = [run for run in (*stage.earlier, stage.run) if run not in ("", event.run)]
+    earlier = tuple(others[-MOST_EARLIER:])
+    return StageState("running", event.run, event.time_s, earlier=earlier)
 
 
 def _start(stage: StageState, event: Event) -> StageState:
@@ -171,7 +168,7 @@ def _progress(stage: StageState, event: Event) -> StageState:
     if not stage.marks and done is not None:
         stage = replace(stage, marks=((event.time_s, done),))
     if done is not None and stage.epochs and loss is not None:
-        stage = replace(stage, trace=_thinned(stage.trace, (done * stage.epochs, loss)))
+        stage = replace(stage, trace=thinned(stage.trace, (done * stage.epochs, loss)))
     return stage
 
 
@@ -204,7 +201,7 @@ def _end(stage: StageState, event: Event) -> StageState:
         status="done",
         failure=None,
         ended_s=event.time_s,
-        figures=event.metrics,
+        result=event.metrics,
         message=event.message,
     )
 
@@ -219,44 +216,6 @@ _STEPS: Mapping[str, Callable[[StageState, Event], StageState]] = MappingProxyTy
         "end": _end,
     }
 )
-
-
-def _open_training(state: State, event: Event) -> State:
-    if event.stage not in TRAININGS:
-        return state
-    fresh = Training(event.run, event.stage, event.time_s, epochs=event.total)
-    others = state.trainings
-    if event.kind == "start" and event.epoch:
-        continued = next((t for t in reversed(others) if _can_continue(t, event)), None)
-        if continued is not None:  # a resumption: the same training goes on under a new run
-            points = {n: p for n, p in continued.points.items() if n <= event.epoch}
-            fresh = replace(fresh, started_s=continued.started_s, points=points)
-            others = tuple(t for t in others if t is not continued)
-    # A training that never said how it ended was killed.
-    others = tuple(
-        replace(t, status="interrupted") if t.stage == event.stage and t.status == "running" else t
-        for t in others
-    )
-    mine = [t for t in others if t.stage == event.stage]
-    dropped = set(map(id, mine[: max(len(mine) - MOST_RUNS + 1, 0)]))
-    return replace(state, trainings=(*(t for t in others if id(t) not in dropped), fresh))
-
-
-def _can_continue(training: Training, event: Event) -> bool:
-    return training.stage == event.stage and event.epoch in training.points
-
-
-def _mark_training(state: State, event: Event, stage: StageState) -> State:
-    def marked(training: Training) -> Training:
-        if (training.stage, training.run) != (event.stage, event.run):
-            return training
-        if event.kind == "epoch" and event.epoch:
-            points = {**training.points, event.epoch: event.metrics}
-            return replace(training, points=points, epochs=stage.epochs, status="running")
-        figures = event.metrics if event.kind == "end" else training.figures
-        return replace(training, status=stage.status, figures=figures)
-
-    return replace(state, trainings=tuple(map(marked, state.trainings)))
 
 
 def _with_log(state: State, event: Event) -> State:
@@ -280,19 +239,3 @@ def _with_hardware(state: State, event: Event) -> State:
     recent = (old for old in state.samples if 0 <= event.time_s - (old[0] or 0.0) <= SAMPLES_FOR_S)
     samples = (*recent, row)[-MOST_SAMPLES:]
     return replace(state, samples=samples, num_samples=state.num_samples + 1)
-
-
-def _thinned(
-    trace: tuple[tuple[float, float], ...], point: tuple[float, float]
-) -> tuple[tuple[float, float], ...]:
-    if trace and point[0] < trace[-1][0]:  # the epoch began anew
-        trace = tuple(old for old in trace if old[0] < point[0])
-    if len(trace) > 2 and point[0] - trace[-2][0] < _spacing(trace):
-        return (*trace[:-1], point)  # too near its neighbour: the newest point moves on instead
-    if len(trace) >= MOST_TRACE_POINTS:
-        trace = trace[::2]
-    return (*trace, point)
-
-
-def _spacing(trace: tuple[tuple[float, float], ...]) -> float:
-    return (trace[-1][0] - trace[0][0]) / MOST_TRACE_POINTS

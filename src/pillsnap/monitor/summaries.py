@@ -1,11 +1,14 @@
-"""The summaries stages leave under artifacts/<scale>/, reread when they change, kept short."""
+"""The JSON files of the stages under artifacts/<scale>/, read again when they change, shortened."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-import orjson
+from pillsnap import files
+from pillsnap.errors import UserError
 
-NAMES = ("validation", "metrics", "sampling")
+SHOWN = ("validation", "metrics", "sampling")
+NAMES = (*SHOWN, "evaluation")
 LARGEST_BYTES = 4 << 20
 MOST_ITEMS = 60
 MOST_EXAMPLES = 3
@@ -14,40 +17,39 @@ DEEPEST = 5
 
 
 class ArtifactFiles:
-    """validation.json, metrics.json and sampling.json; each None until it is there and whole."""
+    """The content of <name>.json for each of NAMES (None where it is absent), and its time."""
 
     def __init__(self, artifacts_dir: Path) -> None:
         self._paths = {name: artifacts_dir / f"{name}.json" for name in NAMES}
         self._seen: dict[str, tuple[int, int, int] | None] = dict.fromkeys(NAMES)
         self.contents: dict[str, Any] = dict.fromkeys(NAMES)
+        self.modified_s: dict[str, float | None] = dict.fromkeys(NAMES)
 
     def refresh(self) -> None:
         """Read again what has changed since the last call."""
         for name, path in self._paths.items():
-            mark = _mark(path)
+            status = _status(path)
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
             if mark != self._seen[name]:
                 self._seen[name] = mark
-                self.contents[name] = _content(path) if mark else None
+                self.modified_s[name] = status.st_mtime if status else None
+                self.contents[name] = _content(path) if status else None
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
+def _status(path: Path) -> os.stat_result | None:
     try:
-        status = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _content(path: Path) -> Any:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             return {"problem": f"{path.name} is larger than {LARGEST_BYTES >> 20} MiB"}
-        content = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        return {"problem": f"{path.name} cannot be read: {error}"[:LONGEST_TEXT]}
-    if not isinstance(content, dict):
-        return {"problem": f"{path.name} holds no JSON object"}
-    return _shortened(content, DEEPEST)
+        return _shortened(files.read_json(path, cure=""), DEEPEST)
+    except (OSError, UserError) as error:
+        return {"problem": str(error).strip()[-LONGEST_TEXT:]}
 
 
 def _shortened(value: Any, depth: int) -> Any:

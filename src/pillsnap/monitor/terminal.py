@@ -1,4 +1,4 @@
-"""The page's content for a terminal: `pillsnap status`, once or as it changes."""
+"""`pillsnap status`: the content of the page in a terminal, once or as it changes."""
 
 import time
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pillsnap.monitor import origins
 from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.state import LogLine, StageState, State, fold, seconds_left, share_done
 from pillsnap.monitor.summaries import ArtifactFiles
@@ -20,11 +21,11 @@ from pillsnap.places import STAGES, TRAININGS
 NUM_LOG_LINES = 8
 STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "stalled": "yellow"}
 LEVEL_STYLES = {"ERROR": "red", "WARNING": "yellow", "DEBUG": "dim"}
-FIGURES = ("map50", "map50_95", "top1", "top5", "loss/train", "loss/val", "loss", "lr")
+METRICS = ("map50", "map50_95", "top1", "top5", "loss/train", "loss/val", "loss", "lr")
 
 
 class StatusReader:
-    """Reads the same files as the page, for as long as the terminal looks."""
+    """Follows the files that the page follows."""
 
     def __init__(self, artifacts_dir: Path) -> None:
         self._reader = EventReader(artifacts_dir / "live" / "events.jsonl")
@@ -32,7 +33,7 @@ class StatusReader:
         self.state = State()
 
     def read(self) -> State:
-        """Everything up to the file's end."""
+        """The state at the end of the event file."""
         more = True
         while more:
             batch = self._reader.read()
@@ -41,19 +42,18 @@ class StatusReader:
         self._files.refresh()
         return self.state
 
-    @property
-    def validation(self) -> Json | None:
-        """artifacts/<scale>/validation.json, where there is one."""
-        content = self._files.contents["validation"]
-        return content if isinstance(content, dict) else None
+    def view(self, now_s: float) -> RenderableType:
+        """Everything that is shown, as of now."""
+        state, validation = self.read(), self._files.contents["validation"]
+        earlier = not origins.of(state, self._files)["validation"]["current"]
+        return status_view(state, validation, earlier, now_s)
 
 
 def status_text(artifacts_dir: Path, now_s: float, width: int = 100) -> str:
     """What `pillsnap status` prints, as plain text."""
     console = Console(width=width, no_color=True, force_terminal=False)
     with console.capture() as capture:
-        reader = StatusReader(artifacts_dir)
-        console.print(status_view(reader.read(), reader.validation, now_s))
+        console.print(StatusReader(artifacts_dir).view(now_s))
     return capture.get()
 
 
@@ -61,23 +61,28 @@ def show(artifacts_dir: Path, watch: bool, interval_s: float = 1.0) -> None:
     """Print the status once, or keep it on the screen until Ctrl-C."""
     reader = StatusReader(artifacts_dir)
     if not watch:
-        Console().print(status_view(reader.read(), reader.validation, time.time()))
+        Console().print(reader.view(time.time()))
         return
     with Live(refresh_per_second=4, screen=False) as live:
         while True:
-            live.update(status_view(reader.read(), reader.validation, time.time()))
+            live.update(reader.view(time.time()))
             time.sleep(interval_s)
 
 
-def status_view(state: State, validation: Json | None, now_s: float) -> RenderableType:
-    """Stages, figures of both trainings, hardware, data checks, failures and the last log lines."""
+def status_view(
+    state: State, validation: Json | None, earlier: bool, now_s: float
+) -> RenderableType:
+    """Stages, metrics of both trainings, hardware, data checks, failures and the last log lines.
+
+    `earlier`: the data checks are from an earlier run than the newest in the log.
+    """
     if not state.num_events:
-        return Text("nothing has run here yet; pillsnap train starts it")
+        return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]
-    parts += [_figures(name, state.stages[name]) for name in TRAININGS if _has(state, name)]
+    parts += [_metrics(name, state.stages[name]) for name in TRAININGS if _has(state, name)]
     parts.append(_hardware(state))
     if validation is not None:
-        parts.append(_validation(validation))
+        parts.append(_validation(validation, earlier))
     parts += [_failure(name, stage) for name, stage in state.stages.items() if stage.failure]
     parts += [_log_line(line) for line in state.logs[-NUM_LOG_LINES:]]
     return Group(*parts)
@@ -121,11 +126,11 @@ def _place(name: str, stage: StageState, now_s: float) -> Iterator[str]:
         yield f"{duration(left_s - (now_s - stage.updated_s))} left"
 
 
-def _figures(name: str, stage: StageState) -> Text:
+def _metrics(name: str, stage: StageState) -> Text:
     goals = {key: f" (goal {value:g})" for key, value in stage.goals.items() if value is not None}
-    known = [(key, stage.metrics.get(key)) for key in FIGURES]
-    told = [f"{key} {value:.4g}{goals.get(key, '')}" for key, value in known if value is not None]
-    return Text(f"{name}: {', '.join(told)}")
+    known = [(key, stage.metrics.get(key)) for key in METRICS]
+    shown = [f"{key} {value:.4g}{goals.get(key, '')}" for key, value in known if value is not None]
+    return Text(f"{name}: {', '.join(shown)}")
 
 
 def _has(state: State, name: str) -> bool:
@@ -145,20 +150,21 @@ def _hardware(state: State) -> Text:
     if "gpu_name" in now:
         memory = f"{number('gpu_memory_used_mb', '')}/{number('gpu_memory_total_mb', ' MB')}"
         heat = f"{number('gpu_temperature_c', ' °C')}  {number('gpu_power_w', ' W')}"
-        gpu = f"{now['gpu_name']}  {number('gpu_util_pct', ' %')}  {memory}  {heat}"
+        gpu = f"{now['gpu_name']}  {number('gpu_util_pct', '%')}  {memory}  {heat}"
     ram = f"RAM {number('ram_used_mb', '', 1024)}/{number('ram_total_mb', ' GB', 1024)}"
     return Text(
-        f"CPU {number('cpu_pct', ' %')}  {ram}  disk {number('disk_free_gb', ' GB')} free  {gpu}"
+        f"CPU {number('cpu_pct', '%')}  {ram}  disk {number('disk_free_gb', ' GB')} free  {gpu}"
     )
 
 
-def _validation(validation: Json) -> Text:
+def _validation(validation: Json, earlier: bool) -> Text:
     checks = validation.get("checks")
     checks = [c for c in checks if isinstance(c, dict)] if isinstance(checks, list) else []
     counts = {s: sum(c.get("status") == s for c in checks) for s in ("pass", "warn", "fail")}
-    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    shown = ", ".join(f"{count} {status}" for status, count in counts.items())
     names = [str(c.get("name")) for c in checks if c.get("status") in ("warn", "fail")]
-    return Text(f"data checks: {told}" + (f" ({', '.join(names)})" if names else ""))
+    title = "data checks (from an earlier run)" if earlier else "data checks"
+    return Text(f"{title}: {shown}" + (f" ({', '.join(names)})" if names else ""))
 
 
 def _failure(name: str, stage: StageState) -> Panel:
@@ -171,5 +177,5 @@ def _failure(name: str, stage: StageState) -> Panel:
 
 def _log_line(line: LogLine) -> Text:
     clock = time.strftime("%H:%M:%S", time.localtime(line.time_s))
-    told = f"{clock} {line.level:<7} {line.stage}: {line.message}"
-    return Text(told, style=LEVEL_STYLES.get(line.level, ""))
+    text = f"{clock} {line.level:<7} {line.stage}: {line.message}"
+    return Text(text, style=LEVEL_STYLES.get(line.level, ""))

@@ -5,33 +5,30 @@ from pathlib import Path
 from typing import Any
 
 from pillsnap.monitor.state import (
-    MOST_LOG_LINES,
-    MOST_SAMPLES,
     SAMPLED,
-    SAMPLES_FOR_S,
     LogLine,
     StageState,
     State,
-    Training,
     seconds_left,
     share_done,
 )
+from pillsnap.monitor.trainings import Training
 from pillsnap.places import STAGES, TRAININGS
 
-STALLED_AFTER_S = 180.0  # a stage reports every second or so; its evaluations take longer
+STALLED_AFTER_S = 180.0  # a stage reports about every second; its evaluations take longer
 
 Json = dict[str, Any]
 
 
 def status_of(stage: StageState, now_s: float) -> str:
-    """idle, running, done or failed; stalled where a running stage has long said nothing."""
+    """idle, running, done or failed; stalled where a running stage has long written no event."""
     if stage.status == "running" and stage.updated_s is not None:
         return "stalled" if now_s - stage.updated_s > STALLED_AFTER_S else "running"
     return stage.status
 
 
-def sections(state: State, now_s: float) -> dict[str, Json]:
-    """Two levels of named values; a change is told by sending the inner value whole."""
+def of(state: State, now_s: float) -> Json:
+    """The state as the page and `GET /api/state` get it; docs/monitor.md explains the keys."""
     return {
         "stages": {name: _stage(state.stages[name], now_s) for name in STAGES},
         "runs": {
@@ -45,36 +42,29 @@ def sections(state: State, now_s: float) -> dict[str, Json]:
             "newest": dict(state.hardware) or None,
             "time": state.hardware_time_s,
             "columns": ["time", *SAMPLED],
-            "limits": {
-                "logs": MOST_LOG_LINES,
-                "history": MOST_SAMPLES,
-                "history_s": SAMPLES_FOR_S,
-            },
         },
+        "logs": [_log_line(line) for line in state.logs],
+        "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
     }
 
 
-def logs(lines: tuple[LogLine, ...]) -> list[Json]:
-    """Log lines, oldest first."""
-    return [
-        {
-            "number": line.number,
-            "time": line.time_s,
-            "stage": line.stage,
-            "level": line.level,
-            "message": line.message,
-        }
-        for line in lines
-    ]
-
-
 def source(path: Path, state: State, num_skipped: int, problem: str) -> Json:
-    """Where the figures come from, so that an empty page explains itself."""
+    """The event file, so that an empty page explains itself."""
     return {
         "path": "/".join(path.parts[-4:]),
         "events": state.num_events,
         "skipped": num_skipped,
         "problem": problem,
+    }
+
+
+def _log_line(line: LogLine) -> Json:
+    return {
+        "number": line.number,
+        "time": line.time_s,
+        "stage": line.stage,
+        "level": line.level,
+        "message": line.message,
     }
 
 
@@ -94,9 +84,9 @@ def _stage(stage: StageState, now_s: float) -> Json:
         "share_done": share_done(stage),
         "images_per_s": stage.metrics.get("images_per_s"),
         "eta_s": seconds_left(stage),
-        "metrics": _figures(stage.metrics),
+        "metrics": _rounded(stage.metrics),
         "goals": dict(stage.goals),
-        "figures": _figures(stage.figures),
+        "result": _rounded(stage.result),
         "message": stage.message,
         "failure": None
         if failure is None
@@ -121,11 +111,11 @@ def _training(training: Training) -> Json:
         "metrics": {
             name: [_short(training.points[n].get(name)) for n in numbers] for name in names
         },
-        "figures": _figures(training.figures),
+        "result": _rounded(training.result),
     }
 
 
-def _figures(metrics: Mapping[str, float | None]) -> Json:
+def _rounded(metrics: Mapping[str, float | None]) -> Json:
     return {name: _short(value) for name, value in metrics.items()}
 
 

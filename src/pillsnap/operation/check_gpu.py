@@ -1,9 +1,10 @@
-"""Checklist: the GPU, who uses it, and whether this torch can.
+"""Checklist: the GPUs that train, who uses them, and whether this torch can.
 
-`look` asks the machine, `judge` only thinks, so that machines which are not here can be tested.
+`look` and `look_at_torch` ask the machine, `judge` only compares: other machines can be tested.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from pillsnap.operation.point import Point, failed, passed, warned
 from pillsnap.params import Params
 
 MOST_USED_SHARE = 0.20  # of the GPU's memory, before we start
-SMALL_SCALES = ("demo", "stage1")
 NVIDIA_SMI = "nvidia-smi  # if it fails: install or restart the driver"
-GO_WITHOUT = "or train without: dvc exp run -S train.device=cpu"
+ON_CPU = "or train without: dvc exp run -S train.device=cpu"
 
 
 @dataclass(frozen=True)
@@ -35,49 +35,57 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Torch:
-    """torch as it was built, and what it sees."""
+    """torch as it was built, and the UUIDs of the devices it sees, in its order."""
 
     version: str
     cuda: str | None
     architectures: tuple[str, ...]
-    devices: int
+    uuids: tuple[str, ...]
+
+
+Look = Callable[[str | None], tuple[Gpu | None, str]]
 
 
 def check(params: Params, _root: Path) -> list[Point]:
-    """Points `gpu`, and where there is one `gpu memory` and `gpu and torch`."""
-    device = params.train.device
+    """Points `gpu`, and of each GPU that trains also `gpu memory` and `gpu and torch`."""
+    device, count = params.train.device, params.train.devices
     if device == "cpu":
         return [passed("gpu", "not asked for (train.device is cpu)")]
-    index = int(device.partition(":")[2] or 0) if device.startswith("cuda") else 0
-    gpu, reason = look(index)
-    return judge(gpu, look_at_torch(), device, params.scale, reason)
+    return judge(look_at_torch(), device, count, look)
 
 
-def judge(gpu: Gpu | None, torch: Torch, device: str, scale: str, reason: str = "") -> list[Point]:
-    """The points for a card (None: `reason` says why there is none) and a torch."""
-    if gpu is None:
-        return [_without(device, scale, reason)]
-    share = gpu.used_bytes / gpu.total_bytes
-    value = (
-        f"{gpu.used_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB in use ({share:.0%})"
-    )
-    by = ": " + ", ".join(gpu.users) if gpu.users else ""
-    memory = (
-        passed("gpu memory", value)
-        if share < MOST_USED_SHARE
-        else warned("gpu memory", value + by, "End what is not needed (kill <pid>), or wait.")
-    )
-    return [passed("gpu", f"{gpu.name}, driver {gpu.driver}"), memory, _fit(gpu, torch)]
+def judge(torch: Torch, device: str, count: int, look_at: Look) -> list[Point]:
+    """The points for `train.device` and `train.devices` with this torch."""
+    index = device.partition(":")[2]
+    indices = [int(index)] if index else list(range(count))
+    if not torch.uuids:
+        gpu, reason = look_at(None)
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if gpu is None or (hidden is not None and torch.cuda):
+            reason = reason or f"CUDA_VISIBLE_DEVICES={hidden!r} hides all"
+            return [_without(device, count, reason)]
+        return _points(gpu, torch, "")
+    points: list[Point] = []
+    for number in indices:
+        if number >= len(torch.uuids):
+            return [*points, _too_few(device, count, len(torch.uuids))]
+        gpu, reason = look_at(torch.uuids[number])
+        suffix = f" {number}" if len(indices) > 1 else ""
+        unread = f"torch sees it, but the driver's NVML does not: {reason}"
+        points += (
+            _points(gpu, torch, suffix) if gpu else [warned(f"gpu{suffix}", unread, NVIDIA_SMI)]
+        )
+    return points
 
 
-def look(index: int) -> tuple[Gpu | None, str]:
-    """The card that torch would call cuda:<index>, or None and why."""
+def look(uuid: str | None) -> tuple[Gpu | None, str]:
+    """The GPU of this UUID (None: the driver's first), or None and the reason.
+
+    By UUID, because NVML neither knows CUDA_VISIBLE_DEVICES nor counts in CUDA's order.
+    """
     try:
         pynvml.nvmlInit()
-        handle = _handle(index)
-        if handle is None:
-            hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-            return None, f"CUDA_VISIBLE_DEVICES={hidden!r} hides it"
+        handle = _handle(uuid)
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
         gpu = Gpu(
@@ -95,30 +103,57 @@ def look(index: int) -> tuple[Gpu | None, str]:
 
 
 def look_at_torch() -> Torch:
-    """What the installed torch was built for."""
+    """What the installed torch was built for, and what it sees."""
     import torch  # seconds to import: not before it is needed
 
+    from pillsnap.training import devices
+
+    seen = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     return Torch(
         version=str(torch.__version__),
         cuda=torch.version.cuda,
         architectures=tuple(torch.cuda.get_arch_list()),
-        devices=torch.cuda.device_count(),
+        uuids=tuple(str(devices.gpu_uuid(device)) for device in seen if torch.cuda.is_available()),
     )
 
 
-def _without(device: str, scale: str, reason: str) -> Point:
-    if device.startswith("cuda"):
-        return failed(
-            "gpu", f"train.device is {device}, but: {reason}", f"{NVIDIA_SMI}, {GO_WITHOUT}"
+def _points(gpu: Gpu, torch: Torch, suffix: str) -> list[Point]:
+    share = gpu.used_bytes / gpu.total_bytes
+    value = (
+        f"{gpu.used_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB in use ({share:.0%})"
+    )
+    by = ": " + ", ".join(gpu.users) if gpu.users else ""
+    memory = (
+        passed(f"gpu memory{suffix}", value)
+        if share < MOST_USED_SHARE
+        else warned(
+            f"gpu memory{suffix}", value + by, "End what is not needed (kill <pid>), or wait."
         )
-    value = f"none ({reason}); the CPU trains"
-    if scale in SMALL_SCALES:
-        return warned("gpu", value, "Enough at this scale, only slower.")
-    return failed("gpu", f"{value}, which takes weeks at {scale}", f"{NVIDIA_SMI}, {GO_WITHOUT}")
+    )
+    here = passed(f"gpu{suffix}", f"{gpu.name}, driver {gpu.driver}")
+    return [here, memory, _fit(gpu, torch, f"gpu and torch{suffix}")]
 
 
-def _fit(gpu: Gpu, torch: Torch) -> Point:
-    name = "gpu and torch"
+def _without(device: str, count: int, reason: str) -> Point:
+    if device == "auto":
+        trains = "the CPU trains" if count == 1 else f"{count} processes train on the CPU"
+        return passed("gpu", f"none ({reason}); {trains}")
+    fact = f"train.device is {device}, but: {reason}"
+    return failed("gpu", fact, f"{NVIDIA_SMI}, {ON_CPU}")
+
+
+def _too_few(device: str, count: int, seen: int) -> Point:
+    if ":" in device:
+        value = f"train.device is {device}, but torch sees {seen} GPUs here"
+        return failed("gpu", value, "dvc exp run -S train.device=auto")
+    return failed(
+        "gpu",
+        f"train.devices is {count}, but torch sees {seen} GPUs here",
+        "dvc exp run -S train.devices=1  # or start one torchrun on each host (docs/scaling.md)",
+    )
+
+
+def _fit(gpu: Gpu, torch: Torch, name: str) -> Point:
     capability = f"{gpu.capability[0]}.{gpu.capability[1]}"
     newest = f"{gpu.driver_cuda[0]}.{gpu.driver_cuda[1]}"
     value = (
@@ -136,7 +171,7 @@ def _fit(gpu: Gpu, torch: Torch) -> Point:
             f"{value}; built for {' '.join(torch.architectures)}",
             "Install a torch built for this GPU: https://pytorch.org/get-started",
         )
-    if torch.devices == 0:
+    if not torch.uuids:
         return failed(
             name,
             f"{value}; torch sees no device",
@@ -166,27 +201,28 @@ def runs_on(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool
     return False
 
 
-def _handle(index: int) -> Any:
-    """The NVML handle of torch's device `index`; None where CUDA_VISIBLE_DEVICES hides it."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return pynvml.nvmlDeviceGetHandleByIndex(index)
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    if index >= len(names) or names[index] == "-1":
-        return None
-    if names[index].isdigit():
-        return pynvml.nvmlDeviceGetHandleByIndex(int(names[index]))
-    return pynvml.nvmlDeviceGetHandleByUUID(names[index])
+def _handle(uuid: str | None) -> Any:
+    """The NVML handle of a UUID as CUDA gives it; a part of a GPU (MIG) has another prefix."""
+    if uuid is None:
+        return pynvml.nvmlDeviceGetHandleByIndex(0)
+    try:
+        return pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    except pynvml.NVMLError:
+        return pynvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1))
 
 
 def _users(handle: Any) -> tuple[str, ...]:
+    try:
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except pynvml.NVMLError:  # not for a part of a GPU
+        return ()
     users = []
-    for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+    for process in processes:
         try:
             name = psutil.Process(process.pid).name()
         except psutil.Error:
             name = "a process elsewhere"
-        used = process.usedGpuMemory  # None where the driver does not tell (containers)
+        used = process.usedGpuMemory  # None where the driver does not say (containers)
         size = f", {used / 2**30:.1f} GiB" if used else ""
         users.append(f"{name} ({process.pid}{size})")
     return tuple(users)

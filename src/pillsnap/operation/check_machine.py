@@ -8,12 +8,10 @@ import shutil
 from math import ceil
 from pathlib import Path
 
-import psutil
-
 from pillsnap.dataset import manifest
 from pillsnap.operation.point import Point, failed, gb, passed, warned
 from pillsnap.params import Params, ScaleParams
-from pillsnap.stage.hardware import cpu_count
+from pillsnap.stage.hardware import cpu_count, memory_bytes
 
 LEAST_FREE_BYTES = 10e9
 JPEG_BYTES_PER_PX = 0.25  # quality 95, 4:4:4: 16 kB for 256 x 256 px
@@ -68,9 +66,9 @@ def crops_bytes(params: Params, root: Path) -> float:
 def memory(params: Params, _root: Path) -> list[Point]:
     """Free RAM, and shared memory for the loaders' batches."""
     workers = _workers(params)
-    free = psutil.virtual_memory().available
+    total, free = memory_bytes()
     needed = TRAINER_BYTES + workers * WORKER_BYTES
-    value = f"{gb(free)} of {gb(psutil.virtual_memory().total)} free; "
+    value = f"{gb(free)} of {gb(total)} free; "
     value += f"{_loaders(workers)} and a trainer: about {gb(needed)}"
     if free >= needed:
         ram = passed("memory", value)
@@ -85,7 +83,7 @@ def memory(params: Params, _root: Path) -> list[Point]:
     return [
         ram,
         *(
-            [shared_memory(params, workers, shutil.disk_usage(shm).free, _on_gpu(params))]
+            [shared_memory(params, workers, shutil.disk_usage(shm).free, on_gpu(params))]
             if shm.is_dir()
             else []
         ),
@@ -124,6 +122,13 @@ def crop_batches_bytes(params: Params, workers: int) -> float:
     return batches * size * scale.image_px**2 * 3
 
 
+def training_frames(params: Params) -> float:
+    """Frames that the detector sees in an epoch."""
+    scale = params.at_scale
+    combinations = scale.samples * scale.combination_share / PILLS_PER_COMBINATION
+    return combinations * (1 - scale.val_share) + scale.detection_single_frames
+
+
 def frame_batches_bytes(params: Params, workers: int) -> float:
     """Shared memory of the detector's loaders.
 
@@ -133,8 +138,7 @@ def frame_batches_bytes(params: Params, workers: int) -> float:
     if not workers:
         return 0.0
     scale, size = params.at_scale, params.train.detection_batch_size
-    combinations = scale.samples * scale.combination_share / PILLS_PER_COMBINATION
-    frames = combinations * (1 - scale.val_share) + scale.detection_single_frames
+    frames = training_frames(params)
     batches = min(FRAME_BATCHES * workers + 1, ceil(frames / size))
     steps = ceil(frames * scale.val_share / (1 - scale.val_share) / (2 * size))
     if steps > 1:  # one batch is made in the trainer itself
@@ -158,10 +162,11 @@ def _loaders(workers: int) -> str:
 def _workers(params: Params) -> int:
     from pillsnap.training import devices  # brings torch: not before it is needed
 
-    return devices.loader_workers(params.train.num_workers, _on_gpu(params))
+    return devices.loader_workers(params.train.num_workers, on_gpu(params))
 
 
-def _on_gpu(params: Params) -> bool:
+def on_gpu(params: Params) -> bool:
+    """Whether a GPU trains."""
     import torch  # seconds to import: not before it is needed
 
     device = params.train.device

@@ -23,12 +23,9 @@ from pillsnap.stage.hardware import GpuReader
 
 LAST_LINES = 15
 
-# Lines that say a thing went on: our own below ERROR, Python's warnings, Ultralytics' warnings.
-GOES_ON = re.compile(
-    r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING) .*$"
-    r"|^.*\b\w*Warning: .*$|^WARNING \u26a0.*$",
-    re.MULTILINE,
-)
+# Warnings of Python and Ultralytics, after which the run went on. Log lines of stages are events,
+# not in the text.
+WARNINGS = re.compile(r"^.*\b\w*Warning: .*$|^WARNING \u26a0.*$", re.MULTILINE)
 REFUSAL = re.compile(
     rf"^(?:{'|'.join(STAGES)}|pillsnap): (?P<fact>.+?)\n"
     r"  -> (?P<cure>.+?)(?=\n[ \t]*\n|\nERROR|\Z)",
@@ -81,7 +78,7 @@ def explain(exit_code: int | None, text: str, facts: Facts) -> Diagnosis:
     text = text.replace("\r", "\n")
     told = list(EXITED.finditer(text))
     code = int(told[-1][1]) if told else exit_code
-    said = GOES_ON.sub("", text)
+    said = WARNINGS.sub("", text)
     refusals = list(REFUSAL.finditer(text))
     if refusals:
         fact, cure = refusals[-1]["fact"].strip(), refusals[-1]["cure"].strip()

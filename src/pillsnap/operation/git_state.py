@@ -1,11 +1,14 @@
 """What git says of the repository, read only: whether DVC experiments can run here."""
 
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT_S = 20.0
+NOT_INSTALLED = "git is not installed"
+IDENTITY = 'git config user.name "Your Name" && git config user.email you@example.org'
 
 
 @dataclass(frozen=True)
@@ -20,39 +23,62 @@ class GitState:
     cure: str = ""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a git command printed; `error` is its first line on stderr, without `fatal: `."""
+
+    ok: bool
+    out: str = ""
+    error: str = ""
+
+
 def read(root: Path) -> GitState:
     """The state of the repository at `root`; takes no lock and writes nothing."""
-    if _git(root, "rev-parse", "--git-dir") is None:
+    here = git(root, "rev-parse", "--git-dir")
+    if "dubious ownership" in here.error:
+        path = shlex.quote(str(root.resolve()))
         return GitState(
-            hindrance="no git repository here (or no git)",
-            cure="git init && git add -A && git commit -m PillSnap",
+            hindrance=here.error, cure=f"git config --global --add safe.directory {path}"
         )
-    commit = _git(root, "rev-parse", "--short", "HEAD")
-    if commit is None:
-        return GitState(hindrance="no commit yet", cure="git add -A && git commit -m PillSnap")
+    if here.error == NOT_INSTALLED:
+        return GitState(
+            hindrance=here.error, cure="Install git (Debian, Ubuntu: sudo apt install git)"
+        )
+    commit = git(root, "rev-parse", "--short", "HEAD")
     # Stricter than git, as DVC is: a name guessed from the host does not count.
-    name = os.environ.get("GIT_COMMITTER_NAME") or _git(root, "config", "user.name")
-    address = os.environ.get("GIT_COMMITTER_EMAIL") or _git(root, "config", "user.email")
-    if not name or not address:
+    name = os.environ.get("GIT_COMMITTER_NAME") or git(root, "config", "user.name").out
+    address = os.environ.get("GIT_COMMITTER_EMAIL") or git(root, "config", "user.email").out
+    lacks = [
+        (not here.ok, here.error, "git init"),
+        (not (name and address), "git has no name and e-mail address to commit with", IDENTITY),
+        (not commit.ok, "no commit yet", "git add -A && git commit -m PillSnap"),
+    ]
+    if any(lack for lack, _, _ in lacks):
         return GitState(
-            hindrance="git does not know who you are",
-            cure='git config user.name "Your Name" && git config user.email you@example.org',
+            hindrance=next(hindrance for lack, hindrance, _ in lacks if lack),
+            cure=" && ".join(cure for lack, _, cure in lacks if lack),
         )
-    changed = _git(root, "status", "--porcelain", "--untracked-files=normal") or ""
-    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD") or ""
-    return GitState(branch, commit, len(changed.splitlines()), f"{name} <{address}>")
+    changed = git(root, "status", "--porcelain", "--untracked-files=normal").out
+    branch = git(root, "rev-parse", "--abbrev-ref", "HEAD").out
+    return GitState(branch, commit.out, len(changed.splitlines()), f"{name} <{address}>")
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str, locks: bool = False) -> Answer:
+    """The answer of a git command in `root`, in English; `locks` for one that writes."""
+    optional = [] if locks else ["--no-optional-locks"]
     try:
         done = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
+            ["git", *optional, *arguments],
             cwd=root,
+            env={**os.environ, "LC_ALL": "C"},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    except FileNotFoundError:
+        return Answer(False, error=NOT_INSTALLED)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Answer(False, error=str(error))
+    said = (done.stderr.strip().splitlines() or [""])[0]
+    return Answer(done.returncode == 0, done.stdout.strip(), said.removeprefix("fatal: "))

@@ -33,7 +33,7 @@ RESUME = "pillsnap train  # goes on where it stopped"
 MACHINE = (
     _known(
         "interrupted",
-        r"interrupted by the user|: interrupted; the same command goes on|^KeyboardInterrupt$",
+        r"interrupted by the user|: interrupted; the same command resumes|^KeyboardInterrupt$",
         "The run was interrupted.",
         "Ctrl-C, a closed terminal or `kill` ended it; what was complete is kept.",
         RESUME,
@@ -84,7 +84,7 @@ MACHINE = (
         "memory",
         r"killed by signal: Killed|exited with (-9|137)\b|\b(_Array)?MemoryError\b"
         r"|DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory|\[Errno 12\]"
-        r"|BrokenProcessPool|A process that \w+ photos was killed|malloc of size \d+ failed"
+        r"|BrokenProcessPool|A worker process was killed|malloc of size \d+ failed"
         r"|DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly",
         "The machine ran out of memory, or a process was killed.",
         "The kernel kills the largest process (signal 9) when memory runs out; now "
@@ -149,7 +149,7 @@ INPUTS = (
     ),
     _known(
         "nan",
-        r"loss is (nan|-?inf|not a number)|loss is not a number|NaN persisted for"
+        r"is unusable even after going back|loss is not a number|NaN persisted for"
         r"|corrupted with NaN|(Loss|Fitness) NaN/Inf|FloatingPointError|returned nan values",
         "The loss is not a number any more.",
         "The learning rate (classifier {lr}, detector {detection_lr}) is too high for these "

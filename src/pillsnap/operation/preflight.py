@@ -7,7 +7,14 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from pillsnap.operation import check_gpu, check_machine, check_project
+from pillsnap.operation import (
+    check_checkout,
+    check_data,
+    check_gpu,
+    check_machine,
+    check_speed,
+    check_weights,
+)
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
 
@@ -20,12 +27,15 @@ CHECKS: tuple[Check, ...] = (
     check_machine.disk,
     check_machine.memory,
     check_machine.processors,
-    check_project.dvc,
-    check_project.data,
-    check_project.manifests,
-    check_project.weights,
-    check_project.git,
-    check_project.remote,
+    check_checkout.dvc,
+    check_checkout.line_ends,
+    check_checkout.folders,
+    check_data.data,
+    check_data.manifests,
+    check_weights.check,
+    check_speed.check,
+    check_checkout.git,
+    check_checkout.remote,
 )
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 

@@ -69,13 +69,18 @@ class ProcessGroup:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def lines(self) -> Iterator[str]:
-        """Every line as it comes, without its end; over when all processes have ended."""
+    def lines(self) -> Iterator[str | None]:
+        """Every line as it comes, without its end, and None every TICK_S when there is none.
+
+        It is over when all processes have ended.
+        """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pending = ""
         for block in self._blocks():
             *whole, pending = (pending + decoder.decode(block)).split("\n")
             yield from whole
+            if not whole:
+                yield None
             if len(pending) > LONGEST_LINE:
                 pending = pending.rpartition("\r")[2][-LONGEST_LINE:]
         if pending:
@@ -98,8 +103,10 @@ class ProcessGroup:
                     block = os.read(pipe.fileno(), 1 << 16)
                     is_open = bool(block)
                     yield block
-                elif not is_open:
-                    time.sleep(TICK_S)
+                else:
+                    yield b""
+                    if not is_open:
+                        time.sleep(TICK_S)
                 if self._process.poll() is not None:
                     self._set_deadline()  # whoever outlives the command gets its time, no more
                     is_open = is_open and bool(self._alive() or selector.select(0))

@@ -5,19 +5,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from pillsnap import files as atomic
+from pillsnap import files
 from pillsnap.errors import UserError
+from pillsnap.files import Json
 from pillsnap.operation.point import Point, failed, gb, passed, warned
 from pillsnap.params import Params, ScaleParams
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import calibration
 from pillsnap.training import checkpoints
 
-Json = dict[str, Any]
 Rate = tuple[float | None, str]  # the figure, or None and why there is none
 
 NEXT = "stage4"
@@ -79,7 +78,7 @@ def verified(found: Evidence) -> Point:
     try:
         for name in MODELS:
             checkpoints.load_published(found.places.checkpoint(name))
-        sha256 = atomic.sha256_of(found.places.checkpoint("classification"))
+        sha256 = files.sha256_of(found.places.checkpoint("classification"))
         calibration.load(found.places.calibration, sha256)
     except UserError as error:
         return failed("checkpoints", error.fact, error.cure)
@@ -89,11 +88,11 @@ def verified(found: Evidence) -> Point:
 def data(found: Evidence) -> Point:
     """The tree that was measured holds what stage 4 asks for."""
     disk = found.sampling.get("on_disk", {})
-    files, scale = disk.get("files", {}), found.there
+    by_folder, scale = disk.get("files", {}), found.there
     counts = {
         "codes with single photos": disk.get("codes_with_single_photos_in_train"),
-        "single photos": files.get("train/images/single", 0),
-        "pills in combinations": files.get("train/labels/combination", 0),
+        "single photos": by_folder.get("train/images/single", 0),
+        "pills in combinations": by_folder.get("train/labels/combination", 0),
     }
     combined = scale.samples * scale.combination_share
     out = found.params.build_manifest.left_out_classes
@@ -122,13 +121,13 @@ def disk(found: Evidence) -> Point:
 
 def crop_bytes(found: Evidence) -> Rate:
     """Bytes of stage 4's crops, by the mean size of those that are there."""
-    files = sorted((found.places.data_dir / "crops").glob("*.arrow"))
+    paths = sorted((found.places.data_dir / "crops").glob("*.arrow"))
     crops = found.validation.get("pictures", {}).get("crops", 0)
     if found.here.crop_px != found.there.crop_px:
         return None, f"crops here have {found.here.crop_px} px, there {found.there.crop_px}"
-    if not files or not crops:
+    if not paths or not crops:
         return None, "no crops here"
-    each = sum(file.stat().st_size for file in files) / crops
+    each = sum(path.stat().st_size for path in paths) / crops
     return each * (found.there.samples + found.there.test_unknown_pills), ""
 
 
@@ -225,10 +224,9 @@ def _minutes(name: str, count: float | None, rate: Rate, unit: str) -> Point:
 _MEASURE = "Measure at a scale with these sizes: dvc exp run -S scale=stage1"
 
 
-def _mean_bytes(files: list[Path]) -> float:
-    return sum(file.stat().st_size for file in files) / len(files)
+def _mean_bytes(paths: list[Path]) -> float:
+    return sum(path.stat().st_size for path in paths) / len(paths)
 
 
 def _read(path: Path) -> Json:
-    tree: Json = orjson.loads(path.read_bytes()) if path.is_file() else {}
-    return tree
+    return files.read_json(path, "Write it anew: dvc repro") if path.exists() else {}

@@ -1,14 +1,13 @@
-"""The measured figures of a run, and the goals they are held against."""
+"""The metrics of a run, and the goals they are compared with."""
 
 from typing import Any
 
-import orjson
 from rich.table import Table
 
-from pillsnap.errors import DataError
-from pillsnap.params import Params
+from pillsnap import files
+from pillsnap.params import Params, at
 
-FIGURES = (
+HEADLINES = (
     "classification.top1",
     "classification.top5",
     "classification.macro_f1",
@@ -29,21 +28,17 @@ FIGURES = (
 
 def read(params: Params) -> dict[str, Any]:
     """metrics.json of the chosen scale."""
-    path = params.artifacts_dir / "metrics.json"
-    if not path.is_file():
-        raise DataError(f"{path} is not here.", "Measure first: dvc repro")
-    metrics: dict[str, Any] = orjson.loads(path.read_bytes())
-    return metrics
+    return files.read_json(params.artifacts_dir / "metrics.json", "Measure first: dvc repro")
 
 
-def figures(params: Params) -> Table:
-    """The headline figures."""
+def headlines(params: Params) -> Table:
+    """The headline metrics."""
     metrics = read(params)
     table = Table(title=f"scale {params.scale}, seed {params.seed}", title_justify="left")
-    table.add_column("figure")
+    table.add_column("metric")
     table.add_column("value", justify="right")
-    for name in FIGURES:
-        table.add_row(name, _shown(_at(metrics, name)))
+    for name in HEADLINES:
+        table.add_row(name, _shown(at(metrics, name)))
     return table
 
 
@@ -51,15 +46,16 @@ def compare(params: Params) -> tuple[Table, bool]:
     """Goal, value and interval of each target, and whether all are met."""
     metrics = read(params)
     evaluation = params.artifacts_dir / "evaluation.json"  # DVC has it, git does not
-    whole = orjson.loads(evaluation.read_bytes()) if evaluation.is_file() else {}
+    whole = files.read_json(evaluation, "dvc checkout") if evaluation.is_file() else {}
     table = Table(title=f"goals at scale {params.scale}", title_justify="left")
     for name in ("target", "goal", "measured", "met"):
         table.add_column(name)
-    met = True
-    for name, target in metrics["targets"].items():
+    targets = at(metrics, "targets") or {}
+    met = bool(targets)
+    for name, target in targets.items():
         met = met and bool(target["met"])
         sign = "<=" if name.endswith("minutes") else ">="
-        interval = _at(whole, f"targets.{name}.ci")
+        interval = at(whole, f"targets.{name}.ci")
         shown = "no value" if target["value"] is None else _shown(target["value"])
         if interval:
             shown += f"  [{_shown(interval['low'])}, {_shown(interval['high'])}]"
@@ -75,12 +71,6 @@ def readiness(params: Params) -> Table:
     table.title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
     table.title_justify = "left"
     return table
-
-
-def _at(tree: Any, name: str) -> Any:
-    for part in name.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
 
 
 def _shown(value: Any) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
-import yaml
 
+from pillsnap import files
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.manifest import SPLITS
 from pillsnap.errors import UserError
@@ -109,13 +109,13 @@ def _out_checks(repository: Path) -> Iterator[Check]:
     lock = repository / "dvc.lock"
     if not lock.is_file():
         return
+    cure = "git checkout dvc.lock"
     try:
-        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        stages = files.read_yaml(lock, cure)["stages"]
         outs = [out for stage in stages.values() for out in stage.get("outs", [])]
         recorded = {str(out["path"]): str(out["md5"]) for out in outs if "md5" in out}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        fact = f"is not a DVC lock file ({error})"
-        yield partial(Damage, str(lock), fact, "git checkout dvc.lock")
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        yield partial(Damage, str(lock), f"is not a DVC lock file ({error})", cure)
         return
     for relative, md5 in sorted(recorded.items()):
         path = repository / relative

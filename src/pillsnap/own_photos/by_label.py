@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pillsnap import boxes
-from pillsnap.aihub.labels import BOM, Expected, Label, parse
+from pillsnap.aihub.decoding import BOM
+from pillsnap.aihub.labels import Expected, Label, parse
 from pillsnap.boxes import Boxes
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.manifest import UNKNOWN

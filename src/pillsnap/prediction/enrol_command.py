@@ -1,34 +1,35 @@
-"""`pillsnap enroll`, `pillsnap unenroll` and `pillsnap gallery`: the project's gallery changed."""
+"""`pillsnap enroll`, `pillsnap unenroll` and `pillsnap gallery`: the project's gallery."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from pillsnap import files, params
-from pillsnap.places import Places
+from pillsnap import params
 from pillsnap.prediction import enrolment, load
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.enrolment import EnrolOptions
-from pillsnap.prediction.gallery import Gallery
+from pillsnap.prediction.gallery import Entry, Gallery
 
 
-def enroll(options: EnrolOptions, device: str) -> str:
-    """Add a drug's photos; the line that says what stands now."""
+def enroll(drug: Entry, images: Sequence[Path], single: bool, twin: bool, device: str) -> str:
+    """Add photos of a drug; the line to print."""
     loaded = load.load("torch", None, device, enrolled=False)
-    if options.single:
+    if single:
         loaded = load.for_single(loaded)
-    own_sha256 = loaded.recogniser.calibration.classification_sha256
-    before = galleries.load(loaded.gallery_path, own_sha256)
-    after = enrolment.enrol(loaded.recogniser, before, options, loaded.max_pixels)
+    fitted = loaded.recogniser.calibration
+    before = galleries.load(
+        loaded.gallery_path, fitted.classification_sha256, fitted.class_means.shape[1]
+    )
+    after = enrolment.enrol(loaded.recogniser, before, drug, images, loaded.max_pixels, twin)
     galleries.save(loaded.gallery_path, after)
-    count = next(count for code, _, count in enrolment.listing(after) if code == options.code)
-    return f"{options.code}: {count} photos; {_summary(loaded.gallery_path, after)}"
+    count = next(count for code, _, count in enrolment.listing(after) if code == drug.code)
+    return f"{drug.code}: {count} photos; {_summary(loaded.gallery_path, after)}"
 
 
 def unenroll(code: str) -> str:
-    """Take a drug out; the line that says what stands now."""
+    """Remove a drug; the line to print."""
     path, before = _own()
     after = galleries.without(before, code)
     galleries.save(path, after)
-    return f"{code}: taken out; {_summary(path, after)}"
+    return f"{code}: removed; {_summary(path, after)}"
 
 
 def listing() -> str:
@@ -40,10 +41,9 @@ def listing() -> str:
 
 
 def _own() -> tuple[Path, Gallery]:
-    project = params.load()
-    path = galleries.path_of(project.scale)
-    own_sha256 = files.sha256_of(Places.of(project).checkpoint("classification"))
-    return path, galleries.load(path, own_sha256)
+    """The project's gallery, whatever classifier it was made with."""
+    path = galleries.path_of(params.load().scale)
+    return path, galleries.read(path) or Gallery("", 0, ())
 
 
 def _summary(path: Path, gallery: Gallery) -> str:

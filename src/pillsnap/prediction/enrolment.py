@@ -1,8 +1,8 @@
-"""A recogniser that knows a gallery's drugs beside its trained classes, and how drugs get in."""
+"""A recogniser with a gallery's drugs as further classes, and how drugs are enrolled."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +19,23 @@ from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
-FAR = 10.0  # logits: a share of e^-10, which moves no probability and no refusal
+FAR = 10.0  # logits: e^-10 of the probability, which changes no other one and no refusal
 
 
-@dataclass(frozen=True)
-class EnrolOptions:
-    """What `pillsnap enroll` was asked for."""
+class GalleryClassifier:
+    """A classifier with one more output for each enrolled drug.
 
-    code: str
-    images: list[Path]
-    drug_name: str
-    edi_codes: tuple[str, ...]
-    single: bool  # the pictures are crops already
-    twin: bool  # enrol also what cannot be told from a trained class
-
-
-class GalleryNamer:
-    """A classifier with an output more for each enrolled drug.
-
-    A pill is an enrolled drug's where its embedding is nearer to that drug's mean than to every
-    trained class's, and as near as trained drugs are to themselves alone. Its logit then stands
-    over the best trained one by the difference of the two cosines in the pill's own scale (the
-    slope of its logits over its cosines), and high enough to be accepted. Everywhere else the
-    logit is so low that trained classes keep their names, probabilities and refusals.
+    A pill is given an enrolled drug's code if its embedding is closer to that drug's mean than to
+    the mean of every trained class, and as close as the trained classes are apart. The drug's logit
+    then exceeds the best trained one by the difference of the two cosines times the pill's own
+    slope (of its logits over its cosines), and is high enough to be accepted. Otherwise the logit
+    is so low that the trained classes keep their ranks, probabilities and refusals.
     """
 
-    def __init__(self, namer: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
-        self._namer, self._enrolled, self._trained = namer, enrolled, fitted.class_means
-        # A score of cosines refuses by itself; the others know nothing of enrolled means.
+    def __init__(self, classifier: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
+        self._classifier, self._enrolled = classifier, enrolled
+        self._trained = fitted.class_means
+        # A score of cosines refuses by itself; the other scores do not see the enrolled means.
         by_cosine = fitted.score == "class_mean"
         self._least_cosine = -1.0 if by_cosine else apart(fitted.class_means)
         self._accepted_logit = fitted.threshold if fitted.score == "energy" else -np.inf
@@ -54,23 +43,24 @@ class GalleryNamer:
     @property
     def config(self) -> Mapping[str, Any]:
         """The classifier's own."""
-        return self._namer.config
+        return self._classifier.config
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
-        logits, embeddings = self._namer.name(crops)
-        own, learnt = embeddings @ self._enrolled.T, embeddings @ self._trained.T
-        nearer = own - learnt.max(axis=1, keepdims=True)
+        logits, embeddings = self._classifier.classify(crops)
+        own, trained = embeddings @ self._enrolled.T, embeddings @ self._trained.T
+        nearer = own - trained.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
         accepted = (nearer > 0) & (own >= self._least_cosine)
-        rise = slopes(logits, learnt)[:, None] * nearer
+        rise = slopes(logits, trained)[:, None] * nearer
         winning = np.maximum(best, self._accepted_logit) + rise
         more = np.where(accepted, winning, best - FAR + np.minimum(rise, 0.0))
         return np.concatenate([logits, more], axis=1).astype(np.float32), embeddings
 
 
 def slopes(logits: Floats32, cosines: Floats32) -> NDArray[np.float64]:
-    """How much a pill's logit rises with its cosine, by least squares over the classes; [n]."""
+    """Slope of a pill's logits over its cosines, by least squares over the classes; both
+    [n, classes] -> [n]."""
     centred = cosines - cosines.mean(axis=1, keepdims=True)
     spread = np.maximum((centred**2).sum(axis=1), 1e-12)
     rise = (centred * (logits - logits.mean(axis=1, keepdims=True))).sum(axis=1) / spread
@@ -78,7 +68,7 @@ def slopes(logits: Floats32, cosines: Floats32) -> NDArray[np.float64]:
 
 
 def apart(trained: Floats32) -> float:
-    """The cosine half of the trained classes do not reach with their nearest other class."""
+    """Median over the trained classes of the cosine to the nearest other class; means [n, d]."""
     cosines = trained @ trained.T
     np.fill_diagonal(cosines, -1.0)
     return float(np.median(cosines.max(axis=1)))
@@ -100,7 +90,7 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
     )
     return Recogniser(
         recogniser.detector,
-        GalleryNamer(recogniser.classifier, enrolled, fitted),
+        GalleryClassifier(recogniser.classifier, enrolled, fitted),
         replace(fitted, class_means=np.concatenate([trained, enrolled])),
         pd.concat([classes, more], ignore_index=True),
         recogniser.batch_size,
@@ -108,45 +98,50 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
 
 
 def enrol(
-    recogniser: Recogniser, gallery: Gallery, options: EnrolOptions, max_pixels: int
+    recogniser: Recogniser,
+    gallery: Gallery,
+    drug: Entry,
+    images: Sequence[Path],
+    max_pixels: int,
+    twin: bool = False,
 ) -> Gallery:
     """The gallery with the photos of a drug; DataError lists every photo that cannot be used.
 
-    `recogniser` is the trained one, without a gallery.
+    `recogniser` is the trained one, without a gallery. A drug that looks like another one is
+    refused unless `twin`.
     """
     trained = [str(code) for code in recogniser.classes["mapping_code"]]
-    if options.code in trained:
-        raise DataError(f"{options.code} is a trained class already.", "Nothing is to be done.")
+    if drug.code in trained:
+        raise DataError(f"{drug.code} is a trained class already.", "There is nothing to enrol.")
     photos, problems = [], []
-    for path in options.images:
+    for path in images:
         try:
-            photos.append(_photo(recogniser, path, options.single, max_pixels))
+            photos.append(_photo(recogniser, path, max_pixels))
         except UserError as error:
             problems.append(error.fact)
     if problems:
         raise DataError("\n".join(problems), "Leave these photos out, or take them again.")
-    entry = Entry(options.code, options.drug_name, options.edi_codes, tuple(photos))
-    changed = galleries.with_photos(gallery, entry)
-    whole = next(entry for entry in changed.entries if entry.code == options.code)
-    others = [entry for entry in gallery.entries if entry.code != options.code]
+    changed = galleries.with_photos(gallery, replace(drug, photos=tuple(photos)))
+    whole = next(entry for entry in changed.entries if entry.code == drug.code)
+    others = [entry for entry in gallery.entries if entry.code != drug.code]
     means = np.stack([*recogniser.calibration.class_means, *(entry.mean for entry in others)])
-    twin = galleries.twin_of(whole, means, [*trained, *(entry.code for entry in others)])
-    if twin is not None and not options.twin:
+    found = galleries.twin_of(whole, means, [*trained, *(entry.code for entry in others)])
+    if found is not None and not twin:
         raise DataError(
-            f"{options.code}: {twin[1]} of {len(whole.photos)} photos look more like "
-            f"{twin[0]} than like each other.",
-            "The two would be confused: train on both, or enrol it all the same with --twin.",
+            f"{drug.code}: {found[1]} of {len(whole.photos)} photos look more like "
+            f"{found[0]} than like each other.",
+            "The two would be confused: train on both, or enrol it anyway with --twin.",
         )
     return changed
 
 
-def _photo(recogniser: Recogniser, path: Path, single: bool, max_pixels: int) -> Photo:
+def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> Photo:
     frame = pictures.read(path, max_pixels)
     reading = recogniser.read([frame])[0]
     if len(reading.box) != 1:
         raise DataError(
             f"{path}: {len(reading.box)} pills found, one is needed.",
-            "Photograph one pill alone" + ("." if single else ", or give its crop with --single."),
+            "Photograph one pill alone, or give its crop with --single.",
         )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Photo(path.name, sha256, reading.embeddings[0])

@@ -1,15 +1,15 @@
-"""Drugs enrolled from a handful of photos, no training: their mean embeddings beside the trained
-classes', in a small file that carries its version and its own sha256."""
+"""Drugs enrolled from a few photos without training: the embeddings of the photos in a small file
+that carries a version and its own sha256."""
 
 import base64
-import hashlib
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, PlainValidator
 
 from pillsnap import files
 from pillsnap.arrays import Floats32
@@ -20,23 +20,30 @@ from pillsnap.recognition import calibration
 FORMAT = 1
 
 
+def _decoded(text: Any) -> Floats32:
+    """float32 [d] of base64 text."""
+    if not isinstance(text, str):
+        raise ValueError("not base64 text")
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Photo:
-    """An enrolled photo: where it was, the sha256 of its bytes, its pill's embedding [d]."""
+    """An enrolled photo: its file name, the sha256 of its bytes, its pill's embedding [d]."""
 
     name: str
     sha256: str
-    embedding: Floats32
+    embedding: Annotated[Floats32, PlainValidator(_decoded)]
 
 
 @dataclass(frozen=True)
 class Entry:
     """An enrolled drug."""
 
-    code: str
+    code: Annotated[str, Field(pattern=f"^{CODE.pattern}$")]
     drug_name: str
     edi_codes: tuple[str, ...]
-    photos: tuple[Photo, ...]
+    photos: Annotated[tuple[Photo, ...], Field(min_length=1)]
 
     @property
     def mean(self) -> Floats32:
@@ -47,10 +54,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All enrolled drugs, for one classifier: another one's embeddings mean something else."""
+    """All enrolled drugs, for one classifier: embeddings of another one are not comparable."""
 
     classification_sha256: str
-    version: int  # rises with every change
+    version: int  # increases with every change
     entries: tuple[Entry, ...]  # sorted by code
 
     @property
@@ -65,14 +72,14 @@ class Gallery:
 
 
 def path_of(scale: str) -> Path:
-    """Where a scale's gallery is; outside artifacts/, which DVC empties."""
+    """The gallery file of a scale; not under artifacts/, which DVC empties."""
     return Path("gallery") / f"{scale}.json"
 
 
 def with_photos(gallery: Gallery, added: Entry) -> Gallery:
-    """The gallery with a drug's photos; those it has already are not counted twice."""
+    """The gallery with a drug's photos; a photo it already holds is not counted twice."""
     if not CODE.fullmatch(added.code):
-        raise DataError(f"{added.code!r} is no K-code.", "Write it like K-012345.")
+        raise DataError(f"{added.code!r} is not a K-code.", "Write it like K-012345.")
     own = next((entry for entry in gallery.entries if entry.code == added.code), None)
     known = {photo.sha256: photo for photo in [*(own.photos if own else ()), *added.photos]}
     photos = tuple(sorted(known.values(), key=lambda photo: photo.sha256))
@@ -91,8 +98,9 @@ def without(gallery: Gallery, code: str) -> Gallery:
 
 
 def twin_of(entry: Entry, means: Floats32, codes: Sequence[str]) -> tuple[str, int] | None:
-    """The other drug (its code) that photos of the drug are nearer to than to the drug's other
-    photos, and how many; None where none is. With a single photo nothing can be said."""
+    """Code of the drug that most photos are closer to than to the other photos of their own drug,
+    and how many of them are closer to any other drug; None if none is. One photo is never enough
+    to tell. `means` [n, d] are the mean embeddings of the other drugs, `codes` their codes."""
     embeddings = _stacked(entry)
     if len(embeddings) < 2:
         return None
@@ -111,35 +119,42 @@ def save(path: Path, gallery: Gallery) -> None:
     tree = asdict(gallery)
     for entry in tree["entries"]:
         for photo in entry["photos"]:
-            photo["embedding"] = _encoded(photo["embedding"])
-    tree["format"] = FORMAT
-    tree = json.loads(json.dumps(tree))
-    text = json.dumps({**tree, "sha256": _digest(tree)}, ensure_ascii=False, indent=1)
-    files.write_text(path, text + "\n")
+            content = photo["embedding"].astype("<f4").tobytes()
+            photo["embedding"] = base64.b64encode(content).decode()
+    files.write_sealed_json(path, {**tree, "format": FORMAT})
 
 
-def load(path: Path, classification_sha256: str) -> Gallery:
-    """Read a gallery, an empty one where there is no file; CheckpointError when it is damaged or
-    was made with another classifier."""
+def read(path: Path) -> Gallery | None:
+    """The gallery of a file, whatever its classifier; None if there is no file, CheckpointError
+    if it is damaged."""
+    if not os.path.lexists(path):
+        return None
     cure = f"Restore it (git checkout {path}), or remove it and enrol again."
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        digest, form = tree.pop("sha256"), tree.pop("format")
-    except FileNotFoundError:
+    tree = files.read_sealed_json(path, cure, CheckpointError)
+    if tree.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is of another format than {FORMAT}.", cure)
+    return files.typed(tree, Gallery, path, cure, CheckpointError)
+
+
+def load(path: Path, classification_sha256: str, embedding_size: int) -> Gallery:
+    """The gallery of a classifier, empty if there is no file; CheckpointError if it is damaged or
+    was made with another classifier."""
+    gallery = read(path)
+    if gallery is None:
         return Gallery(classification_sha256, 0, ())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path} is damaged.", cure) from None
-    if form != FORMAT or digest != _digest({**tree, "format": form}):
+    cure = f"Remove {path} and enrol the photos again."
+    if gallery.classification_sha256 != classification_sha256:
         raise CheckpointError(
-            f"{path} is damaged (its sha256 does not fit), or of another version.", cure
+            f"{path} was made with another classifier: its embeddings are not comparable.", cure
         )
-    if tree["classification_sha256"] != classification_sha256:
+    sizes = {len(photo.embedding) for entry in gallery.entries for photo in entry.photos}
+    if sizes - {embedding_size}:
         raise CheckpointError(
-            f"{path} was made with another classifier: its embeddings mean nothing to this one.",
-            f"Remove {path} and enrol the photos again.",
+            f"{path}: embeddings of {sorted(sizes)} values, the classifier's have "
+            f"{embedding_size}.",
+            cure,
         )
-    entries = tuple(_entry(entry) for entry in tree["entries"])
-    return Gallery(classification_sha256, int(tree["version"]), entries)
+    return gallery
 
 
 def _changed(gallery: Gallery, entries: list[Entry]) -> Gallery:
@@ -153,20 +168,3 @@ def _others(gallery: Gallery, code: str) -> list[Entry]:
 
 def _stacked(entry: Entry) -> Floats32:
     return np.stack([photo.embedding for photo in entry.photos])
-
-
-def _entry(tree: dict[str, Any]) -> Entry:
-    photos = [Photo(p["name"], p["sha256"], _decoded(p["embedding"])) for p in tree["photos"]]
-    return Entry(tree["code"], tree["drug_name"], tuple(tree["edi_codes"]), tuple(photos))
-
-
-def _encoded(embedding: Floats32) -> str:
-    return base64.b64encode(embedding.astype("<f4").tobytes()).decode()
-
-
-def _decoded(text: str) -> Floats32:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
-
-
-def _digest(tree: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()

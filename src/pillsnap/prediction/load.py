@@ -1,5 +1,5 @@
-"""The recogniser as commands use it: from the project's checkpoints or a release bundle, by torch
-or onnxruntime, with the gallery's drugs beside the trained classes."""
+"""The recogniser as the commands use it: from the project's checkpoints or a release bundle, with
+torch or onnxruntime, with enrolled drugs next to the trained classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +25,8 @@ from pillsnap.release.bundle import AGAIN, Bundle
 if TYPE_CHECKING:
     import torch
 
-INT8 = "onnx-int8"
-BACKENDS = ("torch", "onnx", INT8)
-ALL_CORES = 0  # onnxruntime's word for it
+BACKENDS = ("torch", "onnx")
+ALL_CORES = 0  # as onnxruntime counts threads
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,14 @@ class Loaded:
 
 
 class WholePicture:
-    """The detector of pictures that are crops already: all of each is the pill."""
+    """The detector for pictures that are crops already: the whole picture is the pill."""
 
     config: dict[str, Any] = {"architecture": "none"}  # noqa: RUF012  # read by nobody, by contract
 
     def detect(
         self, frames: Sequence[Pixels], confidence: float, iou: float
     ) -> list[tuple[Boxes, Floats32]]:
-        """One box a frame, its edge, surely."""
+        """One box per frame, its edges, with confidence 1."""
         sizes = [(frame.shape[1], frame.shape[0]) for frame in frames]
         return [
             (np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
@@ -60,22 +59,23 @@ class WholePicture:
 
 
 class WithoutMargin:
-    """A classifier whose crops carry their border already."""
+    """A classifier whose crops are cut without a margin: they have one already."""
 
-    def __init__(self, namer: Classifier) -> None:
-        self._namer = namer
-        self.config = {**namer.config, "crop_margin": 0.0}
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self.config = {**classifier.config, "crop_margin": 0.0}
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
-        """As the classifier inside."""
-        return self._namer.name(crops)
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+        """As the wrapped classifier."""
+        return self._classifier.classify(crops)
 
 
 def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
-    """What `pillsnap predict` and `pillsnap serve` use; UserError when it is not there.
+    """The models of `pillsnap predict` and `pillsnap serve`, run once; UserError if they cannot be
+    used.
 
-    From the project in this folder, or from a release bundle. Without `enrolled` the gallery is
-    left out.
+    From the project in this folder, or from a release bundle. The gallery is left out unless
+    `enrolled`.
     """
     if backend not in BACKENDS:
         raise ParameterError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
@@ -84,10 +84,13 @@ def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = Tr
     else:
         bundle = Bundle(bundle_dir or bundle_dir_of(params.load()))
         loaded = _from_bundle(bundle, backend, device)
+    _try_out(loaded.recogniser)
     if not enrolled:
         return loaded
-    own_sha256 = loaded.recogniser.calibration.classification_sha256
-    gallery = galleries.load(loaded.gallery_path, own_sha256)
+    fitted = loaded.recogniser.calibration
+    gallery = galleries.load(
+        loaded.gallery_path, fitted.classification_sha256, fitted.class_means.shape[1]
+    )
     return replace(
         loaded,
         recogniser=enrolment.with_gallery(loaded.recogniser, gallery),
@@ -96,12 +99,12 @@ def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = Tr
 
 
 def bundle_dir_of(project: Params) -> Path:
-    """Where `pillsnap export` writes when no other folder is named."""
+    """Where `pillsnap export` writes by default."""
     return project.artifacts_dir / "export"
 
 
 def for_single(loaded: Loaded) -> Loaded:
-    """The same for pictures that are crops already: nothing is detected, no border is added."""
+    """The same for pictures that are crops already: nothing is detected, no margin is added."""
     whole = loaded.recogniser
     single = Recogniser(
         WholePicture(),
@@ -128,8 +131,15 @@ def _from_checkpoints(project: Params, device: str) -> Loaded:
 
 
 def _from_bundle(bundle: Bundle, backend: str, device: str) -> Loaded:
-    told = bundle.describe()
-    batch_size = int(told["batch_size"])
+    """Every file is compared with its checksum before it is loaded."""
+    use = bundle.describe()
+    models = {
+        "torch": [bundle.detection_pt, bundle.classification_pt],
+        "onnx": [bundle.detection_onnx, bundle.classification_onnx],
+    }
+    bundle.check([*models[backend], bundle.calibration, bundle.classes])
+    if bundle.holds(bundle.gallery):
+        bundle.check([bundle.gallery])
     if backend == "torch":
         recogniser = Recogniser.load(
             bundle.detection_pt,
@@ -137,12 +147,11 @@ def _from_bundle(bundle: Bundle, backend: str, device: str) -> Loaded:
             bundle.calibration,
             bundle.classes,
             _device(device),
-            batch_size,
+            use.batch_size,
         )
     else:
-        recogniser = _by_onnx(bundle, batch_size, backend == INT8)
-    max_pixels, scale = int(told["max_pixels"]), str(told["scale"])
-    return Loaded(recogniser, batch_size, max_pixels, backend, scale, bundle.gallery)
+        recogniser = _by_onnx(bundle, use.batch_size)
+    return Loaded(recogniser, use.batch_size, use.max_pixels, backend, use.scale, bundle.gallery)
 
 
 def _device(name: str) -> "torch.device":
@@ -150,27 +159,39 @@ def _device(name: str) -> "torch.device":
         from pillsnap.training import devices  # torch is loaded for this back-end alone
     except ModuleNotFoundError as error:
         raise MachineError(
-            f"--backend torch needs torch ({error}).", "--backend onnx does without it."
+            f"--backend torch needs torch ({error}).", "--backend onnx works without it."
         ) from None
     return devices.choose(name)
 
 
-def _by_onnx(bundle: Bundle, batch_size: int, int8: bool) -> Recogniser:
+def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
     try:
         from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
     except ModuleNotFoundError as error:
         raise MachineError(
             f"--backend onnx needs onnxruntime ({error}).", "pip install onnxruntime"
         ) from None
-    path = bundle.classification_int8 if int8 else bundle.classification_onnx
-    if int8 and not path.is_file():
-        raise CheckpointError(
-            f"{path} is not here: the bundle was exported without 8 bits.",
-            "pillsnap export --int8, or --backend onnx.",
-        )
-    namer = OnnxClassifier(path, ALL_CORES)
-    if namer.config["class_table_hash"] != manifest.class_table_hash(bundle.classes):
+    path = bundle.classification_onnx
+    classifier = OnnxClassifier(path, ALL_CORES)
+    if classifier.config.get("class_table_hash") != manifest.class_table_hash(bundle.classes):
         raise CheckpointError(f"{path} was trained on another class table.", AGAIN)
-    fitted = calibration.load(bundle.calibration, str(namer.config["checkpoint_sha256"]))
-    finder = OnnxDetector(bundle.detection_onnx, ALL_CORES)
-    return Recogniser(finder, namer, fitted, manifest.read_classes(bundle.classes), batch_size)
+    fitted = calibration.load(bundle.calibration, str(classifier.config.get("checkpoint_sha256")))
+    detector = OnnxDetector(bundle.detection_onnx, ALL_CORES)
+    classes = manifest.read_classes(bundle.classes)
+    return Recogniser(detector, classifier, fitted, classes, batch_size)
+
+
+def _try_out(recogniser: Recogniser) -> None:
+    """Run both models once: the first picture need not wait for their warm-up, and a calibration
+    of another shape than the classifier's outputs is refused."""
+    grey = np.full((640, 480, 3), 127, np.uint8)
+    recogniser.detect([grey])
+    logits, embeddings = recogniser.classify(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))
+    means, classes = recogniser.calibration.class_means, len(recogniser.classes)
+    expected = (logits.shape[1], embeddings.shape[1])
+    if means.shape != expected or classes != expected[0]:
+        raise CheckpointError(
+            f"The calibration holds class means of shape {means.shape}, the class table {classes} "
+            f"classes; the classifier's outputs are of {expected}.",
+            "Make them again: dvc repro -f evaluate (and pillsnap export, for a bundle).",
+        )

@@ -7,31 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pillsnap import files as atomic
+from pillsnap import files
 from pillsnap.arrays import Pixels
+from pillsnap.dataset import names
 from pillsnap.errors import DataError, ParameterError, UserError
-from pillsnap.prediction import annotation, load, output, pictures
+from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
 from pillsnap.validation import photos
 
 ANNOTATED = "_pills.jpg"  # after the picture's own name: no original is ever written over
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """What `pillsnap predict` was asked for."""
-
-    images: list[str]  # pictures, folders, globs
-    top: int
-    codes: Path | None
-    as_json: bool
-    csv: bool
-    annotate: Path | None
-    single: bool
-    device: str
-    backend: str = "torch"  # one of loading.BACKENDS
-    model: Path | None = None  # a release bundle; None: the project's own checkpoints
 
 
 @dataclass
@@ -42,26 +27,36 @@ class Tally:
     refused: int = 0
     pills: int = 0
     unknown: int = 0
-    seconds: float = 0.0  # of reading and recognising, without the warming up
+    seconds: float = 0.0  # of reading and recognising
 
 
-def predict(options: PredictOptions) -> int:
-    """Recognise and print; 1 when a picture was refused, else 0."""
-    if options.as_json and options.csv:
-        raise ParameterError("--json and --csv were both asked for.", "Choose one.")
-    if options.annotate is not None and options.annotate.is_file():
-        raise ParameterError(f"--annotate {options.annotate} is a file.", "Name a folder.")
-    paths = expand(options.images)
-    codes = None if options.codes is None else read_codes(options.codes)
-    loaded = load.load(options.backend, options.model, options.device)
-    if options.single:
-        loaded = load.for_single(loaded)
+def predict(
+    loaded: Loaded,
+    paths: Sequence[Path],
+    top: int,
+    codes: Sequence[str] | None,
+    annotate_dir: Path | None,
+    form: str,
+) -> int:
+    """Recognise and print in a form of output.write; 1 when a picture was refused, else 0."""
     tally = Tally()
-    answers = recognise(loaded, paths, options.top, codes, options.annotate, tally)
-    form = "json" if options.as_json else "csv" if options.csv else "table"
+    answers = recognise(loaded, paths, top, codes, annotate_dir, tally)
     output.write(form, answers, sys.stdout)
     _report(tally)
     return 1 if tally.refused else 0
+
+
+def form_of(as_json: bool, csv: bool) -> str:
+    """The form of output that the options ask for."""
+    if as_json and csv:
+        raise ParameterError("--json and --csv were both given.", "Choose one.")
+    return "json" if as_json else "csv" if csv else "table"
+
+
+def check_annotate_dir(folder: Path | None) -> None:
+    """ParameterError when annotated pictures cannot be written there."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ParameterError(f"--annotate {folder} is a file.", "Name a folder.")
 
 
 def expand(images: Sequence[str]) -> list[Path]:
@@ -77,23 +72,24 @@ def expand(images: Sequence[str]) -> list[Path]:
         elif path.exists():
             found[path] = None
         else:
-            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # any pattern
-            matches = [Path(name) for name in names]
-            files = [match for match in matches if not match.is_dir()]
-            found.update(dict.fromkeys(files or [path]))
+            matched = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # any pattern
+            matches = [Path(name) for name in matched]
+            pictures_ = [match for match in matches if not match.is_dir()]
+            found.update(dict.fromkeys(pictures_ or [path]))
     return list(found)
 
 
 def read_codes(path: Path) -> list[str]:
-    """K-codes of a list, one a line; `#` starts a comment."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list: {error}", "Give a text file.") from None
+    """K-codes of a list, one per line; `#` starts a comment."""
+    cure = "Give a text file with one K-code per line, as in classes.csv."
+    text = files.read_bytes(path, cure).decode("utf-8-sig", "replace")
     codes = [line.split("#")[0].strip() for line in text.splitlines()]
     codes = [code for code in codes if code]
     if not codes:
-        raise DataError(f"{path} names no code.", "Write one K-code a line, as in classes.csv.")
+        raise DataError(f"{path} holds no code.", cure)
+    other = next((code for code in codes if not names.CODE.fullmatch(code)), None)
+    if other is not None:
+        raise DataError(f"{path}: {other[:40]!r} is not a K-code.", cure)
     return codes
 
 
@@ -107,14 +103,9 @@ def recognise(
 ) -> Iterator[Answer]:
     """An answer for each picture, in their order, a batch at a time; `tally` is kept."""
     taken: set[str] = set()
-    warm = False
     begun_s = time.perf_counter()
     for batch in _batches(paths, loaded):
         good = [frame for _, frame in batch if not isinstance(frame, UserError)]
-        if good and not warm:
-            read_s = time.perf_counter() - begun_s
-            loaded.recogniser.recognise(good[:1], top, codes)  # pays for warming up
-            begun_s, warm = time.perf_counter() - read_s, True
         named = iter(loaded.recogniser.recognise(good, top, codes) if good else [])
         tally.seconds += time.perf_counter() - begun_s
         for path, frame in batch:
@@ -175,7 +166,7 @@ def _annotate(folder: Path, path: Path, frame: Pixels, answer: Answer, taken: se
     while name in taken:
         name, number = f"{path.stem}-{number}{ANNOTATED}", number + 1
     taken.add(name)
-    atomic.write_bytes(folder / name, annotation.jpeg(annotation.draw(frame, answer.pills)))
+    files.write_bytes(folder / name, annotation.jpeg(annotation.draw(frame, answer.pills)))
 
 
 def _count(tally: Tally, answer: Answer) -> None:

@@ -6,27 +6,40 @@ All are chosen on val alone and stored in a file next to the checkpoints.
 import base64
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PlainValidator, PositiveFloat
 
 from pillsnap import files
 from pillsnap.arrays import Floats, Floats32, Ints
-from pillsnap.errors import CheckpointError
+from pillsnap.errors import CheckpointError, reason_of
 from pillsnap.recognition import scores
 from pillsnap.recognition.scores import Compared, Outputs
 
 CURE = "Fit it again: dvc repro -f evaluate"
 
 
+def _decoded(tree: Any) -> Floats32:
+    """Class means as `save` writes them."""
+    try:
+        content, shape = base64.b64decode(tree["float32_base64"]), tree["shape"]
+        rows, width = np.frombuffer(content, "<f4").reshape(shape).shape
+    except (TypeError, LookupError, ValueError) as error:
+        raise ValueError(f"no table of class means ({reason_of(error)})") from None
+    return np.frombuffer(content, "<f4").reshape(rows, width).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What turns logits and embeddings into a probability and into a refusal."""
 
-    temperature: float
-    score: str  # one of scores.SCORES
+    temperature: PositiveFloat
+    score: Annotated[str, Field(pattern=f"^({'|'.join(scores.SCORES)})$")]
     threshold: float  # a pill whose score is lower is refused
-    class_means: Floats32  # [classes, d], L2-normalised; a class without pills is all 0
+    # [classes, d], L2-normalised; a class without pills is all 0
+    class_means: Annotated[Floats32, PlainValidator(_decoded)]
     compared: Compared  # AUROC of every score against every stand-in for unknown pills
     chosen_on: str  # the stand-in that the score was chosen on
     detection_confidence: float  # the operating point of the detector
@@ -71,9 +84,7 @@ def load(path: Path, classification_sha256: str) -> Calibration:
     tree = files.read_sealed_json(path, CURE, CheckpointError)
     if tree.keys() != {field.name for field in fields(Calibration)}:
         raise CheckpointError(f"{path} was written by another version of PillSnap.", CURE)
-    if tree["classification_sha256"] != classification_sha256:
+    fitted = files.typed(tree, Calibration, path, CURE, CheckpointError)
+    if fitted.classification_sha256 != classification_sha256:
         raise CheckpointError(f"{path} was fitted to another classifier checkpoint.", CURE)
-    means = base64.b64decode(tree["class_means"]["float32_base64"])
-    shape = tree["class_means"]["shape"]
-    tree["class_means"] = np.frombuffer(means, dtype="<f4").reshape(shape).astype(np.float32)
-    return Calibration(**tree)
+    return fitted

@@ -27,5 +27,5 @@ class Classifier(Protocol):
     def config(self) -> Mapping[str, Any]:
         """Plain values: architecture, image_px, crop_px, crop_margin, ..."""
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and L2-normalised embeddings [n, d] of crops [n, c, c, 3]."""

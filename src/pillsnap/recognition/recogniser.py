@@ -125,7 +125,7 @@ class Recogniser:
         """Detect, crop and classify, without accepting or refusing."""
         found = self.detect(frames)
         pictures = [self.cut(frame, box) for frame, (box, _) in zip(frames, found, strict=True)]
-        logits, embeddings = self.name(np.concatenate(pictures))
+        logits, embeddings = self.classify(np.concatenate(pictures))
         ends = np.cumsum([len(part) for part in pictures])[:-1]
         parts = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
         return [Reading(box, score, *outputs) for (box, score), *outputs in parts]
@@ -147,13 +147,13 @@ class Recogniser:
         cut = [pixels.cut(frame, box, crop_px, margin) for box in box_xywh]
         return np.stack(cut) if cut else np.empty((0, crop_px, crop_px, 3), np.uint8)
 
-    def name(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops, a batch at a time."""
         if not len(pictures):
             means = self.calibration.class_means
             return np.empty((0, len(means)), np.float32), np.empty((0, means.shape[1]), np.float32)
         starts = range(0, len(pictures), self.batch_size)
-        parts = [self.classifier.name(pictures[i : i + self.batch_size]) for i in starts]
+        parts = [self.classifier.classify(pictures[i : i + self.batch_size]) for i in starts]
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
 
     def decide(self, reading: Reading) -> Decision:

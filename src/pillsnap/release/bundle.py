@@ -1,26 +1,39 @@
-"""A release bundle: one folder that holds all that naming pills needs, with its checksums.
+"""A release bundle: one folder with everything that recognition needs, and its checksums.
 
-Needs neither torch nor the repository to be used: `pillsnap predict --model DIR --backend onnx`.
+Its use needs neither torch nor the repository: `pillsnap predict --model DIR --backend onnx`.
 """
 
-import json
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pillsnap import files as atomic
+from pydantic import PositiveInt
+
+from pillsnap import files
 from pillsnap.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 CHECKSUMS = "SHA256SUMS"  # as sha256sum writes and checks it
+CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)", re.ASCII)
 DESCRIPTION = "bundle.json"
-AGAIN = "Export it again (pillsnap export), or copy the bundle anew."
+AGAIN = "Export it again (pillsnap export), or copy the bundle again."
+
+
+@dataclass(frozen=True)
+class Description:
+    """What bundle.json says about the use of a bundle."""
+
+    scale: str
+    batch_size: PositiveInt  # frames or crops at once
+    max_pixels: PositiveInt  # of a picture
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Where a bundle's files are."""
+    """Where the files of a bundle are."""
 
     folder: Path
 
@@ -33,11 +46,6 @@ class Bundle:
     def classification_onnx(self) -> Path:
         """The classifier's graph."""
         return self.folder / "classification.onnx"
-
-    @property
-    def classification_int8(self) -> Path:
-        """The classifier's graph in 8 bits, where it was asked for."""
-        return self.folder / "classification.int8.onnx"
 
     @property
     def detection_pt(self) -> Path:
@@ -61,12 +69,12 @@ class Bundle:
 
     @property
     def gallery(self) -> Path:
-        """Enrolled drugs, where there are any."""
+        """Enrolled drugs, if there are any."""
         return self.folder / "gallery.json"
 
     @property
     def model_card(self) -> Path:
-        """Data, figures, limits."""
+        """Data, metrics, limits."""
         return self.folder / "model_card.md"
 
     @property
@@ -74,53 +82,71 @@ class Bundle:
         """The classifier as `timm.create_model("local-dir:...")` loads it."""
         return self.folder / "timm"
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """bundle.json; CheckpointError when it is missing, damaged or of another format."""
         path = self.folder / DESCRIPTION
-        try:
-            tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            told = tree["format"]
-        except FileNotFoundError:
+        if not path.exists():
             raise CheckpointError(
                 f"{self.folder} is no release bundle: it has no {DESCRIPTION}.",
-                "Make one: pillsnap export",
-            ) from None
-        except (ValueError, KeyError, TypeError):
-            raise CheckpointError(f"{path} is damaged.", AGAIN) from None
-        if told != FORMAT:
-            raise CheckpointError(
-                f"{path} is of format {told}, this version reads {FORMAT}.", AGAIN
+                "Make one in a new folder: pillsnap export --out FOLDER",
             )
-        return tree
+        form = files.read_json(path, AGAIN, CheckpointError).get("format")
+        if form != FORMAT:
+            raise CheckpointError(
+                f"{path} is of format {form!r:.20}, this version reads {FORMAT}.", AGAIN
+            )
+        tree = files.read_sealed_json(path, AGAIN, CheckpointError)
+        return files.typed(tree, Description, path, AGAIN, CheckpointError)
 
-    def seal(self, description: Mapping[str, Any]) -> None:
-        """Write bundle.json and the checksums of every file."""
-        text = json.dumps({"format": FORMAT, **description}, ensure_ascii=False, indent=2)
-        atomic.write_text(self.folder / DESCRIPTION, text + "\n")
-        lines = [f"{atomic.sha256_of(self.folder / name)}  {name}" for name in self._files()]
-        atomic.write_text(self.folder / CHECKSUMS, "\n".join(lines) + "\n")
+    def holds(self, path: Path) -> bool:
+        """Whether a file is there, or was when the bundle was sealed."""
+        return path.exists() or path.relative_to(self.folder).as_posix() in self._sealed()
+
+    def check(self, paths: Iterable[Path]) -> None:
+        """CheckpointError unless each of these files is what was sealed; call it before loading."""
+        sealed = self._sealed()
+        for path in paths:
+            fault = self._fault(path.relative_to(self.folder).as_posix(), sealed)
+            if fault:
+                raise CheckpointError(fault, AGAIN)
 
     def verify(self) -> list[str]:
-        """What is not as it was sealed, a line each; nothing when the bundle is whole."""
-        path = self.folder / CHECKSUMS
+        """What differs from what was sealed, a line per file; empty when the bundle is whole."""
+        sealed = self._sealed()
+        faults = [self._fault(name, sealed) for name in sorted({*sealed, *self._files()})]
+        return [fault for fault in faults if fault]
+
+    def seal(self, description: Mapping[str, Any]) -> None:
+        """Write bundle.json and the checksums of all files."""
+        files.write_sealed_json(self.folder / DESCRIPTION, {"format": FORMAT, **description})
+        lines = [f"{files.sha256_of(self.folder / name)}  {name}" for name in self._files()]
+        files.write_text(self.folder / CHECKSUMS, "\n".join(lines) + "\n")
+
+    def _fault(self, name: str, sealed: Mapping[str, str]) -> str:
+        """What is wrong with a file; "" when nothing is."""
+        path = self.folder / name
+        if name not in sealed:
+            found = f"not listed in {CHECKSUMS}" if path.exists() else "missing"
+            return f"{path} is {found}."
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            sealed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        except FileNotFoundError:
-            return [f"{path}: missing, so nothing can be checked"]
-        except ValueError:
-            return [f"{path}: not a list of checksums"]
-        found = set(self._files())
-        missing = [f"{self.folder / name}: missing" for name in sorted(sealed.keys() - found)]
-        strange = [f"{self.folder / name}: not sealed" for name in sorted(found - sealed.keys())]
-        changed = [
-            f"{self.folder / name}: changed"
-            for name in sorted(found & sealed.keys())
-            if atomic.sha256_of(self.folder / name) != sealed[name]
-        ]
-        return missing + changed + strange
+            with files.opened(path, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except CheckpointError as error:
+            return error.fact
+        return (
+            "" if digest == sealed[name] else f"{path} is damaged: {CHECKSUMS} has another sha256."
+        )
+
+    def _sealed(self) -> dict[str, str]:
+        """The sha256 of every file by its name, from SHA256SUMS."""
+        path = self.folder / CHECKSUMS
+        lines = files.read_bytes(path, AGAIN, CheckpointError).decode("utf-8", "replace")
+        found = [CHECKSUM_LINE.fullmatch(line) for line in lines.removesuffix("\n").split("\n")]
+        if not all(found):
+            raise CheckpointError(f"{path} is not a list of checksums.", AGAIN)
+        return {match[2]: match[1] for match in found if match}
 
     def _files(self) -> list[str]:
-        files = (path for path in self.folder.rglob("*") if path.is_file())
-        names = (path.relative_to(self.folder).as_posix() for path in files)
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        names = (path.relative_to(self.folder).as_posix() for path in found)
         return sorted(name for name in names if name != CHECKSUMS)

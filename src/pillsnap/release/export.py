@@ -1,7 +1,6 @@
 """`pillsnap export`: the trained models as a release bundle, compared with torch first."""
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,11 @@ import torch
 
 from pillsnap import files
 from pillsnap.classification import classifier
-from pillsnap.classification.classifier import Classifier
 from pillsnap.dataset import manifest
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.detection import detector
-from pillsnap.errors import MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.places import Places
 from pillsnap.recognition import calibration
 from pillsnap.release import graphs
@@ -26,27 +24,18 @@ Json = dict[str, Any]
 MOST_LOGIT_DIFFERENCE = 1e-3  # far under what lies between two names
 MOST_SCORE_DIFFERENCE = 1e-3
 MOST_BOX_DIFFERENCE_PX = 0.1  # of the detector's input
-CALIBRATION_BATCHES = 4  # of train crops, which give the 8-bit graph its ranges
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """What `pillsnap export` was asked for, and the limits the bundle is used within."""
+def export(
+    places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
+) -> None:
+    """Write the release bundle; MachineError when a graph differs from torch.
 
-    out: Path
-    int8: bool
-    batch_size: int
-    max_pixels: int
-    gallery: Path | None  # enrolled drugs to put beside the models
-
-
-def export(places: Places, options: ExportOptions) -> Json:
-    """Write the bundle and return its description; MachineError when a graph disagrees with torch.
-
-    It is built beside `options.out` and takes its place once all of it stands; what is there
-    already must be a bundle, else ParameterError.
+    It is built next to `out` and replaces it only when it is complete; an existing folder must be
+    a bundle, else ParameterError. `batch_size` and `max_pixels` are the limits the bundle is used
+    within, `gallery` the file of enrolled drugs to include.
     """
-    out = options.out.resolve()
+    out = out.resolve()
     old = out.with_name(f".{out.name}.replaced")
     if old.is_dir() and not out.exists():  # a kill between the two renames below
         old.rename(out)
@@ -55,8 +44,9 @@ def export(places: Places, options: ExportOptions) -> Json:
     shutil.rmtree(building.folder, ignore_errors=True)
     building.folder.mkdir(parents=True)
     try:
-        description = _fill(building, places, options)
-        building.seal(description)
+        content = _fill(building, places, batch_size, gallery)
+        limits = {"batch_size": batch_size, "max_pixels": max_pixels}
+        building.seal({"scale": places.scale, **limits, **content})
         shutil.rmtree(old, ignore_errors=True)
         if out.exists():
             out.rename(old)
@@ -64,7 +54,6 @@ def export(places: Places, options: ExportOptions) -> Json:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(building.folder, ignore_errors=True)
-    return description
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -78,7 +67,8 @@ def _refuse_foreign(out: Path) -> None:
         )
 
 
-def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:
+def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None) -> Json:
+    """Write all files but bundle.json; returns what it says of them."""
     cpu = torch.device("cpu")
     detection_path, classification_path = (
         places.checkpoint(name) for name in ("detection", "classification")
@@ -88,6 +78,8 @@ def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:
     own_sha256 = files.sha256_of(classification_path)
     fitted = calibration.load(places.calibration, own_sha256)
     classes = manifest.read_classes(places.classes)
+    if gallery is not None:
+        _check_gallery(gallery, own_sha256)
     graphs.write_detection(
         finder,
         bundle.detection_onnx,
@@ -102,36 +94,14 @@ def _fill(bundle: Bundle, places: Places, options: ExportOptions) -> Json:
     }
     graphs.write_classification(namer, bundle.classification_onnx, more)
     graphs.write_timm(namer, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
-    _copy(places, bundle, options.gallery)
-    frames = FrameStore(places.frames("val"))
-    some = [frames.decode(i) for i in range(min(len(frames), options.batch_size))]
-    named = _compare_names(namer, bundle.classification_onnx, places, options)
+    _copy(places, bundle, gallery)
+    crops, frames = CropStore(places.crops("val")), FrameStore(places.frames("val"))
+    some = [frames.decode(i) for i in range(min(len(frames), batch_size))]
+    graph = OnnxClassifier(bundle.classification_onnx, 0)
+    named = graphs.compare_names(namer, graph, crops, batch_size)
     boxed = graphs.compare_boxes(finder, OnnxDetector(bundle.detection_onnx, 0), some)
     _refuse_unlike(named, boxed)
-    description = {
-        "scale": places.scale,
-        "batch_size": options.batch_size,
-        "max_pixels": options.max_pixels,
-        "classes": len(classes),
-        "parity": {"classification": named, "detection": boxed},
-    }
-    if options.int8:
-        description["int8"] = _int8(namer, bundle, places, options)
-    return description
-
-
-def _int8(namer: Classifier, bundle: Bundle, places: Places, options: ExportOptions) -> Json:
-    image_px = int(namer.config["image_px"])
-    batches = graphs.inputs_of(
-        CropStore(places.crops("train")), image_px, options.batch_size, CALIBRATION_BATCHES
-    )
-    graphs.write_int8(bundle.classification_onnx, bundle.classification_int8, batches)
-    return _compare_names(namer, bundle.classification_int8, places, options)
-
-
-def _compare_names(namer: Classifier, path: Path, places: Places, options: ExportOptions) -> Json:
-    graph = OnnxClassifier(path, 0)
-    return graphs.compare_names(namer, graph, CropStore(places.crops("val")), options.batch_size)
+    return {"classes": len(classes), "parity": {"classification": named, "detection": boxed}}
 
 
 def _refuse_unlike(named: Json, boxed: Json) -> None:
@@ -156,7 +126,18 @@ def _copy(places: Places, bundle: Bundle, gallery: Path | None) -> None:
         bundle.classes: places.classes,
         bundle.model_card: places.model_card,
     }
-    if gallery is not None and gallery.is_file():
+    if gallery is not None:
         wanted[bundle.gallery] = gallery
     for target, source in wanted.items():
-        files.write_bytes(target, source.read_bytes())
+        with files.opened(source, _AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+            files.write_bytes(target, file.read())
+
+
+def _check_gallery(path: Path, classification_sha256: str) -> None:
+    cure = f"Remove {path} and enrol the photos again."
+    tree = files.read_sealed_json(path, cure, CheckpointError)
+    if tree.get("classification_sha256") != classification_sha256:
+        raise CheckpointError(f"{path} was made with another classifier.", cure)
+
+
+_AGAIN = "Make it again: dvc repro"

@@ -11,13 +11,11 @@ import numpy as np
 import onnx
 import safetensors.torch
 import torch
-from onnxruntime import quantization
 from torch import nn
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.classification import classifier
-from pillsnap.classification.augment import to_input
 from pillsnap.classification.classifier import Classifier
 from pillsnap.dataset.crops import CropStore
 from pillsnap.detection.detector import Detector
@@ -81,33 +79,6 @@ def write_classification(namer: Classifier, path: Path, more: Json) -> None:
     _write(graph, example, path, answers, {0: "n"}, {**namer.config, **more})
 
 
-def write_int8(source: Path, path: Path, batches: Sequence[Pixels]) -> None:
-    """A graph with weights and activations of 8 bits, ranges taken from real `batches`."""
-    model = onnx.load(source)
-    kind = json.loads(_metadata(model))["kind"]
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left = iter(batches)
-
-        def get_next(self) -> dict[str, Pixels] | None:
-            batch = next(self._left, None)
-            return None if batch is None else {INPUTS[kind]: batch}
-
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "int8.onnx"
-        quantization.quantize_static(
-            str(source), str(target), Reader(),
-            quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-        )  # fmt: skip
-        small = onnx.load(target)
-    onnx.helper.set_model_props(small, {METADATA_KEY: _metadata(model)})
-    files.write_bytes(path, small.SerializeToString(deterministic=True))
-
-
 def write_timm(namer: Classifier, folder: Path, codes: Sequence[str]) -> None:
     """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
     config = namer.config
@@ -140,7 +111,10 @@ def compare_names(
     logit_error, embedding_error = 0.0, 0.0
     truth = store.table["class_index"].to_numpy()
     for rows, crops in _batches(store, batch_size):
-        (logits, embeddings), (other, other_embeddings) = namer.name(crops), graph.name(crops)
+        (logits, embeddings), (other, other_embeddings) = (
+            namer.classify(crops),
+            graph.classify(crops),
+        )
         first, second = logits.argmax(axis=1), other.argmax(axis=1)
         equal += int((first == second).sum())
         known += int((truth[rows] >= 0).sum())
@@ -177,14 +151,6 @@ def compare_boxes(finder: Detector, graph: OnnxDetector, frames: Sequence[Pixels
     }
 
 
-def inputs_of(store: CropStore, image_px: int, batch_size: int, batches: int) -> list[Pixels]:
-    """The classifier's input for crops spread evenly over a store."""
-    count = min(len(store), batch_size * batches)
-    chosen = np.linspace(0, len(store) - 1, count).round().astype(int)
-    parts = [chosen[i : i + batch_size] for i in range(0, count, batch_size)]
-    return [to_input(np.stack([store.decode(int(i)) for i in part]), image_px) for part in parts]
-
-
 def _batches(store: CropStore, batch_size: int) -> Iterator[tuple[slice, Pixels]]:
     for start in range(0, len(store), batch_size):
         stop = min(start + batch_size, len(store))
@@ -216,7 +182,3 @@ def _write(
     onnx.helper.set_model_props(model, {METADATA_KEY: plain})
     onnx.checker.check_model(model)
     files.write_bytes(path, model.SerializeToString(deterministic=True))
-
-
-def _metadata(model: onnx.ModelProto) -> str:
-    return str(next(p.value for p in model.metadata_props if p.key == METADATA_KEY))

@@ -1,29 +1,52 @@
-"""Detector and classifier by onnxruntime: what torch's do, without torch.
+"""Detector and classifier in onnxruntime: the same as in torch, without torch.
 
-The graphs take uint8 pictures as they are: scaling to 0..1 and normalising are inside. Outside stay
-the letterbox and the suppression of the detector, and the classifier's scaling to `image_px`.
+The graphs take uint8 pictures: scaling to 0..1 and normalisation are part of them. Not part of them
+are the letterbox and non-maximum suppression of the detector and the classifier's scaling to
+`image_px`.
 """
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import orjson
+from pydantic import NonNegativeFloat, PositiveInt
 
-from pillsnap import boxes
+from pillsnap import boxes, files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import MAX_PILLS, Boxes
 from pillsnap.classification.augment import to_input
-from pillsnap.detection.letterbox import Letterbox
-from pillsnap.errors import CheckpointError
+from pillsnap.detection import letterbox
+from pillsnap.errors import CheckpointError, reason_of
 
 METADATA_KEY = "pillsnap"  # of the graph's metadata: JSON, the checkpoint's configuration and more
+AGAIN = "Export it again: pillsnap export"
+
+
+@dataclass(frozen=True)
+class DetectionConfig:
+    """What a detector's metadata must hold."""
+
+    image_px: PositiveInt
+
+
+@dataclass(frozen=True)
+class ClassificationConfig:
+    """What a classifier's metadata must hold."""
+
+    image_px: PositiveInt
+    crop_px: PositiveInt
+    crop_margin: NonNegativeFloat
+
+
+CONFIGS = {"detection": DetectionConfig, "classification": ClassificationConfig}
 
 
 class OnnxDetector:
-    """A trained detector, ready to find pills in frames."""
+    """A trained detector."""
 
     def __init__(self, path: Path, num_threads: int) -> None:
         self._session, self.config = _open(path, "detection", num_threads)
@@ -35,30 +58,25 @@ class OnnxDetector:
 
         `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
         """
-        found: dict[int, tuple[Boxes, Floats32]] = {}
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, frame in enumerate(frames):
-            by_shape.setdefault(frame.shape, []).append(i)
-        for shape, members in by_shape.items():
-            fit = Letterbox.of(shape[1], shape[0], self.config["image_px"])
-            predicted = self.raw(np.stack([fit.apply(frames[i]) for i in members]))
-            for i, rows in zip(members, predicted, strict=True):
-                box, score = suppress(rows, confidence, iou, MAX_PILLS)
-                found[i] = (fit.undo(box), score)
-        return [found[i] for i in range(len(frames))]
+        image_px = self.config["image_px"]
+        return letterbox.detect(
+            frames,
+            image_px,
+            lambda batch: [suppress(rows, confidence, iou, MAX_PILLS) for rows in self.raw(batch)],
+        )
 
     def raw(self, batch: Pixels) -> Floats32:
-        """The graph's answer [n, 5, anchors] to letterboxed frames [n, h, w, 3]."""
+        """The graph's output [n, 5, anchors] for letterboxed frames [n, h, w, 3]."""
         return np.asarray(self._session.run(["boxes"], {"frames": batch})[0], np.float32)
 
 
 class OnnxClassifier:
-    """A trained classifier, ready to name crops."""
+    """A trained classifier."""
 
     def __init__(self, path: Path, num_threads: int) -> None:
         self._session, self.config = _open(path, "classification", num_threads)
 
-    def name(self, crops: Pixels) -> tuple[Floats32, Floats32]:
+    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops [n, crop_px, crop_px, 3]."""
         pictures = to_input(crops, self.config["image_px"])
         logits, embeddings = self._session.run(["logits", "embeddings"], {"crops": pictures})
@@ -87,25 +105,22 @@ def suppress(
 
 
 def _open(path: Path, kind: str, num_threads: int) -> tuple[ort.InferenceSession, dict[str, Any]]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not here.", "Make it: pillsnap export")
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads  # 0: one per core
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
     )  # leave cores to others
     options.log_severity_level = 3  # errors
+    with files.opened(path, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+        content = file.read()
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        config = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-    except Exception as error:  # a foreign or damaged file fails in many ways: all mean the same
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(
-            f"{path} is not a model exported by PillSnap: {reason}", "Export it: pillsnap export"
-        ) from None
-    if config["kind"] != kind:
-        raise CheckpointError(
-            f"{path} holds a {config['kind']} model, not one of {kind}.",
-            "Export it: pillsnap export",
-        )
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        config = orjson.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+        found = str(config["kind"])[:30]
+    except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
+        fact = f"{path} is not a model exported by PillSnap: {reason_of(error)}"
+        raise CheckpointError(fact, AGAIN) from None
+    if found != kind:
+        raise CheckpointError(f"{path} holds a {found} model, not a {kind} model.", AGAIN)
+    files.typed(config, CONFIGS[kind], path, AGAIN, CheckpointError)
     return session, config

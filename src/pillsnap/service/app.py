@@ -1,10 +1,9 @@
-"""The HTTP application: POST /v1/recognise and what stands around it."""
+"""The HTTP application: POST /v1/recognise, and the routes about the service itself."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +19,35 @@ from pillsnap.prediction import pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.service import bodies, openapi, requests
 from pillsnap.service.batching import Batcher
-from pillsnap.service.counters import MEDIA_TYPE, Figures
-from pillsnap.service.door import Access, Door
+from pillsnap.service.bodies import Answer, DrugClass, Error, Health, Model, Recognised, Refused
+from pillsnap.service.counters import MEDIA_TYPE, Counters
+from pillsnap.service.policy import POLICY
 from pillsnap.service.requests import Limits
+from pillsnap.web import page
+from pillsnap.web.guard import HEALTH, Access, Guard
 
 PAGE_DIR = Path(__file__).parent / "page"
-PAGE_FILES = {
-    "/": ("index.html", "text/html"),
-    "/service.js": ("service.js", "text/javascript"),
-    "/service.css": ("service.css", "text/css"),
-}
-CLIENT_GONE = 499  # nginx' word for it: nobody reads the answer
-
-
-@dataclass(frozen=True)
-class ServiceOptions:
-    """How much the service takes at once."""
-
-    batch_size: int  # pictures through the models together
-    queue: int  # requests held at once; more are answered 429
-    limits: Limits
+CLIENT_GONE = 499  # as nginx logs it
 
 
 class Service:
     """The state behind the routes."""
 
-    def __init__(self, loaded: Loaded, options: ServiceOptions) -> None:
-        self.loaded, self.options = loaded, options
-        self.figures = Figures()
-        self.batcher = Batcher(loaded, options.batch_size, self.figures)
-        self._decoding = asyncio.Semaphore(2 * options.batch_size)  # bounds pixels in memory
+    def __init__(self, loaded: Loaded, limits: Limits) -> None:
+        self.loaded, self.limits = loaded, limits
+        self.counters = Counters()
+        self.batcher = Batcher(loaded, limits.batch_size, self.counters)
+        self._decoding = asyncio.Semaphore(2 * limits.batch_size)  # bounds pixels in memory
 
     async def recognise(self, request: Request) -> Response:
-        """Take a request when there is room for it, answer it, count it."""
-        figures, begun_s = self.figures, time.perf_counter()
-        if figures.in_flight >= self.options.queue:
+        """Answer a request where there is room for it, and count it."""
+        counters, started_s = self.counters, time.perf_counter()
+        if counters.in_flight >= self.limits.queue:
             response = bodies.problem(
-                429, "The service is busy.", "Ask again in a second.", **{"Retry-After": "1"}
+                429, "The service is busy.", "Try again in a second.", **{"Retry-After": "1"}
             )
         else:
-            figures.in_flight += 1
+            counters.in_flight += 1
             try:
                 response = await self._answer(request)
             except HTTPException as error:
@@ -67,18 +55,19 @@ class Service:
             except ClientDisconnect:
                 response = Response(status_code=CLIENT_GONE)
             finally:
-                figures.in_flight -= 1
-        figures.request(response.status_code, time.perf_counter() - begun_s)
+                counters.in_flight -= 1
+        counters.request(response.status_code, time.perf_counter() - started_s)
         return response
 
     async def _answer(self, request: Request) -> Response:
-        asked = await requests.read(request, self.options.limits)
-        strange = sorted(
-            set(asked.codes or ()) - set(self.loaded.recogniser.classes["mapping_code"])
-        )
-        if strange:
+        asked = await requests.read(request, self.limits)
+        classes = self.loaded.recogniser.classes["mapping_code"]
+        untrained = sorted(set(asked.codes or ()) - set(classes))
+        if untrained:
             return bodies.problem(
-                400, f"Codes that were never learnt: {', '.join(strange[:10])}.", "GET /v1/model"
+                400,
+                f"The classifier has no class {', '.join(untrained[:10])}.",
+                "GET /v1/model lists its classes.",
             )
         found = await asyncio.gather(
             *(
@@ -88,48 +77,48 @@ class Service:
         )
         errors = [error for _, error in found if error is not None]
         status = bodies.status_of(errors[0]) if len(errors) == len(found) else 200
-        return bodies.json({"images": [tree for tree, _ in found]}, status)
+        return bodies.json(Answer([picture for picture, _ in found]), status)
 
     async def _picture(
         self, name: str, content: bytes, top: int, codes: tuple[str, ...] | None
-    ) -> tuple[dict[str, Any], UserError | None]:
+    ) -> tuple[Recognised | Refused, UserError | None]:
         async with self._decoding:
             try:
                 frame = await asyncio.to_thread(
                     pictures.decode, content, name, self.loaded.max_pixels
                 )
             except UserError as error:
-                self.figures.refused()
-                return bodies.refused(name, error), error
+                self.counters.refused()
+                return Refused(name, [], Error(error.fact, error.cure)), error
             pills = await self.batcher.recognise(frame, top, codes)
-        self.figures.picture(len(pills), sum(not pill.known for pill in pills))
-        return bodies.recognised(name, frame.shape[1], frame.shape[0], pills), None
+        self.counters.picture(len(pills), sum(not pill.known for pill in pills))
+        return Recognised(name, frame.shape[1], frame.shape[0], pills), None
 
-    def model(self) -> dict[str, Any]:
-        """What answers: models, thresholds, classes."""
+    def model(self) -> Model:
+        """The models in use, their thresholds and classes."""
         recogniser = self.loaded.recogniser
         fitted, classes = recogniser.calibration, recogniser.classes
         rows = classes[["mapping_code", "drug_name", "edi_codes"]].itertuples(index=False)
-        return {
-            "scale": self.loaded.scale,
-            "backend": self.loaded.backend,
-            "detector": recogniser.detector.config.get("architecture"),
-            "classifier": recogniser.classifier.config.get("architecture"),
-            "class_table_hash": fitted.class_table_hash,
-            "detection_confidence": fitted.detection_confidence,
-            "refusal": {"score": fitted.score, "threshold": fitted.threshold},
-            "enrolled": self.loaded.enrolled,
-            "classes": [
-                {"code": code, "drug_name": name, "edi_codes": list(filter(None, edi.split("|")))}
+        return Model(
+            scale=self.loaded.scale,
+            backend=self.loaded.backend,
+            detector=recogniser.detector.config.get("architecture"),
+            classifier=recogniser.classifier.config.get("architecture"),
+            class_table_hash=fitted.class_table_hash,
+            detection_confidence=fitted.detection_confidence,
+            refusal=bodies.Refusal(fitted.score, fitted.threshold),
+            enrolled=self.loaded.enrolled,
+            classes=[
+                DrugClass(code, name, list(filter(None, edi.split("|"))))
                 for code, name, edi in rows
             ],
-        }
+        )
 
 
-def create_app(loaded: Loaded, access: Access, options: ServiceOptions) -> Starlette:
+def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
     """The application; the models run while its lifespan does."""
-    service = Service(loaded, options)
-    description = openapi.describe(options.limits)
+    service = Service(loaded, limits)
+    description = openapi.describe(limits)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
@@ -140,41 +129,35 @@ def create_app(loaded: Loaded, access: Access, options: ServiceOptions) -> Starl
             await task
 
     async def metrics(request: Request) -> Response:
-        return Response(service.figures.text(), media_type=MEDIA_TYPE)
+        return Response(service.counters.text(), media_type=MEDIA_TYPE)
 
-    return Starlette(
+    app = Starlette(
         routes=[
-            *(_fixed(path, (PAGE_DIR / name).read_bytes(), kind)
-              for path, (name, kind) in PAGE_FILES.items()),
             Route("/v1/recognise", service.recognise, methods=["POST"]),
-            Route("/v1/model", _told(service.model)),
-            Route("/healthz", _told(lambda: {"ok": True})),
-            Route("/openapi.json", _told(lambda: description)),
+            Route("/v1/model", _get(service.model)),
+            Route(HEALTH, _get(lambda: Health(True))),
+            Route("/openapi.json", _get(lambda: description)),
             Route("/metrics", metrics),
+            *page.routes(PAGE_DIR),
         ],
-        middleware=[Middleware(Door, access=access)],
+        middleware=[Middleware(Guard, policy=POLICY, access=access)],
         exception_handlers={HTTPException: _http_problem, Exception: _own_problem},
         lifespan=running,
-    )  # fmt: skip
+    )
+    app.router.redirect_slashes = False  # behind a prefix its absolute address is wrong
+    return app
 
 
-def _told(what: Callable[[], dict[str, Any]]) -> Callable[[Request], Any]:
-    async def tell(request: Request) -> Response:
-        return bodies.json(what())
+def _get(body: Callable[[], Any]) -> Callable[[Request], Any]:
+    async def get(request: Request) -> Response:
+        return bodies.json(body())
 
-    return tell
-
-
-def _fixed(path: str, content: bytes, media_type: str) -> Route:
-    async def page(request: Request) -> Response:
-        return Response(content, media_type=media_type)
-
-    return Route(path, page, name=path)
+    return get
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return bodies.problem(error.status_code, str(error.detail))
+    return bodies.problem(error.status_code, str(error.detail), **dict(error.headers or {}))
 
 
 async def _own_problem(request: Request, error: Exception) -> Response:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pillsnap.arrays import Pixels
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
-from pillsnap.service.counters import Figures
+from pillsnap.service.counters import Counters
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture that waits for its pills."""
+    """A picture in the queue."""
 
     frame: Pixels
     top: int
@@ -30,11 +30,11 @@ class Job:
 class Batcher:
     """One thread runs the models; a batch is what came in while it was busy with the last one.
 
-    No picture waits for others to come: alone it goes alone.
+    A single request is not delayed.
     """
 
-    def __init__(self, loaded: Loaded, batch_size: int, figures: Figures) -> None:
-        self._loaded, self._batch_size, self._figures = loaded, batch_size, figures
+    def __init__(self, loaded: Loaded, batch_size: int, counters: Counters) -> None:
+        self._loaded, self._batch_size, self._counters = loaded, batch_size, counters
         self._waiting: asyncio.Queue[Job] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recogniser")
         self._left: Job | None = None  # would have made the last batch too large
@@ -51,10 +51,10 @@ class Batcher:
         try:
             while True:
                 jobs = await self._next()
-                self._figures.batch(len(jobs))
+                self._counters.batch(len(jobs))
                 try:
                     found = await loop.run_in_executor(self._thread, self._run, jobs)
-                except Exception as error:  # the requests answer for it, the service goes on
+                except Exception as error:  # fails these requests, not the service
                     _fail(jobs, error)
                     continue
                 for job, pills in zip(jobs, found, strict=True):

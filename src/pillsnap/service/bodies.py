@@ -1,6 +1,6 @@
-"""What the service says: JSON bodies, and which status a picture's fault has."""
+"""The JSON bodies of the service's answers, and the HTTP status of an unreadable picture."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -10,33 +10,100 @@ from pillsnap.errors import UserError
 from pillsnap.prediction.pictures import PictureKindError, PictureTooLargeError
 from pillsnap.recognition.recogniser import Pill
 
-Json = dict[str, Any]
+
+@dataclass(frozen=True)
+class Error:
+    """What is wrong, and what to do about it."""
+
+    fact: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The body of every answer that is an error as a whole."""
+
+    error: Error
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A picture and its pills; boxes are in pixels of the upright picture of this size."""
+
+    name: str
+    width: int
+    height: int
+    pills: list[Pill]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A picture that could not be read."""
+
+    name: str
+    pills: list[Pill]  # always empty
+    error: Error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The pictures of a request, in the order sent."""
+
+    images: list[Recognised | Refused]
+
+
+@dataclass(frozen=True)
+class Health:
+    """The service answers."""
+
+    ok: bool
+
+
+@dataclass(frozen=True)
+class DrugClass:
+    """A class that the classifier knows."""
+
+    code: str
+    drug_name: str
+    edi_codes: list[str]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A pill is unknown where its score is below the threshold."""
+
+    score: str
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """The models in use, their thresholds and classes."""
+
+    scale: str
+    backend: str
+    detector: str | None
+    classifier: str | None
+    class_table_hash: str
+    detection_confidence: float
+    refusal: Refusal
+    enrolled: int
+    classes: list[DrugClass]
 
 
 def json(tree: Any, status: int = 200, **headers: str) -> Response:
-    """A JSON response."""
+    """A JSON response of a dataclass or a plain tree."""
     content = orjson.dumps(tree)
     return Response(content, status, headers=headers, media_type="application/json")
 
 
 def problem(status: int, fact: str, cure: str = "", **headers: str) -> Response:
     """An error: `{"error": {"fact", "cure"}}`."""
-    return json({"error": {"fact": fact, "cure": cure}}, status, **headers)
-
-
-def recognised(name: str, width: int, height: int, pills: list[Pill]) -> Json:
-    """An answered picture; boxes are in pixels of the upright picture of that size."""
-    found = [asdict(pill) for pill in pills]
-    return {"name": name, "width": width, "height": height, "pills": found}
-
-
-def refused(name: str, error: UserError) -> Json:
-    """A picture that could not be read."""
-    return {"name": name, "pills": [], "error": {"fact": error.fact, "cure": error.cure}}
+    return json(Problem(Error(fact, cure)), status, **headers)
 
 
 def status_of(error: UserError) -> int:
-    """413 too large, 415 of a kind that is not read, 422 damaged, 400 for the rest."""
+    """413 too large, 415 not a supported picture format, 422 damaged."""
     if isinstance(error, PictureTooLargeError):
         return 413
     if isinstance(error, PictureKindError):

@@ -7,7 +7,7 @@ LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Figures:
+class Counters:
     """Counters since the start."""
 
     def __init__(self) -> None:

@@ -1,32 +1,33 @@
-"""A recognition request read within its limits: its pictures, and what is asked of them."""
+"""Reads a recognition request within its limits: pictures, candidates per pill, allowed codes."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 from starlette.requests import Request
-from starlette.types import Message
 
 from pillsnap.dataset.names import CODE
+from pillsnap.service import multipart
 
 MOST_CODES = 10_000
-UPLOAD_S = 60.0  # a client that stalls must not keep its place in the queue
+UPLOAD_S = 60.0  # a client that stalls must not stay in the queue
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may ask for."""
+    """How much the service takes at once, and in a request."""
 
+    batch_size: int  # pictures through the models together
+    queue: int  # requests held at once; more are answered 429
     request_bytes: int
     pictures: int  # of a request
-    top: int
+    candidates: int = 50  # of a pill
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: (name, bytes) of each picture, candidates a pill, the codes allowed."""
+    """A request: (name, bytes) of each picture, candidates per pill, allowed codes (None: all)."""
 
     pictures: list[tuple[str, bytes]]
     top: int
@@ -34,16 +35,17 @@ class Asked:
 
 
 async def read(request: Request, limits: Limits) -> Asked:
-    """Read a request; HTTPException 400, 408, 413 or 415 says what is wrong with it."""
+    """Read a request; HTTPException 400, 408, 413 or 415 with the reason."""
     top, codes = _top(request, limits), _codes(request)
     try:
         async with asyncio.timeout(UPLOAD_S):
             content = await _body(request, limits.request_bytes)
     except TimeoutError:
         raise HTTPException(408, f"The request took over {UPLOAD_S:.0f} s to arrive.") from None
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        pictures = await _form(request, content, limits)
+        pictures = _form(content_type, content, limits)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         pictures = [("image", content)]
     else:
@@ -56,8 +58,8 @@ async def read(request: Request, limits: Limits) -> Asked:
 
 
 async def _body(request: Request, most_bytes: int) -> bytes:
-    told = request.headers.get("content-length", "0")
-    if told.isdigit() and int(told) > most_bytes:
+    length = request.headers.get("content-length", "0")
+    if re.fullmatch("[0-9]{1,20}", length) and int(length) > most_bytes:
         raise HTTPException(413, f"The request is larger than {most_bytes:,} bytes.")
     parts, size = [], 0
     async for part in request.stream():
@@ -68,24 +70,20 @@ async def _body(request: Request, most_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-async def _form(request: Request, content: bytes, limits: Limits) -> list[tuple[str, bytes]]:
-    async def replay() -> Message:
-        return {"type": "http.request", "body": content, "more_body": False}
-
+def _form(content_type: str, content: bytes, limits: Limits) -> list[tuple[str, bytes]]:
     try:
-        again = Request(request.scope, replay)
-        async with again.form(max_files=limits.pictures, max_fields=0) as form:
-            files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
-            return [(file.filename or "image", await file.read()) for file in files]
-    except (MultiPartException, HTTPException) as error:
-        detail = error.detail if isinstance(error, HTTPException) else error.message
-        raise HTTPException(413 if "files" in detail else 400, detail) from None
+        pictures = list(multipart.files(content_type, content))
+    except multipart.FormError as error:
+        raise HTTPException(400, str(error)) from None
+    if len(pictures) > limits.pictures:
+        raise HTTPException(413, f"{len(pictures)} pictures; {limits.pictures} are allowed.")
+    return pictures
 
 
 def _top(request: Request, limits: Limits) -> int:
     text = request.query_params.get("top", "5")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= limits.top):
-        raise HTTPException(400, f"top is {text[:20]!r}, it may be 1 to {limits.top}.")
+    if not (re.fullmatch("[0-9]{1,4}", text) and 1 <= int(text) <= limits.candidates):
+        raise HTTPException(400, f"top is {text[:20]!r}, it may be 1 to {limits.candidates}.")
     return int(text)
 
 

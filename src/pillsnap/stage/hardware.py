@@ -1,4 +1,4 @@
-"""What the machine is doing: one sample a second of CPU, RAM, disk and the NVIDIA GPU, if any.
+"""Samples CPU, RAM, disk and the NVIDIA GPU, if any, once a second.
 
 DVCLive's own monitor divides memory by utilisation and logs nothing without a GPU (3.49), hence
 this one. `pynvml` is NVIDIA's own binding (package nvidia-ml-py).
@@ -9,9 +9,12 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pynvml
+
+from pillsnap.stage import cgroup
 
 Sample = dict[str, float | str]
 
@@ -19,7 +22,7 @@ Sample = dict[str, float | str]
 class GpuReader:
     """Reads one GPU through NVML; `read` gives {} on a machine without one.
 
-    NVML counts all cards of the machine, whatever CUDA_VISIBLE_DEVICES says: name one by its UUID.
+    NVML ignores CUDA_VISIBLE_DEVICES and counts all GPUs of the machine: name one by its UUID.
     """
 
     def __init__(self, uuid: str | None = None) -> None:
@@ -31,7 +34,7 @@ class GpuReader:
             else:
                 self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         except pynvml.NVMLError:
-            pass  # no driver, no library or no such card: the machine simply has no GPU to read
+            pass  # no driver, no library or no such GPU: there is nothing to read
 
     def read(self) -> Sample:
         """Name, utilisation in percent, memory in MB, temperature in deg C, power in W."""
@@ -51,10 +54,10 @@ class GpuReader:
         }
         for key, reading in readings.items():
             try:
-                figure = reading()
-                sample[key] = figure if isinstance(figure, str) else float(figure)
+                value = reading()
+                sample[key] = value if isinstance(value, str) else float(value)
             except pynvml.NVMLError:
-                continue  # not every card reports every figure, a lost one none: absent, never 0
+                continue  # unsupported, or the GPU is lost: leave the key out, never write 0
         return sample
 
 
@@ -69,7 +72,7 @@ class HardwareSampler:
         self._since: list[Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hardware", daemon=True)
-        psutil.cpu_percent()  # the first call only sets the mark the next one measures from
+        psutil.cpu_percent()  # the first call only sets the starting point of the next
         self._newest = self._read()
 
     def __enter__(self) -> "HardwareSampler":
@@ -103,10 +106,10 @@ class HardwareSampler:
                 self._since.append(sample)
 
     def _read(self) -> Sample:
-        memory = psutil.virtual_memory()
+        memory = memory_bytes()
         return {
             "cpu_pct": psutil.cpu_percent(),
-            "ram_used_mb": round((memory.total - memory.available) / 2**20, 1),
+            "ram_used_mb": round((memory.total - memory.free) / 2**20, 1),
             "ram_total_mb": round(memory.total / 2**20, 1),
             "disk_free_gb": round(shutil.disk_usage(self._disk_path).free / 1e9, 2),
             **self._gpu.read(),
@@ -114,10 +117,26 @@ class HardwareSampler:
 
 
 def cpu_count() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
+    """Cores this process may use, by its affinity and its control group's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = cgroup.cores()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+class Memory(NamedTuple):
+    """Bytes of RAM in all, and those that can still be allocated."""
+
+    total: int
+    free: int
+
+
+def memory_bytes() -> Memory:
+    """The RAM of this machine, or of the control group where that has less."""
+    machine, limit = psutil.virtual_memory(), cgroup.memory()
+    if limit is None or limit[0] >= machine.total:
+        return Memory(machine.total, machine.available)
+    return Memory(limit[0], min(limit[1], machine.available))
 
 
 def mean_of(samples: list[Sample]) -> Sample:
@@ -131,7 +150,7 @@ def mean_of(samples: list[Sample]) -> Sample:
 
 
 def numbers_only(sample: Mapping[str, float | str]) -> dict[str, float]:
-    """The figures of a sample, without names."""
+    """The numeric values of a sample, without names."""
     return {key: value for key, value in sample.items() if not isinstance(value, str)}
 
 

@@ -1,4 +1,4 @@
-"""What a stage says while it runs: events.jsonl for the monitor, lines and a bar for the terminal.
+"""Events and log lines of a running stage: events.jsonl for the monitor, the rest for the terminal.
 
 Each event is one JSON line appended with a single write, so readers see whole lines only.
 The schema is in docs/monitor.md.
@@ -22,12 +22,13 @@ from pillsnap.stage.hardware import HardwareSampler, Sample
 
 Metrics = Mapping[str, float | None]
 
+CONSOLE_VARIABLE = "PILLSNAP_CONSOLE"  # off: no log lines on stderr, `pillsnap train` prints events
 HEARTBEAT_S = 60.0
 PROGRESS_S = 1.0
 
 
 class RunLog:
-    """The voice of one run of one stage; use as a context manager."""
+    """Writes the events and log lines of one stage run; use as a context manager."""
 
     def __init__(self, stage: str, live_dir: Path, level: str = "INFO") -> None:
         self.stage = stage
@@ -46,7 +47,9 @@ class RunLog:
         self._bar = _Bar(self.stage) if sys.stderr.isatty() else None
         self._logger.setLevel(self._level)
         self._logger.propagate = False
-        self._logger.handlers = [_EventHandler(self), _console_handler(self.stage)]
+        self._logger.handlers = [_EventHandler(self)]
+        if os.environ.get(CONSOLE_VARIABLE) != "off":
+            self._logger.addHandler(_console_handler(self.stage))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,19 +59,19 @@ class RunLog:
         self._logger.handlers = []
 
     def debug(self, message: str) -> None:
-        """A line for those who look closely."""
+        """A line that only --log-level DEBUG shows."""
         self._logger.debug(message)
 
     def info(self, message: str) -> None:
-        """A line for everyone."""
+        """A line of progress."""
         self._logger.info(message)
 
     def warning(self, message: str) -> None:
-        """A line about something to look at; the run goes on."""
+        """A line about a problem that does not end the run."""
         self._logger.warning(message)
 
     def start(self, total: int | None = None, epoch: int = 0, goals: Metrics | None = None) -> None:
-        """The run begins; `total` epochs or units, `epoch` of them complete before."""
+        """The run begins: `total` epochs or units, of which `epoch` were complete before."""
         self._emit("start", epoch=epoch or None, total=total, metrics=goals or {})
 
     def progress(
@@ -82,19 +85,19 @@ class RunLog:
             return
         self._last_progress_s = now_s
         per_second = self._rate.at(step, now_s)
-        figures = {"per_second": per_second, **(metrics or {})}
-        self._emit("progress", epoch=epoch, step=step, total=total, metrics=figures)
+        measured = {"per_second": per_second, **(metrics or {})}
+        self._emit("progress", epoch=epoch, step=step, total=total, metrics=measured)
         if not self._bar and now_s - self._last_heartbeat_s >= HEARTBEAT_S:
             if self._last_heartbeat_s:
                 self.info(_heartbeat(step, total, epoch, per_second))
             self._last_heartbeat_s = now_s
 
     def due(self) -> bool:
-        """Whether `progress` would write now: figures that cost a wait need not be made before."""
+        """Whether `progress` would write now; metrics that need a device sync wait until then."""
         return time.monotonic() - self._last_progress_s >= PROGRESS_S
 
     def follow_gpu(self, uuid: str | None) -> None:
-        """Report the GPU of this UUID (None: the CPU works, nothing changes)."""
+        """Sample the GPU with this UUID from now on (None: the CPU is used, nothing changes)."""
         if uuid is not None:
             self._hardware.follow(uuid)
 
@@ -105,11 +108,11 @@ class RunLog:
     def epoch(self, epoch: int, total: int, metrics: Metrics, hardware: Sample) -> None:
         """An epoch is complete: one event and one line."""
         self._emit("epoch", epoch=epoch, total=total, metrics=metrics, hardware=hardware)
-        figures = "  ".join(f"{name} {_short(value)}" for name, value in metrics.items())
-        self.info(f"epoch {epoch}/{total}  {figures}")
+        values = "  ".join(f"{name} {_short(value)}" for name, value in metrics.items())
+        self.info(f"epoch {epoch}/{total}  {values}")
 
     def failure(self, fact: str, cause: str, cures: list[str]) -> None:
-        """The run ends without its result."""
+        """The run ends without its outputs."""
         self._emit("failure", level="ERROR", message=fact, extra={"cause": cause, "cures": cures})
 
     def end(self, metrics: Metrics, message: str) -> None:
@@ -145,7 +148,9 @@ class RunLog:
             **(extra or {}),
         }
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
-        with suppress(OSError):  # a full disk must not stop the run, nor hide its own message
+        with suppress(
+            OSError
+        ):  # a full disk must not end the run or hide the error that reports it
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 os.write(descriptor, line)
@@ -154,7 +159,7 @@ class RunLog:
 
 
 class _EventHandler(logging.Handler):
-    """Log lines as events."""
+    """Writes log lines as events."""
 
     def __init__(self, log: RunLog) -> None:
         super().__init__()
@@ -171,9 +176,9 @@ class _Rate:
         self._step, self._time_s = 0, time.monotonic()
 
     def at(self, step: int, now_s: float) -> float | None:
-        gone_s, done = now_s - self._time_s, step - self._step
+        elapsed_s, done = now_s - self._time_s, step - self._step
         self._step, self._time_s = step, now_s
-        return round(done / gone_s, 2) if done > 0 and gone_s > 0 else None
+        return round(done / elapsed_s, 2) if done > 0 and elapsed_s > 0 else None
 
 
 class _Bar:

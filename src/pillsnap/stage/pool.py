@@ -1,34 +1,29 @@
-"""Light processes that share out many small pieces of work; the answers keep their order.
+"""Work spread over processes: any Executor can be driven, the local one is made here.
 
-Not multiprocessing: that would load the whole stage once more before any work is done, and fork
-is not safe beside the threads of the run log.
+Light imports only: the workers load this module.
 """
 
-import gc
-import os
-import pickle
-import subprocess
+import multiprocessing
+import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from queue import SimpleQueue
+from types import ModuleType
 from typing import Protocol, TypeVar
 
 from pillsnap.errors import MachineError
-
-SERVE = f"from {__name__} import serve; serve()"
-
+from pillsnap.stage.signals import end_with_starter
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-Worker = subprocess.Popen[bytes]
+IN_FLIGHT = 2  # futures per worker: one runs, one waits
 
 
 class Spread(Protocol):
-    """What `map` does, perhaps in several processes: functions of modules, data that pickles."""
+    """Like `map`, perhaps in several processes: of a module's function and data that pickles."""
 
     def __call__(
         self, function: Callable[[Item], Answer], items: Iterable[Item], /
@@ -37,70 +32,91 @@ class Spread(Protocol):
 
 
 @contextmanager
-def workers(count: int) -> Iterator[Spread]:
-    """A Spread over `count` processes (0: one per core), which start at once; one: this process.
+def workers(count: int, preload: str, cure: str) -> Iterator[Spread]:
+    """A Spread over `count` processes (0: one per core); with one, this process does the work.
 
-    Each is waited for by a thread here, and ends when its pipe does: also when this process is
-    killed.
+    `preload`: the module of the functions, imported once for all workers. `cure`: of the
+    MachineError that is raised when a worker is killed.
     """
-    count = count or len(os.sched_getaffinity(0))
+    from pillsnap.stage.hardware import cpu_count  # the workers do not load it
+
+    count = count or cpu_count()
     if count == 1:
         yield map
         return
-    started = [_start() for _ in range(count)]
-    idle: SimpleQueue[Worker] = SimpleQueue()
-    for worker in started:
-        idle.put(worker)
-    threads = ThreadPoolExecutor(count)
+    with local_executor(count, preload) as executor:
+        yield partial(spread, executor, IN_FLIGHT * count, cure)
 
-    def spread(function: Callable[[Item], Answer], items: Iterable[Item], /) -> Iterator[Answer]:
-        return threads.map(partial(_ask, idle, function), items)
 
+def spread(
+    executor: Executor,
+    in_flight: int,
+    cure: str,
+    function: Callable[[Item], Answer],
+    items: Iterable[Item],
+    /,
+) -> Iterator[Answer]:
+    """The function's answers in the order of the items, with at most `in_flight` futures at once.
+
+    `executor` may be any of concurrent.futures' kind, those of Dask and Ray included.
+    """
+    waiting: deque[Future[Answer]] = deque()
     try:
-        yield spread
-    finally:
-        for worker in started:
-            worker.kill()
-        threads.shutdown(cancel_futures=True)
-        for worker in started:
-            with suppress(BrokenPipeError), worker:
-                pass  # closes the pipes and waits
-
-
-def _start() -> Worker:
-    """A process of its own group: Ctrl-C is the parent's to handle."""
-    package = os.fspath(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        process_group=0, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-
-
-def _ask(idle: "SimpleQueue[Worker]", function: Callable[[Item], Answer], item: Item) -> Answer:
-    worker = idle.get()
-    assert worker.stdin is not None and worker.stdout is not None
-    try:
-        pickle.dump((function, item), worker.stdin)
-        worker.stdin.flush()
-        answer: Answer = pickle.load(worker.stdout)
-    except (EOFError, OSError, pickle.UnpicklingError):
+        for item in items:
+            waiting.append(executor.submit(function, item))
+            if len(waiting) == in_flight:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenExecutor:
         raise MachineError(
-            "A process that read the data was killed, most likely for want of memory.",
-            "Set build_manifest.num_workers to 1, or free memory, and repeat.",
+            "A worker process was killed; most often memory ran out.", cure
         ) from None
     finally:
-        idle.put(worker)
-    return answer
+        for future in waiting:
+            future.cancel()
 
 
-def serve() -> None:
-    """In a worker: answer the parent's requests until there are no more."""
-    gc.disable()  # nothing here goes in circles: looking for it takes a tenth of the time
-    while True:
-        try:
-            function, item = pickle.load(sys.stdin.buffer)
-            pickle.dump(function(item), sys.stdout.buffer)
-            sys.stdout.flush()
-        except (EOFError, BrokenPipeError):  # the parent needs no more, or has ended
-            os._exit(0)
+@contextmanager
+def local_executor(count: int, preload: str) -> Iterator[Executor]:
+    """`count` processes of this machine, started at once; killed when the block raises.
+
+    By forkserver, not fork: that would copy locks held by threads (of the log, of Arrow).
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    others = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(count, context, _start_worker)
+    with _main_hidden():
+        for _ in range(count):
+            executor.submit(_nothing)  # each starts a process
+    try:
+        yield executor
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Without this, every worker imports the script that runs: a second of work for nothing."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _start_worker() -> None:
+    """A worker ignores Ctrl-C, which the parent handles, and exits with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_starter()
+
+
+def _nothing() -> None:
+    pass

@@ -1,4 +1,4 @@
-"""The frame every stage script runs in: parameters, log, signals, exit code."""
+"""Runs a stage script: parameters, log, signals, exit code."""
 
 import argparse
 import errno
@@ -12,6 +12,7 @@ from typing import NoReturn
 from pillsnap import params as parameters
 from pillsnap.errors import MachineError, UserError
 from pillsnap.params import Params
+from pillsnap.places import Places
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import end_with_parent
 
@@ -26,16 +27,18 @@ def run(stage: str, work: Work) -> NoReturn:
     """Run `work` as the stage of that name and leave the process with its exit code.
 
     0 done; 1 the user's input or data is at fault (one screen, no traceback); 130 interrupted,
-    so that DVC never commits half a result. Other errors are ours and keep their traceback.
+    so that DVC never commits half a result. Any other error is a bug and keeps its traceback.
     """
     parser = argparse.ArgumentParser(prog=f"src/{stage}.py", description=work.__doc__)
     parser.add_argument("--log-level", default=os.environ.get(LOG_LEVEL_VARIABLE) or "INFO")
     level = parser.parse_args().log_level.upper()
     if level not in LOG_LEVELS:
         parser.error(f"log level {level} is none of {', '.join(LOG_LEVELS)}")
-    _die_with_parent()
+    treat_sigterm_as_interrupt()
     try:
         params = parameters.load()
+        if "DVC_ROOT" in os.environ:
+            Places.of(params).check_links()
     except UserError as error:
         sys.exit(_refuse(stage, error))
     with RunLog(stage, params.artifacts_dir / "live", level) as log:
@@ -43,9 +46,9 @@ def run(stage: str, work: Work) -> NoReturn:
 
 
 def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     try:
-        figures = work(params, log)
+        metrics = work(params, log)
     except UserError as error:
         log.failure(error.fact, "", [error.cure])
         return _refuse(stage, error)
@@ -54,21 +57,21 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
             log.failure(f"{type(error).__name__}: {error}", "", [])
             raise
         full = MachineError(
-            f"The disk is full, or a limit of size is reached: {error}.",
+            f"The disk is full, or a file size limit is reached: {error}.",
             "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
-            "versions), then repeat the command: it goes on from here.",
+            "versions), then repeat the command: it resumes from here.",
         )
         log.failure(full.fact, "", [full.cure])
         return _refuse(stage, full)
     except KeyboardInterrupt:
-        log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro goes on"])
-        print(f"{stage}: interrupted; the same command goes on from here.", file=sys.stderr)
+        log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro resumes it"])
+        print(f"{stage}: interrupted; the same command resumes from here.", file=sys.stderr)
         return INTERRUPTED
     except BaseException as error:
         log.failure(f"{type(error).__name__}: {error}", "", [])
         raise
-    minutes = (time.monotonic() - begun_s) / 60
-    log.end({**figures, "minutes": round(minutes, 3)}, f"done in {minutes:.1f} min")
+    minutes = (time.monotonic() - started_s) / 60
+    log.end({**metrics, "minutes": round(minutes, 3)}, f"done in {minutes:.1f} min")
     return DONE
 
 
@@ -77,10 +80,10 @@ def _refuse(stage: str, error: UserError) -> int:
     return FAULT
 
 
-def _die_with_parent() -> None:
-    """SIGTERM this process when dvc dies, and treat SIGTERM as Ctrl-C: save, then go.
+def treat_sigterm_as_interrupt() -> None:
+    """SIGTERM acts as Ctrl-C: save, then exit. Under dvc it is also sent when dvc dies.
 
-    Killing `dvc repro` would otherwise leave the trainer running beside the next one.
+    Otherwise killing `dvc repro` would leave the trainer running next to the following one.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "DVC_ROOT" in os.environ:

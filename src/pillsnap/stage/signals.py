@@ -1,4 +1,4 @@
-"""Signals that wait for a safe moment: a trainer finishes its step, saves, then goes."""
+"""Deferred signals: a trainer finishes its step, saves, then exits."""
 
 import ctypes
 import multiprocessing
@@ -12,13 +12,13 @@ from types import FrameType
 
 
 class Interrupt:
-    """Whether SIGINT or SIGTERM has come."""
+    """Whether SIGINT or SIGTERM was received."""
 
     def __init__(self) -> None:
         self.came = False
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if self.came:  # the second time means it: no more waiting
+        if self.came:  # a second signal interrupts at once
             raise KeyboardInterrupt
         self.came = True
 
@@ -38,22 +38,24 @@ def deferred() -> Iterator[Interrupt]:
 
 
 def leave_to_parent(_worker: int) -> None:
-    """A loader worker's start: signals reach the whole group, but only the trainer decides.
+    """In a loader worker: ignore SIGINT, which the whole process group gets, exit with its parent.
 
-    It ends at once with the process that forked it, whose lock it may have inherited, and with the
-    trainer where that is another.
+    Exits at once with the process that forked it, whose lock it may have inherited, and with the
+    trainer where that is a different process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # it sends SIGTERM to the workers as well
+    under_torchrun = (
+        "TORCHELASTIC_RUN_ID" in os.environ
+    )  # which sends SIGTERM to the workers as well
     signal.signal(signal.SIGTERM, signal.SIG_IGN if under_torchrun else signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
     end_with_starter()
 
 
 def end_with_starter() -> None:
-    """In a worker of multiprocessing: end when the process that asked for it does.
+    """In a multiprocessing worker: exit when the process that requested it does.
 
-    A server that forks workers outlives who asked for them, for as long as it has any.
+    A fork server outlives the process that started it for as long as it has workers.
     """
     threading.Thread(target=_wait_for_starter, daemon=True).start()
 
@@ -66,7 +68,7 @@ def _wait_for_starter() -> None:
 
 
 def end_with_parent(number: int) -> None:
-    """Ask Linux to send this process a signal when the one that started it ends."""
+    """Ask Linux to send this process a signal when its parent exits."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)

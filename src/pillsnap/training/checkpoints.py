@@ -1,8 +1,8 @@
-"""Checkpoints: published ones (small, byte-stable, safe to load) and unfinished ones (to resume).
+"""Checkpoints: published ones (small, byte-stable, safe to load) and those of unfinished runs.
 
-Published: `{"weights": state_dict, "config": plain values}`, with a hash of the weights inside,
-because torch.load does not notice a flipped bit. Unfinished ones live outside DVC's outs, in
-`.checkpoints/<stage>/<fingerprint>/`: DVC deletes outs before a stage runs.
+Published: `{"weights": state_dict, "config": plain values, "sha256": of both}`. Those of unfinished
+runs are kept in `.checkpoints/<stage>/<run key>/`, outside DVC's outs, which DVC deletes before a
+stage runs.
 """
 
 import fcntl
@@ -12,45 +12,54 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
-import yaml
 
 from pillsnap import files
-from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.errors import CheckpointError, MachineError, reason_of
 
 MAGIC = b"PILLSNAP-CHECKPOINT-1\n"
 DIGEST_BYTES = 32
 
+State = dict[str, Any]
+
 
 def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Write a published checkpoint: equal weights and configuration give equal bytes."""
+    """Write a published checkpoint: equal weights and configuration give equal bytes.
+
+    `sha256` covers both, because torch.load does not notice a flipped bit in either.
+    """
     weights = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
     # Through JSON: pickle writes a string object met twice differently from two equal ones.
-    plain = json.loads(json.dumps({**config, "weights_sha256": weights_hash(weights)}))
-    content = {"weights": weights, "config": plain}
+    plain = json.loads(json.dumps(config))
+    content = {"weights": weights, "config": plain, "sha256": _published_hash(weights, plain)}
     buffer = io.BytesIO()
     _save(content, buffer, path)
     files.write_bytes(path, buffer.getvalue())
 
 
 def load_published(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights and configuration of a published checkpoint; runs no code the file may hold."""
+    """Weights and configuration of a published checkpoint; never runs code from the file."""
     again = "Train it again (dvc repro) or restore it (dvc checkout)."
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not here.", again)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        weights, config = content["weights"], content["config"]
-        whole = weights_hash(weights) == config["weights_sha256"]
-    except Exception as error:  # a foreign or damaged file fails in many ways: all mean the same
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(f"{path} is not a PillSnap checkpoint: {reason}", again) from None
-    if not whole:
-        raise CheckpointError(f"{path} is damaged: its weights differ from their hash.", again)
+    with files.opened(path, again, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            weights, config, sealed = content["weights"], content["config"], content.get("sha256")
+            found = _published_hash(weights, config)
+        except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
+            fact = f"{path} is not a PillSnap checkpoint: {reason_of(error)}"
+            raise CheckpointError(fact, again) from None
+    if sealed is None and "weights_sha256" in config:
+        raise CheckpointError(
+            f"{path} is from a version that did not hash the configuration.",
+            "Train it again: dvc repro",
+        )
+    if sealed != found:
+        fact = f"{path} is damaged: its weights or configuration do not match their hash."
+        raise CheckpointError(fact, again)
     return weights, config
 
 
@@ -64,38 +73,29 @@ def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(stage: str, root: Path = Path()) -> str:
-    """Hash of what decides a stage's result: its parameters and the content of its deps.
-
-    Read from dvc.yaml, so that it cannot disagree with DVC. Other parameters, data or code have
-    another fingerprint, and with it another folder: nothing stale is ever resumed.
-    """
-    tree = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    definition = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
-    scale = str(tree["scale"])
-    digest = hashlib.sha256()
-    for name in definition["params"]:
-        key = name.replace("${scale}", scale)
-        digest.update(f"{key}={_at(tree, key)!r}\n".encode())
-    for name in definition["deps"]:
-        path = name.replace("${scale}", scale)
-        digest.update(f"{path} {_content_hash(root / path)}\n".encode())
-    return digest.hexdigest()[:16]
+def _published_hash(weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> str:
+    text = weights_hash(weights) + json.dumps(config, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class WorkFolder:
-    """The unfinished checkpoint of one training run; use as a context manager.
+    """The stored state of one unfinished training; use as a context manager.
 
-    One process at a time (flock). The newest checkpoint and the one before it are kept, each
-    behind its own hash: a cut or flipped file is noticed and the previous one used.
+    One process at a time (flock). The newest state and the one before it are kept, each behind its
+    own hash: if a file is cut or flipped, the state before it is used. The weights of the best
+    epoch have a file of their own, written when they change. A thread writes.
     """
 
-    def __init__(self, stage: str, run_fingerprint: str, root: Path | None = None) -> None:
+    def __init__(self, stage: str, key: str, root: Path | None = None) -> None:
         base = root or Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints"
-        self.path = base / stage / run_fingerprint
+        self.path = base / stage / key
         self._newest = self.path / "newest.ckpt"
         self._previous = self.path / "previous.ckpt"
+        self._newest_damaged = False
+        self._best_files = ("", "")  # that the newest and the previous state refer to
         self._lock: int | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> "WorkFolder":
         self.path.mkdir(parents=True, exist_ok=True)
@@ -107,47 +107,111 @@ class WorkFolder:
             os.close(self._lock)
             raise MachineError(
                 f"This training already runs (process {other}).",
-                f"Wait for it, or end it: kill {other}",
+                f"Wait for it to end, or stop it: kill {other}",
             ) from None
         os.ftruncate(self._lock, 0)
         # torchrun would start a killed process of its own again: its agent is the one to end
         holder = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
         os.write(self._lock, str(holder).encode())
+        # Ultralytics forks loaders for val that outlive a killed trainer by some 5 s
+        os.register_at_fork(after_in_child=self._unlock)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()  # waits for the state under way
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Keep `state` (tensors and plain values), whole or not at all."""
-        buffer = io.BytesIO()
-        _save(state, buffer, self._newest)
-        payload = buffer.getvalue()
-        with files.replacing(self._newest) as temporary:
-            temporary.write_bytes(MAGIC + hashlib.sha256(payload).digest() + payload)
-            if self._newest.exists():
-                self._newest.replace(self._previous)
+    def save(self, state: State) -> None:
+        """Copy `state` (tensors and plain values) and store it, whole or not at all.
 
-    def load(self) -> tuple[dict[str, Any] | None, list[str]]:
+        Returns once it is copied to host memory; `flush` waits until it is on disk. The tensors of
+        state["best"]["weights"] are not copied: they must not change.
+        """
+        self.flush()
+        copied = _on_host({name: value for name, value in state.items() if name != "best"})
+        best = {"best": {**state["best"]}} if state.get("best") else {}
+        self._pending = self._writer.submit(self._write, copied | best)
+
+    def flush(self) -> None:
+        """Wait until the last saved state is on disk; raises what its writing raised."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def load(self) -> tuple[State | None, list[str]]:
         """The newest whole state (None at a fresh start) and a line for each damaged file."""
+        self.flush()
         damaged: list[str] = []
         for path in (self._newest, self._previous):
-            if not path.exists():
-                continue
-            state = _read_state(path)
+            state = self._read(path) if path.exists() else None
             if state is not None:
                 return state, damaged
-            damaged.append(f"{path} is damaged; the checkpoint before it is used.")
+            if path.exists():
+                damaged.append(f"{path} is damaged; the checkpoint before it is used.")
+            self._newest_damaged |= path == self._newest
         return None, damaged
 
     def remove(self) -> None:
-        """Forget the run: it is complete."""
+        """Delete the folder: the run is complete."""
+        self.flush()
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def _write(self, state: State) -> None:
+        name, best = "", state.get("best")
+        if best is not None:
+            name, weights = f"best-{best['epoch']}.ckpt", best["weights"]
+            best["weights"] = name
+            if name != self._best_files[0]:
+                with files.replacing(self.path / name) as temporary:
+                    _write_state(temporary, weights)
+        with files.replacing(self._newest) as temporary:
+            _write_state(temporary, state)
+            if self._newest.exists() and not self._newest_damaged:
+                self._newest.replace(self._previous)
+        self._newest_damaged = False
+        self._best_files = (name, self._best_files[0])
+        for path in self.path.glob("best-*.ckpt"):
+            if path.name not in self._best_files:
+                path.unlink()
 
-def _read_state(path: Path) -> dict[str, Any] | None:
-    content = path.read_bytes()
+    def _read(self, path: Path) -> State | None:
+        state = _read_state(path)
+        if state is None or "best" not in state:
+            return state
+        name = str(state["best"]["weights"])
+        self._best_files = (name, name)
+        state["best"]["weights"] = weights = _read_state(self.path / name)
+        return None if weights is None else state
+
+
+def _on_host(value: Any) -> Any:
+    """Nested tensors and plain values, copied to host memory."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: _on_host(item) for name, item in value.items()}
+    return [_on_host(item) for item in value] if isinstance(value, list) else value
+
+
+def _write_state(path: Path, state: State) -> None:
+    buffer = io.BytesIO()
+    _save(state, buffer, path)
+    with path.open("wb") as file:
+        file.write(MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
+        file.write(buffer.getbuffer())
+
+
+def _read_state(path: Path) -> State | None:
+    """None if the file is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
     digest = content[len(MAGIC) : len(MAGIC) + DIGEST_BYTES]
     payload = content[len(MAGIC) + DIGEST_BYTES :]
     if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
@@ -157,35 +221,10 @@ def _read_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def _save(content: dict[str, Any], buffer: io.BytesIO, path: Path) -> None:
+def _save(content: State, buffer: io.BytesIO, path: Path) -> None:
     try:
         torch.save(content, buffer)
     except RuntimeError as error:
         raise MachineError(
             f"{path} could not be written: {error}", "Free memory or disk."
         ) from None
-
-
-def _at(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
-
-
-def _content_hash(path: Path) -> str:
-    """Hash over names and bytes; of a folder of code the *.py alone, as .dvcignore has it."""
-    digest = xxhash.xxh3_128()
-    for file in _files(path):
-        digest.update(f"{file.relative_to(path)}\n".encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    pattern = "*.py" if any(path.rglob("*.py")) else "*"
-    found = (item for item in path.rglob(pattern) if item.is_file())
-    return sorted(item for item in found if item.suffix != ".cache")  # Ultralytics' own

@@ -1,5 +1,7 @@
-"""Which device a run uses, and in which precision."""
+"""The device of a run, its precision and its compiler."""
 
+import importlib.util
+import os
 import shutil
 import sysconfig
 from pathlib import Path
@@ -9,11 +11,22 @@ import torch
 from pillsnap.errors import MachineError, ParameterError
 from pillsnap.stage.hardware import cpu_count
 
+COMPILE_FAILED = "torch.compile failed, the training continues without it: "
+TRITON_CAPABILITY = (7, 0)  # of the GPU; older ones are not supported
+OUT_OF_MEMORY = (
+    "out of memory",  # torch, CUDA
+    "cudaErrorMemoryAllocation",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "NVML_SUCCESS == r INTERNAL ASSERT FAILED",  # torch's allocator, when it reports the failure
+    "can't allocate memory",  # torch on a CPU
+)
+
 
 def choose(name: str, local_rank: int | None = None) -> torch.device:
-    """The device named by a parameter: auto takes the first GPU, else the CPU.
+    """The device a parameter names: auto is the first GPU, else the CPU.
 
-    With several processes on this host each takes the GPU of its number there.
+    With several processes on this host each takes the GPU with its local rank.
     """
     if local_rank is not None:
         return _own(choose(name), name, local_rank)
@@ -51,10 +64,10 @@ def _own(device: torch.device, name: str, local_rank: int) -> torch.device:
 
 
 def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | None:
-    """The type for autocast; None means float32.
+    """The dtype for autocast; None is float32.
 
-    auto: bf16 on GPUs that compute in it (fp16 on older ones, which would emulate it) and on
-    CPUs with AVX512-BF16 or AMX, where plain convolutions gain from it; other CPUs stay in float32.
+    auto: bf16 on GPUs with native support (fp16 on older ones, which emulate it) and on CPUs with
+    AVX512-BF16 or AMX, where plain convolutions are faster in it; float32 on other CPUs.
     """
     if mixed_precision != "auto":
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}[mixed_precision]
@@ -66,20 +79,45 @@ def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | 
 
 
 def compiles(device: torch.device, switch: str) -> bool:
-    """Whether to torch.compile: auto does on GPUs that can; on CPUs small models lost by it."""
-    return device.type == "cuda" and _has_compiler() if switch == "auto" else switch == "on"
+    """Whether to use torch.compile: auto does on GPUs; on CPUs small models were slower with it."""
+    if switch != "auto":
+        return switch == "on"
+    return device.type == "cuda" and _triton_works(torch.cuda.get_device_capability(device))
 
 
-def _has_compiler() -> bool:
-    """Triton builds a C module at first use: without these the first step would fail."""
+def _triton_works(capability: tuple[int, int]) -> bool:
+    """Triton builds a C module at first use, which needs a compiler and Python's headers."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"
-    return headers.is_file() and any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+    compiler = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+    installed = importlib.util.find_spec("triton") is not None
+    return installed and headers.is_file() and compiler and capability >= TRITON_CAPABILITY
+
+
+def choose_kernels(device: torch.device, deterministic: bool) -> None:
+    """Let cuDNN try which algorithms are fastest here, or use only reproducible ones.
+
+    On a CPU nothing changes: its results are reproducible as they are.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the device's memory ran out, which its libraries report in different words."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def loader_workers(num_workers: int | str, on_gpu: bool, trainers: int = 1) -> int:
-    """Loader processes of each trainer: auto leaves it one of its cores and stops at eight.
+    """Loader processes per trainer: auto leaves the trainer one of its cores, and is 8 at most.
 
-    A CPU that trains makes its batches itself: its cores are the model's.
+    A trainer on the CPU loads in its own process, so that the model has all cores.
     """
     if num_workers == "auto":
         return max(0, min(8, cpu_count() // trainers - 1)) if on_gpu else 0

@@ -1,4 +1,4 @@
-"""Runs a stage in as many processes as train.devices says, through torchrun's agent."""
+"""Runs a training stage in `train.devices` processes, through torchrun's agent."""
 
 import os
 import signal
@@ -17,27 +17,24 @@ from pillsnap.params import Params
 from pillsnap.stage import run as stage
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import DONE, FAULT, INTERRUPTED, Work
-from pillsnap.stage.signals import end_with_parent
 from pillsnap.training import ranks
 from pillsnap.training.ranks import PeerLostError
 
 RESTARTS = 3
-FIRST_WORD_S = 5.0
+RANK0_FIRST_S = 5.0
 PEER_LOST = 75  # exit code: temporary, torchrun starts all processes again
-# Sent to the agent by a process whose failure no restart would mend. torchrun hears it too.
+# Sent to the agent by a process whose failure a restart would repeat; torchrun handles it too.
 GIVE_UP = signal.SIGQUIT
 
 
 def run(name: str, work: Work) -> NoReturn:
-    """As stage.run, in train.devices processes; joins those that torchrun has started."""
+    """stage.run in `train.devices` processes; one that torchrun started joins the others."""
     if ranks.started_by_torchrun():
         _as_rank(name, work)
     devices = _devices()
     if devices == 1:
         stage.run(name, work)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if "DVC_ROOT" in os.environ:
-        end_with_parent(signal.SIGTERM)
+    stage.treat_sigterm_as_interrupt()
     sys.exit(_launched(name, devices))
 
 
@@ -45,21 +42,21 @@ def _devices() -> int:
     try:
         return parameters.load().train.devices
     except UserError:
-        return 1  # the stage's frame tells what is wrong
+        return 1  # stage.run reports what is wrong
 
 
 def _launched(name: str, devices: int) -> int:
-    """Exit code of the processes; rank 0's frame has told of everything but their loss."""
+    """Exit code of the processes; rank 0 has reported everything except lost processes."""
     script = str(Path(sys.argv[0]).resolve())
     flags = ["--standalone", "--local-addr=127.0.0.1", f"--max-restarts={RESTARTS}"]
     signals = f"--signals-to-handle=SIGTERM,SIGINT,{GIVE_UP.name}"  # nohup stays nohup
     os.environ[ranks.OWN_STORE] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does, without its warning
-    asked = torchrun.parse_args(  # type: ignore[no-untyped-call]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun sets it, without its warning
+    arguments = torchrun.parse_args(  # type: ignore[no-untyped-call]
         [*flags, f"--nproc-per-node={devices}", signals, script, *sys.argv[1:]]
     )
     try:
-        torchrun.run(asked)  # type: ignore[no-untyped-call]
+        torchrun.run(arguments)  # type: ignore[no-untyped-call]
     except SignalException as ended:
         return FAULT if ended.sigval == GIVE_UP else INTERRUPTED
     except KeyboardInterrupt:
@@ -70,13 +67,13 @@ def _launched(name: str, devices: int) -> int:
     return DONE
 
 
-def _lost(what: str) -> Work:
+def _lost(reason: str) -> Work:
     def work(_params: Params, _log: RunLog) -> dict[str, float | None]:
-        """The processes of a training are lost."""
+        """Report that the processes of a training were lost."""
         raise MachineError(
-            f"The training's processes were started {RESTARTS + 1} times and failed: {what}.",
-            "The lines above say why; the same command goes on from the last checkpoint. "
-            "Without the others: dvc exp run -S train.devices=1",
+            f"The training's processes were started {RESTARTS + 1} times and failed: {reason}.",
+            "See the lines above for the reason. The same command resumes from the last "
+            "checkpoint; with one process: dvc exp run -S train.devices=1",
         )
 
     return work
@@ -96,30 +93,30 @@ def _as_rank(name: str, work: Work) -> NoReturn:
 
 
 def _give_up_on(code: object) -> None:
-    if code == FAULT:  # the user's to mend: another start would fail as well
+    if code == FAULT:  # the user must act first: another start would fail as well
         os.kill(os.getppid(), GIVE_UP)
 
 
 def _restartable(work: Work) -> Work:
-    def carried(params: Params, log: RunLog) -> dict[str, float | None]:
+    def restartable(params: Params, log: RunLog) -> dict[str, float | None]:
         try:
             return work(params, log)
         except PeerLostError as error:
-            log.warning(f"Another process has ended ({error}): all start again.")
-            os._exit(PEER_LOST)  # at once: leaving in order would wait for the others
+            log.warning(f"Another process has ended ({error}): all are started again.")
+            os._exit(PEER_LOST)  # at once: an orderly exit would wait for the others
 
-    carried.__doc__ = work.__doc__
-    return carried
+    restartable.__doc__ = work.__doc__
+    return restartable
 
 
 def _followed(name: str, work: Work) -> int:
-    """A rank that does not speak: no events, one line when it alone cannot go on."""
+    """Any other rank: writes no events, and one line for an error that only this rank has."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         params = parameters.load()
-        work(params, Silence(name, params.artifacts_dir / "live"))
+        work(params, NullLog(name, params.artifacts_dir / "live"))
     except UserError as error:
-        time.sleep(FIRST_WORD_S)  # most faults are all ranks': rank 0 tells, and the agent ends us
+        time.sleep(RANK0_FIRST_S)  # most errors are all ranks': rank 0 reports, the agent ends us
         rank = os.environ["RANK"]
         print(f"{name}, rank {rank}: {error.fact} -> {error.cure}", file=sys.stderr)
         return FAULT
@@ -130,17 +127,17 @@ def _followed(name: str, work: Work) -> int:
     return DONE
 
 
-class Silence(RunLog):
-    """A log that says nothing: what there is to say, rank 0 says."""
+class NullLog(RunLog):
+    """A log that writes nothing: rank 0 writes for all."""
 
     def _emit(self, kind: str, **_facts: object) -> None:
-        """Nothing is written."""
+        """Write nothing."""
 
     def info(self, message: str) -> None:
-        """Nothing is said."""
+        """Write nothing."""
 
     def warning(self, message: str) -> None:
-        """Nothing is said."""
+        """Write nothing."""
 
     def due(self) -> bool:
         """Never."""

@@ -1,7 +1,7 @@
-"""The processes that train one model together: what each takes of a batch, and their sums.
+"""The processes that train one model together: their parts of a batch, and their sums.
 
-Gradients are added by hand, not by DistributedDataParallel: parts of a batch may be unequal, and
-a step that ran out of memory in one process is redone by all. Every process holds the same model.
+Gradients are summed here, not by DistributedDataParallel: parts of a batch may be unequal, and a
+step that ran out of memory in one process is redone by all. Every process holds the same model.
 """
 
 import io
@@ -18,12 +18,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pillsnap.errors import MachineError, ParameterError
+from pillsnap.errors import MachineError, ParameterError, reason_of
 from pillsnap.stage.signals import end_with_parent
 
-PATIENCE = timedelta(minutes=10)  # with a process that does not answer
-# Without it torch 2.15 keeps one store for all starts, and processes that were started again may
-# find each other's old addresses there and wait for ever.
+TIMEOUT = timedelta(minutes=10)  # for a process that does not answer
+# Without it torch 2.15 keeps one store for all starts: restarted processes may find each other's
+# old addresses in it and wait forever.
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 LEAST_PART = 2  # samples: batch norm needs two where the last feature map is one pixel
 
@@ -34,18 +34,18 @@ class PeerLostError(Exception):
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process among those of a training; rank 0 speaks, saves and publishes."""
+    """One process of a training; rank 0 logs, saves and publishes."""
 
     rank: int = 0
     world_size: int = 1
 
     @property
-    def speaks(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process logs, saves and publishes."""
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """This process's positions of a batch of `count`; the last ranks' may be empty."""
+        """This process's positions in a batch of `count`; a small batch leaves last ranks empty."""
         busy = max(1, min(self.world_size, count // LEAST_PART))
         whole, more = divmod(count, busy)
         ends = [(rank + 1) * whole + min(rank + 1, more) for rank in range(busy)]
@@ -63,9 +63,9 @@ class Ranks:
             tensor.copy_(part.view(tensor.shape))
 
     def share(self, model: nn.Module, part: float, *sums: torch.Tensor) -> None:
-        """Add the ranks' gradients and `sums`; average their batch norms' running figures.
+        """Sum the ranks' gradients and `sums`; average their batch norms' running statistics.
 
-        `part` is what this process had of the batch, from 0 to 1.
+        `part` is this process's share of the batch, 0 to 1.
         """
         if self.world_size == 1:
             return
@@ -73,13 +73,13 @@ class Ranks:
         for parameter in trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        running = _running_figures(model)
-        for figure in running:
-            figure.mul_(part)
+        running = running_statistics(model)
+        for statistic in running:
+            statistic.mul_(part)
         self.add([*(p.grad for p in trained if p.grad is not None), *running, *sums])
 
     def total(self, count: int) -> int:
-        """Sum of whole numbers, waited for on the CPU alone."""
+        """Sum of integers over all processes; waits on the CPU only."""
         if self.world_size == 1:
             return count
         sums = torch.tensor(count)
@@ -94,20 +94,20 @@ class Ranks:
         """The smallest of all processes' numbers."""
         if self.world_size == 1:
             return number
-        found = torch.tensor(number)
-        _sent(dist.all_reduce, found, op=dist.ReduceOp.MIN)
-        return int(found)
+        lowest = torch.tensor(number)
+        _sent(dist.all_reduce, lowest, op=dist.ReduceOp.MIN)
+        return int(lowest)
 
     def same(self, state: dict[str, Any]) -> dict[str, Any]:
         """Rank 0's tensors and plain values, in every process."""
         if self.world_size == 1:
             return state
         buffer = io.BytesIO()
-        if self.speaks:
+        if self.is_main:
             torch.save(state, buffer)
         size = self.total(buffer.getbuffer().nbytes)
         payload = torch.zeros(size, dtype=torch.uint8)
-        if self.speaks:
+        if self.is_main:
             payload = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
         _sent(dist.broadcast, payload, src=0)
         stream = io.BytesIO(payload.numpy().tobytes())
@@ -135,43 +135,43 @@ def on_this_host() -> int:
 
 @contextmanager
 def joined(devices: int, device: torch.device) -> Iterator[Ranks]:
-    """This process among its peers; alone unless torchrun started it.
+    """Join the other processes; ALONE unless torchrun started this one.
 
     ParameterError when torchrun started another number of processes than `devices`.
     """
     if not started_by_torchrun():
         yield ALONE
         return
-    ours = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    if ours.world_size != devices:
+    group = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if group.world_size != devices:
         raise ParameterError(
-            f"train.devices is {devices}, but torchrun started {ours.world_size} processes.",
-            f"Set train.devices to {ours.world_size}: the result depends on it.",
+            f"train.devices is {devices}, but torchrun started {group.world_size} processes.",
+            f"Set train.devices to {group.world_size}: the result depends on it.",
         )
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get(OWN_STORE) != "1":
         raise MachineError(
-            f"torchrun was started without {OWN_STORE}=1: processes that it starts again could "
-            "wait for each other for ever.",
+            f"torchrun was started without {OWN_STORE}=1: processes that it restarts could "
+            "wait for each other forever.",
             f"export {OWN_STORE}=1 before torchrun, on every host.",
         )
-    end_with_parent(signal.SIGKILL)  # as if it were one process: nothing may outlive the launcher
+    end_with_parent(signal.SIGKILL)  # nothing may outlive the launcher
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    _sent(dist.init_process_group, backend=backend, timeout=PATIENCE)
-    yield ours
-    dist.destroy_process_group()  # not after an error: it would wait for peers that have ended
+    _sent(dist.init_process_group, backend=backend, timeout=TIMEOUT)
+    yield group
+    dist.destroy_process_group()  # not after an error: it would wait for ended processes
 
 
-def _running_figures(model: nn.Module) -> list[torch.Tensor]:
+def running_statistics(model: nn.Module) -> list[torch.Tensor]:
     """Running means and variances of the model's batch norms."""
     norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
-    figures = (figure for norm in norms for figure in (norm.running_mean, norm.running_var))
-    return [figure for figure in figures if figure is not None]
+    statistics = (tensor for norm in norms for tensor in (norm.running_mean, norm.running_var))
+    return [tensor for tensor in statistics if tensor is not None]
 
 
 def _sent(send: Any, *arguments: Any, **options: Any) -> None:
     try:
         send(*arguments, **options)
     except RuntimeError as error:
-        raise PeerLostError(str(error).splitlines()[0][:200]) from error
+        raise PeerLostError(reason_of(error)) from error

@@ -1,1 +1,1 @@
-"""Stage validate: check every row, read every photo once, write what the trainings read."""
+"""Stage validate: check every row, read every photo once, write the pictures for training."""

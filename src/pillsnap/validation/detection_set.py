@@ -1,18 +1,16 @@
-"""The detector's data set: which frames join, how they are scaled, and the YOLO folder."""
+"""The detector's data set: a YOLO folder of scaled photos and label files."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 from pillsnap import files
-from pillsnap.arrays import Ints, Pixels
+from pillsnap.arrays import Ints
 
-# No `path` key: Ultralytics 8.4 then takes the folder of the yaml, wherever it is called from.
+# No `path` key: Ultralytics 8.4 then uses the folder of the yaml, whatever the working folder.
 DATASET_YAML = "train: images/train\nval: images/val\nnames:\n  0: pill\n"
 
 
@@ -27,31 +25,8 @@ class DetectionFrame:
     height: int
 
 
-def paint_out(picture: Pixels, boxes_xywh: NDArray[np.float64]) -> tuple[Pixels, int]:
-    """Cover pills without a label with what surrounds them; also returns how many.
-
-    What differs from the background (the median colour) outside the labelled boxes, and is at
-    least a fifth as large as the smallest of them, is a pill. Boxes in pixels of `picture`.
-    """
-    background = np.median(picture.reshape(-1, 3), axis=0)
-    distance = np.abs(picture.astype(np.float32) - background).max(axis=2)
-    grey = cv2.medianBlur(distance.astype(np.uint8), 5)
-    strange = np.asarray(cv2.threshold(grey, 0, 1, cv2.THRESH_OTSU)[1])
-    border = 2 + max(picture.shape) // 40  # shadows reach past the boxes
-    for x, y, width, height in boxes_xywh:
-        top, left = max(0, int(y - border)), max(0, int(x - border))
-        strange[top : int(y + height + border), left : int(x + width + border)] = 0
-    count, labels, figures, _ = cv2.connectedComponentsWithStats(strange)
-    least = (boxes_xywh[:, 2] * boxes_xywh[:, 3]).min() / 5 if len(boxes_xywh) else 0
-    large = [i for i in range(1, count) if figures[i, cv2.CC_STAT_AREA] > least]
-    mask = np.isin(labels, large).astype(np.uint8)
-    wider = cv2.dilate(mask, np.ones((2 * border + 1, 2 * border + 1), np.uint8))
-    painted = cv2.inpaint(picture, wider, 3, cv2.INPAINT_TELEA) if large else picture
-    return np.asarray(painted, dtype=np.uint8), len(large)
-
-
 class DetectionWriter:
-    """Writes the YOLO folder beside its place; `finish` moves it there as a whole."""
+    """Writes the YOLO folder under a temporary name; `finish` moves it into place."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,20 +38,20 @@ class DetectionWriter:
                 (self._temporary / kind / split).mkdir(parents=True)
 
     def add(self, split: str, frame: DetectionFrame) -> None:
-        """Write one frame and its label file (class 0, centre and size as parts of the frame)."""
+        """Write one frame and its label file (class 0; centre and size relative to the frame)."""
         name = self._name_of(frame.image_path)
         (self._temporary / "images" / split / f"{name}.jpg").write_bytes(frame.jpeg)
         label = self._temporary / "labels" / split / f"{name}.txt"
         label.write_text(label_text(frame.boxes_xywh, frame.width, frame.height), encoding="ascii")
 
     def finish(self) -> None:
-        """Put the data set in its place, the old one removed."""
+        """Replace the old data set, if any, by this one."""
         files.write_text(self._temporary / "dataset.yaml", DATASET_YAML)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._temporary.rename(self.folder)
 
     def _name_of(self, image_path: str) -> str:
-        """The photo's stem; with a hash where that is not ASCII, too long or taken."""
+        """The photo's stem; with a hash where it is not ASCII, too long or taken."""
         name = Path(image_path).stem
         if not name.isascii() or len(name) > 200 or name in self._names:
             plain = name.encode("ascii", "ignore").decode()[:200]
@@ -86,7 +61,7 @@ class DetectionWriter:
 
 
 def label_text(boxes_xywh: Ints, width: int, height: int) -> str:
-    """YOLO lines `0 centre_x centre_y width height`, parts of the frame's size."""
+    """YOLO lines `0 centre_x centre_y width height`, relative to the frame's size."""
     boxes = np.asarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
     scale = np.array([width, height, width, height])
     centred = np.hstack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]]) / scale

@@ -1,6 +1,6 @@
-"""Writes what validate hands on: crops, full-size frames and the detection set, in manifest order.
+"""Writes the outputs of validate: crops, evaluation frames, detection set, in manifest order.
 
-The bytes depend on the rows and the photos alone, not on processes, restarts or earlier runs.
+The bytes depend on rows and photos only, not on processes, restarts or earlier runs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ FRAME_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Photo:
-    """An admitted photo: its key in the store, the pictures wanted of it, its bytes' hash."""
+    """An admitted photo: key in the store, pictures to write, hash of its bytes."""
 
     key: str
     kinds: frozenset[Kind]
@@ -47,14 +47,14 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Handover:
+class Admitted:
     """Admitted rows of all splits (with a column `split`) and their photos by path."""
 
     rows: pd.DataFrame
     photos: Mapping[str, Photo]
 
     def of(self, split: str, kind: Kind) -> Iterator[tuple[str, Photo, list[Pill]]]:
-        """Path, photo and pills of each photo of a split of which such a picture is wanted."""
+        """Path, photo and pills of each photo of a split with a picture of that kind."""
         names = list(COLUMNS)
         rows = self.rows.loc[self.rows["split"] == split, names].itertuples(index=False, name=None)
         pills = (dict(zip(names, row, strict=True)) for row in rows)
@@ -63,18 +63,18 @@ class Handover:
                 yield path, self.photos[path], list(group)
 
 
-def write_all(handover: Handover, store: WorkStore, data_dir: Path) -> dict[str, int]:
-    """Write crops/, frames/ and detection/ under `data_dir`; how many pictures of each."""
+def write_all(admitted: Admitted, store: WorkStore, data_dir: Path) -> dict[str, int]:
+    """Write crops/, frames/ and detection/ under `data_dir`; the number of pictures in each."""
     counts = {"crops": 0, "detection_frames": 0, "evaluation_frames": 0}
     for split in SPLITS:
         path = data_dir / "crops" / f"{split}.arrow"
-        counts["crops"] += _write_crops(path, handover, store, split)
+        counts["crops"] += _write_crops(path, admitted, store, split)
     for split in ("val", "test"):
         path = data_dir / "frames" / f"{split}.arrow"
-        counts["evaluation_frames"] += _write_frames(path, handover, store, split)
+        counts["evaluation_frames"] += _write_frames(path, admitted, store, split)
     detection = DetectionWriter(data_dir / "detection")
     for split in ("train", "val"):
-        for path_text, photo, pills in handover.of(split, Kind.DETECTION):
+        for path_text, photo, pills in admitted.of(split, Kind.DETECTION):
             [jpeg] = store.jpegs(photo.key, Kind.DETECTION)
             detection.add(split, _detection_frame(path_text, jpeg, pills))
             counts["detection_frames"] += 1
@@ -82,10 +82,10 @@ def write_all(handover: Handover, store: WorkStore, data_dir: Path) -> dict[str,
     return counts
 
 
-def _write_crops(path: Path, handover: Handover, store: WorkStore, split: str) -> int:
+def _write_crops(path: Path, admitted: Admitted, store: WorkStore, split: str) -> int:
     count = 0
     with arrow_writer(path, SCHEMA) as writer:
-        for _, photo, pills in handover.of(split, Kind.CROP):
+        for _, photo, pills in admitted.of(split, Kind.CROP):
             jpegs = store.jpegs(photo.key, Kind.CROP)
             for pill, jpeg in zip(pills, jpegs, strict=True):
                 row = {**pill, "content_hash": photo.content_hash, "jpeg": jpeg}
@@ -94,10 +94,10 @@ def _write_crops(path: Path, handover: Handover, store: WorkStore, split: str) -
     return count
 
 
-def _write_frames(path: Path, handover: Handover, store: WorkStore, split: str) -> int:
+def _write_frames(path: Path, admitted: Admitted, store: WorkStore, split: str) -> int:
     count = 0
     with arrow_writer(path, FRAME_SCHEMA) as writer:
-        for image_path, photo, pills in handover.of(split, Kind.FRAME):
+        for image_path, photo, pills in admitted.of(split, Kind.FRAME):
             [jpeg] = store.jpegs(photo.key, Kind.FRAME)
             writer.add(
                 {

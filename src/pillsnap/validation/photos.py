@@ -1,4 +1,4 @@
-"""Frames: a photo is read once, its header checked before decoding, its bytes and pixels hashed."""
+"""Reads photos: header checked before decoding, every kind of damage reported by name."""
 
 import io
 import os
@@ -12,17 +12,18 @@ import numpy as np
 import xxhash
 from PIL import Image
 
+from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.errors import DataError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 RGB, RGBA, GREY_ALPHA = 2, 6, 4  # colour types of the PNG specification, section 11.2.1
-HEAVIEST_PIXEL_BYTES = 8  # RGBA of 16 bits: with a MB of header no photo is longer on disk
+HEAVIEST_PIXEL_BYTES = 8  # 16-bit RGBA; with 1 MB for headers no photo is longer on disk
 
 
 class FrameError(DataError):
-    """A photo that cannot be admitted; `reason` is one of the photo checks' names."""
+    """A photo that is rejected; `reason` is the name of a check."""
 
     def __init__(self, reason: str, fact: str, cure: str) -> None:
         super().__init__(fact, cure)
@@ -63,12 +64,15 @@ def content_hash(content: bytes) -> str:
 
 
 def locate(path: Path) -> Path:
-    """The path as the disk spells it: Korean may be in NFD there and in NFC here, or reversed."""
-    if path.exists() or path == path.parent:
+    """The path as spelt on disk, where Korean may be in NFD instead of NFC, or the reverse.
+
+    A path that does not exist or cannot be accessed is returned unchanged.
+    """
+    if os.path.exists(path) or path == path.parent:  # noqa: PTH110
         return path
     folder = locate(path.parent)
-    forms = (unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
-    return next((folder / form for form in forms if (folder / form).exists()), folder / path.name)
+    forms = (folder / unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
+    return next(filter(os.path.exists, forms), folder / path.name)
 
 
 def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
@@ -81,9 +85,11 @@ def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
             "Shrink or remove the photo, or raise validate.max_pixels.",
         )
     if not content.endswith(PNG_END):
-        raise _damaged(name, "the file does not end where a PNG ends (cut short or added to)")
+        raise _damaged(
+            name, "the file does not end with the end of a PNG (truncated, or data appended)"
+        )
     if depth == 16:
-        raise _unusable(name, "16 bits a channel")
+        raise _wrong_kind(name, "16 bits a channel")
     try:
         if depth == 8 and colour == RGB:
             decoded = kornia_rs.io.decode_image_png_u8(content, (height, width), "rgb")
@@ -97,7 +103,7 @@ def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
 
 def _read(path: Path, max_pixels: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_pixels * HEAVIEST_PIXEL_BYTES + 2**20:
                 raise FrameError(
@@ -105,11 +111,11 @@ def _read(path: Path, max_pixels: int) -> bytes:
                     f"{path}: {size:,} bytes, more than validate.max_pixels can fill.",
                     "Remove the file, or raise validate.max_pixels.",
                 )
-            return file.read()
+            return file.read(size)
     except FileNotFoundError:
         raise FrameError(
             "photo_missing",
-            f"{path}: not here.",
+            f"{path}: missing.",
             "Restore the photo, or run `pillsnap fingerprint` and `dvc repro` without it.",
         ) from None
     except OSError as error:
@@ -130,17 +136,17 @@ def _header(content: bytes, name: Path) -> tuple[int, int, int, int]:
             "photo_not_png", f"{name}: not a PNG ({kind}).", "Replace it by the original PNG."
         )
     if len(content) < 33 or content[12:16] != b"IHDR":
-        raise _damaged(name, "the header is cut short")
+        raise _damaged(name, "the header is truncated")
     width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
     return width, height, depth, colour
 
 
 def _decode_odd_png(content: bytes, name: Path, colour: int) -> Pixels:
-    """Grey and palette pictures become RGB; see-through ones are refused: what lies behind?"""
+    """Grey and palette photos become RGB; transparent ones are rejected."""
     picture = Image.open(io.BytesIO(content), formats=("PNG",))
-    see_through = colour in (RGBA, GREY_ALPHA) or "transparency" in picture.info
-    if see_through and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
-        raise _unusable(name, "see-through parts")
+    has_alpha = colour in (RGBA, GREY_ALPHA) or "transparency" in picture.info
+    if has_alpha and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+        raise _wrong_kind(name, "transparent pixels")
     return np.asarray(picture.convert("RGB"))
 
 
@@ -148,11 +154,11 @@ def _damaged(name: Path, detail: str) -> FrameError:
     return FrameError(
         "photo_damaged",
         f"{name}: {detail}.",
-        "Restore the photo from the AI Hub archive; if many are hit, check the disk.",
+        "Restore the photo from the AI Hub archive; if there are many, check the disk.",
     )
 
 
-def _unusable(name: Path, detail: str) -> FrameError:
+def _wrong_kind(name: Path, detail: str) -> FrameError:
     return FrameError(
         "photo_kind",
         f"{name}: {detail}, photos are 8-bit RGB.",

@@ -1,7 +1,6 @@
-"""Which pictures are made of which photo: decided from the manifests, before anything is read."""
+"""Chooses the pictures to make of each photo, from the manifests, before photos are read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pandas as pd
 import xxhash
@@ -10,31 +9,23 @@ from pillsnap.params import ScaleParams
 from pillsnap.validation.work_store import Kind
 
 
-@dataclass(frozen=True)
-class Fitness:
-    """Photos whose labels leave doubts: they train the classifier only, or nothing."""
-
-    torn: frozenset[str]  # a pill of them was refused
-    incomplete: frozenset[str]  # pills on them have no label
-    paint_out: bool  # incomplete ones join the detection set, unlabelled pills covered
-
-
 def kinds_of(
-    rows: pd.DataFrame, fitness: Fitness, scale: ScaleParams, seed: int
+    rows: pd.DataFrame, partly_labelled: frozenset[str], scale: ScaleParams, seed: int
 ) -> dict[str, frozenset[Kind]]:
-    """Photo -> pictures to make. `rows`: admitted rows of all splits, with a column `split`."""
+    """Photo -> pictures to make. `rows`: admitted rows of all splits, with a column `split`.
+
+    Photos in `partly_labelled` show a pill without a row: they give crops only.
+    """
     frames = rows.drop_duplicates("image_path")
     single = frames["image_type"] == "single"
-    # A combination has no one code: its folder is the group, and each photo of it alike.
+    # Combinations have no single code: they are chosen evenly over groups.
     frames = frames.assign(mapping_code=frames["mapping_code"].where(single, ""))
-    whole = ~frames["image_path"].isin(fitness.torn)
-    labelled = whole & ~frames["image_path"].isin(fitness.incomplete)
-    detectable = whole if fitness.paint_out else labelled
+    labelled = ~frames["image_path"].isin(partly_labelled)
 
     def pick(split: str, of: "pd.Series[bool]", count: int) -> set[str]:
         return choose(frames[of & (frames["split"] == split)], count, seed)
 
-    detection = _detection(pick, single, detectable, len(frames), scale)
+    detection = _detection(pick, single, labelled, len(frames), scale)
     most = scale.evaluation_frames
     evaluation = pick("val", ~single & labelled, most) | pick("val", single & labelled, most)
     evaluation |= pick("test", ~single & labelled, most)
@@ -52,23 +43,23 @@ def kinds_of(
 def _detection(
     pick: Callable[[str, "pd.Series[bool]", int], set[str]],
     single: "pd.Series[bool]",
-    detectable: "pd.Series[bool]",
+    labelled: "pd.Series[bool]",
     every: int,
     scale: ScaleParams,
 ) -> set[str]:
-    """All combinations of train and val, some singles of train, and val's part of as many."""
+    """All combinations of train and val, some singles of train, and a share of those of val."""
     of_val = scale.val_share / (1 - scale.val_share)
     val_singles = round(scale.detection_single_frames * of_val)
-    chosen = pick("train", ~single & detectable, every) | pick("val", ~single & detectable, every)
-    chosen |= pick("train", single & detectable, scale.detection_single_frames)
-    return chosen | pick("val", single & detectable, val_singles)
+    chosen = pick("train", ~single & labelled, every) | pick("val", ~single & labelled, every)
+    chosen |= pick("train", single & labelled, scale.detection_single_frames)
+    return chosen | pick("val", single & labelled, val_singles)
 
 
 def choose(frames: pd.DataFrame, count: int, seed: int) -> set[str]:
-    """The paths of `count` frames, as even as can be over codes, and over groups within a code.
+    """The paths of `count` frames, as even as possible over codes, and over groups within a code.
 
-    `frames` has a row per frame: image_path, mapping_code, group_id. A frame once passed over is
-    never taken up because others join, so photos already decoded need not be decoded again.
+    `frames` has a row per frame: image_path, mapping_code, group_id. Adding frames never makes
+    `choose` take an old frame that it left out before, so no old photo is decoded again.
     """
     table = frames[["image_path", "mapping_code", "group_id"]].copy()
     for name in ("image_path", "mapping_code", "group_id"):

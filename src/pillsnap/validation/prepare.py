@@ -1,49 +1,39 @@
-"""One read per photo: decode, prove sound, cut the pills out, scale down; parallel, restartable."""
+"""Reads each photo once: decode, check, cut crops, scale down; in parallel, resumable."""
 
 import hashlib
-import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
-import numpy as np
 import simplejpeg
 import xxhash
 
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import pixels as frames_
-from pillsnap.errors import MachineError
-from pillsnap.stage.hardware import cpu_count
-from pillsnap.stage.signals import end_with_starter
-from pillsnap.validation import detection_set, photos
+from pillsnap.dataset import pixels
+from pillsnap.stage.pool import workers
+from pillsnap.validation import photos
 from pillsnap.validation.photos import Frame, FrameError
-from pillsnap.validation.work_store import Box, Kind, Picture, Prepared, WorkStore
+from pillsnap.validation.work_store import TABLES, Box, Kind, Picture, Prepared, WorkStore
 
-# Raise it when the pictures or hashes made of a photo change: every photo is then decoded anew.
-# tests/validation/test_prepare.py holds the bytes that belong to it.
+# Raise it when the pictures or hashes made of a photo change: all photos are then decoded again.
+# tests/validation/test_prepare.py has the hash that belongs to it.
 PICTURES_VERSION = 1
 
-CHUNK_FRAMES = 8  # what a process is given at once: some 0.1 s of work
-FEW_FRAMES = 128  # not worth the second that starting processes takes
+CHUNK_FRAMES = 8  # photos per task of a worker: about 0.1 s
+FEW_FRAMES = 128  # below this, one process is faster than starting several
 EXAMPLE_PX = 320  # longest side of a thumbnail in the report
+KILLED = "Lower validate.num_workers, or free memory, then run dvc repro: it resumes."
 
 OnProgress = Callable[[int, int], None]  # frames done, frames in all
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the pictures depend on besides the photo; another recipe has another work store."""
+    """What the pictures depend on besides the photo; each recipe has its own work store."""
 
     crop_px: int
     crop_margin: float
@@ -52,29 +42,29 @@ class Recipe:
     max_pixels: int
 
     @property
-    def fingerprint(self) -> str:
-        """Hash over the settings, the version of what is made, and the codecs' versions."""
-        parts = [repr(self), str(PICTURES_VERSION), cv2.__version__, simplejpeg.__version__]
+    def pictures_version(self) -> str:
+        """Hash over the settings, the store's tables, the pictures' and the codecs' versions."""
+        versions = [str(PICTURES_VERSION), cv2.__version__, simplejpeg.__version__]
+        parts = [repr(self), TABLES, *versions]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class FrameTask:
-    """A photo to prepare: where it is, what its labels say, which pictures are wanted."""
+    """A photo to prepare: path, labels, pictures to make."""
 
     image_path: str  # as in the manifest
     path: Path
     boxes: tuple[Box, ...]  # x y w h in pixels, one per admitted row
-    size: tuple[int, int]  # width, height its labels speak of
+    size: tuple[int, int]  # width, height according to its labels
     kinds: frozenset[Kind]
-    paint_out: bool = False  # cover the pills without a label in the detection picture
-    marks: tuple[Box, ...] = ()  # refused boxes, drawn red in the report's thumbnail
+    marks: tuple[Box, ...] = ()  # rejected boxes, drawn red in the report's thumbnail
     key: str = ""
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A photo that is not admitted: the name of the check, and what was found."""
+class Rejected:
+    """A rejected photo: the name of the check, and the fact."""
 
     image_path: str
     reason: str
@@ -83,11 +73,11 @@ class Refused:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The outcome: sound photos' keys by path, refused photos, how many were decoded this time."""
+    """The outcome of a run."""
 
-    keys: dict[str, str]
-    refused: tuple[Refused, ...]
-    decoded: int
+    keys: dict[str, str]  # of the valid photos, by path
+    rejected: tuple[Rejected, ...]
+    decoded: int  # photos decoded in this run
 
 
 def prepare(
@@ -99,9 +89,9 @@ def prepare(
 ) -> Preparation:
     """Prepare every photo not yet in the store; memory does not grow with their number.
 
-    Refused photos are not remembered: they are looked at again at the next run.
+    Rejected photos are not stored: they are read again in the next run.
     """
-    keyed, refused = with_keys(tasks)
+    keyed, rejected = with_keys(tasks)
     known = store.kinds()
     pending = [
         replace(task, kinds=task.kinds | known.get(task.key, frozenset()))
@@ -110,67 +100,66 @@ def prepare(
     ]
     done = len(tasks) - len(pending)
     on_progress(done, len(tasks))
-    for outcomes in _outcomes(pending, recipe, num_workers):
-        store.add(outcome for outcome in outcomes if isinstance(outcome, Prepared))
-        refused += [outcome for outcome in outcomes if isinstance(outcome, Refused)]
-        done += len(outcomes)
-        on_progress(done, len(tasks))
-    bad = {photo.image_path for photo in refused}
+    chunks = [pending[i : i + CHUNK_FRAMES] for i in range(0, len(pending), CHUNK_FRAMES)]
+    count = 1 if len(pending) < FEW_FRAMES else num_workers
+    with workers(count, __name__, KILLED) as spread:
+        for outcomes in spread(partial(_prepare_chunk, recipe), chunks):
+            store.add(outcome for outcome in outcomes if isinstance(outcome, Prepared))
+            rejected += [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+            done += len(outcomes)
+            on_progress(done, len(tasks))
+    bad = {photo.image_path for photo in rejected}
     keys = {task.image_path: task.key for task in keyed if task.image_path not in bad}
-    refused.sort(key=lambda photo: photo.image_path)
-    return Preparation(keys, tuple(refused), len(pending))
+    rejected.sort(key=lambda photo: photo.image_path)
+    return Preparation(keys, tuple(rejected), len(pending))
 
 
-def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Refused]]:
-    """The tasks with their keys, and the photos that are not even there."""
-    with ThreadPoolExecutor(16) as pool:  # asks the file system: on slow disks they wait, not work
+def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejected]]:
+    """The tasks with their keys, and the photos that are missing or unreadable."""
+    with ThreadPoolExecutor(16) as pool:  # waits for the disk, not for the CPU
         keyed = list(pool.map(_with_key, tasks, chunksize=256))
     present = [task for task in keyed if isinstance(task, FrameTask)]
-    return present, [photo for photo in keyed if isinstance(photo, Refused)]
+    return present, [photo for photo in keyed if isinstance(photo, Rejected)]
 
 
-def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Refused:
-    """Decode one photo and make its pictures, or say why not."""
+def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
+    """Decode one photo and make its pictures, or reject it."""
     try:
         frame = photos.read_frame(task.path, recipe.max_pixels)
         if (frame.width, frame.height) != task.size:
             raise FrameError(
                 "size_differs",
-                f"{task.path}: {frame.width} x {frame.height} px, its label says "
+                f"{task.path}: {frame.width} x {frame.height} px, according to its label "
                 f"{task.size[0]} x {task.size[1]}.",
                 "Restore the photo or its label.",
             )
     except FrameError as error:
         fact = error.fact.removeprefix(f"{task.path}: ")
-        return Refused(task.image_path, error.reason, fact)
-    pictures, painted_out = _pictures(frame, task, recipe)
-    hashes = frame.content_hash, frames_.pixel_hash(frame.pixels)
-    return Prepared(task.key, *hashes, painted_out, tuple(pictures))
+        return Rejected(task.image_path, error.reason, fact)
+    hashes = frame.content_hash, pixels.pixel_hash(frame.pixels)
+    return Prepared(task.key, *hashes, tuple(_pictures(frame, task, recipe)))
 
 
-def _pictures(frame: Frame, task: FrameTask, recipe: Recipe) -> tuple[list[Picture], int]:
-    pictures, painted_out = [], 0
+def _pictures(frame: Frame, task: FrameTask, recipe: Recipe) -> list[Picture]:
+    pictures = []
     for box in task.boxes:
-        crop = frames_.cut(frame.pixels, box, recipe.crop_px, recipe.crop_margin)
-        jpeg = frames_.encode(crop, recipe.jpeg_quality)
-        pictures.append(Picture(Kind.CROP, jpeg, frames_.perceptual_hash(crop)))
+        crop = pixels.cut(frame.pixels, box, recipe.crop_px, recipe.crop_margin)
+        jpeg = pixels.encode(crop, recipe.jpeg_quality)
+        pictures.append(Picture(Kind.CROP, jpeg, pixels.perceptual_hash(crop)))
     if Kind.DETECTION in task.kinds:
-        small = frames_.scale_down(frame.pixels, recipe.frame_px)
-        if task.paint_out:
-            boxes = np.array(task.boxes, dtype=np.float64) * (small.shape[1] / frame.width)
-            small, painted_out = detection_set.paint_out(small, boxes)
-        pictures.append(Picture(Kind.DETECTION, frames_.encode(small, recipe.jpeg_quality)))
+        small = pixels.scale_down(frame.pixels, recipe.frame_px)
+        pictures.append(Picture(Kind.DETECTION, pixels.encode(small, recipe.jpeg_quality)))
     if Kind.FRAME in task.kinds:
-        pictures.append(Picture(Kind.FRAME, frames_.encode(frame.pixels, recipe.jpeg_quality)))
+        pictures.append(Picture(Kind.FRAME, pixels.encode(frame.pixels, recipe.jpeg_quality)))
     if Kind.EXAMPLE in task.kinds:
-        pictures.append(Picture(Kind.EXAMPLE, frames_.encode(_example(frame.pixels, task), 80)))
-    return pictures, painted_out
+        pictures.append(Picture(Kind.EXAMPLE, pixels.encode(_example(frame.pixels, task), 80)))
+    return pictures
 
 
-def _example(pixels: Pixels, task: FrameTask) -> Pixels:
-    """A thumbnail with the boxes drawn in: admitted ones blue, refused ones red."""
-    small = frames_.scale_down(pixels, EXAMPLE_PX).copy()
-    factor = small.shape[1] / pixels.shape[1]
+def _example(photo: Pixels, task: FrameTask) -> Pixels:
+    """A thumbnail with the boxes drawn in: admitted ones blue, rejected ones red."""
+    small = pixels.scale_down(photo, EXAMPLE_PX).copy()
+    factor = small.shape[1] / photo.shape[1]
     blue, red = (40, 90, 220), (220, 40, 40)
     for (x, y, width, height), colour in [
         *((box, blue) for box in task.boxes),
@@ -181,16 +170,14 @@ def _example(pixels: Pixels, task: FrameTask) -> Pixels:
     return small
 
 
-def _with_key(task: FrameTask) -> FrameTask | Refused:
+def _with_key(task: FrameTask) -> FrameTask | Rejected:
     try:
         path, status = _found(task.path)
     except OSError as error:
         reason = "photo_missing" if isinstance(error, FileNotFoundError) else "photo_unreadable"
-        return Refused(task.image_path, reason, f"{error.strerror}.")
-    identity = (
-        task.image_path, status.st_size, status.st_mtime_ns, task.boxes, task.size, task.paint_out,
-        task.marks,
-    )  # fmt: skip
+        return Rejected(task.image_path, reason, f"{error.strerror}.")
+    of_file = task.image_path, status.st_size, status.st_mtime_ns
+    identity = (*of_file, task.boxes, task.size, task.marks)
     return replace(task, path=path, key=xxhash.xxh3_128_hexdigest(repr(identity).encode()))
 
 
@@ -202,45 +189,6 @@ def _found(path: Path) -> tuple[Path, os.stat_result]:
         return spelt, spelt.stat()
 
 
-def _outcomes(
-    tasks: Sequence[FrameTask], recipe: Recipe, num_workers: int
-) -> Iterator[list[Prepared | Refused]]:
-    """The outcomes of all tasks, some at a time, in any order; few are in memory at once."""
-    chunks = [tasks[i : i + CHUNK_FRAMES] for i in range(0, len(tasks), CHUNK_FRAMES)]
-    workers = num_workers or cpu_count()
-    if workers == 1 or len(tasks) < FEW_FRAMES:
-        cv2.setNumThreads(1)
-        for chunk in chunks:
-            yield _prepare_chunk(chunk, recipe)
-        return
-    # Not fork: it would copy the locks of Arrow's and the log's threads. One import for all.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(workers, context, _start_worker)
-    try:
-        waiting: set[Future[list[Prepared | Refused]]] = set()
-        for chunk in chunks:
-            waiting.add(pool.submit(_prepare_chunk, chunk, recipe))
-            if len(waiting) >= 2 * workers:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
-        yield from (future.result() for future in waiting)
-    except BrokenProcessPool:
-        raise MachineError(
-            "A process that decodes photos was killed; most often memory ran out.",
-            "Lower validate.num_workers and run dvc repro: it goes on where it stopped.",
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _prepare_chunk(chunk: Sequence[FrameTask], recipe: Recipe) -> list[Prepared | Refused]:
+def _prepare_chunk(recipe: Recipe, chunk: Sequence[FrameTask]) -> list[Prepared | Rejected]:
+    cv2.setNumThreads(1)  # the processes share the cores out
     return [prepare_frame(task, recipe) for task in chunk]
-
-
-def _start_worker() -> None:
-    """One thread each, deaf to Ctrl-C (the parent stops us), and gone when the parent is."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_starter()

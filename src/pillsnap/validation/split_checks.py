@@ -1,4 +1,4 @@
-"""Checks that compare the splits: leakage, duplicates, classes in each, counts against params."""
+"""Checks of the splits: leakage, duplicates, classes in each, counts against params.yaml."""
 
 import numpy as np
 import pandas as pd
@@ -7,8 +7,10 @@ from pillsnap.arrays import Hashes, Ints
 from pillsnap.dataset.findings import Findings
 from pillsnap.params import ScaleParams
 
-SAMPLES_TOLERANCE = 0.01  # part of the samples: a combination photo brings several at once
-SHARE_TOLERANCE = 0.01  # capture groups are kept whole
+Pair = tuple[int, int, int]  # bits that differ, row of a val or test pill, row of a train pill
+
+SAMPLES_TOLERANCE = 0.01  # part of the samples: a combination photo adds several pills at once
+SHARE_TOLERANCE = 0.01  # capture groups are never split
 
 
 def check_classes(rows: pd.DataFrame, classes: pd.DataFrame, findings: Findings) -> None:
@@ -23,7 +25,7 @@ def check_classes(rows: pd.DataFrame, classes: pd.DataFrame, findings: Findings)
 
 
 def check_groups(rows: pd.DataFrame, findings: Findings) -> None:
-    """A capture group in train and in val makes val's figures optimistic."""
+    """A capture group in both train and val makes the metrics of val optimistic."""
     groups = {split: set(part["group_id"]) for split, part in rows.groupby("split")}
     both = groups.get("train", set()) & groups.get("val", set())
     first = rows.drop_duplicates(["split", "group_id"]).set_index(["split", "group_id"])
@@ -33,7 +35,7 @@ def check_groups(rows: pd.DataFrame, findings: Findings) -> None:
 
 
 def check_unknown(rows: pd.DataFrame, findings: Findings) -> None:
-    """Codes whose test photos count as unknown must not be learnt."""
+    """Codes whose test photos count as unknown must not be in train."""
     trained = set(rows.loc[rows["known"] & (rows["split"] == "train"), "mapping_code"])
     unknown = rows[(rows["split"] == "test") & ~rows["known"]].drop_duplicates("mapping_code")
     for code, path in zip(unknown["mapping_code"], unknown["image_path"], strict=True):
@@ -57,38 +59,38 @@ def check_counts(
         share = float(part.mean()) if len(drawn) else 0.0
         if abs(share - target) > SHARE_TOLERANCE:
             findings.add(name, f"train + val: {share:.4f}, {name} is {target}")
-    for code, split, count, least in _thin_classes(rows, classes, wanted):
+    for code, split, count, least in _classes_below_minimum(rows, classes, wanted):
         findings.add("class_minimum", f"{code}: {count} of {least} in {split}")
 
 
 def check_parity(
     admitted: pd.DataFrame, classes: pd.DataFrame, wanted: ScaleParams, findings: Findings
 ) -> None:
-    """Every class keeps an admitted pill in train and in val; below its minimum it is named."""
-    for code, split, count, least in _thin_classes(admitted, classes, wanted):
+    """Every class keeps an admitted pill in train and in val; those below the minimum are named."""
+    for code, split, count, least in _classes_below_minimum(admitted, classes, wanted):
         name = "class_thinned" if count else "class_parity"
         findings.add(name, f"{code}: {count} of {least} in {split}")
 
 
-def _thin_classes(
+def _classes_below_minimum(
     rows: pd.DataFrame, classes: pd.DataFrame, wanted: ScaleParams
 ) -> list[tuple[str, str, int, int]]:
     """Code, split, count, minimum of each class with too few known rows."""
-    thin = []
+    below = []
     for split, least in (
         ("train", wanted.min_train_per_class),
         ("val", wanted.min_val_per_class),
     ):
         found = rows.loc[rows["known"] & (rows["split"] == split), "mapping_code"].value_counts()
         counts = found.reindex(classes["mapping_code"], fill_value=0)
-        thin += [(str(code), split, int(n), least) for code, n in counts.items() if n < least]
-    return sorted(thin)
+        below += [(str(code), split, int(n), least) for code, n in counts.items() if n < least]
+    return sorted(below)
 
 
 def check_duplicates(frames: pd.DataFrame, findings: Findings) -> dict[str, str]:
-    """Photos equal pixel for pixel; returns path and fact of those an earlier split holds too.
+    """Photos with equal pixels; returns path and fact of those that an earlier split has too.
 
-    `frames` has a row per sound photo: split, image_path, pixel_hash.
+    `frames` has a row per valid photo: split, image_path, pixel_hash.
     """
     order = frames["split"].map({"train": 0, "val": 1, "test": 2})
     frames = frames.assign(order=order).sort_values(["order", "image_path"])
@@ -106,9 +108,7 @@ def check_duplicates(frames: pd.DataFrame, findings: Findings) -> dict[str, str]
     return refused
 
 
-def check_near_duplicates(
-    pills: pd.DataFrame, distance: int, findings: Findings
-) -> list[tuple[int, int, int]]:
+def check_near_duplicates(pills: pd.DataFrame, distance: int, findings: Findings) -> list[Pair]:
     """Pills of val and test whose crop is within `distance` bits of a train crop of their code.
 
     `pills` has a row per admitted pill: split, image_path, mapping_code, perceptual_hash (uint64).
@@ -124,27 +124,27 @@ def check_near_duplicates(
             nearest, differing = _nearest(hashes[train], hashes[others])
             close = differing <= distance
             pairs += list(zip(differing[close], others[close], train[nearest[close]], strict=True))
-    found = sorted((int(bits), int(row), int(twin)) for bits, row, twin in pairs)
+    found = sorted((int(bits), int(row), int(near)) for bits, row, near in pairs)
     paths, splits = pills["image_path"].to_numpy(), pills["split"].to_numpy()
-    for bits, row, twin in found:
+    for bits, row, near in found:
         findings.add(
             "near_duplicates_across_splits",
-            f"{paths[row]} ({splits[row]}): {bits} bits from {paths[twin]} (train)",
+            f"{paths[row]} ({splits[row]}): {bits} bits from {paths[near]} (train)",
         )
     return found
 
 
-def near_histogram(pairs: list[tuple[int, int, int]]) -> dict[str, int]:
-    """Bits of difference -> pills whose nearest train twin is that far."""
+def near_histogram(pairs: list[Pair]) -> dict[str, int]:
+    """Bits of difference -> pills of val and test that far from their nearest train pill."""
     counts = np.bincount([bits for bits, _, _ in pairs]) if pairs else np.zeros(0, dtype=int)
     return {str(bits): int(count) for bits, count in enumerate(counts)}
 
 
 def _nearest(train: Hashes, others: Hashes) -> tuple[Ints, Ints]:
-    """Of each other hash the nearest train hash: its position, and the bits that differ."""
+    """For each other hash: position of the nearest train hash, and how many bits differ."""
     position = np.empty(len(others), dtype=np.int64)
     bits = np.empty(len(others), dtype=np.int64)
-    block = max(1, 2**22 // len(train))  # some 30 MB at once
+    block = max(1, 2**22 // len(train))  # about 30 MB at once
     for start in range(0, len(others), block):
         part = slice(start, start + block)
         differing = np.bitwise_count(others[part, None] ^ train[None, :])

@@ -10,7 +10,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 /**
  * A chart in `parent`. draw({title, series: [{label, colour, format, dash, width, scale, quiet}], data, goal, x, y})
- * builds it anew only when its series, title or goal change; else it takes the new data.
+ * rebuilds it only when its series, title or goal change; otherwise it only sets the data.
  */
 export function chart(parent, { small = false, time = false, format }) {
   const figure = document.createElement("figure");
@@ -28,7 +28,7 @@ export function chart(parent, { small = false, time = false, format }) {
   return { draw: (spec) => draw(own, spec), figure };
 }
 
-/** Draw all charts anew: the theme or the language changed. */
+/** Rebuild all charts after a change of theme or language. */
 export function redraw() {
   for (const own of charts) {
     own.shape = "";
@@ -131,8 +131,8 @@ function legend(own, index) {
     return key;
   });
   own.caption.replaceChildren(title, ...parts);
-  const told = [spec.title, ...parts.map((part) => part.textContent), spec.goalText].filter(Boolean);
-  if (index === null) own.canvas.setAttribute("aria-label", told.join(", "));
+  const label = [spec.title, ...parts.map((part) => part.textContent), spec.goalText].filter(Boolean);
+  if (index === null) own.canvas.setAttribute("aria-label", label.join(", "));
   own.canvas.lang = currentLanguage();
 }
 

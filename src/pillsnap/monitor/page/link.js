@@ -1,80 +1,97 @@
-// The line to the server: keeps `state` the same as the server's, over every pause.
+// The connection to the server: keeps `state` equal to the server's, over every interruption.
 
-const SILENCE_MS = 45_000; // the server speaks every 15 s
+const SILENCE_MS = 45_000; // the server sends at least every 15 s
 const LONGEST_WAIT_S = 15;
+const POLL_MS = 3000;
 
-/** Calls `onChange(state)` at each change and `onLink(name, seconds)` as the line comes and goes. */
+/** Calls `onChange(state)` at each change and `onLink(name, seconds)` as the connection comes and goes. */
 export function follow(onChange, onLink) {
-  const line = { state: null, seq: null, generation: "", socket: null, failures: 0, heard: 0, timer: 0, ahead: 0 };
+  const link = { state: {}, seq: 0, socket: null, failures: 0, received: 0, timer: 0, ahead: 0, attempt: 0, sockets: false };
 
-  function open() {
-    clearInterval(line.timer);
-    const known = line.state ? `?since=${line.seq}&generation=${line.generation}` : "";
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/ws${known}`);
-    line.socket = socket;
-    line.heard = Date.now();
-    socket.onmessage = (event) => { if (socket === line.socket) hear(JSON.parse(event.data)); };
-    socket.onclose = () => { if (socket === line.socket) retry(); };
+  function connect() {
+    clearTimeout(link.timer);
+    link.attempt += 1;
+    // A proxy may pass no WebSockets: until one has worked, every other attempt asks without.
+    if (link.sockets || link.failures % 2 === 0) open();
+    else poll(link.attempt);
   }
 
-  function hear(message) {
-    line.heard = Date.now();
-    line.failures = 0;
-    line.ahead = message.now - Date.now() / 1000;
-    onLink("live", 0);
-    if (message.type === "tick") return;
-    if (!apply(line, message)) { // a gap: ask for everything
-      line.state = null;
-      line.socket.close();
-      return;
+  function open() {
+    const address = new URL("ws", document.baseURI);
+    address.protocol = address.protocol.replace("http", "ws");
+    if (link.seq) address.search = `?since=${link.seq}`;
+    const socket = new WebSocket(address);
+    link.socket = socket;
+    link.received = Date.now();
+    socket.onmessage = (event) => {
+      if (socket !== link.socket) return;
+      link.sockets = true;
+      receive(JSON.parse(event.data));
+    };
+    socket.onclose = () => { if (socket === link.socket) retry(); };
+  }
+
+  async function poll(attempt) {
+    try {
+      const { seq, now, ...set } = await (await fetch("api/state")).json();
+      if (attempt !== link.attempt) return;
+      receive({ seq, now, set });
+      link.failures = 1; // stay with it
+      link.timer = setTimeout(connect, POLL_MS);
+    } catch {
+      if (attempt === link.attempt) retry();
     }
-    onChange(line.state);
+  }
+
+  function receive(message) {
+    link.received = Date.now();
+    link.failures = 0;
+    link.ahead = message.now - Date.now() / 1000;
+    link.seq = message.seq;
+    onLink("live", 0);
+    const changed = Object.entries(message.set);
+    for (const [key, value] of changed) {
+      link.state[key] = Array.isArray(value) || typeof value !== "object" ? value : { ...link.state[key], ...value };
+    }
+    if (changed.length) onChange(link.state);
   }
 
   function retry() {
-    line.socket = null;
-    const wait = Math.min(LONGEST_WAIT_S, 2 ** line.failures);
-    line.failures += 1;
-    const until = Date.now() + wait * (750 + Math.random() * 500); // so that viewers do not return as one
+    link.socket = null;
+    const wait = Math.min(LONGEST_WAIT_S, 2 ** link.failures);
+    link.failures += 1;
+    const until = Date.now() + wait * (750 + Math.random() * 500); // so that viewers do not return all at once
     const count = () => {
       const left = Math.ceil((until - Date.now()) / 1000);
-      if (left > 0) onLink("lost", left); else { onLink("behind", 0); open(); }
+      if (left > 0) {
+        onLink("lost", left);
+        link.timer = setTimeout(count, 500);
+      } else {
+        onLink("behind", 0);
+        connect();
+      }
     };
-    clearInterval(line.timer);
-    line.timer = setInterval(count, 500);
+    clearTimeout(link.timer);
     count();
   }
 
   function wake() {
     if (document.visibilityState === "hidden") return;
-    const socket = line.socket;
-    const dead = socket && Date.now() - line.heard > SILENCE_MS;
-    if (dead) { line.socket = null; socket.close(); }
-    if (!line.socket) { line.failures = 0; onLink("behind", 0); open(); }
+    const socket = link.socket;
+    if (socket && Date.now() - link.received > SILENCE_MS) {
+      link.socket = null;
+      socket.close();
+    }
+    if (!link.socket) {
+      link.failures = link.sockets ? 0 : link.failures;
+      onLink("behind", 0);
+      connect();
+    }
   }
 
   document.addEventListener("visibilitychange", wake);
   window.addEventListener("online", wake);
-  setInterval(() => { if (line.socket && Date.now() - line.heard > SILENCE_MS) wake(); }, 5000);
-  open();
-  return { now: () => Date.now() / 1000 + line.ahead };
-}
-
-function apply(line, message) {
-  if (message.type === "state") {
-    line.state = message.state;
-  } else {
-    if (!line.state || message.since !== line.seq || message.generation !== line.generation) return false;
-    for (const [outer, group] of Object.entries(message.set)) Object.assign(line.state[outer], group);
-    const limits = line.state.hardware.limits;
-    for (const name of ["logs", "history"]) {
-      line.state[name] = [...line.state[name], ...message.append[name]].slice(-limits[name]);
-    }
-    const newest = line.state.history.at(-1)?.[0];
-    line.state.history = line.state.history.filter(([time]) => newest - time <= limits.history_s);
-  }
-  line.seq = message.seq;
-  line.generation = message.generation;
-  return true;
+  setInterval(() => { if (link.socket && Date.now() - link.received > SILENCE_MS) wake(); }, 5000);
+  connect();
+  return { now: () => Date.now() / 1000 + link.ahead };
 }

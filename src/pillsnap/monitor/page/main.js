@@ -1,4 +1,4 @@
-// Starts the page: follows the server's state and hands each change to the panels.
+// Starts the page: follows the state of the server and passes each change to the panels.
 
 import { redraw } from "./charts.js";
 import { follow } from "./link.js";
@@ -8,12 +8,12 @@ import { number, switchLanguage, translatePage, word } from "./words.js";
 
 const TRAININGS = ["train_detection", "train_classification"];
 let state = null;
-let told = null;
+let announced = null;
 let link = null;
 let linkShown = ["connecting", 0];
 
 if (new URLSearchParams(location.search).has("token")) {
-  history.replaceState(null, "", location.pathname); // the cookie has it now; an address is soon shared
+  history.replaceState(null, "", location.pathname); // the cookie has it now, and addresses are shared
 }
 
 function drawAll() {
@@ -30,17 +30,17 @@ function drawAll() {
 
 function drawTitle() {
   const [name, stage] = Object.entries(state.stages).find(([, s]) => s.status === "running") ?? [];
-  const percent = stage?.share_done ? `${Math.floor(stage.share_done * 100)} % ` : "";
+  const percent = stage?.share_done ? `${Math.floor(stage.share_done * 100)}% ` : "";
   const failed = Object.values(state.stages).some((s) => s.status === "failed");
   document.title = failed ? `✕ ${word("failed")} · PillSnap` : name ? `${percent}${word(name)} · PillSnap` : "PillSnap";
 }
 
-/** Tell a screen reader what a person would look up for: begins, ends, epochs, failures. */
+/** Announce starts, ends and epochs to screen readers; failures are alerts. */
 function announce() {
   const now = Object.fromEntries(Object.entries(state.stages).map(([name, s]) => [name, [s.status, s.epochs_done, s.run]]));
   const news = [];
   for (const [name, stage] of Object.entries(state.stages)) {
-    const before = told?.[name];
+    const before = announced?.[name];
     if (!before || JSON.stringify(before) === JSON.stringify(now[name])) continue;
     const places = { stage: word(name), n: stage.epochs_done, of: stage.epochs ?? "?" };
     if (stage.status !== before[0]) {
@@ -48,7 +48,7 @@ function announce() {
       if (stage.status === "done") news.push(word("ended", places));
     } else if (stage.epochs_done > before[1]) news.push(word("epoch_done", places));
   }
-  told = now;
+  announced = now;
   if (news.length) document.getElementById("announce").textContent = news.join(". ");
 }
 

@@ -1,7 +1,7 @@
-// The rest of the page: pipeline, failures, machine, data checks, results and the log.
+// The rest of the page: pipeline, failures, hardware, data checks, results and the log.
 
 import { chart } from "./charts.js";
-import { clock, clockWithSeconds, duration, figure, number, word } from "./words.js";
+import { clock, clockWithSeconds, duration, number, shortNumber, word } from "./words.js";
 
 const STAGES = ["build_manifest", "validate", "train_detection", "train_classification", "evaluate"];
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"];
@@ -26,7 +26,7 @@ export function meter(share, label, kind = "") {
   return bar;
 }
 
-/** A table of ready rows; a heading that starts with ">" stands on the right. */
+/** A table of ready rows; a heading that starts with ">" is right-aligned. */
 export function table(heads, rows) {
   const head = (text) => el("th", { scope: "col", class: text.startsWith(">") ? "right" : "" }, text.replace(/^>/, ""));
   return el("table", {}, el("thead", {}, el("tr", {}, ...heads.map(head))), el("tbody", {}, ...rows));
@@ -38,7 +38,7 @@ export function drawPipeline(state) {
     const stage = state.stages[name];
     const share = stage.status === "done" ? 1 : stage.share_done;
     const took = stage.ended && stage.started ? duration(stage.ended - stage.started) : "";
-    const percent = stage.share_done !== null ? `${Math.floor(stage.share_done * 100)} %` : "";
+    const percent = stage.share_done !== null ? `${Math.floor(stage.share_done * 100)}%` : "";
     const note = stage.status === "done" ? took : stage.status === "idle" ? "" : percent;
     return el("li", { class: stage.status, ...(stage.status === "running" ? { "aria-current": "step" } : {}) },
       el("span", { class: "mark", "aria-hidden": "true" }, MARKS[stage.status]),
@@ -47,9 +47,9 @@ export function drawPipeline(state) {
       meter(share, word(name), stage.status));
   }));
   const { source } = state;
-  const told = source.events ? word("source", { events: number(source.events), path: source.path }) : word("nothing_yet");
+  const shown = source.events ? word("source", { events: number(source.events), path: source.path }) : word("nothing_yet");
   const extra = [source.skipped ? word("skipped", { n: source.skipped }) : "", source.problem ? word("problem", { text: source.problem }) : ""];
-  document.getElementById("source").textContent = [told, ...extra].filter(Boolean).join(" · ");
+  document.getElementById("source").textContent = [shown, ...extra].filter(Boolean).join(" · ");
 }
 
 let shownFailures = "";
@@ -57,7 +57,7 @@ let shownFailures = "";
 export function drawFailures(state) {
   const failed = STAGES.filter((name) => state.stages[name].failure);
   const mark = JSON.stringify([document.documentElement.lang, failed.map((name) => state.stages[name].failure)]);
-  if (mark === shownFailures) return; // an alert said again would be read out again
+  if (mark === shownFailures) return; // an alert that is set again is read out again
   shownFailures = mark;
   document.getElementById("failures").replaceChildren(...failed.map((name) => {
     const { message, cause, cures, time } = state.stages[name].failure;
@@ -105,7 +105,7 @@ const ratio = (used, total) => (used === undefined || !total ? null : used / tot
 
 function gpuGauges(now) {
   return [
-    gauge(word("gpu_util"), `${number(now.gpu_util_pct)} %`, ratio(now.gpu_util_pct, 100)),
+    gauge(word("gpu_util"), `${number(now.gpu_util_pct)}%`, ratio(now.gpu_util_pct, 100)),
     gauge(word("gpu_memory"), `${number(now.gpu_memory_used_mb / GB, 1)} / ${number(now.gpu_memory_total_mb / GB, 1)} GB`, ratio(now.gpu_memory_used_mb, now.gpu_memory_total_mb), 0.95),
     gauge(word("temperature"), `${number(now.gpu_temperature_c)} °C`, null),
     gauge(word("power"), `${number(now.gpu_power_w)} W`, null),
@@ -114,7 +114,7 @@ function gpuGauges(now) {
 
 function hostGauges(now) {
   return [
-    gauge(word("cpu"), `${number(now.cpu_pct)} %`, ratio(now.cpu_pct, 100)),
+    gauge(word("cpu"), `${number(now.cpu_pct)}%`, ratio(now.cpu_pct, 100)),
     gauge(word("ram"), `${number(now.ram_used_mb / GB, 1)} / ${number(now.ram_total_mb / GB, 1)} GB`, ratio(now.ram_used_mb, now.ram_total_mb), 0.9),
     gauge(word("disk"), `${number(now.disk_free_gb)} GB`, null),
   ];
@@ -139,11 +139,19 @@ function drawMachineCharts(history, columns, gpu) {
 }
 
 export function drawFiles(state) {
-  document.getElementById("data").replaceChildren(...validationParts(state.files.validation, state.files.sampling));
-  document.getElementById("results").replaceChildren(...resultParts(state.files.metrics));
+  const { validation, sampling, metrics } = state.files;
+  document.getElementById("data").replaceChildren(...validationParts(validation, sampling, state.origins.validation));
+  document.getElementById("results").replaceChildren(...resultParts(metrics, state.origins.metrics));
 }
 
-function validationParts(validation, sampling) {
+/** When, by which run and from which revision a file was made; whether it is of the current run. */
+function originParts(origin, made, earlier) {
+  const known = (key, id) => word(key, { id: id ?? word("unknown") });
+  const parts = [word(made, { t: clock(origin.time, true) }), ...(made === "measured" ? [known("revision", origin.revision)] : []), known("run", origin.run)];
+  return [origin.current ? null : el("p", { class: "notice" }, word(earlier)), el("p", { class: "muted origin" }, parts.join(" · "))].filter(Boolean);
+}
+
+function validationParts(validation, sampling, origin) {
   if (!validation || validation.problem) return [el("p", { class: "muted" }, validation?.problem ?? word("no_validation"))];
   const checks = Array.isArray(validation.checks) ? validation.checks : [];
   const rows = checks.map((check) => el("tr", {},
@@ -151,8 +159,10 @@ function validationParts(validation, sampling) {
     el("td", {}, check.name, exampleList(check)), el("td", { class: "right" }, number(check.count))));
   const counts = [["pills", sampling], ["frames", sampling], ["classes", sampling]].filter(([name, from]) => Number.isFinite(from?.[name]));
   const chips = [...counts.map(([name, from]) => [word(name), number(from[name])]), ...totals("admitted", validation), ...totals("rejected", validation)];
-  return [el("dl", { class: "facts" }, ...chips.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value)))),
-    el("div", { class: "scroll" }, table([word("status"), word("check"), `>${word("count")}`], rows))];
+  return [...originParts(origin, "checked", "earlier_validation"),
+    el("div", { class: origin.current ? "" : "earlier" },
+      el("dl", { class: "facts" }, ...chips.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value)))),
+      el("div", { class: "scroll" }, table([word("status"), word("check"), `>${word("count")}`], rows)))];
 }
 
 function totals(key, validation) {
@@ -167,17 +177,24 @@ function exampleList(check) {
   return el("ul", { class: "examples" }, ...check.examples.map((text) => el("li", {}, typeof text === "string" ? text : JSON.stringify(text))));
 }
 
-function resultParts(metrics) {
+function resultParts(metrics, origin) {
   if (!metrics || metrics.problem) return [el("p", { class: "muted" }, metrics?.problem ?? word("no_metrics"))];
-  const goals = Object.entries(metrics.targets ?? {}).map(([name, t]) => el("tr", {}, el("td", {}, word(name)),
-    el("td", { class: "right" }, figure(t.value)), el("td", { class: "right" }, figure(t.goal)),
-    el("td", {}, t.met === null || t.met === undefined ? "–" : el("span", { class: `badge ${t.met ? "pass" : "fail"}` }, word(t.met ? "met" : name.endsWith("minutes") ? "over" : "missed")))));
+  const goals = Object.entries(metrics.targets ?? {}).map(([name, target]) => el("tr", {}, el("td", {}, word(name)),
+    el("td", { class: "right" }, shortNumber(target.value)), el("td", { class: "right" }, shortNumber(target.goal)),
+    el("td", {}, origin.current ? verdict(name, target.met) : "–")));
   const groups = ["detection", "classification", "pipeline", "unknown"].map((group) => {
     const numbers = Object.entries(metrics[group] ?? {}).filter(([, value]) => typeof value === "number");
-    return numbers.length ? el("tr", {}, el("th", { scope: "row" }, word(`group_${group}`)), el("td", {}, numbers.map(([name, value]) => `${name} ${figure(value)}`).join(" · "))) : null;
+    return numbers.length ? el("tr", {}, el("th", { scope: "row" }, word(`group_${group}`)), el("td", {}, numbers.map(([name, value]) => `${name} ${shortNumber(value)}`).join(" · "))) : null;
   });
-  return [el("div", { class: "scroll" }, table([word("figure"), `>${word("value")}`, `>${word("target")}`, ""], goals)),
-    el("table", { class: "plain" }, el("tbody", {}, ...groups))];
+  return [...originParts(origin, "measured", "earlier_metrics"),
+    el("div", { class: origin.current ? "" : "earlier" },
+      el("div", { class: "scroll" }, table([word("metric"), `>${word("value")}`, `>${word("target")}`, ""], goals)),
+      el("table", { class: "plain" }, el("tbody", {}, ...groups)))];
+}
+
+function verdict(name, met) {
+  if (met !== true && met !== false) return "–";
+  return el("span", { class: `badge ${met ? "pass" : "fail"}` }, word(met ? "met" : name.endsWith("minutes") ? "over" : "missed"));
 }
 
 export function drawLog(state) {

@@ -1,8 +1,8 @@
-// The two training cards: where each stands, its curves, and earlier runs laid over them.
+// The two training cards: progress, curves, and earlier runs for comparison.
 
 import { chart } from "./charts.js";
 import { el, meter, table } from "./panels.js";
-import { clock, duration, figure, number, word } from "./words.js";
+import { clock, duration, number, shortNumber, word } from "./words.js";
 
 const MERITS = { train_detection: ["map50", "map50_95"], train_classification: ["top1", "top5"] };
 const TABLE = {
@@ -24,7 +24,7 @@ export function drawTraining(name, state, now) {
   drawTable(card, name, current);
 }
 
-/** Only what moves with the clock: time left and silence. */
+/** Only what changes with the clock: time left, time without events. */
 export function tickTraining(name, state, now) {
   if (cards[name]) drawHead(cards[name], name, state.stages[name], cards[name].current, now);
 }
@@ -40,7 +40,7 @@ function newCard(name) {
   return {
     head, wait, runs, table, compared: new Set(), seen: {},
     merit: chart(curves, { format: (v) => number(v, 2) }),
-    loss: chart(curves, { format: figure }),
+    loss: chart(curves, { format: shortNumber }),
     lr: chart(curves, { format: (v) => (v ? v.toExponential(1) : "0"), small: true }),
   };
 }
@@ -96,7 +96,7 @@ function factsOf(name, stage, run, now) {
   const best = bestOf(run, merit);
   facts.push([word("best", { name: word(merit) }), best === null ? "–" : number(best, 3), ...goalNote(stage.goals[merit], best)]);
   const loss = stage.metrics.loss ?? stage.metrics["loss/train"];
-  facts.push([word("loss"), figure(loss), stage.metrics.lr ? `${word("lr")} ${stage.metrics.lr.toExponential(1)}` : null]);
+  facts.push([word("loss"), shortNumber(loss), stage.metrics.lr ? `${word("lr")} ${stage.metrics.lr.toExponential(1)}` : null]);
   return facts;
 }
 
@@ -111,7 +111,7 @@ function spentOf(stage, now) {
 function goalNote(goal, value) {
   if (goal === undefined) return [null];
   const met = value !== null && value >= goal;
-  return [`${word("goal", { v: figure(goal) })}${met ? " ✓" : ""}`, met ? "good" : ""];
+  return [`${word("goal", { v: shortNumber(goal) })}${met ? " ✓" : ""}`, met ? "good" : ""];
 }
 
 function bestOf(run, merit) {
@@ -129,7 +129,7 @@ function drawCurves(card, name, stage, run, runs, trace) {
   const points = (run?.epoch.length ?? 0) <= 30;
   const own = (metric, colour) => [run, metric, { label: word(metric), colour, points }];
   const goal = stage.goals[main];
-  const goalText = goal === undefined ? undefined : word("goal", { v: figure(goal) });
+  const goalText = goal === undefined ? undefined : word("goal", { v: shortNumber(goal) });
   draw(card.merit, word(name === "train_detection" ? "detection_merit" : "merit"), [own(main, "one"), own(second, "two"), ...earlier(main)], { x, y: [0, 1], goal, goalText });
   draw(card.loss, word("loss"), [own("loss/train", "one"), own("loss/val", "three"), ...earlier("loss/val")], { x: [0, planned] }, trace);
   draw(card.lr, word("lr"), [own("lr", "one"), ...earlier("lr")], { x });
@@ -157,7 +157,7 @@ function drawRuns(card, name, runs, current) {
       card.compared[box.checked ? "add" : "delete"](run.run);
       document.dispatchEvent(new CustomEvent("compare", { detail: name }));
     });
-    const spent = run.figures.minutes ?? sum(run.metrics.seconds) / 60;
+    const spent = run.result.minutes ?? sum(run.metrics.seconds) / 60;
     return el("tr", {},
       el("td", {}, run === current ? word("this_run") : box),
       el("td", {}, clock(run.started, true)), el("td", {}, word(run.status)),
@@ -185,7 +185,7 @@ function drawTable(card, name, run) {
   body.setAttribute("aria-label", word("by_epoch"));
   const metrics = TABLE[name].filter((metric) => run.metrics[metric]);
   const rows = run.epoch.map((epoch, i) => el("tr", {}, el("th", { scope: "row" }, epoch),
-    ...metrics.map((metric) => el("td", {}, figure(run.metrics[metric][i]))))).slice(-MOST_ROWS).reverse();
+    ...metrics.map((name) => el("td", {}, shortNumber(run.metrics[name][i]))))).slice(-MOST_ROWS).reverse();
   body.replaceChildren(table([word("epoch"), ...metrics.map((metric) => heading(metric))], rows));
 }
 

@@ -1,8 +1,24 @@
 "use strict";
-// Sends photos to /v1/recognise and draws the boxes and names it answers with.
+// Sends photos to v1/recognise and draws the boxes and names of the answer.
 
 const KNOWN = "#0072b2";
 const UNKNOWN = "#d55e00";
+const WORDS = {
+  en: {
+    note: "Not a medical device. Names may be wrong: check them against the package.",
+    choose: "Choose photos or drop them here", key: "API key", working: "Recognising…",
+    unknown: "unknown", unknown_pill: "Unknown pill", nearest: "most similar", confidence: "confidence",
+    none: "No pill found.", lost: "The service does not answer: {text}",
+  },
+  ko: {
+    note: "의료기기가 아닙니다. 이름이 틀릴 수 있으니 약 포장과 대조해 확인하세요.",
+    choose: "사진을 선택하거나 여기에 끌어다 놓으세요", key: "API 키", working: "인식하는 중…",
+    unknown: "알 수 없음", unknown_pill: "알 수 없는 알약", nearest: "가장 비슷한 약", confidence: "신뢰도",
+    none: "알약을 찾지 못했습니다.", lost: "서비스가 응답하지 않습니다: {text}",
+  },
+};
+const language = (navigator.language || "en").toLowerCase().startsWith("ko") ? "ko" : "en";
+const word = (key) => WORDS[language][key];
 const $ = (id) => document.getElementById(id);
 
 function element(name, text, className) {
@@ -13,15 +29,20 @@ function element(name, text, className) {
 }
 
 function percent(share) {
-  return (100 * share).toFixed(share > 0.995 ? 0 : 1) + " %";
+  return (100 * share).toFixed(share > 0.995 ? 0 : 1) + "%";
 }
 
 async function ask(files) {
   const body = new FormData();
   for (const file of files) body.append("image", file, file.name);
   const headers = $("key").value ? { "X-API-Key": $("key").value } : {};
-  const response = await fetch("/v1/recognise", { method: "POST", body, headers });
-  const answer = await response.json();
+  let response, answer;
+  try {
+    response = await fetch("v1/recognise", { method: "POST", body, headers });
+    answer = await response.json();
+  } catch (error) { // no connection, or a proxy's own page
+    throw new Error(word("lost").replace("{text}", response ? response.status : error.message));
+  }
   if (response.status === 401) $("key-field").hidden = false;
   if (!answer.images) throw new Error(answer.error.fact + " " + answer.error.cure);
   return answer.images;
@@ -29,7 +50,7 @@ async function ask(files) {
 
 function drawPill(pen, pill, unit) {
   const [x, y, width, height] = pill.box;
-  const name = pill.known ? pill.drug_name + " " + percent(pill.confidence) : "unknown";
+  const name = pill.known ? pill.drug_name + " " + percent(pill.confidence) : word("unknown");
   pen.strokeStyle = pen.fillStyle = pill.known ? KNOWN : UNKNOWN;
   pen.lineWidth = unit / 6;
   pen.strokeRect(x, y, width, height);
@@ -64,10 +85,10 @@ function listed(pill) {
   const first = pill.candidates[0];
   if (pill.known) {
     item.append(element("span", pill.drug_name, "known"), " " + pill.code);
-    item.append(element("small", percent(pill.confidence) + "  EDI " + (pill.edi_codes.join(", ") || "-")));
+    item.append(element("small", word("confidence") + " " + percent(pill.confidence) + " · EDI " + (pill.edi_codes.join(", ") || "–")));
   } else {
-    item.append(element("span", "unknown pill", "unknown"));
-    item.append(element("small", "nearest: " + first.drug_name + " " + first.code));
+    item.append(element("span", word("unknown_pill"), "unknown"));
+    item.append(element("small", word("nearest") + ": " + first.drug_name + " " + first.code));
   }
   return item;
 }
@@ -79,7 +100,7 @@ async function show(file, image) {
   } else {
     const list = element("ol");
     for (const pill of image.pills) list.append(listed(pill));
-    if (!image.pills.length) list.append(element("p", "No pill found."));
+    if (!image.pills.length) list.append(element("p", word("none")));
     article.append(await photo(file, image), list);
   }
   $("results").append(article);
@@ -88,7 +109,7 @@ async function show(file, image) {
 async function recognise(files) {
   if (!files.length) return;
   $("results").replaceChildren();
-  $("status").textContent = "…";
+  $("status").textContent = word("working");
   try {
     const images = await ask(files);
     for (let i = 0; i < images.length; i += 1) await show(files[i], images[i]);
@@ -98,6 +119,8 @@ async function recognise(files) {
   }
 }
 
+document.documentElement.lang = language;
+for (const node of document.querySelectorAll("[data-word]")) node.textContent = word(node.dataset.word);
 $("files").addEventListener("change", (event) => recognise([...event.target.files]));
 $("form").addEventListener("submit", (event) => event.preventDefault());
 for (const kind of ["dragover", "dragleave", "drop"]) {

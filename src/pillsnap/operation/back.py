@@ -1,0 +1,41 @@
+"""The way back from an experiment: params.yaml and dvc.lock as they were committed."""
+
+import shutil
+from pathlib import Path
+
+from pillsnap.errors import MachineError
+from pillsnap.operation import git_state
+
+COMMAND = "pillsnap train --back"
+FILES = ("params.yaml", "dvc.lock")
+KEPT = Path(".checkpoints/back")
+
+
+def restore(root: Path) -> str:
+    """Take both files from the last commit, also where DVC staged them; returns what was done.
+
+    The replaced files are kept in .checkpoints/back/.
+    """
+    state = git_state.read(root)
+    committed = [name for name in FILES if git_state.git(root, "cat-file", "-e", f"HEAD:{name}").ok]
+    if not committed:
+        raise MachineError(
+            f"There is no committed params.yaml to go back to: {state.hindrance or 'not in HEAD'}.",
+            state.cure or "git add params.yaml && git commit -m parameters",
+        )
+    changed = git_state.git(root, "diff", "--name-only", "HEAD", "--", *committed).out.split()
+    if not changed:
+        return f"{' and '.join(committed)} are as committed: nothing to do."
+    (root / KEPT).mkdir(parents=True, exist_ok=True)
+    for name in changed:
+        if (root / name).is_file():
+            shutil.copy(root / name, root / KEPT / name)
+    done = git_state.git(root, "checkout", "HEAD", "--", *committed, locks=True)
+    if not done.ok:
+        raise MachineError(
+            f"git cannot restore {' and '.join(changed)}: {done.error}.", "git status"
+        )
+    return (
+        f"{' and '.join(changed)} are as committed again; the replaced ones are in {KEPT}/. "
+        "dvc repro brings back the outputs (from DVC's cache, where they are there)."
+    )

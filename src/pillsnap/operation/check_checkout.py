@@ -1,0 +1,79 @@
+"""Checklist: the repository's files as git and DVC need them, and where results can go."""
+
+import configparser
+import sys
+from pathlib import Path
+
+from pillsnap.errors import UserError
+from pillsnap.operation import git_state
+from pillsnap.operation.point import Point, failed, passed, warned
+from pillsnap.params import Params
+from pillsnap.places import Places
+
+KEEP_LF = "git ls-files --eol | grep w/crlf | cut -f2 | xargs -d '\\n' sed -i 's/\\r$//'"
+
+
+def dvc(_params: Params, root: Path) -> list[Point]:
+    """DVC is in this environment, and the pipeline is here."""
+    program = Path(sys.executable).parent / "dvc"
+    if not program.exists():
+        return [failed("dvc", f"{program} is missing", "python3 run.py check completes .venv")]
+    if not (root / "dvc.yaml").is_file() or not (root / ".dvc").is_dir():
+        return [
+            failed(
+                "dvc",
+                f"{root.resolve()} has no dvc.yaml or no .dvc/",
+                "Run the command in the root of the repository.",
+            )
+        ]
+    return [passed("dvc", f"{program}, dvc.yaml")]
+
+
+def folders(params: Params, root: Path) -> list[Point]:
+    """No folder of outputs leads out of the repository, where DVC refuses them."""
+    try:
+        Places.of(params).check_links(root)
+    except UserError as error:
+        return [failed("folders", error.fact, error.cure)]
+    return [passed("folders", "all outputs are inside the repository")]
+
+
+def line_ends(_params: Params, root: Path) -> list[Point]:
+    """No code or parameter file has CRLF line ends: DVC would take each for another version."""
+    paths = [*root.glob("*.yaml"), *root.glob("*.lock"), *root.glob("src/**/*.py")]
+    with_crlf = [path.relative_to(root) for path in sorted(paths) if b"\r\n" in path.read_bytes()]
+    if not with_crlf:
+        return [passed("line ends", "LF")]
+    value = f"CRLF in {len(with_crlf)} files, as {with_crlf[0]}: DVC runs all stages again"
+    return [warned("line ends", value, KEEP_LF)]
+
+
+def git(_params: Params, root: Path) -> list[Point]:
+    """Whether experiments (changed parameters) can be run, which DVC does with git."""
+    state = git_state.read(root)
+    if state.hindrance:
+        return [warned("git", f"{state.hindrance}: no experiments, only dvc repro", state.cure)]
+    files = "1 file" if state.changed == 1 else f"{state.changed} files"
+    changed = f", {files} changed" if state.changed else ""
+    return [passed("git", f"{state.branch} at {state.commit}{changed}, {state.identity}")]
+
+
+def remote(params: Params, root: Path) -> list[Point]:
+    """Whether results can leave this machine."""
+    config = configparser.ConfigParser()
+    try:
+        config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return [failed("dvc remote", ".dvc/config cannot be read", "git checkout .dvc/config")]
+    default = config.get("core", "remote", fallback="").strip()
+    if default:
+        return [passed("dvc remote", default)]
+    if params.scale == "demo":
+        return [passed("dvc remote", "none; the demo needs none")]
+    return [
+        warned(
+            "dvc remote",
+            "none: checkpoints and crops are on this machine only",
+            "dvc remote add -d storage <url or folder>, then dvc push",
+        )
+    ]

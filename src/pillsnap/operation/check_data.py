@@ -1,0 +1,124 @@
+"""Checklist: the photos and the manifests."""
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from pillsnap.aihub import fingerprint
+from pillsnap.dataset import manifest
+from pillsnap.errors import UserError
+from pillsnap.operation.point import Point, failed, gb, passed, warned
+from pillsnap.params import Params
+
+SAMPLE_PHOTOS = 24
+SAMPLE_BYTES = 48 << 20
+SAMPLE_S = 3.0
+SLOW_MB_S = 20.0
+LARGEST_SCAN = 300_000  # files; beyond, only build_manifest compares the fingerprint
+ROWS_TOLERANCE = 0.02  # combination frames come whole, so samples are met only nearly
+
+
+def data(params: Params, root: Path) -> list[Point]:
+    """The data root can be read, how fast, and is the tree whose fingerprint is recorded."""
+    try:
+        data_root = root / params.data_root()
+        photos = list(_sample(data_root, SAMPLE_PHOTOS))
+        read, count_bytes, seconds = _read(photos)
+    except UserError as error:
+        return [failed("data root", error.fact, error.cure)]
+    except OSError as error:
+        return [failed("data root", f"{error.filename}: {error.strerror}", "ls -ld on that path")]
+    if not photos:
+        return [
+            failed(
+                "data root",
+                f"{data_root} holds no PNG under {{train,val}}/images",
+                "Set PILLSNAP_DATA_ROOT to the folder that holds train/ and val/.",
+            )
+        ]
+    mb_s = count_bytes / 1e6 / max(seconds, 1e-6)
+    total = params.at_scale.samples * count_bytes / read
+    photos_read = "1 photo" if read == 1 else f"{read} photos"
+    value = f"{data_root}: {mb_s:.0f} MB/s over {photos_read}; reading "
+    value += f"{gb(total)} once takes about {max(1.0, total / 1e6 / mb_s):,.0f} s"
+    speed = (
+        passed("data root", value)
+        if mb_s >= SLOW_MB_S
+        else warned("data root", value, "Copy the tree to a local disk, if there is one.")
+    )
+    return [speed, _fingerprint(params, root, data_root)]
+
+
+def manifests(params: Params, root: Path) -> list[Point]:
+    """The manifests and the class table, if they are there: columns, and counts as asked for."""
+    folder = root / params.artifacts_dir
+    paths = [folder / f"manifest_{split}.csv" for split in manifest.SPLITS]
+    absent = [path.name for path in [*paths, folder / "classes.csv"] if not path.is_file()]
+    if absent:
+        return [passed("manifests", f"{', '.join(absent)} will be built")]
+    try:
+        train, val, test = (len(manifest.read(path)) for path in paths)
+        classes = len(manifest.read_classes(folder / "classes.csv"))
+    except UserError as error:
+        return [failed("manifests", error.fact, error.cure)]
+    wanted = params.at_scale
+    value = f"train {train:,}, val {val:,}, test {test:,} pills, {classes:,} classes"
+    near = abs(train + val - wanted.samples) <= ROWS_TOLERANCE * wanted.samples
+    if near and classes == wanted.classes:
+        return [passed("manifests", value)]
+    value += f"; asked for are {wanted.samples:,} in train and val, {wanted.classes:,} classes"
+    return [warned("manifests", value, "They will be built anew, and all that follows.")]
+
+
+def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
+    name = "fingerprint"
+    path = root / fingerprint.path_of(params.scale)
+    try:
+        recorded = fingerprint.read(path)
+        if recorded is None:
+            return warned(
+                name,
+                f"{path.relative_to(root)} is unset",
+                "pillsnap fingerprint (pillsnap train takes it by itself)",
+            )
+        value = f"{recorded.count:,} files, {gb(recorded.bytes)}"
+        if recorded.count > LARGEST_SCAN:
+            return passed(name, f"{value}; build_manifest compares it")
+        fingerprint.check(fingerprint.take(data_root), recorded, path, data_root)
+    except UserError as error:
+        return failed(name, error.fact, error.cure)
+    return passed(name, f"{value}: matches")
+
+
+def _sample(data_root: Path, count: int) -> Iterator[Path]:
+    """Some photos, spread over the shards, without walking the whole tree."""
+    tops = [
+        data_root / prefix / part / "images" for prefix in ("", "data") for part in ("train", "val")
+    ]
+    shards = [shard for top in tops if top.is_dir() for shard in sorted(top.glob("*/*"))]
+    each = max(1, -(-count // max(1, len(shards))))
+    found = (path for shard in shards for path in islice(_photos(shard), each))
+    return islice(found, count)
+
+
+def _photos(folder: Path) -> Iterator[Path]:
+    if folder.is_file():
+        yield from [folder] if folder.suffix == ".png" else []
+        return
+    for here, _, names in os.walk(folder, followlinks=False):
+        yield from (Path(here) / name for name in names if name.endswith(".png"))
+
+
+def _read(photos: list[Path]) -> tuple[int, int, float]:
+    """Photos read, their bytes, seconds taken; asks the kernel to forget its copies first."""
+    sizes: list[int] = []
+    begun_s = time.monotonic()
+    for path in photos:
+        with path.open("rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            sizes.append(len(file.read()))
+        if sum(sizes) > SAMPLE_BYTES or time.monotonic() - begun_s > SAMPLE_S:
+            break
+    return len(sizes), sum(sizes), time.monotonic() - begun_s

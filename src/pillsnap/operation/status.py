@@ -1,0 +1,58 @@
+"""What DVC says is out of date, stage by stage: `dvc status --json` as a table."""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.table import Table
+from rich.text import Text
+
+from pillsnap.places import STAGES
+
+MOST_REASONS = 3
+
+
+def ask(root: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """`dvc status --json` in the repository `root`."""
+    return subprocess.run(
+        ["dvc", "status", "--json"],
+        cwd=root,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def table(printed: str) -> Table:
+    """A row for each stage: up to date, or out of date and why.
+
+    Stages that follow one whose outputs change are out of date as well, which DVC finds out as it
+    goes on: it cannot be known before.
+    """
+    status = orjson.loads(printed.strip().rpartition("\n")[2])
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    for stage in STAGES:
+        reasons = list(_reasons(status.get(stage, [])))
+        more = f" and {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
+        if reasons:
+            why = f"{', '.join(reasons[:MOST_REASONS])}{more}"
+            rows.add_row(Text("out of date", style="bold"), stage, Text(why))
+        else:
+            rows.add_row(Text("up to date", style="green"), stage, "")
+    return rows
+
+
+def _reasons(entry: Any, name: str = "") -> Iterator[str]:
+    """`changed deps: {params.yaml: {seed: modified}}` as `seed modified`."""
+    if isinstance(entry, Mapping):
+        for key, value in entry.items():
+            yield from _reasons(value, str(key))
+    elif isinstance(entry, list):
+        for value in entry:
+            yield from _reasons(value, name)
+    else:
+        yield f"{name} {entry}".strip()

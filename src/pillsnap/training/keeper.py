@@ -1,0 +1,154 @@
+"""What is kept of a training while it runs: its state, its best weights, its record."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pillsnap.errors import MachineError
+from pillsnap.stage.log import RunLog
+from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.training.plan import Trained, TrainingPlan
+from pillsnap.training.record import Recorder
+from pillsnap.training.safe_step import all_finite
+
+State = dict[str, Any]
+
+
+class Resumable(Protocol):
+    """A trainer whose training can be resumed."""
+
+    def state(self) -> State:
+        """Tensors and plain values that the rest of the training depends on."""
+
+    def restore(self, state: State) -> None:
+        """Continue from `state`."""
+
+    def unsound(self) -> str | None:
+        """Why the steps of the current epoch must not be used, None if they may."""
+
+
+class Keeper:
+    """Stores and restores a training and records its epochs; only rank 0 touches files.
+
+    Every rank holds the same state, so every rank calls the same methods.
+    """
+
+    def __init__(self, plan: TrainingPlan, folder: WorkFolder, live_dir: Path, log: RunLog) -> None:
+        self._plan, self._folder, self._log = plan, folder, log
+        self._live_dir = live_dir if plan.ranks.is_main else None
+        self._stored = self._load()
+        self._resumes = 0 if self._stored is None else self._stored["resumes"] + 1
+        self.batch_size: int = (self._stored or {}).get("batch_size", plan.batch_size)
+        self._repeated = 0  # the last epoch that was repeated, counted from 1
+        self.best: State = {}
+        self._use_record(self._stored or {"history": []})
+        log.start(plan.epochs, self.epochs, plan.goals)
+
+    @property
+    def epochs(self) -> int:
+        """Complete epochs."""
+        return len(self._recorder.history)
+
+    def resume(self, trainer: Resumable) -> None:
+        """Continue from the stored state; at a fresh start, store the initial one."""
+        state, self._stored = self._stored or self._load(), None
+        if state is None:
+            if self._plan.ranks.world_size > 1:
+                trainer.restore(self._plan.ranks.same(trainer.state()))
+            self.save(trainer)
+            return
+        trainer.restore(state)
+        step = f", step {state['step']}" if state.get("step") else ""
+        self._log.info(f"resuming after epoch {state['epoch']}{step}")
+
+    def unsound(self, trainer: Resumable) -> str | None:
+        """Why the training must not be stored as it is, None if it may. Waits for the device."""
+        reason = trainer.unsound()
+        if reason is None and not all_finite(trainer.state()):
+            reason = "the weights or the optimizer's state are not finite"
+        return reason
+
+    def save(self, trainer: Resumable) -> str | None:
+        """Store the training as it is; if it is unsound, store nothing and return the reason."""
+        reason = self.unsound(trainer)
+        if reason is None and self._plan.ranks.is_main:
+            record = {"best": self.best, "history": self._recorder.history}
+            self._folder.save({**trainer.state(), **record, "resumes": self._resumes})
+        return reason
+
+    def flush(self) -> None:
+        """Wait until what was saved is on disk."""
+        if self._plan.ranks.is_main:
+            self._folder.flush()
+
+    def repeats(self, trainer: Resumable, reason: str | None) -> bool:
+        """Go back to the stored state if there is a `reason` to, in this rank or another.
+
+        MachineError if the epoch was already repeated.
+        """
+        if not self._plan.ranks.any(reason is not None):
+            return False
+        self._go_back(trainer, reason or "it failed in another process")
+        return True
+
+    def _go_back(self, trainer: Resumable, reason: str) -> None:
+        epoch = self.epochs + 1
+        if epoch == self._repeated:
+            raise MachineError(
+                f"Epoch {epoch} is unusable even after going back to the last checkpoint: "
+                f"{reason}.",
+                "Repeat the command: it resumes from the last checkpoint, which is enough after a "
+                f"fault of the machine. If it fails again, lower {self._plan.lr_key} (is "
+                f"{self._plan.lr:g}) or set train.mixed_precision=off.",
+            )
+        self._repeated = epoch
+        self._log.warning(f"Epoch {epoch} is repeated from the last checkpoint: {reason}.")
+        state = self._load()
+        assert state is not None, "resume() stores a state"
+        self._use_record(state)
+        trainer.restore(state)
+
+    def offer(
+        self,
+        rank: Sequence[float],
+        metrics: dict[str, float],
+        weights: Callable[[], dict[str, torch.Tensor]],
+    ) -> None:
+        """Keep a copy of the weights if `rank` is higher than that of the epochs before."""
+        if not self.best or list(rank) > self.best["rank"]:
+            self.best = {
+                "rank": list(rank),
+                "epoch": self.epochs + 1,
+                "metrics": metrics,
+                "weights": {k: v.detach().cpu().clone() for k, v in weights().items()},
+            }
+
+    def close_epoch(self, trainer: Resumable, metrics: dict[str, float], seconds: float) -> None:
+        """Record a complete epoch, store it, then log it."""
+        self._recorder.record(metrics, seconds)
+        self.save(trainer)
+        self.flush()
+        self._recorder.announce()
+
+    def finish(self) -> Trained:
+        """All epochs are complete."""
+        best = self.best
+        self._recorder.finish(
+            resumed=self._resumes, best_epoch=best["epoch"], batch_size=self.batch_size
+        )
+        return Trained(best["weights"], best["metrics"], best["epoch"])
+
+    def _use_record(self, state: State) -> None:
+        self.best = state.get("best", {})
+        self._recorder = Recorder(self._live_dir, self._log, self._plan.epochs, state["history"])
+
+    def _load(self) -> State | None:
+        """Rank 0's stored state, in every rank."""
+        ranks = self._plan.ranks
+        state, damaged = self._folder.load() if ranks.is_main else (None, [])
+        for line in damaged:
+            self._log.warning(line)
+        shared: State | None = ranks.same({"state": state})["state"]
+        return shared

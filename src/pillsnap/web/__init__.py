@@ -1,0 +1,1 @@
+"""What both servers share: who may ask, the listening socket, limits on connections."""

@@ -1,0 +1,20 @@
+"""What the tests of the classifier's training share."""
+
+import pytest
+
+from make import crop_files
+from make.small_training import fit, plan
+from pillsnap.training import checkpoints
+
+
+@pytest.fixture(scope="session")
+def crops_dir(tmp_path_factory):
+    """60 crops to train on, 30 to validate on, of 4 classes."""
+    return crop_files.write(tmp_path_factory.mktemp("crops"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, crops_dir):
+    """sha256 of the weights that the training ends with."""
+    trained = fit(tmp_path_factory.mktemp("undisturbed"), crops_dir, plan())
+    return checkpoints.weights_hash(trained.weights)

@@ -1,0 +1,54 @@
+"""A server of the test's own process on a loopback port, and raw connections to it."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pillsnap.web.listener import listen
+from pillsnap.web.server import Server
+
+
+@contextmanager
+def running(server: Server, port: int = 0, send_buffer_bytes: int | None = None) -> Iterator[int]:
+    """Run a server in a thread; yields its port, a free one where `port` is 0."""
+    listener = listen("127.0.0.1", port, "pillsnap")
+    if send_buffer_bytes is not None:  # its connections inherit it
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def connection(port: int, sent: bytes = b"", **options: Any) -> socket.socket:
+    """A connection over which `sent` has gone."""
+    raw = socket.create_connection(("127.0.0.1", port), timeout=20, **options)
+    raw.sendall(sent)
+    return raw
+
+
+def answer_to(request: bytes, port: int) -> bytes:
+    """All that comes back until the server closes, b"" where it just closes."""
+    answer = b""
+    with connection(port) as raw:
+        with suppress(OSError):  # it may close before all is sent
+            raw.sendall(request)
+            raw.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            while part := raw.recv(65536):
+                answer += part
+    return answer
+
+
+def closed_by_server(raw: socket.socket) -> bool:
+    """Waits for the end of a connection; True once the server has ended it."""
+    with suppress(OSError):
+        while raw.recv(65536):
+            pass
+    return True

@@ -1,0 +1,80 @@
+"""What git says, in its own words, and cures that help where they are offered."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pillsnap.operation import git_state
+from pillsnap.operation.git_state import IDENTITY
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own home, whose git has no settings and no identity."""
+    for name, value in {"HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    made = tmp_path / "a project"
+    made.mkdir()
+    (made / "params.yaml").write_text("seed: 1\n")
+    return made
+
+
+def sh(folder: Path, command: str) -> None:
+    """A command as a user would type it."""
+    subprocess.run(command, shell=True, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+NO_REPOSITORY = "not a git repository (or any of the parent directories): .git"
+
+
+@pytest.mark.parametrize(
+    ("before", "hindrance"),
+    [
+        ("true", NO_REPOSITORY),
+        (IDENTITY.replace("git config", "git config --global"), NO_REPOSITORY),
+        ("git init -q", "git has no name and e-mail address to commit with"),
+        (f"git init -q && {IDENTITY}", "no commit yet"),
+        (
+            f"git init -q && {IDENTITY} && git commit -qm x --allow-empty && rm .git/config",
+            "git has no name and e-mail address to commit with",
+        ),
+    ],
+)
+def test_what_hinders_experiments_is_named_and_its_cure_is_enough(
+    folder: Path, before: str, hindrance: str
+) -> None:
+    sh(folder, before)
+    state = git_state.read(folder)
+    assert state.hindrance == hindrance
+    sh(folder, state.cure)
+    assert git_state.read(folder).identity == "Your Name <you@example.org>"
+
+
+@pytest.mark.parametrize("owner", [1234, 65534])
+def test_a_checkout_that_another_user_owns_keeps_gits_words(folder: Path, owner: int) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    sh(folder, f"git init -q && {IDENTITY} && git add -A && git commit -qm x")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner, owner)
+    state = git_state.read(folder)
+    assert state.hindrance == f"detected dubious ownership in repository at '{folder}'"
+    sh(folder, state.cure)
+    assert git_state.read(folder).hindrance == ""
+
+
+def test_a_machine_without_git_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    state = git_state.read(folder)
+    assert (state.hindrance, "apt install git" in state.cure) == ("git is not installed", True)
+
+
+def test_a_repository_at_work_is_read(folder: Path) -> None:
+    sh(folder, git_state.read(folder).cure)
+    (folder / "new").touch()
+    state = git_state.read(folder)
+    assert (state.hindrance, state.changed, bool(state.commit)) == ("", 1, True)

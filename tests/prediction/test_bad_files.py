@@ -1,0 +1,192 @@
+"""Damaged files of the project and of a bundle, before every command that loads models."""
+
+import base64
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from make import bad_files, bit_flips, evaluated_project
+from make.bad_files import BAD_FILES
+from make.drawn_models import GREEN, RED, frame
+from pillsnap import cli, files
+from pillsnap.errors import UserError
+from pillsnap.prediction import gallery as galleries
+from pillsnap.prediction import load
+from pillsnap.prediction.gallery import Entry, Gallery, Photo
+
+PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
+CHECKPOINTS = "artifacts/demo/checkpoints/demo"
+CLASSES, CALIBRATION = "artifacts/demo/classes.csv", f"{CHECKPOINTS}_recogniser.json"
+DETECTOR, CLASSIFIER = (
+    f"{CHECKPOINTS}_{model}_best.pt" for model in ("detection", "classification")
+)
+PROJECT_FILES = (CLASSIFIER, CALIBRATION, CLASSES, DETECTOR)
+BUNDLE_FILES = {
+    "torch": ("classification.pt", "detection.pt", "recogniser.json"),
+    "onnx": (
+        "bundle.json", "SHA256SUMS", "recogniser.json", "classes.csv", "gallery.json",
+        "classification.onnx", "detection.onnx",
+    ),
+}  # fmt: skip
+GALLERY = "gallery/demo.json"
+PHOTO = "photos/K-000000/a.png"
+
+
+def in_bundle(backend: str) -> tuple[str, ...]:
+    return tuple(f"bundle/{name}" for name in BUNDLE_FILES[backend])
+
+
+COMMANDS = {
+    f"predict {PHOTO}": PROJECT_FILES,
+    f"predict {PHOTO} --backend onnx --model bundle": in_bundle("onnx"),
+    f"predict {PHOTO} --model bundle": in_bundle("torch"),
+    f"predict {PHOTO} --codes ward.txt": ("ward.txt",),
+    "export --out new": (*PROJECT_FILES, GALLERY),
+    f"enroll K-123456 {PHOTO}": (*PROJECT_FILES, GALLERY),
+    "unenroll K-000777": (GALLERY,),
+    "gallery list": (GALLERY,),
+    "serve --port 0": PROJECT_FILES,
+    "evaluate-folder photos": PROJECT_FILES,
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """An evaluated project with a gallery, a bundle, a photo and a list of codes."""
+    source = evaluated_project.made(tmp_path_factory.getbasetemp()).artifacts_dir.parent.parent
+    folder = tmp_path_factory.mktemp("damaged") / "project"
+    shutil.copytree(source, folder)
+    with chdir(folder):
+        Path(PHOTO).parent.mkdir(parents=True)
+        Image.fromarray(PAIR).save(PHOTO)
+        Path("ward.txt").write_text("K-000001\n")
+        fitted = load.load("torch", None, "cpu").recogniser.calibration
+        photo = Photo("a.png", "", np.zeros(fitted.class_means.shape[1], np.float32))
+        drugs = (Entry("K-000777", "", (), (photo,)),)
+        galleries.save(Path(GALLERY), Gallery(fitted.classification_sha256, 1, drugs))
+        assert pillsnap("export --out bundle") == 0
+    return folder
+
+
+@pytest.fixture
+def project(built, monkeypatch) -> Path:
+    monkeypatch.chdir(built)
+    return built
+
+
+def pillsnap(command: str) -> int:
+    """Exit code of a command in this process."""
+    before = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["pillsnap", *command.split()]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before[0]
+        signal.signal(signal.SIGTERM, before[1])
+    return 0
+
+
+def refusal(backend: str, model: Path | None) -> str:
+    with pytest.raises(UserError) as refused:
+        load.load(backend, model, "cpu")
+    assert refused.value.cure
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("form", BAD_FILES)
+def test_no_model_is_loaded_from_a_bad_file(project, form: str) -> None:
+    for name in (*PROJECT_FILES, *[GALLERY] * (form != "absent")):
+        with bad_files.damaged(form, Path(name)):
+            assert Path(name).name in refusal("torch", None)
+    for backend, names in BUNDLE_FILES.items():
+        for name in names:
+            with bad_files.damaged(form, Path("bundle", name)):
+                assert Path(name).name in refusal(backend, Path("bundle"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # serve's socket
+@pytest.mark.parametrize("form", BAD_FILES)
+def test_every_command_refuses_a_bad_file_on_one_screen(project, form: str, capsys) -> None:
+    turn = list(BAD_FILES).index(form)
+    for command, names in COMMANDS.items():
+        name = names[turn % len(names)]
+        if (name, form) == (GALLERY, "absent"):  # nothing is enrolled
+            continue
+        with bad_files.damaged(form, Path(name)):
+            assert pillsnap(command) == 1, (command, name)
+        printed = capsys.readouterr()
+        assert Path(name).name in printed.err, (command, name)
+        assert "\n  -> " in printed.err
+        assert len(printed.err.splitlines()) < 8
+        assert not printed.out
+
+
+def test_a_bundle_that_is_a_file_is_refused(project, capsys) -> None:
+    assert pillsnap(f"predict {PHOTO} --model {PHOTO} --backend onnx") == 1
+    assert f"{PHOTO} is no release bundle" in capsys.readouterr().err
+
+
+def test_a_flipped_bit_in_a_bundle_is_refused_or_changes_nothing(project) -> None:
+    use = load.load("onnx", Path("bundle"), "cpu")
+    expected, refused = use.recogniser.recognise([PAIR], top=4), 0
+    assert expected[0]
+    for name in BUNDLE_FILES["onnx"]:
+        path = Path("bundle", name)
+        content = path.read_bytes()
+        for damaged in bit_flips.flipped(content, 45):
+            path.write_bytes(damaged)
+            try:
+                found = load.load("onnx", Path("bundle"), "cpu")
+            except UserError:
+                refused += 1
+            else:  # as a line of SHA256SUMS about a file that is not loaded
+                assert replace(found, recogniser=use.recogniser) == use
+                assert found.recogniser.recognise([PAIR], top=4) == expected
+        path.write_bytes(content)
+    assert refused > 45 * (len(BUNDLE_FILES["onnx"]) - 1)
+
+
+def test_a_damaged_bundle_is_cured_by_exporting_it_again(project) -> None:
+    shutil.copytree("bundle", "again")
+    Path("again/classification.onnx").write_bytes(b"")
+    assert refusal("onnx", Path("again"))
+    assert pillsnap("export --out again") == 0
+    assert load.load("onnx", Path("again"), "cpu").enrolled == 1
+
+
+def test_a_damaged_gallery_is_cured_by_either_way_its_message_names(project) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (("init", "-q"), ("add", GALLERY), (*identity, "commit", "-qm", "drugs")):
+        subprocess.run(["git", *command], check=True)
+    with bad_files.damaged("empty", Path(GALLERY)):
+        with pytest.raises(UserError) as refused:
+            load.load("torch", None, "cpu")
+        restore, remove = re.fullmatch(
+            r"Restore it \((.*)\), or (remove it) and enrol again.", refused.value.cure
+        ).groups()
+        subprocess.run(restore.split(), check=True)
+        assert load.load("torch", None, "cpu").enrolled == 1
+        assert remove
+        Path(GALLERY).unlink()
+        assert load.load("torch", None, "cpu").enrolled == 0
+
+
+def test_models_whose_calibration_is_of_another_shape_are_refused(project) -> None:
+    tree = files.read_sealed_json(Path(CALIBRATION), "")
+    content = base64.b64encode(bytes(4 * 4 * 3)).decode()
+    tree["class_means"] = {"shape": [4, 3], "float32_base64": content}
+    with bad_files.damaged("empty", Path(CALIBRATION)):
+        files.write_sealed_json(Path(CALIBRATION), tree)
+        assert "class means of shape (4, 3)" in refusal("torch", None)

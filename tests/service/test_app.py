@@ -1,0 +1,251 @@
+"""The service's routes: pictures in, named pills out, everything else refused with its status."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from make.drawn_models import GREEN, RED, STRANGE, frame, recogniser
+from make.services import LIMITS, Gate, files, limits, loaded, png, post
+from pillsnap.service import command, requests
+from pillsnap.service.app import PAGE_DIR, create_app
+from pillsnap.service.policy import POLICY
+from pillsnap.web.guard import Access, access_for
+
+KEY = "0123456789abcdef"
+PAGE_ASSETS = sorted(f"/page/{path.name}" for path in PAGE_DIR.iterdir() if path.suffix != ".html")
+
+
+@pytest.fixture
+def client(tmp_path):
+    with TestClient(
+        create_app(loaded(tmp_path), Access(), LIMITS), base_url="http://localhost"
+    ) as client:
+        yield client
+
+
+def test_a_picture_is_answered_with_its_pills(client) -> None:
+    answer = post(client, query="?top=2")
+    assert answer.status_code == 200
+    image = answer.json()["images"][0]
+    assert (image["width"], image["height"]) == (300, 200)
+    assert [pill["code"] for pill in image["pills"]] == ["K-000000", "K-000001"]
+    assert image["pills"][0]["box"] == [20, 30, 60, 60]
+    assert image["pills"][0]["edi_codes"] == ["111", "222"]
+    assert len(image["pills"][0]["candidates"]) == 2
+
+
+def test_an_unknown_pill_has_no_code_but_candidates(client) -> None:
+    pill = post(client, png(frame((20, 30, 60, STRANGE)))).json()["images"][0]["pills"][0]
+    assert (pill["known"], pill["code"]) == (False, None)
+    assert pill["candidates"]
+
+
+def test_several_pictures_are_answered_in_their_order(client) -> None:
+    pictures = files(png(frame((20, 30, 60, GREEN))), png(frame()), png(frame((20, 30, 60, RED))))
+    images = client.post("/v1/recognise", files=pictures).json()["images"]
+    codes = [[pill["code"] for pill in image["pills"]] for image in images]
+    assert codes == [["K-000001"], [], ["K-000000"]]
+    assert [image["name"] for image in images] == ["0.png", "1.png", "2.png"]
+
+
+def test_only_listed_codes_are_named(client) -> None:
+    pills = post(client, query="?codes=K-000001,K-000002").json()["images"][0]["pills"]
+    assert {c["code"] for pill in pills for c in pill["candidates"]} == {"K-000001", "K-000002"}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("?top=0", "top"),
+        ("?top=11", "top"),
+        ("?top=x", "top"),
+        ("?top=-1", "top"),
+        ("?top=²", "top"),
+        ("?top=0000000011", "top"),
+        ("?top=", "top"),
+        ("?codes=", "codes"),
+        ("?codes=K-1", "codes"),
+        ("?codes=K-999999", "no class K-999999"),
+    ],
+)
+def test_a_parameter_out_of_bounds_is_refused(client, query: str, words: str) -> None:
+    answer = post(client, query=query)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["fact"]
+
+
+def test_a_good_picture_is_answered_beside_a_broken_one(client) -> None:
+    answer = client.post("/v1/recognise", files=files(png(), b"words"))
+    assert answer.status_code == 200
+    good, bad = answer.json()["images"]
+    assert len(good["pills"]) == 2
+    assert "not a picture" in bad["error"]["fact"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"words", 415), (png()[:-40], 422), (png(np.zeros((400, 300, 3), np.uint8)), 413)],
+    ids=["text", "cut short", "too many pixels"],
+)
+def test_a_picture_that_cannot_be_read_has_its_own_status(client, content, status) -> None:
+    answer = post(client, content)
+    assert answer.status_code == status
+    assert answer.json()["images"][0]["error"]["cure"]
+
+
+def test_a_request_of_too_many_bytes_is_refused(client) -> None:
+    assert post(client, bytes(200_001)).status_code == 413
+
+
+def test_a_request_without_a_content_length_is_refused_too(client) -> None:
+    parts = (bytes(50_000) for _ in range(5))
+    headers = {"content-type": "image/png"}
+    answer = client.post("/v1/recognise", content=parts, headers=headers)
+    assert answer.status_code == 413
+
+
+def test_a_request_of_too_many_pictures_is_refused(client) -> None:
+    answer = client.post("/v1/recognise", files=files(*[png()] * 4))
+    assert answer.status_code == 413
+
+
+def test_a_request_of_another_content_type_is_refused(client) -> None:
+    assert post(client, b"{}", **{"content-type": "application/json"}).status_code == 415
+
+
+def test_a_form_without_pictures_is_refused(client) -> None:
+    boundary = b"--x--\r\n"
+    answer = post(client, boundary, **{"content-type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 400
+
+
+def test_a_broken_form_is_refused(client) -> None:
+    answer = post(client, b"nothing", **{"content-type": "multipart/form-data"})
+    assert answer.status_code == 400
+
+
+def test_another_method_and_another_path_are_refused_as_json(client) -> None:
+    assert client.get("/v1/recognise").status_code == 405
+    assert client.get("/v2").json()["error"]["fact"] == "Not Found"
+
+
+def test_a_foreign_host_or_origin_is_refused_as_json(client) -> None:
+    answer = client.get("/v1/model", headers={"host": "evil.example"})
+    assert (answer.status_code, "Host" in answer.json()["error"]["fact"]) == (400, True)
+    assert post(client, origin="http://evil.example").status_code == 403
+    assert post(client, origin="http://localhost").status_code == 200
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    app = create_app(loaded(tmp_path), access_for(POLICY, "0.0.0.0", KEY, ()), LIMITS)
+    with TestClient(app, base_url="http://localhost") as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/v1/model", "/metrics"])
+def test_with_a_key_set_the_rest_needs_it(guarded, path: str) -> None:
+    assert guarded.get(path).status_code == 401
+    assert guarded.get(path, headers={"x-api-key": KEY + "x"}).status_code == 401
+    assert guarded.get(path, headers={"x-api-key": KEY}).status_code == 200
+    assert guarded.get(path, headers={"authorization": f"Bearer {KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/openapi.json", "/", *PAGE_ASSETS])
+def test_with_a_key_set_health_description_and_page_stay_open(guarded, path: str) -> None:
+    assert guarded.get(path).status_code == 200
+
+
+def test_the_model_is_described(client) -> None:
+    model = client.get("/v1/model").json()
+    assert model["classes"][0] == {
+        "code": "K-000000", "drug_name": "가나정 0mg", "edi_codes": ["111", "222"],
+    }  # fmt: skip
+    assert model["refusal"] == {"score": "class_mean", "threshold": 0.98}
+
+
+def test_metrics_count_requests_pictures_and_pills(client) -> None:
+    post(client)
+    post(client, b"words")
+    text = client.get("/metrics").text
+    for line in (
+        'pillsnap_requests_total{status="200"} 1',
+        'pillsnap_requests_total{status="415"} 1',
+        "pillsnap_pictures_total 1",
+        "pillsnap_refused_pictures_total 1",
+        "pillsnap_pills_total 2",
+        "pillsnap_requests_in_flight 0",
+        "pillsnap_request_seconds_count 2",
+        'pillsnap_request_seconds_bucket{le="+Inf"} 2',
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_failing_model_fails_its_requests_and_not_the_service(tmp_path) -> None:
+    class Failing(Gate):
+        def recognise(self, frames, top, codes=None):
+            if not self.open.is_set():
+                self.open.set()
+                raise RuntimeError("broken")
+            return super().recognise(frames, top, codes)
+
+    app = create_app(loaded(tmp_path, Failing()), Access(), LIMITS)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        assert post(client).status_code == 500
+        assert post(client).status_code == 200
+
+
+async def status_of(app, stalls=False) -> int:
+    """Of a request with one picture, of which only the first half arrives where it stalls."""
+    statuses = []
+    parts = iter([png()[:100]] if stalls else [png()])
+
+    async def receive():
+        for part in parts:
+            return {"type": "http.request", "body": part, "more_body": stalls}
+        return await asyncio.Event().wait()
+
+    async def send(message) -> None:
+        statuses.append(message.get("status"))
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/recognise", "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")],
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return statuses[0]
+
+
+def test_more_requests_than_it_holds_are_answered_429(tmp_path) -> None:
+    gate = Gate()
+    app = create_app(loaded(tmp_path, gate), Access(), limits(queue=2))
+
+    async def scene() -> list[int]:
+        async with app.router.lifespan_context(app):
+            held = [asyncio.create_task(status_of(app)) for _ in range(2)]
+            while not gate.batches:
+                await asyncio.sleep(0.001)
+            refused = await status_of(app)
+            gate.open.set()
+            return [refused, *await asyncio.gather(*held), await status_of(app)]
+
+    assert asyncio.run(scene()) == [429, 200, 200, 200]
+
+
+def test_an_upload_that_stalls_leaves_the_queue(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(requests, "UPLOAD_S", 0.5)
+    app = create_app(loaded(tmp_path), Access(), limits(queue=1))
+
+    async def scene() -> list[int]:
+        async with app.router.lifespan_context(app):
+            return [await status_of(app, stalls=True), await status_of(app)]
+
+    assert asyncio.run(scene()) == [408, 200]
+
+
+def test_warming_up_runs_both_models(tmp_path) -> None:
+    tool = recogniser()
+    command.warm_up(loaded(tmp_path, tool))
+    assert tool.classifier.batches == [1]

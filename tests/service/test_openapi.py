@@ -1,0 +1,58 @@
+"""The description of the service: it is that of the answers."""
+
+import pytest
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+
+from make.services import LIMITS, files, loaded, png, post
+from pillsnap.service.app import create_app
+from pillsnap.service.bodies import Answer, Health, Model, Problem
+from pillsnap.web.guard import Access
+
+
+@pytest.fixture
+def client(tmp_path):
+    app = create_app(loaded(tmp_path), Access(), LIMITS)
+    with TestClient(app, base_url="http://localhost") as client:
+        yield client
+
+
+def references(tree: object) -> set[str]:
+    """Names of the schemas that a description refers to."""
+    if isinstance(tree, dict):
+        found = (
+            {str(tree["$ref"]).removeprefix("#/components/schemas/")} if "$ref" in tree else set()
+        )
+        return found.union(*map(references, tree.values()))
+    return set().union(*map(references, tree)) if isinstance(tree, list) else set()
+
+
+def test_every_route_is_described(client) -> None:
+    described = client.get("/openapi.json").json()
+    assert described["openapi"] == "3.1.0"
+    assert set(described["paths"]) == {"/v1/recognise", "/v1/model", "/healthz", "/metrics"}
+    assert "429" in described["paths"]["/v1/recognise"]["post"]["responses"]
+    assert references(described) <= set(described["components"]["schemas"])
+    assert "Recognised" in described["components"]["schemas"]
+
+
+def test_limits_in_force_are_described(client) -> None:
+    post = client.get("/openapi.json").json()["paths"]["/v1/recognise"]["post"]
+    assert post["parameters"][0]["schema"]["maximum"] == LIMITS.candidates
+    assert f"{LIMITS.request_bytes:,} bytes" in post["requestBody"]["description"]
+
+
+def test_answers_are_as_described(client) -> None:
+    two = client.post("/v1/recognise", files=files(png(), b"words"))
+    for body, answer in (
+        (Answer, two),
+        (Answer, post(client, b"words")),
+        (Problem, post(client, query="?top=x")),
+        (Problem, client.get("/nothing")),
+        (Problem, client.get("/v1/model", headers={"host": "evil.example"})),
+        (Model, client.get("/v1/model")),
+        (Health, client.get("/healthz")),
+    ):
+        adapter = TypeAdapter(body)
+        read = adapter.validate_json(answer.content, extra="forbid")
+        assert adapter.dump_python(read, mode="json") == answer.json()

@@ -1,0 +1,88 @@
+"""The device: when to compile, which kernels, what running out of memory looks like."""
+
+import importlib.util
+import shutil
+
+import pytest
+import torch
+
+from pillsnap.training import devices
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU on which everything works."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/cc")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: "triton")
+    monkeypatch.setattr(devices.Path, "is_file", lambda _: True)
+
+
+def test_auto_compiles_on_a_gpu_only(gpu):
+    assert devices.compiles(GPU, "auto")
+    assert not devices.compiles(CPU, "auto")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        (importlib.util, "find_spec", None),
+        (shutil, "which", None),
+        (devices.Path, "is_file", False),
+        (torch.cuda, "get_device_capability", (6, 1)),
+    ],
+)
+def test_auto_does_not_compile_where_triton_cannot_work(gpu, monkeypatch, where, name, value):
+    monkeypatch.setattr(where, name, lambda _: value)
+    assert not devices.compiles(GPU, "auto")
+    assert devices.compiles(GPU, "on")  # the first step finds out
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The switches as they are set, put back afterwards."""
+    asked = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, **_: asked.append(on))
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    return asked
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_cudnn_tries_algorithms_unless_results_must_be_reproducible(kernels, deterministic):
+    devices.choose_kernels(GPU, deterministic)
+    cudnn = torch.backends.cudnn
+    assert (cudnn.benchmark, cudnn.deterministic) == (not deterministic, deterministic)
+    assert kernels == [deterministic]
+
+
+def test_on_a_cpu_no_kernel_is_chosen(kernels):
+    devices.choose_kernels(CPU, True)
+    assert (torch.backends.cudnn.deterministic, kernels) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cudaErrorMemoryAllocation"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "CUDACachingAllocator.cpp":830'),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_running_out_of_memory_is_recognised(error):
+    assert devices.out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA error: an illegal memory access"), ValueError("out of memory"), OSError()],
+)
+def test_other_errors_are_not_taken_for_it(error):
+    assert not devices.out_of_memory(error)

@@ -1,0 +1,158 @@
+"""Checks of the rows: each names the faulty row, and the others pass."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from make.photo_set import HEIGHT, WIDTH, make
+from pillsnap.dataset.findings import Findings
+from pillsnap.validation import row_checks
+
+
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return make(tmp_path_factory.mktemp("photos")).rows.reset_index(drop=True)
+
+
+def box(rows: pd.DataFrame, *values: int) -> None:
+    rows.loc[0, ["box_x", "box_y", "box_w", "box_h"]] = values
+
+
+def test_valid_rows_pass_every_check(valid: pd.DataFrame) -> None:
+    findings = Findings()
+    row_checks.check_schema(valid, findings)
+    rejected = row_checks.check_boxes(valid, findings)
+    row_checks.check_box_area(valid, findings)
+    row_checks.check_names(valid, findings)
+    assert findings.counts == {}
+    assert set(rejected) == {""}
+
+
+SCHEMA: dict[str, tuple[str, Any]] = {
+    "a third image type": ("image_type", "video"),
+    "a code that is none": ("mapping_code", "K-30"),
+    "a path upwards": ("image_path", "train/../../etc/passwd.png"),
+    "an absolute path": ("image_path", "/etc/passwd.png"),
+    "a known pill without class": ("class_index", -1),
+    "a frame without size": ("image_width", 0),
+    "no group": ("group_id", ""),
+}
+
+
+@pytest.mark.parametrize("fault", SCHEMA)
+def test_schema_names_the_row(valid: pd.DataFrame, fault: str) -> None:
+    column, value = SCHEMA[fault]
+    rows, findings = valid.copy(), Findings()
+    rows.loc[0, column] = value
+    row_checks.check_schema(rows, findings)
+    assert findings.counts == {"schema": 1}
+    [example] = findings.examples["schema"]
+    assert example.startswith(f"{rows.loc[0, 'image_path']}: {column} ")
+
+
+def test_a_photo_in_two_splits_is_named(valid: pd.DataFrame) -> None:
+    findings = Findings()
+    row_checks.check_schema(pd.concat([valid, valid[:1].assign(split="val")]), findings)
+    assert findings.counts == {"schema": 2}
+
+
+BOXES: dict[str, tuple[str, tuple[int, int, int, int]]] = {
+    "left of the photo": ("box_inside", (-1, 5, 20, 20)),
+    "above the photo": ("box_inside", (5, -1, 20, 20)),
+    "right of the photo": ("box_inside", (WIDTH - 19, 5, 20, 20)),
+    "below the photo": ("box_inside", (5, HEIGHT - 19, 20, 20)),
+    "far away": ("box_inside", (6567, 8889, 20, 20)),
+    "no width": ("box_positive", (5, 5, 0, 20)),
+    "negative height": ("box_positive", (5, 50, 20, -20)),
+}
+
+
+@pytest.mark.parametrize("fault", BOXES)
+def test_bad_boxes_are_rejected(valid: pd.DataFrame, fault: str) -> None:
+    name, values = BOXES[fault]
+    rows, findings = valid.copy(), Findings()
+    box(rows, *values)
+    rejected = row_checks.check_boxes(rows, findings)
+    assert findings.counts == {name: 1}
+    assert findings.examples[name][0].startswith(f"{rows.loc[0, 'image_path']}: K-000001, box")
+    assert list(rejected[rejected != ""].index) == [0]
+
+
+def test_a_box_that_touches_the_edge_is_inside(valid: pd.DataFrame) -> None:
+    rows, findings = valid.copy(), Findings()
+    box(rows, 0, 0, WIDTH, HEIGHT)
+    assert set(row_checks.check_boxes(rows, findings)) == {""}
+
+
+def test_a_pill_listed_twice_counts_once(valid: pd.DataFrame) -> None:
+    findings = Findings()
+    rejected = row_checks.check_boxes(pd.concat([valid, valid[:1]], ignore_index=True), findings)
+    assert findings.counts == {"box_duplicated": 1}
+    assert list(rejected[rejected != ""].index) == [len(valid)]
+
+
+def test_two_codes_in_one_box_are_both_rejected(valid: pd.DataFrame) -> None:
+    rows, findings = valid.copy(), Findings()
+    first = rows.index[rows["image_type"] == "combination"][0]
+    columns = ["box_x", "box_y", "box_w", "box_h"]
+    rows.loc[first + 1, columns] = rows.loc[first, columns]
+    rejected = row_checks.check_boxes(rows, findings)
+    assert findings.counts == {"box_shared": 2}
+    assert list(rejected[rejected != ""].index) == [first, first + 1]
+
+
+@pytest.mark.parametrize("size", [(2, 2), (WIDTH - 8, HEIGHT - 10)])
+def test_an_unusual_area_is_reported(valid: pd.DataFrame, size: tuple[int, int]) -> None:
+    rows, findings = valid.copy(), Findings()
+    rows[["box_w", "box_h"]] = 20, 20
+    box(rows, 8, 10, *size)
+    unusual = row_checks.check_box_area(rows, findings)
+    assert findings.counts == {"box_area": 1}
+    assert list(unusual[unusual].index) == [0]
+
+
+def first_combination(rows: pd.DataFrame) -> int:
+    return int(rows.index[rows["image_type"] == "combination"][0])
+
+
+def drop_pill(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop(index=first_combination(rows))
+
+
+def rename_pill(rows: pd.DataFrame) -> pd.DataFrame:
+    rows.loc[first_combination(rows), "mapping_code"] = "K-000777"
+    return rows
+
+
+def repeat_pill(rows: pd.DataFrame) -> pd.DataFrame:
+    first = first_combination(rows)
+    return pd.concat([rows, rows.loc[[first]].assign(box_x=0)], ignore_index=True)
+
+
+def rename_single(rows: pd.DataFrame) -> pd.DataFrame:
+    rows.loc[0, "mapping_code"] = "K-000777"
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (drop_pill, {"combination_incomplete": 1}),
+        (rename_pill, {"codes_in_name": 1, "combination_incomplete": 1}),
+        (repeat_pill, {"codes_in_name": 1}),
+        (rename_single, {"codes_in_name": 1}),
+    ],
+)
+def test_labels_are_compared_with_the_codes_in_the_name(
+    valid: pd.DataFrame,
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    counts: dict[str, int],
+) -> None:
+    findings = Findings()
+    rows = change(valid.copy())
+    extra_codes, incomplete = row_checks.check_names(rows, findings)
+    assert findings.counts == counts
+    assert len(extra_codes) == counts.get("codes_in_name", 0)
+    assert len(incomplete) == counts.get("combination_incomplete", 0)

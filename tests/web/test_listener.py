@@ -1,0 +1,80 @@
+"""Listening sockets: why one cannot be had, and cures that work."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from pillsnap.errors import MachineError
+from pillsnap.web import listener
+from pillsnap.web.listener import address, listen
+
+COMMAND = "pillsnap monitor"
+
+
+def asked_again(cure: str) -> tuple[str, int]:
+    """Host and port of the command in a cure."""
+    words = cure.split(f"{COMMAND} ")[1].split()
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    return options.get("--host", "127.0.0.1"), int(options["--port"])
+
+
+def test_a_taken_port_is_refused_with_its_holder_and_a_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(MachineError, match=f"Port {port} on .* pid {os.getpid()}") as refused:
+            listen("127.0.0.1", port, COMMAND)
+        listen(*asked_again(refused.value.cure), COMMAND).close()
+
+
+@pytest.mark.parametrize("host", ["999.999.999.999", "192.0.2.1", "no-such-host.invalid"])
+def test_a_host_without_interface_is_refused_with_one_that_works(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(name: str, *rest: object, **options: object) -> object:
+        if name.endswith(".invalid"):  # without asking a name server
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return getaddrinfo(name, *rest, **options)
+
+    getaddrinfo = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(MachineError, match=f"--host {host} is not an address") as refused:
+        listen(host, 0, COMMAND)
+    listen(*asked_again(refused.value.cure), COMMAND).close()
+
+
+def test_a_reserved_port_is_refused_with_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(target: tuple[str, int], **options: object) -> socket.socket:
+        if 0 < target[1] < 1024:  # root may have them all
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return create(target, **options)
+
+    create = socket.create_server
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(MachineError, match=r"Port 80 .*Permission denied") as refused:
+        listen("127.0.0.1", 80, COMMAND)
+    listen(*asked_again(refused.value.cure), COMMAND).close()
+
+
+def test_a_taken_port_is_refused_without_psutil_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "psutil", None)
+    with (
+        listen("127.0.0.1", 0, COMMAND) as held,
+        pytest.raises(MachineError, match="cannot be used"),
+    ):
+        listen("127.0.0.1", held.getsockname()[1], COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80/"),
+        ("0.0.0.0", "http://localhost:80/"),
+        ("::", "http://localhost:80/"),
+        ("::1", "http://[::1]:80/"),
+    ],
+)
+def test_an_address_can_be_opened_on_this_machine(host: str, url: str) -> None:
+    assert address(host, 80) == url
+    assert listener.local(host) in url

@@ -1,0 +1,63 @@
+"""Both pages behind a proxy that strips a prefix, in a real browser."""
+
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from make.browser import Tab
+from make.monitor_runs import append, drawn_run, line, write_run
+from make.monitor_server import serving
+from make.prefix_proxy import in_front_of
+from make.servers import running
+from make.services import LIMITS, loaded
+from pillsnap.service.app import create_app
+from pillsnap.web import server
+from pillsnap.web.guard import Access
+
+pytestmark = pytest.mark.slow
+
+DROP = """(async () => {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [300, 200];
+    const pen = canvas.getContext('2d');
+    pen.fillStyle = 'rgb(90,90,90)'; pen.fillRect(0, 0, 300, 200);
+    pen.fillStyle = 'rgb(250,60,60)'; pen.fillRect(20, 30, 60, 60);
+    const blob = await new Promise((done) => canvas.toBlob(done));
+    await recognise([new File([blob], '알약.png', { type: 'image/png' })]);
+})()"""
+
+
+@pytest.mark.parametrize("websockets", [True, False], ids=["socket", "no socket"])
+def test_the_monitor_works_under_a_prefix(tab: Tab, tmp_path: Path, websockets: bool) -> None:
+    path = write_run(tmp_path / "demo", drawn_run(time.time()))
+    access = Access(proxies=frozenset({"127.0.0.1"}))  # where the proxy passes its own Host
+    with serving(tmp_path / "demo", access=access) as port, in_front_of(port, websockets) as url:
+        tab.open(url)
+        assert tab.comes_true("document.getElementById('link')?.dataset.state === 'live'")
+        assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
+        append(path, line(stage="evaluate", kind="log", message="news", time=time.time()))
+        assert tab.shows("#log", "news")
+    below = (url, url.replace("http", "ws"))
+    assert [one for one in tab.requests if not one.startswith(below)] == []
+    assert (f"{url}api/state" in tab.requests) is not websockets
+
+
+def test_the_page_of_a_proxy_that_was_not_allowed_polls_instead(tab: Tab, tmp_path: Path) -> None:
+    write_run(tmp_path / "demo", drawn_run(time.time()))
+    with serving(tmp_path / "demo") as port, in_front_of(port, websockets=True) as url:
+        tab.open(url)
+        assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
+
+
+def test_the_service_works_under_a_prefix(tab: Tab, tmp_path: Path) -> None:
+    app = create_app(loaded(tmp_path), Access(), LIMITS)
+    with running(server.server(app, 1)) as port, in_front_of(port, websockets=False) as url:
+        tab.open(url)
+        tab.value(DROP)
+        assert tab.shows("#results", "K-000000")
+        assert httpx.get(f"{url}v1/model").status_code == 200
+        assert httpx.get(f"{url}healthz").status_code == 200
+    assert [one for one in tab.requests if not one.startswith((url, "blob:"))] == []
+    assert tab.complaints == []

@@ -1,0 +1,239 @@
+"""A server under siege: half-sent requests, clients that do not read, too few open files."""
+
+import asyncio
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from make.import_graph import ROOT
+from make.servers import answer_to, closed_by_server, connection, running
+from pillsnap.web import server as web
+from pillsnap.web.listener import listen
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HALF = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half: "
+FILES, ATTACKERS = 256, 400
+SHORT_S = 0.3
+
+
+async def health(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
+async def upload(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+async def slow(request: Request) -> PlainTextResponse:
+    await asyncio.sleep(3 * SHORT_S)
+    return PlainTextResponse("slow")
+
+
+async def large(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("x" * (32 << 20))
+
+
+ROUTES = [
+    Route("/healthz", health),
+    Route("/upload", upload, methods=["POST"]),
+    Route("/slow", slow),
+    Route("/large", large),
+]
+
+
+@contextmanager
+def tiny() -> Iterator[int]:
+    with running(web.server(Starlette(routes=ROUTES), shutdown_s=1)) as port:
+        yield port
+
+
+def client(port: int) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "REQUEST_S", SHORT_S)
+    monkeypatch.setattr(web, "READING_S", SHORT_S)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"G",
+        HALF,
+        HALF + b"1\r\n",
+        HEALTH + HALF,
+        HEALTH * 3 + b"GET",
+        b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf",
+        HEALTH.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n"),
+    ],
+)
+@pytest.mark.usefixtures("deadlines")
+def test_a_connection_without_a_whole_request_is_closed(sent: bytes) -> None:
+    with tiny() as port, connection(port, sent) as raw:
+        assert closed_by_server(raw)
+
+
+@pytest.mark.usefixtures("deadlines")
+def test_a_header_that_comes_byte_by_byte_is_closed_too() -> None:
+    with tiny() as port, connection(port, HALF) as raw:
+        started_s = time.monotonic()
+        with suppress(ConnectionError):
+            while raw.send(b"x") and time.monotonic() < started_s + 20:
+                time.sleep(SHORT_S / 20)
+        assert time.monotonic() < started_s + 20
+
+
+@pytest.mark.usefixtures("deadlines")
+def test_an_answer_or_an_upload_may_take_longer() -> None:
+    def halves() -> Iterator[bytes]:
+        yield b"ab"
+        time.sleep(2 * SHORT_S)
+        yield b"cd"
+
+    with tiny() as port, client(port) as web:
+        assert web.get("/slow").text == "slow"
+        assert web.post("/upload", content=halves()).text == "4"
+
+
+@pytest.mark.usefixtures("deadlines")
+def test_a_kept_connection_is_used_again() -> None:
+    with tiny() as port, client(port) as web:
+        for _ in range(3):
+            assert web.get("/healthz").text == "ok"
+            time.sleep(SHORT_S / 2)
+
+
+@pytest.mark.usefixtures("deadlines")
+def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
+    large = web.server(Starlette(routes=ROUTES), shutdown_s=1)
+    with running(large) as port, connection(port, HEALTH.replace(b"healthz", b"large")) as raw:
+        assert raw.recv(1)
+        while large.server_state.connections:  # nothing more is read
+            time.sleep(SHORT_S / 10)
+
+
+def test_a_client_that_reads_slowly_gets_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "REQUEST_S", SHORT_S)
+    with tiny() as port, connection(port, HEALTH.replace(b"healthz", b"large")) as raw:
+        received = len(raw.recv(1))
+        time.sleep(4 * SHORT_S)
+        while received < 32 << 20 and (part := raw.recv(1 << 20)):
+            received += len(part)
+        assert received > 32 << 20
+
+
+def test_the_longest_waiting_connection_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MOST_CONNECTIONS", 12)
+    with tiny() as port, ExitStack() as stack:
+        half = [stack.enter_context(connection(port, HALF)) for _ in range(20)]
+        assert closed_by_server(half[0])
+        assert b" 200 " in answer_to(HEALTH, port)
+
+
+def test_requests_in_progress_are_not_evicted_and_block_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(web, "MOST_CONNECTIONS", 128)
+    slow = HEALTH.replace(b"healthz", b"slow")
+    with tiny() as port, ExitStack() as stack:
+        working = [stack.enter_context(connection(port, slow)) for _ in range(70)]
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "ok"
+        assert all(b" 200 " in raw.recv(65536) for raw in working)
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections"),
+    [(1024, 1 << 20, 1024), (256, 256, 192), (20_000, 20_000, 1024), (64, 1024, 768)],
+)
+def test_the_soft_limit_of_open_files_is_raised(
+    soft: int, hard: int, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
+    assert web.most_connections() == connections
+    assert soft <= limits[-1][0] <= hard
+    assert limits[-1][1] == hard
+
+
+Program = Callable[[Path, int], list[str]]
+
+
+def monitor_program(folder: Path, descriptor: int) -> list[str]:
+    return [sys.executable, "-m", "pillsnap.monitor", str(folder), "127.0.0.1", str(descriptor)]
+
+
+def service_program(folder: Path, descriptor: int) -> list[str]:
+    return [
+        sys.executable,
+        str(ROOT / "tests/make/drawn_service.py"),
+        "2",
+        "4",
+        "1",
+        str(descriptor),
+    ]
+
+
+@contextmanager
+def started(program: Program, folder: Path, limit: str = ":") -> Iterator[int]:
+    """A server as a process, after the shell command `limit`; yields its port."""
+    with listen("127.0.0.1", 0, "pillsnap") as listener:
+        arguments = program(folder, listener.fileno())
+        command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *arguments]
+        pipes = {"pass_fds": [listener.fileno()], "stdin": subprocess.PIPE}
+        with subprocess.Popen(command, **pipes) as process:
+            try:
+                port = listener.getsockname()[1]
+                assert b" 200 " in answer_to(HEALTH, port)
+                yield port
+            finally:
+                process.kill()
+
+
+PROGRAMS = pytest.mark.parametrize(
+    "program", [monitor_program, service_program], ids=["monitor", "service"]
+)
+
+
+@pytest.mark.slow
+@PROGRAMS
+@pytest.mark.parametrize("option", ["-n", "-S -n"], ids=["hard limit", "soft limit"])
+def test_half_sent_headers_do_not_keep_health_from_answering(
+    program: Program, option: str, tmp_path: Path
+) -> None:
+    with started(program, tmp_path, f"ulimit {option} {FILES}") as port, ExitStack() as stack:
+        for _ in range(ATTACKERS):
+            stack.enter_context(connection(port, HALF))
+        for _ in range(5):
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code == 200
+            time.sleep(0.2)
+
+
+@pytest.mark.slow
+@PROGRAMS
+def test_probes_of_load_balancers_are_answered(program: Program, tmp_path: Path) -> None:
+    probes = [
+        b"GET /healthz HTTP/1.0\r\n\r\n",
+        b"HEAD /healthz HTTP/1.0\r\n\r\n",
+        b"GET /healthz HTTP/1.0\r\nHost: lb.internal\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 10.0.0.7:8080\r\nConnection: close\r\n\r\n",
+        b"GET /healthz?from=lb HTTP/1.1\r\nHost: pills\r\nUser-Agent: kube-probe\r\n\r\n",
+    ]
+    others = [probe.replace(b"/healthz", b"/api/state") for probe in probes]
+    with started(program, tmp_path) as port:
+        assert all(answer_to(probe, port).startswith(b"HTTP/1.1 200 ") for probe in probes)
+        assert not any(b" 200 " in answer_to(probe, port)[:20] for probe in others)
