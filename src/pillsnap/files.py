@@ -154,6 +154,19 @@ def located(text: str, error: type[UserError] = DataError) -> Path:
     return original if original.exists() else path
 
 
+def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:
+    """What a file holds as a dataclass `kind`; `error` names the first key that is missing or of
+    another type. Further keys are ignored."""
+    from pydantic import TypeAdapter, ValidationError  # the monitor does without
+
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"])) or "its content"
+        raise error(f"{path}: {key}: {first['msg']}.", cure) from None
+
+
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
