@@ -19,6 +19,18 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed.sha256"
 UV = "uv==0.13.9"
 OLDEST = (3, 11)
+# Settings of the caller that would install elsewhere or something else, or bring in other packages.
+NOT_OURS = {
+    *("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE"),
+    *("PIP_CONSTRAINT", "PIP_DRY_RUN", "PIP_EDITABLE", "PIP_IGNORE_INSTALLED", "PIP_NO_DEPS"),
+    *("PIP_PREFIX", "PIP_PYTHON", "PIP_REQUIREMENT", "PIP_REQUIRE_HASHES", "PIP_ROOT"),
+    *("PIP_TARGET", "PIP_USER", "UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_EXCLUDE_NEWER"),
+    *("UV_NO_EDITABLE", "UV_OVERRIDE", "UV_PYTHON", "UV_REQUIRE_HASHES", "UV_SYSTEM_PYTHON"),
+}
+LIBRARIES = (
+    "Debian, Ubuntu: sudo apt install libgl1 libglib2.0-0; "
+    "Fedora: sudo dnf install mesa-libGL glib2"
+)
 
 JOBS = {
     "demo": [["pillsnap", "demo"]],
@@ -43,7 +55,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
         print(__doc__)
         return 2
-    problem = set_up()
+    problem = set_up() or missing_library()
     if problem:
         return complain(problem)
     environment = job_environment(sys.argv[1])
@@ -73,7 +85,7 @@ def set_up() -> str:
         shutil.rmtree(VENV, ignore_errors=True)
         print("run.py: making .venv", flush=True)
         made = subprocess.run(
-            [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True
+            [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, env=clean()
         )
         if made.returncode:
             shutil.rmtree(VENV, ignore_errors=True)
@@ -84,33 +96,59 @@ def set_up() -> str:
                 )
             return "Making .venv failed: " + last_line(made.stdout + made.stderr)
     print("run.py: installing requirements.txt (some 6 GB with CUDA)", flush=True)
-    if not install():
+    problem = install()
+    if problem:
         return (
-            "Installing requirements.txt failed (see above). Check the network and the free disk "
-            "(10 GB), then call run.py again: it resumes here."
+            "Installing requirements.txt failed (%s). It needs the network and 10 GB of free disk; "
+            "call run.py again, it continues from here." % problem
         )
     STAMP.write_text(wanted)
     return ""
 
 
-def install() -> bool:
-    """Install with uv (seconds), or with pip (minutes) where uv cannot be had."""
-    quiet = ["--quiet", "--disable-pip-version-check"]
-    pip = [str(PYTHON), "-m", "pip", "install", *quiet]
+def install() -> str:
+    """Install with uv (seconds), or with pip (minutes) where uv cannot be had; "" or the error."""
+    pip = [
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--no-user",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     requirements = ["-r", str(ROOT / "requirements.txt")]
-    if subprocess.call([*pip, UV], cwd=ROOT) == 0:
+    if not failure([*pip, UV]):
         uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
-        if subprocess.call(uv + requirements, cwd=ROOT) == 0:
-            return True
+        if not failure(uv + requirements):
+            return ""
         print("run.py: uv failed, trying pip", flush=True)
-    return subprocess.call(pip + requirements, cwd=ROOT) == 0
+    return failure(pip + requirements)
+
+
+def failure(command: list) -> str:
+    """Run a program, its errors shown; its last line where it failed, else ""."""
+    done = subprocess.run(command, cwd=ROOT, env=clean(), stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(done.stderr)
+    return last_line(done.stderr) if done.returncode else ""
+
+
+def missing_library() -> str:
+    """What to install where cv2 lacks a library of the system, as slim images do; else ""."""
+    code = "import importlib.util as u; u.find_spec('cv2') and __import__('cv2')"
+    probe = subprocess.run(
+        [str(PYTHON), "-c", code], env=clean(), stderr=subprocess.PIPE, text=True
+    )
+    if ".so" not in last_line(probe.stderr):
+        return ""
+    return "%s. Install it and what else OpenCV needs. %s" % (last_line(probe.stderr), LIBRARIES)
 
 
 def works() -> bool:
     """Whether the environment has a pip that starts: one moved elsewhere has not."""
     try:
         probe = subprocess.run(
-            [str(VENV / "bin" / "pip"), "--version"], capture_output=True, timeout=60
+            [str(VENV / "bin" / "pip"), "--version"], capture_output=True, timeout=60, env=clean()
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -127,13 +165,22 @@ def fingerprint() -> str:
 
 def job_environment(job: str) -> dict:
     """The caller's environment with .venv first on PATH."""
-    environment = dict(os.environ, VIRTUAL_ENV=str(VENV))
+    environment = dict(clean(), VIRTUAL_ENV=str(VENV))
     environment["PATH"] = str(VENV / "bin") + os.pathsep + environment.get("PATH", "")
-    environment.pop("PYTHONHOME", None)
     # Compiled once, torch and DVC load in half the time, and the tests start them often.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if job != "check":
         environment.pop("PILLSNAP_DATA_ROOT", None)  # neither demo nor tests touch real data
+    return environment
+
+
+def clean() -> dict:
+    """The caller's environment without NOT_OURS, and with a home where the user has none."""
+    environment = {name: os.environ[name] for name in os.environ if name not in NOT_OURS}
+    try:
+        Path.home()
+    except RuntimeError:  # no HOME and no entry in /etc/passwd, as in containers
+        environment["HOME"] = str(VENV / "home")
     return environment
 
 

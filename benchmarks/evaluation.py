@@ -1,4 +1,4 @@
-"""Time and memory of evaluate's metrics at stage 3's size, on made outputs; size of the report.
+"""CPU time and memory of evaluate's metrics at stage 3's size, on made outputs; size of the report.
 
 Run: python benchmarks/evaluation.py [crops] [classes]
 """
@@ -87,7 +87,7 @@ def report_page(
 
 
 def main() -> None:
-    """Print seconds of each step and the peak memory."""
+    """Print CPU seconds of each step and the peak memory."""
     pills, classes = (int(value) for value in (*sys.argv[1:], 18_525, 1_000)[:2])
     params, rng, table = load(), np.random.default_rng(0), class_table(classes)
     val, test = answers(pills, classes, True, rng), answers(5000, classes, False, rng)
@@ -97,20 +97,22 @@ def main() -> None:
         for i in range(FRAMES)
     ]
     answered = Answers(val, test, FrameSet(frames), FrameSet(frames[1:200:2]))
-    marks = [time.perf_counter()]
+    marks = [time.process_time()]
     fitted = fit.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     measured = evaluate.measure(params, answered, fitted, table, ())
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     tables.crops("val", val, fitted, table)
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     page_bytes = len(report_page(params, answered, fitted, table, measured).encode())
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     steps = ("calibrate", "measure", "tables", "report")
     for name, seconds in zip(steps, np.diff(marks), strict=True):
         print(f"{name:10} {seconds:7.1f} s")
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{pills} crops, {classes} classes: {marks[-1] - marks[0]:.1f} s, peak {peak_gb:.2f} GB")
+    print(
+        f"{pills} crops, {classes} classes: {marks[-1] - marks[0]:.1f} CPU s, peak {peak_gb:.2f} GB"
+    )
     print(f"report.html {page_bytes / 1e6:.2f} MB")
 
 

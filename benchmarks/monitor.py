@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from urllib.request import urlopen
 
 import orjson
 import psutil
@@ -88,10 +89,10 @@ def watch(port: int, viewers: int) -> None:
             async for _ in line:
                 pass
 
-    async def all_of_them() -> None:
+    async def everyone() -> None:
         await asyncio.gather(*(one() for _ in range(viewers)))
 
-    asyncio.run(all_of_them())
+    asyncio.run(everyone())
 
 
 def stalled(port: int) -> socket.socket:
@@ -130,15 +131,11 @@ def monitored(folder: Path, viewers: int) -> Iterator[list[psutil.Process]]:
 
 def address(folder: Path) -> str:
     """The WebSocket of the running monitor."""
-    started = daemon.running(folder / "daemon")
-    assert started is not None
-    return f"ws://127.0.0.1:{started.port}/ws"
+    return f"ws://127.0.0.1:{daemon.running(folder / 'daemon').port}/ws"
 
 
 def viewers_of(url: str) -> int:
     """How many viewers the monitor counts."""
-    from urllib.request import urlopen
-
     with urlopen(f"{url}api/state", timeout=60) as answer:
         return int(orjson.loads(answer.read())["viewers"])
 

@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from pillsnap import cli_use
+from pillsnap import cli_use, surroundings
 from pillsnap.errors import ParameterError, UserError
 from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
 
@@ -22,14 +22,24 @@ app.add_typer(cli_use.app)
 
 
 def main() -> None:
-    """Run a command; what the user can mend ends in one screen and exit code 1."""
+    """Run a command; an error that the user can fix ends in one screen and exit code 1."""
+    surroundings.prepare(sys.argv)
     try:
         app()
     except UserError as error:
-        typer.echo(f"{error.fact}\n  -> {error.cure}", err=True)
-        sys.exit(1)
+        _refuse(error)
+    except ImportError as error:
+        refusal = surroundings.missing_library(error)
+        if refusal is None:
+            raise
+        _refuse(refusal)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _refuse(error: UserError) -> NoReturn:
+    typer.echo(f"{error.fact}\n  -> {error.cure}", err=True)
+    sys.exit(1)
 
 
 @app.command()

@@ -149,11 +149,9 @@ def located(text: str, error: type[UserError] = DataError) -> Path:
             f"{text}: the home folder of {text.split('/')[0]} is not known.",
             "Write the whole path, from / on.",
         ) from None
-    here = Path.cwd()
-    copies = next((base for base in here.parents if base.parts[-3:] == EXPERIMENTS), None)
-    if copies is None or path.is_absolute() or path.exists():
-        return path
-    return copies.parents[2] / path
+    copies = next((base for base in Path.cwd().parents if base.parts[-3:] == EXPERIMENTS), None)
+    original = copies.parents[2] / path if copies else path
+    return original if original.exists() else path
 
 
 def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:

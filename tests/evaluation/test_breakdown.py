@@ -59,7 +59,7 @@ def test_pills_of_measured_frames_have_their_outcome() -> None:
     row = val.table.iloc[8]
     frame = frame_answer(0, "single", [int(row["class_index"])], [int(row["class_index"])])
     box = np.array([[10, 20, 40, 60]], np.float32)
-    frame = replace(frame, image_path=str(row["image_path"]), labelled=box, named=box)
+    frame = replace(frame, image_path=str(row["image_path"]), labelled=box, predicted=box)
     seen = breakdown.outcomes(val, FrameSet([frame]), 0.5, class_table())
     assert (seen["found"].sum(), seen["right"].sum(), seen["found"].notna().sum()) == (1, 1, 1)
 

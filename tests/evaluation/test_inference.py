@@ -96,7 +96,7 @@ def test_found_boxes_reach_below_the_operating_point(frames: FrameStore, log: Ru
     strict = type(tool.calibration)(**{**tool.calibration.__dict__, "detection_confidence": 0.65})
     tool.calibration = strict
     answer = inference.read_frames(tool, frames, 2, log).frames[1]
-    assert (len(answer.found), len(answer.named)) == (2, 1)
+    assert (len(answer.found), len(answer.predicted)) == (2, 1)
 
 
 def test_class_means_are_those_of_known_pills(store: crops.CropStore, log: RunLog) -> None:

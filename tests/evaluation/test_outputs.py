@@ -1,3 +1,5 @@
+import subprocess
+
 import orjson
 import pytest
 
@@ -38,3 +40,10 @@ def test_every_plot_has_the_row_for_nothing_with_its_own_columns() -> None:
     plots = outputs.plots(answered, fitted(answered.val), class_table(), 5)
     columns = {name: set(rows[0]) for name, rows in plots.items()}
     assert columns == {name: set(row) for name, row in outputs.NOTHING.items()}
+
+
+def test_a_repository_without_commits_has_no_revision(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert outputs._git_revision() is None
+    subprocess.run(["git", "init", "-q"], check=True)
+    assert outputs._git_revision() is None

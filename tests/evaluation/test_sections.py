@@ -129,7 +129,7 @@ def test_pill_figures_recomputed_from_counts() -> None:
     section = sections.pipeline(FrameSet(some), OPTIONS)
     assert section["pill_precision"] == 3 / 6
     assert section["pill_recall"] == 3 / 6
-    assert section["name_precision"] == 3 / 5
+    assert section["accepted_precision"] == 3 / 5
     assert section["frame_exact"] == 1 / 4
     assert section["errors"]["known_refused"] == 1
     assert section["errors"]["false_box"] == 1

@@ -262,7 +262,7 @@ def test_a_relative_root_is_that_of_the_repository_in_dvcs_temporary_copy(
     monkeypatch, tmp_path, copy
 ):
     here = tmp_path / ".dvc/tmp/exps" / copy
-    here.mkdir(parents=True)
+    (here / "data/demo").mkdir(parents=True)  # as DVC does for the outs in it
     (tmp_path / "data/demo/train").mkdir(parents=True)
     monkeypatch.chdir(here)
     loaded = params.parse(TREE, Path("p"))

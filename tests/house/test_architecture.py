@@ -21,7 +21,7 @@ FLOORS = (
     {"evaluation", "release"},
     {"prediction", "operation"},
     {"own_photos", "service"},
-    {"cli_use"},
+    {"cli_use", "surroundings"},
     {"cli"},
 )
 

@@ -85,6 +85,80 @@ def test_ctrl_c_waits_for_the_job_to_save(project):
     assert started.returncode == 130
 
 
+ELSEWHERE = {
+    **dict.fromkeys(("PIP_USER", "PIP_DRY_RUN", "PIP_NO_DEPS", "UV_SYSTEM_PYTHON"), "1"),
+    **dict.fromkeys(("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON"), "/nowhere"),
+    **dict.fromkeys(("PIP_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE"), "/nowhere.txt"),
+    "PYTHONPATH": "foreign",
+}
+
+
+@pytest.mark.slow
+def test_settings_of_the_caller_install_nothing_elsewhere(project):
+    """A package of our own is installed by pip alone, without any index."""
+    ready(project)
+    (project / "foreign").mkdir()
+    (project / "foreign/pip.py").write_text("raise SystemExit('a foreign pip')")
+    mine = project / "mine"
+    mine.mkdir()
+    (mine / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (mine / "backend.py").write_text(BACKEND)
+    (project / "requirements.txt").write_text("./mine\n")
+    done = call(project, "demo", PIP_NO_INDEX="1", UV_OFFLINE="1", **ELSEWHERE)
+    assert done.returncode == 7, done.stderr
+    found = list((project / ".venv").rglob("mine_of_ours.py"))
+    assert [path.parent.name for path in found] == ["site-packages"]
+
+
+BACKEND = """
+import zipfile
+def build_wheel(folder, *_):
+    name = "mine_of_ours-1-py3-none-any.whl"
+    files = {
+        "METADATA": ["Metadata-Version: 2.1", "Name: mine_of_ours", "Version: 1"],
+        "WHEEL": ["Wheel-Version: 1.0", "Generator: x", "Root-Is-Purelib: true"],
+        "RECORD": [],
+    }
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.writestr("mine_of_ours.py", "")
+        for file, lines in files.items():
+            wheel.writestr(f"mine_of_ours-1.dist-info/{file}", chr(10).join([*lines, ""]))
+    return name
+"""
+
+
+@pytest.mark.slow
+def test_a_library_that_the_system_lacks_is_named_with_its_package(project):
+    ready(project)
+    packages = next((project / ".venv/lib").glob("python*/site-packages"))
+    for library in ("libGL.so.1", "libgthread-2.0.so.0", "libxcb.so.1"):
+        message = f"{library}: cannot open shared object file: No such file or directory"
+        (packages / "cv2.py").write_text(f"raise ImportError({message!r})")
+        done = call(project, "demo")
+        assert done.returncode == 1
+        [line] = done.stderr.strip().splitlines()
+        assert library in line
+        assert "sudo apt install libgl1 libglib2.0-0" in line
+
+
+@pytest.mark.slow
+def test_a_user_without_a_home_gets_one(project):
+    ready(project)
+    job = project / ".venv/bin/pillsnap"
+    job.write_text('#!/bin/sh\necho "home $HOME"\n')
+    (project / "sitecustomize.py").write_text(
+        "import pwd\ndef none(uid): raise KeyError(uid)\npwd.getpwuid = none\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run(
+        [sys.executable, "run.py", "demo"], cwd=project, capture_output=True, text=True,
+        env={**environment, "PYTHONPATH": str(project)},
+    )  # fmt: skip
+    assert done.stdout == f"home {project / '.venv/home'}\n", done.stderr
+
+
 @pytest.mark.slow
 def test_a_failed_install_is_one_line_and_heals(project):
     ready(project)
@@ -92,7 +166,7 @@ def test_a_failed_install_is_one_line_and_heals(project):
     done = call(project, "demo", PIP_NO_INDEX="1", UV_OFFLINE="1")
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("run.py: Installing requirements.txt failed")
+    assert last.startswith("run.py: Installing requirements.txt failed (ERROR: No matching dist")
     (project / "requirements.txt").write_text("")
     assert "ran demo" in call(project, "demo").stdout
 

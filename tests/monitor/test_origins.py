@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from make.monitor_runs import event, folded, write_run
@@ -99,12 +98,3 @@ def test_a_damaged_evaluation_has_no_revision(tmp_path: Path, content: bytes) ->
     files = ArtifactFiles(tmp_path)
     files.refresh()
     assert origins.of(folded(), files)["metrics"]["revision"] is None
-
-
-def test_without_files_nothing_is_claimed(tmp_path: Path) -> None:
-    files = ArtifactFiles(tmp_path)
-    files.refresh()
-    nothing = {"time": None, "run": None, "revision": None, "current": False}
-    assert orjson.dumps(origins.of(folded(*TRAINED), files)) == orjson.dumps(
-        {"metrics": nothing, "validation": nothing}
-    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from make.monitor_runs import (
@@ -61,6 +61,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[list[list[Event]]]:
     ]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(number=some.integers(0, 1), random=some.randoms(use_true_random=False))
 def test_runs_in_any_order_cut_anywhere_are_one_training_each(files, number, random) -> None:
     runs = files[number]

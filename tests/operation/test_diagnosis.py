@@ -19,8 +19,7 @@ import torch
 from pillsnap import params
 from pillsnap.errors import UserError
 from pillsnap.operation import diagnosis, unfinished
-from pillsnap.operation.diagnosis import Diagnosis, Facts, explain
-from pillsnap.operation.known_failures import TABLE
+from pillsnap.operation.diagnosis import TABLE, Diagnosis, Facts, explain
 from pillsnap.training import checkpoints
 
 FACTS = Facts(
@@ -333,6 +332,15 @@ def test_recorded_texts_of_workers_and_gpus_are_named(kind: str, text: str) -> N
 
 
 DVC_TEXTS = [
+    ("git_ownership", "fatal: detected dubious ownership in repository at '/srv/pillsnap'"),
+    ("git_ownership", "ERROR: unexpected error - /srv/x/.git/: repository path '/srv/x' is not "
+     "owned by current user"),
+    ("user", "ERROR: unexpected error - 'getpwuid(): uid not found: 1042'"),
+    ("user", "RuntimeError: could not determine the home directory for '~/.config', set an "
+     "absolute HOME or XDG variable"),
+    ("library", "ImportError: libGL.so.1: cannot open shared object file: No such file or "
+     "directory"),
+    ("library", "ImportError: /lib/x86_64-linux-gnu/libGL.so.1: file too short"),
     ("lock", "ERROR: Unable to acquire lock. Most likely another DVC process is running"),
     ("lock", "ERROR: 'artifacts/demo/classes.csv' is busy, it is being blocked by:\n  (PID 1): x"),
     ("git_identity", "ERROR: Git username and email must be configured"),

@@ -12,6 +12,7 @@ import pytest
 
 from make import tiny_project
 from make.tiny_project import run
+from pillsnap.evaluation import summary
 
 pytestmark = pytest.mark.slow
 
@@ -63,20 +64,14 @@ def test_manifests_hold_the_contract(project):
 
 def test_metrics_hold_the_contract(project):
     metrics = json.loads((project / "artifacts/demo/metrics.json").read_text())
-    assert {"top1", "top5", "macro_f1", "ece", "pills", "single", "combination"} <= set(
-        metrics["classification"]
-    )
-    assert {"map50", "map50_95", "precision", "recall", "frames", "boxes"} <= set(
-        metrics["detection"]
-    )
-    assert {"pill_f1", "frame_exact", "ms_per_frame_p50", "ms_per_frame_p95"} <= set(
-        metrics["pipeline"]
-    )
-    assert {"auroc", "fpr_at_95_recall", "threshold", "pills"} <= set(metrics["unknown"])
-    assert metrics["training"]["epochs"]
-    assert set(metrics["targets"]) == {
-        "classification_top1", "detection_map50", "training_minutes",
-    }  # fmt: skip
+    whole = json.loads((project / "artifacts/demo/evaluation.json").read_text())
+    assert metrics == summary.metrics(whole)
+    assert metrics["training"]["epochs"] == 2
+
+
+def test_dvc_shows_one_column_for_each_headline(project):
+    shown = json.loads(run(project, "dvc", "metrics", "show", "--json"))
+    assert list(shown[""]["data"]) == ["artifacts/demo/metrics.json"]
 
 
 def test_curves_have_every_epoch_once(project):
@@ -127,6 +122,36 @@ def kill_within_training(project, stage, value):
     pytest.fail(f"{stage} was not seen training {value}")
 
 
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def without_known_pills(path):
+    path.write_bytes(path.with_name("test.arrow").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "command"),
+    [
+        ("artifacts/demo/sampling.json", truncated, "evaluate"),
+        ("artifacts/demo/live/detection/summary.json", truncated, "evaluate"),
+        ("data/demo/crops/val.arrow", without_known_pills, "evaluate"),
+        ("artifacts/demo/checkpoints/demo_recogniser.json", truncated, "predict"),
+    ],
+)
+def test_the_cure_that_a_refusal_names_works(project, name, damage, command):
+    photo = next((project / "data/demo/val").rglob("*.png"))
+    arguments = {
+        "evaluate": ("python", "src/evaluate.py"),
+        "predict": ("pillsnap", "predict", str(photo)),
+    }[command]
+    damage(project / name)
+    said = run(project, *arguments, code=1)
+    cure = said[said.index("dvc repro") :].split("\n")[0].split()
+    run(project, *cure)
+    run(project, *arguments)
+
+
 @pytest.mark.parametrize(
     ("stage", "model", "section", "change"),
     [
@@ -144,14 +169,28 @@ def test_killed_training_goes_on_from_its_last_epoch(project, stage, model, sect
     assert summary["resumed"] == 1
 
 
-def test_stage3_without_a_root_is_one_screen_that_says_what_to_set(project):
-    text = (project / "params.yaml").read_text(encoding="utf-8")
-    try:
-        said = run(project, "dvc", "exp", "run", "-S", "scale=stage3", code=255)
-    finally:
-        (project / "params.yaml").write_text(text, "utf-8")
+def test_stage3_without_a_root_says_what_to_set_and_the_way_back_leads_back(project):
+    run(project, "git", "add", "-A")
+    run(project, "git", "commit", "-qm", "before", "--allow-empty")
+    said = run(project, "dvc", "exp", "run", "-S", "scale=stage3", code=255)
     assert "export PILLSNAP_DATA_ROOT=" in said
     assert "Traceback" not in said
+    assert "params.yaml" in run(project, "git", "status", "--porcelain")
+    assert "Back to the committed params.yaml: pillsnap train --back" in said
+    run(project, "pillsnap", "train", "--back")
+    assert run(project, "git", "status", "--porcelain", "params.yaml", "dvc.lock") == ""
+
+
+def test_an_experiment_in_a_temporary_copy_reads_the_photos_of_the_repository(project):
+    said = run(project, "dvc", "exp", "run", "--temp", "-S", "build_manifest.num_workers=1")
+    assert stages_run(said) == ["build_manifest"]
+
+
+def test_the_first_command_in_a_clone_says_how_to_draw_the_demo(project, tmp_path):
+    run(tmp_path, "git", "clone", "-q", project, "clone")
+    for command in (("exp", "run", "-S", "seed=3"), ("repro",), ("exp", "run", "-S", "seed=3")):
+        said = run(tmp_path / "clone", "dvc", *command, code=255)
+        assert "The demo's photos are not in data/demo.\n  -> python3 run.py demo" in said
 
 
 def test_root_with_too_few_classes_names_how_many_and_the_keys(project):

@@ -109,7 +109,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(some.lists(some.sampled_from(PIECES), max_size=40))
 def test_any_body_is_read_or_refused_and_its_names_are_valid_utf8(pieces: list[bytes]) -> None:
     try:

@@ -138,8 +138,8 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
             raise KeyboardInterrupt
         if self.run.log.due():
             seconds = time.monotonic() - self._epoch_begun_s
-            metrics = {"images_per_s": self._batches * self.batch_size / seconds}
-            metrics["loss"] = float(self._loss_sum / self._losses)
+            rate = self._batches * self.batch_size / seconds
+            metrics = {"images_per_s": rate, "loss": float(self._loss_sum / self._losses)}
             self.run.log.progress(self._batches, len(self.train_loader), self.epoch + 1, metrics)
 
     def optimizer_step(self) -> None:
@@ -158,9 +158,9 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def _build_train_pipeline(self) -> None:
         """Called again with half the batch after running out of memory: for a single rank only."""
-        if self.optimizer is not None and self.run.plan.ranks.world_size > 1:
-            raise RuntimeError("out of memory in one of several ranks")
         if self.optimizer is not None:
+            if self.run.plan.ranks.world_size > 1:
+                raise RuntimeError("out of memory in one of several ranks")
             self._safe_step.undo_forward()
         super()._build_train_pipeline()
 
@@ -217,9 +217,9 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """Called after validation: whether this epoch is repeated."""
-        keeper, loss = self.run.keeper, self._val_loss()
-        reason = keeper.unsound(self) or (None if math.isfinite(loss) else f"loss/val is {loss}")
-        if not keeper.repeats(self, reason):
+        loss = self._val_loss()
+        reason = None if math.isfinite(loss) else f"loss/val is {loss}"
+        if not self.run.keeper.repeats(self, self.run.keeper.unsound(self) or reason):
             return False
         if self.complete != epoch:  # Ultralytics repeats this epoch only
             raise MachineError(
@@ -229,17 +229,14 @@ class PillTrainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics has no
         self.scheduler.last_epoch = epoch - 1
         return True
 
-    def save_metrics(self, metrics: dict[str, float]) -> None:
-        """save_model records them."""
-
     def final_eval(self) -> None:
         """The evaluate stage measures the published checkpoint."""
 
     def _epoch_metrics(self) -> dict[str, float]:
         loss = self._loss_sum / self._losses
         self.run.plan.ranks.add([loss])
-        losses = {"loss/train": float(loss) / self.run.plan.ranks.world_size}
-        losses["loss/val"] = self._val_loss()
+        train_loss = float(loss) / self.run.plan.ranks.world_size
+        losses = {"loss/train": train_loss, "loss/val": self._val_loss()}
         named = {name: float(self.metrics[key]) for name, key in METRIC_NAMES.items()}
         rates = {
             "lr": float(self.optimizer.param_groups[0]["lr"]),

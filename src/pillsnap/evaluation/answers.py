@@ -68,7 +68,7 @@ class CropAnswers:
 @dataclass(frozen=True)
 class FrameAnswer:
     """One frame through detector and recogniser. Boxes are x1 y1 x2 y2 in its pixels; a class is
-    an index, -1 for a pill of an unknown code (labelled) or a refused one (named)."""
+    an index, -1 for a pill of an unknown code (labelled) or a refused one (predicted)."""
 
     image_path: str
     image_type: str
@@ -77,9 +77,9 @@ class FrameAnswer:
     labelled_class: Ints
     found: Boxes  # at any confidence, best first: input of average precision
     found_score: Floats
-    named: Boxes  # at the operating point: what a user gets
-    named_class: Ints
-    named_score: Floats  # box confidence x probability of the class
+    predicted: Boxes  # at the operating point: what a user gets
+    predicted_class: Ints
+    predicted_score: Floats  # box confidence x probability of the class
     box_confidence: Floats
     confidence: Floats  # calibrated probability of the first candidate
     refusal_score: Floats
@@ -89,13 +89,13 @@ class FrameAnswer:
 
     def match(self, match_iou: float) -> FrameMatch:
         """Predicted against labelled pills."""
-        predicted = (self.named, self.named_class)
+        predicted = (self.predicted, self.predicted_class)
         return matching.match(*predicted, self.labelled, self.labelled_class, match_iou)
 
     def match_unrefused(self, match_iou: float) -> FrameMatch:
         """The same, had no pill been refused."""
-        best = self.top_class[:, 0] if len(self.named) else self.named_class
-        return matching.match(self.named, best, self.labelled, self.labelled_class, match_iou)
+        best = self.top_class[:, 0] if len(self.predicted) else self.predicted_class
+        return matching.match(self.predicted, best, self.labelled, self.labelled_class, match_iou)
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,13 @@ class FrameSet:
     @cached_property
     def pills(self) -> Evaluator:
         """mAP of classified pills: labels of known codes, predictions that were not refused."""
-        known = [(frame, frame.labelled_class >= 0) for frame in self.frames]
-        named = [(frame, frame.named_class >= 0) for frame in self.frames]
-        return Evaluator(
-            _instances([(f.labelled[k], f.labelled_class[k], None) for f, k in known]),
-            _instances([(f.named[k], f.named_class[k], f.named_score[k]) for f, k in named]),
-            len(self),
+        labels = [(f.labelled, f.labelled_class, None) for f in self.frames]
+        predicted = [(f.predicted, f.predicted_class, f.predicted_score) for f in self.frames]
+        labelled, accepted = (
+            instances.where(instances.class_index >= 0)
+            for instances in (_instances(labels), _instances(predicted))
         )
+        return Evaluator(labelled, accepted, len(self))
 
     def matched(self, match_iou: float) -> Bools:
         """Which of the found boxes match a label, greedily by score within a frame, as in COCO."""

@@ -53,8 +53,8 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     fitted, val, test = _calibrate(params, places, model, hashes["classification"], log)
     calibration.save(places.calibration, fitted)
     log.info(f"refusal by {fitted.score}, chosen on {fitted.chosen_on}")
-    finder = detector.load(places.checkpoint("detection"), device)
-    recogniser = Recogniser(finder, model, fitted, classes, params.evaluate.batch_size)
+    boxes = detector.load(places.checkpoint("detection"), device)
+    recogniser = Recogniser(boxes, model, fitted, classes, params.evaluate.batch_size)
     val_frames, test_frames, speed = _read_frames(places, recogniser, log)
     answered = Answers(val, test, val_frames, test_frames)
     log.info("measuring")
@@ -136,7 +136,7 @@ def _calibrate(
     if not len(known):
         raise DataError(
             "val holds no pill of a known code: nothing to calibrate on.",
-            f"Raise scales.{params.scale}.min_val_per_class, then: dvc repro",
+            "Cut the crops again: dvc repro -f validate",
         )
     stand_ins = {
         "val_unknown": val.known(False).outputs,

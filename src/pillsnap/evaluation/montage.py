@@ -179,7 +179,7 @@ def framed(
         if what in ("wrong_name", "known_refused"):
             true = int(frame.labelled_class[partner[row]])
             text += f", true {classes['mapping_code'].iloc[true]}"
-        _mark(pen, frame.named[row] * scale, text, COLOURS[what], size)
+        _mark(pen, frame.predicted[row] * scale, text, COLOURS[what], size)
     return picture
 
 
@@ -265,7 +265,7 @@ def save(path: Path, picture: Image.Image) -> None:
 
 
 def _name(frame: FrameAnswer, row: int, classes: pd.DataFrame) -> str:
-    index = int(frame.named_class[row])
+    index = int(frame.predicted_class[row])
     if index < 0:
         return "unknown"
     name = classes.iloc[index]

@@ -122,7 +122,7 @@ def _results(out: Path, places: Places, measured: Json) -> None:
 
 def _git_revision() -> str | None:
     """The commit of the work tree, or None outside a repository."""
-    command = ["git", "rev-parse", "HEAD"]
+    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

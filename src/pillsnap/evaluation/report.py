@@ -26,7 +26,7 @@ TILES = (  # section, metric, title, goal
     ("pipeline", "pill_f1", "F1 of detected and classified pills", ""),
     ("pipeline", "pill_f1_unrefused", "the same, were no pill refused", ""),
     ("pipeline", "frame_exact", "frames without an error", ""),
-    ("pipeline", "name_precision", "precision of accepted pills", ""),
+    ("pipeline", "accepted_precision", "precision of accepted pills", ""),
     ("pipeline", "ms_per_frame_p50", "ms a frame (median)", ""),
     ("unknown", "auroc", "AUROC, known against unknown", ""),
     ("training", "total_minutes", "minutes of training", "training_minutes"),
@@ -161,14 +161,14 @@ def _pipeline(pipeline: Json) -> Table:
         "test, combination": pipeline["test"],
         "test, single (unknown)": pipeline["test_single"],
     }
-    keys = ("pill_precision", "pill_recall", "pill_f1", "pill_f1_unrefused", "frame_exact")
+    plain = ("frames", "pills", "pill_precision", "pill_recall", "pill_f1_unrefused")
     rows = [
-        [name, part["frames"], part["pills"]]
-        + [(part[key], part["ci"].get(key)) for key in keys]
+        [name, *(part[key] for key in plain)]
+        + [(part[key], part["ci"][key]) for key in ("pill_f1", "frame_exact")]
         + [part["errors"][kind] for kind in matching.ERRORS]
         for name, part in parts.items()
     ]
-    heads = ["frames of", "frames", "pills", "precision", "recall", "F1", "F1, none refused"]
+    heads = ["frames of", "frames", "pills", "precision", "recall", "F1, none refused", "F1"]
     errors = [kind.replace("_", " ") for kind in matching.ERRORS]
     return table([*heads, "without an error", *errors], rows)
 

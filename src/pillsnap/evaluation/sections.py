@@ -140,7 +140,7 @@ def pipeline_of(frames: FrameSet, rows: Ints, options: EvaluateParams) -> Json:
             {"pill_precision": metrics.ratio(right.sum(), predicted.sum())}, "no pill found"
         ),
         **explained(
-            {"name_precision": metrics.ratio(accepted_right.sum(), accepted.sum())},
+            {"accepted_precision": metrics.ratio(accepted_right.sum(), accepted.sum())},
             "no pill was accepted",
         ),
         **explained(values, unlabelled),
@@ -151,7 +151,7 @@ def pipeline_of(frames: FrameSet, rows: Ints, options: EvaluateParams) -> Json:
         "errors": {kind: sum(m.errors()[kind] for m in matches) for kind in matching.ERRORS},
         "ci": {
             "pill_precision": intervals.ratio(right, predicted, groups),
-            "name_precision": intervals.ratio(accepted_right, accepted, groups),
+            "accepted_precision": intervals.ratio(accepted_right, accepted, groups),
             "pill_recall": intervals.ratio(right, labelled, groups),
             "pill_f1": intervals.ratio(right, pills, groups),
             "frame_exact": intervals.ratio(exact, np.ones(len(rows)), groups),
@@ -182,7 +182,7 @@ def _counts(matches: Sequence[FrameMatch]) -> tuple[Array, Array, Array]:
 
 def _accepted(frames: Sequence[FrameAnswer], matches: Sequence[FrameMatch]) -> tuple[Array, Array]:
     """Pills of each frame that were not refused, and how many of them are right."""
-    accepted = [frame.named_class >= 0 for frame in frames]
+    accepted = [frame.predicted_class >= 0 for frame in frames]
     right = [np.array(m.predicted, dtype=object) == matching.RIGHT for m in matches]
     both = [int((a & r).sum()) for a, r in zip(accepted, right, strict=True)]
     return np.array([int(a.sum()) for a in accepted], float), np.array(both, float)
@@ -190,7 +190,7 @@ def _accepted(frames: Sequence[FrameAnswer], matches: Sequence[FrameMatch]) -> t
 
 def _unrefused_f1(frames: Sequence[FrameAnswer], match_iou: float) -> Json:
     """F1 had no pill been refused: what refusing costs or gains on these frames."""
-    if any(len(frame.named) and not frame.top_class.shape[1] for frame in frames):
+    if any(len(frame.predicted) and not frame.top_class.shape[1] for frame in frames):
         return explained(
             {"pill_f1_unrefused": None}, "the candidates of refused pills are not kept"
         )

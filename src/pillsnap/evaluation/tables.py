@@ -122,9 +122,9 @@ def _predicted(frame: FrameAnswer, row: int, label: int | None, codes: list[str]
     true = {} if label is None else _label(frame, label, codes)
     return {
         **true,
-        "box": frame.named[row].tolist(),
-        "code": codes[frame.named_class[row]],
-        "refused": bool(frame.named_class[row] < 0),
+        "box": frame.predicted[row].tolist(),
+        "code": codes[frame.predicted_class[row]],
+        "refused": bool(frame.predicted_class[row] < 0),
         "box_confidence": float(frame.box_confidence[row]),
         "confidence": float(frame.confidence[row]),
         "refusal_score": float(frame.refusal_score[row]),

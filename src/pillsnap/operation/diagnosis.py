@@ -16,11 +16,14 @@ import psutil
 from rich.console import Group
 from rich.text import Text
 
-from pillsnap.operation.known_failures import TABLE, Known
+from pillsnap.operation.known import Known
+from pillsnap.operation.known_dvc_failures import DVC
+from pillsnap.operation.known_failures import INPUTS, MACHINE
 from pillsnap.params import DATA_ROOT_VARIABLE, Params
 from pillsnap.places import STAGES
-from pillsnap.stage.hardware import GpuReader
+from pillsnap.stage.hardware import GpuReader, memory_bytes
 
+TABLE = MACHINE + INPUTS + DVC  # the first entry that matches counts
 LAST_LINES = 15
 
 # Warnings of Python and Ultralytics, after which the run went on. Log lines of stages are events,
@@ -116,7 +119,7 @@ def gather(params: Params, log_path: Path) -> Facts:
         disk=_free(Path()),
         tmp_disk=_free(Path(tempfile.gettempdir())),
         tmp_dir=tempfile.gettempdir(),
-        ram=_gb(psutil.virtual_memory().available) + " of " + _gb(psutil.virtual_memory().total),
+        ram=" of ".join(_gb(count) for count in reversed(memory_bytes())),
         shared_memory=_free(shm) if shm.is_dir() else "absent",
         open_files=str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         gpu=_gpu(),

@@ -1,37 +1,9 @@
-"""The failures we know: how each reads, what it means, and what helps. A table, nothing else.
+"""Known failures of the machine and of the inputs; specific entries come before general ones."""
 
-In `fact`, `cause` and `cures`, {names} are fields of diagnosis.Facts or groups of the pattern.
-The first entry that is recognised wins, so the particular stand before the general.
-"""
-
-import re
-from dataclasses import dataclass
-
-FLAGS = re.IGNORECASE | re.MULTILINE
-
-
-@dataclass(frozen=True)
-class Known:
-    """A kind of failure."""
-
-    kind: str
-    pattern: re.Pattern[str]
-    fact: str
-    cause: str
-    cures: tuple[str, ...]
-    codes: frozenset[int] = frozenset()  # exit codes that say it without any text
-
-
-def _known(
-    kind: str, pattern: str, fact: str, cause: str, *cures: str, codes: tuple[int, ...] = ()
-) -> Known:
-    return Known(kind, re.compile(pattern, FLAGS), fact, cause, cures, frozenset(codes))
-
-
-RESUME = "pillsnap train  # goes on where it stopped"
+from pillsnap.operation.known import RESUME, known
 
 MACHINE = (
-    _known(
+    known(
         "interrupted",
         r"interrupted by the user|: interrupted; the same command resumes|^KeyboardInterrupt$",
         "The run was interrupted.",
@@ -39,7 +11,7 @@ MACHINE = (
         RESUME,
         codes=(130, 252, -2, -15),
     ),
-    _known(
+    known(
         "lock",
         r"Unable to acquire lock|is busy, it is being blocked by|This training already runs"
         r"|LockError\b",
@@ -49,7 +21,7 @@ MACHINE = (
         "pgrep -af 'dvc|train_'  # who it is: wait for it, or kill <pid>",
         "rm -f .dvc/tmp/lock .dvc/tmp/rwlock  # only when nothing of the above runs",
     ),
-    _known(
+    known(
         "shared_memory",
         r"killed by signal: Bus error|insufficient shared memory|unable to mmap \d+ bytes"
         r"|unable to allocate shared memory|unable to open shared memory object",
@@ -58,7 +30,7 @@ MACHINE = (
         "batches of {batch_size} crops and {detection_batch_size} frames need more.",
         "dvc exp run -S train.num_workers=0  # or, in a container: docker run --shm-size=8g",
     ),
-    _known(
+    known(
         "gpu_memory",
         r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation"
         r"|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|Out of GPU memory (with|even)",
@@ -70,7 +42,7 @@ MACHINE = (
         "--detection-batch-size {half_detection_batch_size}",
         "dvc exp run -S train.mixed_precision=bf16  # half the memory of float32",
     ),
-    _known(
+    known(
         "disk_full",
         r"No space left on device|\bENOSPC\b|Disk quota exceeded|\[Errno (28|122)\]|File too large"
         r"|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing|(device|disk) is full",
@@ -80,7 +52,7 @@ MACHINE = (
         "dvc gc --workspace  # drops cached versions that nothing refers to any more",
         RESUME,
     ),
-    _known(
+    known(
         "memory",
         r"killed by signal: Killed|exited with (-9|137)\b|\b(_Array)?MemoryError\b"
         r"|DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory|\[Errno 12\]"
@@ -94,7 +66,7 @@ MACHINE = (
         "pillsnap train --batch-size {half_batch_size}",
         codes=(-9, 137),
     ),
-    _known(
+    known(
         "gpu_lost",
         r"GPU is lost|fallen off the bus|GPU has been lost|uncorrectable ECC|"
         r"unspecified launch failure|CUDA error: (an illegal memory access|unknown error)",
@@ -104,7 +76,7 @@ MACHINE = (
         "nvidia-smi -q -d TEMPERATURE,POWER,ECC",
         RESUME,
     ),
-    _known(
+    known(
         "cuda_architecture",
         r"no kernel image is available|is not compatible with the current PyTorch installation",
         "This torch has no code for this GPU.",
@@ -112,7 +84,7 @@ MACHINE = (
         "pillsnap preflight  # names the GPU's capability and those torch was built for",
         "dvc exp run -S train.device=cpu",
     ),
-    _known(
+    known(
         "cuda_assert",
         r"device-side assert",
         "A check on the GPU failed (device-side assert).",
@@ -122,7 +94,7 @@ MACHINE = (
         "CUDA_LAUNCH_BLOCKING=1 pillsnap train  # names the right line",
         "dvc exp run -S train.device=cpu  # gives a plain message",
     ),
-    _known(
+    known(
         "cuda_driver",
         r"CUDA driver version is insufficient|NVIDIA driver on your system is too old"
         r"|Driver/library version mismatch|Found no NVIDIA driver|No CUDA GPUs are available"
@@ -138,7 +110,7 @@ MACHINE = (
 )
 
 INPUTS = (
-    _known(
+    known(
         "class_table",
         r"was trained on another class table|class table \(?[0-9a-f. ]*\)? ?(differs|mismatch)"
         r"|size mismatch for \S*(classifier|head|fc)\.",
@@ -147,7 +119,7 @@ INPUTS = (
         "pillsnap train --fresh",
         "dvc checkout  # the checkpoint and the classes.csv of one and the same version",
     ),
-    _known(
+    known(
         "nan",
         r"is unusable even after going back|loss is not a number|NaN persisted for"
         r"|corrupted with NaN|(Loss|Fitness) NaN/Inf|FloatingPointError|returned nan values",
@@ -157,7 +129,7 @@ INPUTS = (
         "pillsnap train --fresh --lr {tenth_lr}",
         "dvc exp run -S train.mixed_precision=off",
     ),
-    _known(
+    known(
         "checkpoint",
         r"is not a PillSnap checkpoint|is damaged: its weights|Weights only load failed"
         r"|PytorchStreamReader failed|UnpicklingError|invalid magic number|SafetensorError"
@@ -168,7 +140,7 @@ INPUTS = (
         "dvc checkout  # the version DVC knows",
         "pillsnap train --fresh  # without the unfinished one",
     ),
-    _known(
+    known(
         "data_root",
         r"No data root:|The data root .* is not a folder|holds neither train/ and val/"
         r"|Stale file handle|\[Errno 116\]|Transport endpoint is not connected|\[Errno 107\]"
@@ -178,7 +150,7 @@ INPUTS = (
         "ls {data_root}",
         "export PILLSNAP_DATA_ROOT=/path/to/the/AI-Hub/tree",
     ),
-    _known(
+    known(
         "permission",
         r"\bPermissionError\b|\[Errno 13\]|\[Errno 30\]|Read-only file system|Permission denied"
         r"|\[Errno 1\] Operation not permitted",
@@ -187,7 +159,7 @@ INPUTS = (
         "ls -ld . artifacts data .dvc .checkpoints logs",
         'sudo chown -R "$USER" artifacts data .dvc .checkpoints logs',
     ),
-    _known(
+    known(
         "port",
         r"Address already in use|\[Errno 98\]|Port \d+ on \S+ cannot be used",
         "The port is taken.",
@@ -195,7 +167,7 @@ INPUTS = (
         "pillsnap monitor --stop  # --status tells where it is",
         "pillsnap monitor --port 8889",
     ),
-    _known(
+    known(
         "open_files",
         r"Too many open files|\[Errno 24\]|Pin memory thread exited unexpectedly",
         "Too many files are open.",
@@ -203,7 +175,22 @@ INPUTS = (
         "ulimit -n 65536 && pillsnap train",
         "dvc exp run -S train.num_workers=0",
     ),
-    _known(
+    known(
+        "library",
+        r"ImportError: \S*?(?P<path>\blib[\w.+-]+\.so[.\d]*): ",
+        "A library of the system is missing: {path}.",
+        "Slim images lack what OpenCV needs.",
+        "sudo apt install libgl1 libglib2.0-0  # Fedora: sudo dnf install mesa-libGL glib2",
+    ),
+    known(
+        "user",
+        r"getpwuid\(\): uid not found|could not determine the home directory",
+        "This user has no name or no home folder.",
+        "Containers run under any uid; DVC's experiments need an entry in /etc/passwd or these "
+        "variables.",
+        "export HOME=/tmp LOGNAME=pillsnap",
+    ),
+    known(
         "environment",
         r"ModuleNotFoundError|^ImportError|(python|dvc): (command )?not found"
         r"|No such file or directory: '(python|dvc)'|exited with 127\b",
@@ -213,7 +200,7 @@ INPUTS = (
         "python3 run.py check  # completes the environment",
         codes=(127,),
     ),
-    _known(
+    known(
         "network",
         r"could not be fetched:|LocalEntryNotFoundError|Temporary failure in name resolution"
         r"|Name or service not known|Max retries exceeded|Network is unreachable",
@@ -223,78 +210,3 @@ INPUTS = (
         "dvc exp run -S scales.{scale}.classifier_weights=/path/to/model.safetensors",
     ),
 )
-
-DVC = (
-    _known(
-        "git_identity",
-        r"Git user ?name and email must be configured|Please tell me who you are",
-        "git does not know who you are.",
-        "Changed parameters run as a DVC experiment, and that is a commit.",
-        'git config user.name "Your Name"',
-        "git config user.email you@example.org",
-        "pillsnap train  # without changed options needs no commit",
-    ),
-    _known(
-        "git_repository",
-        r"not a git repository|Git repository is required"
-        r"|do(es)? not have any commits yet|No commits|Empty git repo|Only supported for Git repo",
-        "There is no git repository with a commit here.",
-        "Changed parameters run as a DVC experiment, and that needs git; `dvc repro` does not.",
-        "git init && git add -A && git commit -m 'PillSnap'",
-        "pillsnap train  # without options: edit params.yaml instead",
-    ),
-    _known(
-        "dvc_repository",
-        r"not inside of a DVC repository|NotDvcRepoError",
-        "This folder is no DVC repository.",
-        "The command runs in the wrong folder, or .dvc/ is missing.",
-        "cd /path/to/pillsnap  # the folder with dvc.yaml and .dvc/",
-        "git checkout .dvc",
-    ),
-    _known(
-        "dvc_missing_cache",
-        r"Missing cache files:|Checkout failed for following targets"
-        r"|files failed to (pull|download)|neither locally nor on remote"
-        r"|failed to pull data from the cloud",
-        "DVC's cache lacks files that dvc.lock names.",
-        "They were made elsewhere and never pushed, or the cache was cleaned.",
-        "dvc pull",
-        "dvc repro  # makes them again",
-    ),
-    _known(
-        "dvc_output",
-        r"output '(?P<path>[^']+)' does not exist",
-        "A stage ended without its output {path}.",
-        "It was removed while the stage ran, or the stage ended early.",
-        "dvc repro -f {stage}",
-    ),
-    _known(
-        "dvc_dependency",
-        r"(dependency|missing data 'source':) '?(?P<path>[^'\s]+)'?( does not exist)?"
-        r"|No such file or directory: '(?P<other>[^']+)'",
-        "A stage's input {path} is missing.",
-        "An earlier stage did not make it, or it was removed.",
-        "git checkout data/fingerprints  # if it is a fingerprint",
-        "dvc repro",
-    ),
-    _known(
-        "dvc_parameters",
-        r"Could not find '(?P<path>[\w.]+)'|Key '(?P<other>[\w.]+)' is not in struct"
-        r"|failed to parse '[^']*' in '(\./)?dvc\.yaml'",
-        "params.yaml lacks {path}, which dvc.yaml names.",
-        "A key was mistyped or removed.",
-        "git diff params.yaml dvc.yaml",
-        "git checkout params.yaml",
-    ),
-    _known(
-        "dvc_yaml",
-        r"'(\./)?dvc\.yaml' (is invalid|validation failed)|unable to read: 'dvc\.(yaml|lock)'"
-        r"|YAML file structure is corrupted|RWLock-file .*(corrupted|format)",
-        "DVC cannot read its own files.",
-        "dvc.yaml, dvc.lock or .dvc/tmp is damaged or half merged.",
-        "git status dvc.yaml dvc.lock",
-        "git checkout dvc.yaml dvc.lock",
-    ),
-)
-
-TABLE: tuple[Known, ...] = MACHINE + INPUTS + DVC

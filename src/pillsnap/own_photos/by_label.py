@@ -96,7 +96,7 @@ def frame_answer(
 ) -> FrameAnswer:
     """Predicted and labelled pills of a photo, in the form that evaluate uses."""
     named = boxes.from_xywh(np.array([pill.box for pill in pills]))
-    named_class = [UNKNOWN if pill.code is None else index_of[pill.code] for pill in pills]
+    predicted_class = [UNKNOWN if pill.code is None else index_of[pill.code] for pill in pills]
     box_confidence = np.array([pill.box_confidence for pill in pills], dtype=np.float64)
     confidence = np.array([pill.confidence for pill in pills], dtype=np.float64)
     nothing = np.empty((len(pills), 0))
@@ -108,9 +108,9 @@ def frame_answer(
         labelled_class=np.array([index_of.get(code, UNKNOWN) for code in photo.codes], np.int64),
         found=named,
         found_score=box_confidence,
-        named=named,
-        named_class=np.array(named_class, dtype=np.int64),
-        named_score=box_confidence * confidence,
+        predicted=named,
+        predicted_class=np.array(predicted_class, dtype=np.int64),
+        predicted_score=box_confidence * confidence,
         box_confidence=box_confidence,
         confidence=confidence,
         refusal_score=np.full(len(pills), np.nan),

@@ -19,7 +19,7 @@ from pillsnap.prediction import pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.service import bodies, openapi, requests
 from pillsnap.service.batching import Batcher
-from pillsnap.service.bodies import Answer, DrugClass, Error, Health, Model, Recognised, Refused
+from pillsnap.service.bodies import Answer, Error, Recognised, Refused
 from pillsnap.service.counters import MEDIA_TYPE, Counters
 from pillsnap.service.policy import POLICY
 from pillsnap.service.requests import Limits
@@ -95,25 +95,25 @@ class Service:
         self.counters.picture(len(pills), sum(not pill.known for pill in pills))
         return Recognised(name, *picture.size, pills), None
 
-    def model(self) -> Model:
+    def model(self) -> dict[str, Any]:
         """The models in use, their thresholds and classes."""
         recogniser = self.loaded.recogniser
         fitted, classes = recogniser.calibration, recogniser.classes
         rows = classes[["mapping_code", "drug_name", "edi_codes"]].itertuples(index=False)
-        return Model(
-            scale=self.loaded.scale,
-            backend=self.loaded.backend,
-            detector=recogniser.detector.config.get("architecture"),
-            classifier=recogniser.classifier.config.get("architecture"),
-            class_table_hash=fitted.class_table_hash,
-            detection_confidence=fitted.detection_confidence,
-            refusal=bodies.Refusal(fitted.score, fitted.threshold),
-            enrolled=self.loaded.enrolled,
-            classes=[
-                DrugClass(code, name, list(filter(None, edi.split("|"))))
+        return {
+            "scale": self.loaded.scale,
+            "backend": self.loaded.backend,
+            "detector": recogniser.detector.config.get("architecture"),
+            "classifier": recogniser.classifier.config.get("architecture"),
+            "class_table_hash": fitted.class_table_hash,
+            "detection_confidence": fitted.detection_confidence,
+            "refusal": {"score": fitted.score, "threshold": fitted.threshold},
+            "enrolled": self.loaded.enrolled,
+            "classes": [
+                {"code": code, "drug_name": name, "edi_codes": list(filter(None, edi.split("|")))}
                 for code, name, edi in rows
             ],
-        )
+        }
 
 
 def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
@@ -136,7 +136,7 @@ def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
         routes=[
             Route("/v1/recognise", service.recognise, methods=["POST"]),
             Route("/v1/model", _get(service.model)),
-            Route(HEALTH, _get(lambda: Health(True))),
+            Route(HEALTH, _get(lambda: {"ok": True})),
             Route("/openapi.json", _get(lambda: description)),
             Route("/metrics", metrics),
             *page.routes(PAGE_DIR),

@@ -52,45 +52,6 @@ class Answer:
     images: list[Recognised | Refused]
 
 
-@dataclass(frozen=True)
-class Health:
-    """The service answers."""
-
-    ok: bool
-
-
-@dataclass(frozen=True)
-class DrugClass:
-    """A class that the classifier knows."""
-
-    code: str
-    drug_name: str
-    edi_codes: list[str]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A pill is unknown where its score is below the threshold."""
-
-    score: str
-    threshold: float
-
-
-@dataclass(frozen=True)
-class Model:
-    """The models in use, their thresholds and classes."""
-
-    scale: str
-    backend: str
-    detector: str | None
-    classifier: str | None
-    class_table_hash: str
-    detection_confidence: float
-    refusal: Refusal
-    enrolled: int
-    classes: list[DrugClass]
-
-
 def json(tree: Any, status: int = 200, **headers: str) -> Response:
     """A JSON response of a dataclass or a plain tree."""
     content = orjson.dumps(tree)

@@ -116,7 +116,7 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                added = [*HEADERS.items(), *self._cookie(scope, message["status"])]
+                added = [*HEADERS.items(), *self._cookie(scope)]
                 encoded = [(name.encode(), value.encode()) for name, value in added]
                 message["headers"] = [*message["headers"], *encoded]
             await send(message)
@@ -127,10 +127,10 @@ class Guard:
         app = self._policy.refuse(*refused) if refused else self._app
         await app(scope, receive, send_guarded)
 
-    def _cookie(self, scope: Scope, status: int) -> list[tuple[str, str]]:
+    def _cookie(self, scope: Scope) -> list[tuple[str, str]]:
         # So that style sheets, scripts and the socket need no token in their addresses.
         name, secret = self._policy.cookie, self._access.secret
-        if not name or secret is None or status >= 400 or not _query_token(scope):
+        if not name or not secret or not _is_among(secret, map(_digest, _query_token(scope))):
             return []
         content = f"{name}={_digest(secret)}; Max-Age={COOKIE_AGE_S}; Path=/"
         return [("set-cookie", f"{content}; HttpOnly; SameSite=Strict")]
@@ -183,7 +183,10 @@ def _shows(policy: Policy, secret: str, scope: Scope) -> bool:
     offered = [*bearers, *_header(scope, b"x-api-key")]
     if policy.cookie:
         offered += _query_token(scope)
-    digests = [*map(_digest, offered), *_cookies(policy, scope)]
+    return _is_among(secret, [*map(_digest, offered), *_cookies(policy, scope)])
+
+
+def _is_among(secret: str, digests: Iterable[str]) -> bool:
     return any(hmac.compare_digest(digest, _digest(secret)) for digest in digests)
 
 

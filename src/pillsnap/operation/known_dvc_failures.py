@@ -1,0 +1,84 @@
+"""Known failures of DVC and git."""
+
+from pillsnap.operation.known import known
+
+DVC = (
+    known(
+        "git_ownership",
+        r"detected dubious ownership in repository at '(?P<path>[^']+)'"
+        r"|repository path '(?P<other>[^']+)' is not owned by current user",
+        "git does not use this repository: {path} belongs to another user.",
+        "The checkout was made by another uid, often outside of a container.",
+        "git config --global --add safe.directory '{path}'",
+    ),
+    known(
+        "git_identity",
+        r"Git user ?name and email must be configured|Please tell me who you are",
+        "git does not know who you are.",
+        "Changed parameters run as a DVC experiment, and that is a commit.",
+        'git config user.name "Your Name"',
+        "git config user.email you@example.org",
+        "pillsnap train  # without changed options needs no commit",
+    ),
+    known(
+        "git_repository",
+        r"not a git repository|Git repository is required"
+        r"|do(es)? not have any commits yet|No commits|Empty git repo|Only supported for Git repo",
+        "There is no git repository with a commit here.",
+        "Changed parameters run as a DVC experiment, and that needs git; `dvc repro` does not.",
+        "git init && git add -A && git commit -m 'PillSnap'",
+        "pillsnap train  # without options: edit params.yaml instead",
+    ),
+    known(
+        "dvc_repository",
+        r"not inside of a DVC repository|NotDvcRepoError",
+        "This folder is no DVC repository.",
+        "The command runs in the wrong folder, or .dvc/ is missing.",
+        "cd /path/to/pillsnap  # the folder with dvc.yaml and .dvc/",
+        "git checkout .dvc",
+    ),
+    known(
+        "dvc_missing_cache",
+        r"Missing cache files:|Checkout failed for following targets"
+        r"|files failed to (pull|download)|neither locally nor on remote"
+        r"|failed to pull data from the cloud",
+        "DVC's cache lacks files that dvc.lock names.",
+        "They were made elsewhere and never pushed, or the cache was cleaned.",
+        "dvc pull",
+        "dvc repro  # makes them again",
+    ),
+    known(
+        "dvc_output",
+        r"output '(?P<path>[^']+)' does not exist",
+        "A stage ended without its output {path}.",
+        "It was removed while the stage ran, or the stage ended early.",
+        "dvc repro -f {stage}",
+    ),
+    known(
+        "dvc_dependency",
+        r"(dependency|missing data 'source':) '?(?P<path>[^'\s]+)'?( does not exist)?"
+        r"|No such file or directory: '(?P<other>[^']+)'",
+        "A stage's input {path} is missing.",
+        "An earlier stage did not make it, or it was removed.",
+        "git checkout data/fingerprints  # if it is a fingerprint",
+        "dvc repro",
+    ),
+    known(
+        "dvc_parameters",
+        r"Could not find '(?P<path>[\w.]+)'|Key '(?P<other>[\w.]+)' is not in struct"
+        r"|failed to parse '[^']*' in '(\./)?dvc\.yaml'",
+        "params.yaml lacks {path}, which dvc.yaml names.",
+        "A key was mistyped or removed.",
+        "git diff params.yaml dvc.yaml",
+        "git checkout params.yaml",
+    ),
+    known(
+        "dvc_yaml",
+        r"'(\./)?dvc\.yaml' (is invalid|validation failed)|unable to read: 'dvc\.(yaml|lock)'"
+        r"|YAML file structure is corrupted|RWLock-file .*(corrupted|format)",
+        "DVC cannot read its own files.",
+        "dvc.yaml, dvc.lock or .dvc/tmp is damaged or half merged.",
+        "git status dvc.yaml dvc.lock",
+        "git checkout dvc.yaml dvc.lock",
+    ),
+)

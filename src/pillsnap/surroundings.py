@@ -1,0 +1,40 @@
+"""What a command finds where it is started: encodings, a user without a home, system libraries."""
+
+import os
+import pwd
+import re
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+
+from pillsnap.errors import MachineError
+
+LIBRARIES = (
+    "Install it and what else OpenCV needs. Debian, Ubuntu: sudo apt install libgl1 libglib2.0-0; "
+    "Fedora: sudo dnf install mesa-libGL glib2"
+)
+
+
+def prepare(arguments: list[str]) -> None:
+    """Set up stdout and the environment of the programs that a command starts."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # JSON and CSV are for programs: UTF-8 whatever the locale; for people what it can show
+        for_programs = {"--json", "--csv"} & set(arguments)
+        encoding = "utf-8" if for_programs else sys.stdout.encoding
+        sys.stdout.reconfigure(encoding=encoding, errors="replace")
+    # Containers run under any uid: DVC's experiments need a name and a home folder all the same.
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(Path(".checkpoints/home").resolve())
+
+
+def missing_library(error: ImportError) -> MachineError | None:
+    """The refusal for a shared library that the system lacks, as slim images do, or cannot load."""
+    if not re.search(r"\blib[\w.+-]+\.so[.\d]*: ", str(error)):
+        return None
+    return MachineError(f"A library of the system is missing: {error}.", LIBRARIES)
