@@ -13,12 +13,37 @@ from pillsnap.errors import ParameterError, UserError
 from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
 
 app = typer.Typer(
-    help="Find and name pills in photographs: a two-stage pipeline under DVC.",
+    help="Detect and identify pills in photos: a two-stage pipeline on DVC.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_use.app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        from pillsnap.operation.git_state import git
+
+        checkout = Path(__file__).parents[2]
+        revision = git(checkout, "describe", "--always", "--dirty", "--exclude=*").out
+        known = revision and (checkout / ".git").exists()
+        typer.echo(f"pillsnap {version('pillsnap')}{f' (git {revision})' if known else ''}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print version and revision."
+        ),
+    ] = False,
+) -> None:
+    """Options of `pillsnap` itself."""
 
 
 def main() -> None:
@@ -44,7 +69,7 @@ def _refuse(error: UserError) -> NoReturn:
 
 @app.command()
 def demo() -> None:
-    """Draw invented pills, run the whole pipeline on them and print the figures."""
+    """Draw synthetic pills, run the whole pipeline on them and print the metrics."""
     from pillsnap.demo import DemoSpec, draw_tree
     from pillsnap.demo.progress import lines
     from pillsnap.stage.hardware import cpu_count
@@ -53,8 +78,8 @@ def demo() -> None:
     params = load()
     if params.scale != "demo":
         raise ParameterError(
-            f"params.yaml says scale: {params.scale}; the demo is scale demo.",
-            "Go back to it: git checkout params.yaml (or set scale: demo in it).",
+            f"params.yaml sets scale: {params.scale}; the demo needs scale: demo.",
+            "Set it back: git checkout params.yaml (or set scale: demo in it).",
         )
     root = Path(params.at_scale.root or "data/demo")
     spec = DemoSpec(**params.demo.model_dump())
@@ -65,11 +90,11 @@ def demo() -> None:
         raise typer.Exit(code)
     _show_metrics(params)
     typer.echo(
-        "\nSynthetic pills: these figures say nothing about real ones. Where to look:\n"
-        f"  {params.artifacts_dir}/report.html         the evaluation, with pictures\n"
-        f"  {params.artifacts_dir}/validation.html     what is in the data\n"
+        "\nThese pills are synthetic: the metrics do not predict those of real ones. Results:\n"
+        f"  {params.artifacts_dir}/report.html         evaluation with pictures\n"
+        f"  {params.artifacts_dir}/validation.html     contents of the data set\n"
         "  dvc plots show                      curves (dvc_plots/index.html)\n"
-        "  pillsnap predict IMAGE...           name the pills in photos\n"
+        "  pillsnap predict IMAGE...           identify the pills in photos\n"
         "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff"
     )
 
@@ -82,7 +107,7 @@ def fingerprint() -> None:
 
 @app.command()
 def targets() -> None:
-    """The goals against the measured figures, and what stage 4 takes; exit 1 when one is missed."""
+    """Compare the metrics with the goals, estimate stage 4; exit 1 when a goal is missed."""
     from pillsnap.operation import targets as goals
 
     params = load()
@@ -94,7 +119,7 @@ def targets() -> None:
 
 @app.command()
 def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """The checks before a training; exit 1 when one fails."""
+    """Check machine, data and repository before a training; exit 1 when a check fails."""
     from pillsnap.operation import preflight as checks
 
     points = checks.check(load(), Path())
@@ -110,23 +135,23 @@ def _log_level(name: str) -> str:
 
     level = name.upper()
     if level not in LOG_LEVELS:
-        raise typer.BadParameter(f"{name} is none of {', '.join(LOG_LEVELS)}")
+        raise typer.BadParameter(f"{name} is not one of {', '.join(LOG_LEVELS)}")
     return level
 
 
 @app.command()
 def train(
-    scale: Annotated[str | None, typer.Option(help="demo, stage1 ... stage4.")] = None,
+    scale: Annotated[str | None, typer.Option(help="demo, stage1, ... or stage4.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training.")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Crops per step; batch norm needs two.")
+        int | None, typer.Option(min=2, help="Crops per step; at least 2 for batch norm.")
     ] = None,
     detection_batch_size: Annotated[
         int | None, typer.Option(min=1, help="Frames per step.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak rate of the classifier.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the classifier.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--fresh", help="Go on from an unfinished run, or forget it.")
+        bool, typer.Option("--resume/--fresh", help="Resume interrupted trainings, or start over.")
     ] = True,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Classifier weights to start from.")
@@ -134,12 +159,12 @@ def train(
     log_level: Annotated[
         str, typer.Option(callback=_log_level, help="DEBUG, INFO, WARNING or ERROR.")
     ] = "INFO",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
     back: Annotated[
         bool, typer.Option("--back", help="Only restore the committed params.yaml and dvc.lock.")
     ] = False,
 ) -> None:
-    """Check the machine, then run the pipeline, with a log file and failures explained."""
+    """Check the machine, then run the pipeline with a log file; explain failures."""
     from pillsnap.operation import back as way_back
 
     if back:
@@ -162,15 +187,23 @@ def train(
 
 @app.command()
 def monitor(
-    host: Annotated[str, typer.Option(help="Beyond loopback a token is required.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8888,
-    scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but loopback needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8888,
+    scale: Annotated[str | None, typer.Option(help="Scale whose runs are shown.")] = None,
     daemon: Annotated[bool, typer.Option("--daemon", help="Start in the background.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Print whether one is running.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="End the one in the background.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Print whether a monitor is running.")
+    ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Stop the monitor in the background.")
+    ] = False,
     allow_host: cli_use.AllowHost = None,
 ) -> None:
-    """Show both trainings live on a web page."""
+    """Serve the live dashboard of the trainings."""
     from pillsnap.monitor import command
 
     run_dir = Path(".checkpoints/monitor")
@@ -188,10 +221,10 @@ def monitor(
 
 @app.command()
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen.")] = False,
-    scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    scale: Annotated[str | None, typer.Option(help="Scale whose runs are shown.")] = None,
 ) -> None:
-    """Show in the terminal what the dashboard shows."""
+    """Show the state of the trainings in the terminal."""
     from pillsnap.monitor import command, terminal
 
     terminal.show(command.artifacts_dir_of(Path("params.yaml"), scale), watch)
@@ -199,9 +232,11 @@ def status(
 
 @app.command()
 def verify(
-    bundle: Annotated[Path | None, typer.Argument(help="A release bundle instead.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Verify this release bundle instead.")
+    ] = None,
 ) -> None:
-    """Rehash photos, crops, checkpoints and DVC's cache; name what changed, exit 1 if any did."""
+    """Rehash photos, outputs, checkpoints and DVC's cache; exit 1 when a file changed."""
     if bundle is not None:
         raise typer.Exit(cli_use.verify_bundle(bundle))
     from pillsnap.demo.progress import lines
@@ -211,7 +246,7 @@ def verify(
     try:
         root = params.data_root()
     except UserError as error:
-        typer.echo(f"photos are not looked at: {error.fact}", err=True)
+        typer.echo(f"photos are not checked: {error.fact}", err=True)
         root = None
     found = integrity.verify(
         Path(), root, params.data_dir, params.artifacts_dir, lines("hashing files")
@@ -219,7 +254,7 @@ def verify(
     for damage in found.damages:
         typer.echo(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
     typer.echo(
-        f"looked at {found.photos} photos, {found.outs} outs, {found.cache_files} cache files and "
+        f"checked {found.photos} photos, {found.outs} outs, {found.cache_files} cache files and "
         f"{found.checkpoints} checkpoints: {len(found.damages)} damaged"
     )
     raise typer.Exit(1 if found.damages else 0)

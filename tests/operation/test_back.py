@@ -1,8 +1,6 @@
 """The way back to the committed parameters, from every state that an experiment leaves."""
 
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +12,7 @@ from pillsnap.errors import MachineError
 from pillsnap.operation import back
 
 
-def git(folder: Path, *arguments: str) -> str:
+def git(folder, *arguments):
     return subprocess.run(
         ["git", *arguments], cwd=folder, env=environment(folder), check=True, text=True,
         capture_output=True,
@@ -22,7 +20,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch):
     folder = make_project(tmp_path / "a project")
     (folder / "dvc.lock").write_text("schema: '2.0'\n")
     git(folder, "init", "-q")
@@ -32,28 +30,28 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def edited(project: Path) -> None:
+def edited(project):
     (project / "params.yaml").write_text("scale: stage3\n")
     (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
 
 
-def staged(project: Path) -> None:
+def staged(project):
     edited(project)
     git(project, "add", "-A")
 
 
-def staged_and_edited(project: Path) -> None:
+def staged_and_edited(project):
     staged(project)
     (project / "params.yaml").write_text("<<<<<<< HEAD\n")
 
 
-def deleted(project: Path) -> None:
+def deleted(project):
     (project / "params.yaml").unlink()
     git(project, "rm", "-q", "dvc.lock")
 
 
 @pytest.mark.parametrize("change", [edited, staged, staged_and_edited, deleted])
-def test_both_files_are_as_committed_again(project: Path, change: Callable[[Path], None]) -> None:
+def test_both_files_are_as_committed_again(project, change):
     change(project)
     (project / "notes.txt").write_text("the user's own")
     kept = {p.name: p.read_text() for p in map(project.joinpath, back.FILES) if p.exists()}
@@ -65,7 +63,7 @@ def test_both_files_are_as_committed_again(project: Path, change: Callable[[Path
     assert "nothing to do" in back.restore(project)
 
 
-def test_a_lock_file_that_was_never_committed_is_left_alone(project: Path) -> None:
+def test_a_lock_file_that_was_never_committed_is_left_alone(project):
     git(project, "rm", "-q", "--cached", "dvc.lock")
     git(project, "commit", "-qm", "without")
     edited(project)
@@ -73,7 +71,7 @@ def test_a_lock_file_that_was_never_committed_is_left_alone(project: Path) -> No
     assert "stages" in (project / "dvc.lock").read_text()
 
 
-def test_without_a_commit_there_is_no_way_back_and_the_cure_makes_one(tmp_path: Path) -> None:
+def test_without_a_commit_there_is_no_way_back_and_the_cure_makes_one(tmp_path):
     folder = make_project(tmp_path)
     with pytest.raises(MachineError, match="not a git repository") as refused:
         back.restore(folder)

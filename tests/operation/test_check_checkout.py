@@ -16,36 +16,36 @@ from pillsnap.places import Places
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch):
     folder = make_project(tmp_path / "a project")
     monkeypatch.chdir(folder)
     return folder
 
 
-def sh(folder: Path, command: str) -> str:
+def sh(folder, command):
     return subprocess.run(
         command, shell=True, cwd=folder, env=environment(folder), check=True, text=True,
         capture_output=True,
     ).stdout  # fmt: skip
 
 
-def test_a_folder_without_git_is_a_warning_with_the_commands(project: Path) -> None:
+def test_a_folder_without_git_is_a_warning_with_the_commands(project):
     [point] = check_checkout.git(loaded(project), project)
     assert (point.status, "git init" in point.cure) == ("warn", True)
 
 
-def test_a_repository_without_a_commit_cannot_run_experiments(project: Path) -> None:
+def test_a_repository_without_a_commit_cannot_run_experiments(project):
     make_git(project)
     assert git_state.read(project).hindrance == "no commit yet"
 
 
-def test_no_remote_is_a_warning_for_real_data_only(project: Path) -> None:
+def test_no_remote_is_a_warning_for_real_data_only(project):
     [demo] = check_checkout.remote(loaded(project), project)
     [real] = check_checkout.remote(loaded(project, scale="stage3"), project)
     assert (demo.status, real.status) == ("pass", "warn")
 
 
-def test_a_default_remote_is_named(project: Path) -> None:
+def test_a_default_remote_is_named(project):
     (project / ".dvc/config").write_text(
         "[core]\n    remote = store\n['remote \"store\"']\n    url = /mnt/store\n"
     )
@@ -53,7 +53,7 @@ def test_a_default_remote_is_named(project: Path) -> None:
     assert (point.status, point.value) == ("pass", "store")
 
 
-def test_a_folder_that_is_no_dvc_project_fails(project: Path) -> None:
+def test_a_folder_that_is_no_dvc_project_fails(project):
     (project / "dvc.yaml").unlink()
     assert check_checkout.dvc(loaded(project), project)[0].status == "fail"
 
@@ -68,9 +68,7 @@ LINKS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_a_folder_of_outputs_on_another_disk_fails_before_anything_runs(
-    project: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_folder_of_outputs_on_another_disk_fails_before_anything_runs(project, tmp_path, name):
     link = LINKS[name](project)
     link.mkdir(parents=True, exist_ok=True)
     link.rename(tmp_path / "other disk")
@@ -83,7 +81,7 @@ def test_a_folder_of_outputs_on_another_disk_fails_before_anything_runs(
         Places.of(loaded(project)).check_links()  # as each stage under DVC does
 
 
-def test_links_inside_the_repository_and_photos_outside_pass(project: Path, tmp_path: Path) -> None:
+def test_links_inside_the_repository_and_photos_outside_pass(project, tmp_path):
     (project / "data").rename(project / "store")
     (project / "data").symlink_to("store")
     (project / "store/demo/train").rename(tmp_path / "photos")
@@ -92,9 +90,7 @@ def test_links_inside_the_repository_and_photos_outside_pass(project: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_mounted_folder_takes_outputs_where_a_link_does_not(
-    project: Path, tmp_path: Path
-) -> None:
+def test_a_mounted_folder_takes_outputs_where_a_link_does_not(project, tmp_path):
     (project / "data").rename(tmp_path / "disk")
     (project / "data").symlink_to(tmp_path / "disk")
     [point] = check_checkout.folders(loaded(project), project)
@@ -115,9 +111,7 @@ def test_a_mounted_folder_takes_outputs_where_a_link_does_not(
 
 
 @pytest.mark.parametrize("autocrlf", ["true", "input", "false"])
-def test_a_clone_has_lf_whatever_git_is_set_to(
-    project: Path, tmp_path: Path, autocrlf: str
-) -> None:
+def test_a_clone_has_lf_whatever_git_is_set_to(project, tmp_path, autocrlf):
     (project / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
     (project / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     sh(project, "git init -q && git add -A && git commit -qm first")
@@ -126,7 +120,7 @@ def test_a_clone_has_lf_whatever_git_is_set_to(
     assert (tmp_path / "clone/x.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
 
 
-def test_crlf_of_an_old_clone_is_a_warning_and_its_cure_spares_edits(project: Path) -> None:
+def test_crlf_of_an_old_clone_is_a_warning_and_its_cure_spares_edits(project):
     """A clone made with core.autocrlf=true before .gitattributes came."""
     sh(project, "git init -q && git add -A && git commit -qm first")
     sh(project, "git config core.autocrlf true && git rm -rq --cached . && git reset -q --hard")
@@ -139,7 +133,7 @@ def test_crlf_of_an_old_clone_is_a_warning_and_its_cure_spares_edits(project: Pa
     assert (project / "params.yaml").read_bytes().endswith(b"\n# an edit\n")
 
 
-def test_every_file_of_the_repository_is_text_or_named_as_binary() -> None:
+def test_every_file_of_the_repository_is_text_or_named_as_binary():
     names = sh(ROOT, "git ls-files -z --eol").split("\0")
     unclear = [line for line in names if line.startswith("i/-text") and "attr/-text" not in line]
     assert unclear == []

@@ -1,7 +1,5 @@
 """The checklist's weights: what the trainings could not load fails before them."""
 
-from pathlib import Path
-
 import pytest
 import timm
 import torch
@@ -9,7 +7,6 @@ import torch
 from make.made_project import loaded, make_project
 from pillsnap import params
 from pillsnap.operation import check_weights
-from pillsnap.operation.point import Point
 from pillsnap.training import checkpoints
 
 BROKEN = {
@@ -21,29 +18,27 @@ BROKEN = {
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(make_project(tmp_path))
     return tmp_path
 
 
-def check(project: Path, scale: str = "demo", **of_scale: object) -> tuple[Point, Point]:
+def check(project, scale="demo", **of_scale):
     scales = params.read(project / "params.yaml")["scales"]
     scales[scale] |= of_scale
     classifier, detector = check_weights.check(loaded(project, scale=scale, scales=scales), project)
     return classifier, detector
 
 
-def test_weights_from_scratch_pass(project: Path) -> None:
+def test_weights_from_scratch_pass(project):
     assert [point.status for point in check(project)] == ["pass", "pass"]
 
 
 @pytest.mark.parametrize("form", BROKEN)
 @pytest.mark.parametrize("kind", ["classifier_weights", "detector_weights"])
-def test_a_file_that_the_training_would_refuse_fails_with_its_words(
-    project: Path, kind: str, form: str
-) -> None:
+def test_a_file_that_the_training_would_refuse_fails_with_its_words(project, kind, form):
     content = BROKEN[form]
     if isinstance(content, bytes):
         (project / "mine.pt").write_bytes(content)
@@ -56,7 +51,7 @@ def test_a_file_that_the_training_would_refuse_fails_with_its_words(
 
 
 @pytest.mark.parametrize("ending", [".pt", ".safetensors"])
-def test_weights_that_can_be_read_pass(project: Path, ending: str) -> None:
+def test_weights_that_can_be_read_pass(project, ending):
     model = timm.create_model("test_resnet", num_classes=7)
     if ending == ".pt":
         torch.save(model.state_dict(), project / "mine.pt")
@@ -68,25 +63,25 @@ def test_weights_that_can_be_read_pass(project: Path, ending: str) -> None:
     assert (point.status, point.value) == ("pass", f"mine{ending}, read")
 
 
-def test_a_checkpoint_of_ours_is_a_start(project: Path) -> None:
+def test_a_checkpoint_of_ours_is_a_start(project):
     weights = timm.create_model("test_resnet", num_classes=24).state_dict()
     checkpoints.publish(project / "mine.pt", weights, {"kind": "classification"})
     assert check(project, classifier_weights="mine.pt")[0].status == "pass"
 
 
-def test_a_model_that_timm_does_not_know_fails(project: Path) -> None:
+def test_a_model_that_timm_does_not_know_fails(project):
     for weights in (None, "hub"):
         point, _ = check(project, classifier="efficientnet_zz", classifier_weights=weights)
         assert (point.status, "timm knows no model" in point.value) == ("fail", True)
 
 
 @pytest.mark.slow  # builds the model of stage 1
-def test_hub_weights_that_were_never_downloaded_fail_offline(project: Path) -> None:
+def test_hub_weights_that_were_never_downloaded_fail_offline(project):
     point, _ = check(project, "stage1", detector_weights=None)
     assert (point.status, "scales.stage1.classifier_weights" in point.cure) == ("fail", True)
 
 
-def test_hub_weights_that_were_downloaded_are_read(project: Path) -> None:
+def test_hub_weights_that_were_downloaded_are_read(project):
     revision = project / "hub/models--timm--test_resnet.r160_in1k"
     (revision / "snapshots/abc").mkdir(parents=True)
     (revision / "refs").mkdir()

@@ -1,26 +1,25 @@
 """`pillsnap train`: what its options refuse, as usage."""
 
-import pytest
 from typer.testing import CliRunner
 
 from pillsnap.cli import app
 from pillsnap.operation import train
 
 
-def test_an_unknown_log_level_is_refused_with_the_levels() -> None:
+def test_an_unknown_log_level_is_refused_with_the_levels():
     done = CliRunner().invoke(app, ["train", "--log-level", "FOO"])
     assert done.exit_code == 2
     assert "DEBUG, INFO, WARNING, ERROR" in " ".join(done.output.split())
 
 
-def test_a_batch_of_one_crop_is_refused() -> None:
+def test_a_batch_of_one_crop_is_refused():
     assert CliRunner().invoke(app, ["train", "--batch-size", "1"]).exit_code == 2
 
 
-def test_the_options_become_keys_of_params_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_options_become_keys_of_params_yaml(monkeypatch):
     calls: list[tuple[dict[str, object], dict[str, object]]] = []
 
-    def note(wanted: dict[str, object], **options: object) -> int:
+    def note(wanted, **options):
         calls.append((wanted, options))
         return 0
 

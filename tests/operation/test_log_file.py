@@ -1,10 +1,8 @@
 """Log files: clean lines with level and stage, bounded in size and number."""
 
 import logging
-from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from rich.table import Table
@@ -27,16 +25,16 @@ LOG = "20251123-153701-train.log"
         ("\r\r", ""),
     ],
 )
-def test_a_line_is_kept_as_a_terminal_would_show_it(raw: str, shown: str) -> None:
+def test_a_line_is_kept_as_a_terminal_would_show_it(raw, shown):
     assert clean(raw) == shown
 
 
-def write(log: LogFile, text: str, name: str = "train") -> None:
+def write(log, text, name="train"):
     fields = {"name": name, "levelname": "INFO", "msg": text, "created": NOW.timestamp()}
     log.handle(logging.makeLogRecord({**fields, "msecs": 204}))
 
 
-def test_a_written_line_has_time_level_and_stage(tmp_path: Path) -> None:
+def test_a_written_line_has_time_level_and_stage(tmp_path):
     with closing(LogFile(tmp_path, "train", NOW)) as log:
         write(log, "알약 1,500 100%", "validate")
     assert log.path.name == "20251123-153701-train.log"
@@ -44,7 +42,7 @@ def test_a_written_line_has_time_level_and_stage(tmp_path: Path) -> None:
     assert log.path.read_text("utf-8") == expected
 
 
-def test_everything_is_shown_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_is_shown_and_logged(tmp_path, capsys):
     table = Table()
     table.add_row("한 행")
     with Output("train", tmp_path) as output:
@@ -59,9 +57,7 @@ def test_everything_is_shown_and_logged(tmp_path: Path, capsys: pytest.CaptureFi
         assert line in logged
 
 
-def test_a_growing_log_keeps_its_newest_parts_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_growing_log_keeps_its_newest_parts_only(tmp_path, monkeypatch):
     monkeypatch.setattr(log_file, "PART_BYTES", 400)
     with closing(LogFile(tmp_path, "train", NOW)) as log:
         for number in range(100):
@@ -73,7 +69,7 @@ def test_a_growing_log_keeps_its_newest_parts_only(
     assert [line.split()[-1] for line in kept] == [f"{n:04d}" for n in range(100 - len(kept), 100)]
 
 
-def test_old_runs_are_removed_with_their_parts_and_nothing_else(tmp_path: Path) -> None:
+def test_old_runs_are_removed_with_their_parts_and_nothing_else(tmp_path):
     for number in range(5):
         (tmp_path / f"2025112{number}-000000-train.log").touch()
         (tmp_path / f"2025112{number}-000000-train.log.1").touch()
@@ -99,8 +95,8 @@ def test_old_runs_are_removed_with_their_parts_and_nothing_else(tmp_path: Path) 
     ids=["full disk", "a folder", "no folder"],
 )
 def test_a_log_that_cannot_be_written_is_reported_once_and_stops_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], break_it: Callable, reason: str
-) -> None:
+    tmp_path, capsys, break_it, reason
+):
     (tmp_path / "logs").mkdir()
     break_it(tmp_path / "logs")
     with closing(LogFile(tmp_path / "logs", "train", NOW)) as log:

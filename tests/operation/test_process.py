@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -33,15 +32,15 @@ while True:
 """
 
 
-def group_of(code: str, cwd: Path) -> ProcessGroup:
+def group_of(code, cwd):
     return ProcessGroup([sys.executable, "-c", code], os.environ, cwd)
 
 
-def lines_of(group: ProcessGroup) -> list[str]:
+def lines_of(group):
     return [line for line in group.lines() if line is not None]
 
 
-def members(session: int) -> list[int]:
+def members(session):
     """Processes of a session that are not just waiting to be buried."""
     found = []
     for process in psutil.process_iter(["status"]):
@@ -54,7 +53,7 @@ def members(session: int) -> list[int]:
     return found
 
 
-def test_lines_come_whole_in_order_from_both_streams(tmp_path: Path) -> None:
+def test_lines_come_whole_in_order_from_both_streams(tmp_path):
     code = """
 import sys
 sys.stdout.write("al"); sys.stdout.flush(); sys.stdout.write("pha 알약\\n"); sys.stdout.flush()
@@ -66,15 +65,13 @@ sys.stdout.write("no end")
     assert group.exit_code() == 0
 
 
-def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
+def test_the_exit_code_is_the_commands(tmp_path):
     with group_of("raise SystemExit(7)", tmp_path) as group:
         assert lines_of(group) == []
     assert group.exit_code() == 7
 
 
-def test_a_line_without_an_end_does_not_fill_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(process_group, "LONGEST_LINE", 1000)
     with group_of("print('x' * 100_000 + 'end')", tmp_path) as group:
         [line] = lines_of(group)
@@ -83,7 +80,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_lets_the_command_save_before_it_ends(number: int, tmp_path: Path) -> None:
+def test_a_signal_lets_the_command_save_before_it_ends(number, tmp_path):
     lines = []
     with group_of(SAVES, tmp_path) as group:
         for line in filter(None, group.lines()):
@@ -94,9 +91,7 @@ def test_a_signal_lets_the_command_save_before_it_ends(number: int, tmp_path: Pa
     assert (group.interrupted, group.exit_code()) == (True, 130)
 
 
-def test_what_does_not_end_in_time_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_end_in_time_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
     with group_of(STUBBORN, tmp_path) as group:
         for _ in filter(None, group.lines()):
@@ -104,7 +99,7 @@ def test_what_does_not_end_in_time_is_killed(
     assert group.exit_code() == -signal.SIGKILL
 
 
-def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
+def test_a_second_signal_waits_no_longer(tmp_path):
     with group_of(STUBBORN, tmp_path) as group:
         for _ in filter(None, group.lines()):
             os.kill(os.getpid(), signal.SIGINT)
@@ -112,9 +107,7 @@ def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
     assert group.exit_code() == -signal.SIGKILL
 
 
-def test_a_child_that_outlives_the_command_is_ended_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_outlives_the_command_is_ended_too(tmp_path, monkeypatch):
     monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
     code = f"import os; print(os.getpid(), flush=True); os.fork() or exec({STUBBORN!r})"
     with group_of(code, tmp_path) as group:
@@ -123,7 +116,7 @@ def test_a_child_that_outlives_the_command_is_ended_too(
     assert members(session) == []
 
 
-def test_leaving_early_leaves_nothing_running(tmp_path: Path) -> None:
+def test_leaving_early_leaves_nothing_running(tmp_path):
     code = f"import os; print(os.getpid(), flush=True)\n{STUBBORN}"
     with group_of(code, tmp_path) as group:
         session = int(next(filter(None, group.lines())))
@@ -131,7 +124,7 @@ def test_leaving_early_leaves_nothing_running(tmp_path: Path) -> None:
     assert members(session) == []
 
 
-def test_the_handlers_of_signals_are_given_back(tmp_path: Path) -> None:
+def test_the_handlers_of_signals_are_given_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with group_of("pass", tmp_path) as group:
         lines_of(group)
@@ -139,7 +132,7 @@ def test_the_handlers_of_signals_are_given_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_dies_with_a_killed_caller(tmp_path: Path) -> None:
+def test_the_command_dies_with_a_killed_caller(tmp_path):
     caller = f"""
 import os, sys
 from pathlib import Path

@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,7 +10,7 @@ from typer.testing import CliRunner
 from make.import_graph import ROOT
 from pillsnap import cli
 from pillsnap.operation import targets as goals
-from pillsnap.params import Params, load
+from pillsnap.params import load
 
 TARGETS = {
     "classification_top1": {"goal": 0.85, "value": 0.9123, "met": True},
@@ -20,14 +19,14 @@ TARGETS = {
 
 
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+def params(tmp_path, monkeypatch):
     """A folder with params.yaml and nothing measured."""
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     return load()
 
 
-def write(params: Params, **changes: dict) -> None:
+def write(params, **changes):
     targets = {name: {**goal, **changes.get(name, {})} for name, goal in TARGETS.items()}
     params.artifacts_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"targets": targets})
@@ -37,13 +36,13 @@ def write(params: Params, **changes: dict) -> None:
     (params.artifacts_dir / "evaluation.json").write_text(json.dumps(whole), encoding="utf-8")
 
 
-def shown(table: object) -> str:
+def shown(table):
     text = io.StringIO()
     Console(width=120, file=text).print(table)
     return text.getvalue()
 
 
-def test_goal_value_and_interval_stand_in_a_row(params: Params) -> None:
+def test_goal_value_and_interval_stand_in_a_row(params):
     write(params)
     table, met = goals.compare(params)
     row = next(line for line in shown(table).splitlines() if "classification_top1" in line)
@@ -52,7 +51,7 @@ def test_goal_value_and_interval_stand_in_a_row(params: Params) -> None:
     assert met
 
 
-def test_without_evaluation_json_there_are_no_intervals(params: Params) -> None:
+def test_without_evaluation_json_there_are_no_intervals(params):
     write(params)
     (params.artifacts_dir / "evaluation.json").unlink()
     table, met = goals.compare(params)
@@ -61,7 +60,7 @@ def test_without_evaluation_json_there_are_no_intervals(params: Params) -> None:
 
 
 @pytest.mark.parametrize("missed", [{"value": 0.5, "met": False}, {"value": None, "met": None}])
-def test_a_missed_goal_and_one_without_a_value_are_not_met(params: Params, missed: dict) -> None:
+def test_a_missed_goal_and_one_without_a_value_are_not_met(params, missed):
     write(params, classification_top1=missed)
     table, met = goals.compare(params)
     assert not met
@@ -69,9 +68,7 @@ def test_a_missed_goal_and_one_without_a_value_are_not_met(params: Params, misse
 
 
 @pytest.mark.parametrize(("value", "code"), [(0.9, 0), (0.5, 1)])
-def test_the_command_ends_with_1_when_a_goal_is_missed(
-    params: Params, value: float, code: int
-) -> None:
+def test_the_command_ends_with_1_when_a_goal_is_missed(params, value, code):
     write(params, classification_top1={"value": value, "met": value >= 0.85})
     done = CliRunner().invoke(cli.app, ["targets"])
     assert done.exit_code == code, done.output

@@ -59,7 +59,7 @@ sys.exit(255)
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch):
     monkeypatch.delenv(params.DATA_ROOT_VARIABLE, raising=False)
     quick = [check for check in preflight.CHECKS if check is not check_speed.check]
     monkeypatch.setattr(preflight, "CHECKS", quick)
@@ -71,22 +71,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def called(project: Path) -> dict[str, Any]:
+def called(project):
     call: dict[str, Any] = json.loads((project / "called.json").read_text())
     return call
 
 
-def the_log(project: Path) -> str:
+def the_log(project):
     [path] = (project / "logs").iterdir()
     return path.read_text("utf-8")
 
 
-def test_without_changes_the_pipeline_is_reproduced(project: Path) -> None:
+def test_without_changes_the_pipeline_is_reproduced(project):
     assert train.train({}) == 0
     assert called(project)["argv"] == ["repro"]
 
 
-def test_changed_options_become_an_experiment(project: Path) -> None:
+def test_changed_options_become_an_experiment(project):
     make_git(project, commit=True)
     wanted = {
         "scale": None, "train.epochs": 2, "train.batch_size": 24, "train.detection_batch_size": 8,
@@ -99,33 +99,29 @@ def test_changed_options_become_an_experiment(project: Path) -> None:
     ]  # fmt: skip
 
 
-def test_options_that_change_nothing_are_no_experiment(project: Path) -> None:
+def test_options_that_change_nothing_are_no_experiment(project):
     train.train({"scale": "demo", "train.epochs": 18, "train.batch_size": 32, "train.lr": 3e-3})
     assert called(project)["argv"] == ["repro"]
 
 
-def test_an_experiment_without_git_is_refused_before_it_starts(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_experiment_without_git_is_refused_before_it_starts(project, capsys):
     assert train.train({"train.epochs": 2}) == 1
     assert "git init" in capsys.readouterr().out
     assert not (project / "called.json").exists()
 
 
-def test_a_failed_point_stops_everything(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_point_stops_everything(project, capsys):
     assert train.train({"scale": "stage3"}) == 1
     assert "Nothing was started" in capsys.readouterr().out
     assert not (project / "called.json").exists()
 
 
-def test_an_unknown_scale_is_refused_with_the_known_ones(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_scale_is_refused_with_the_known_ones(project, capsys):
     assert train.train({"scale": "stage9"}) == 1
     assert "known scales are demo, stage1" in capsys.readouterr().out
 
 
-def test_stages_find_the_environment_first_and_log_to_their_events_only(project: Path) -> None:
+def test_stages_find_the_environment_first_and_log_to_their_events_only(project):
     train.train({}, log_level="DEBUG")
     environment = called(project)["env"]
     assert environment["PATH"].startswith(str(Path(sys.executable).parent) + os.pathsep)
@@ -133,9 +129,7 @@ def test_stages_find_the_environment_first_and_log_to_their_events_only(project:
     assert environment["PILLSNAP_CONSOLE"] == "off"
 
 
-def test_log_lines_come_from_events_and_other_lines_from_dvc(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_log_lines_come_from_events_and_other_lines_from_dvc(project, capsys):
     train.train({})
     log, printed = the_log(project), capsys.readouterr().out
     assert "INFO    train  warn  gpu" in log or "INFO    train  pass  gpu" in log
@@ -158,17 +152,13 @@ def test_log_lines_come_from_events_and_other_lines_from_dvc(
         ("INFO", "1,500 pills admitted, 0 refused, done in 1.2 min"),
     ],
 )
-def test_a_log_line_is_not_taken_for_the_cause_of_a_failure(
-    project: Path, capsys: pytest.CaptureFixture[str], level: str, message: str
-) -> None:
+def test_a_log_line_is_not_taken_for_the_cause_of_a_failure(project, capsys, level, message):
     (project / "act.py").write_text(f"event({message!r}, {level!r})\nsys.exit(1)")
     assert train.train({}) == 1
     assert "This failure is not one of the known ones." in capsys.readouterr().out
 
 
-def test_what_is_out_of_date_is_shown_before_it_runs(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_out_of_date_is_shown_before_it_runs(project, capsys):
     changed = {f"train.{name}": "modified" for name in "abcde"}
     status = {
         "evaluate": ["changed command", {"changed outs": {"artifacts/x": "deleted"}}],
@@ -182,16 +172,14 @@ def test_what_is_out_of_date_is_shown_before_it_runs(
     assert re.search("train_classification.* src/a modified, .* and 3 more", printed)
 
 
-def test_an_unset_fingerprint_is_taken(project: Path) -> None:
+def test_an_unset_fingerprint_is_taken(project):
     train.train({})
     taken = fingerprint.read(project / fingerprint.path_of("demo"))
     assert taken is not None
     assert (taken.count, taken.bytes) == (3, 120_000)
 
 
-def test_a_failure_is_explained_with_figures_and_cures(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_is_explained_with_figures_and_cures(project, capsys):
     (project / "act.py").write_text(FAILS)
     assert train.train({}) == 1
     said = capsys.readouterr().out
@@ -200,9 +188,7 @@ def test_a_failure_is_explained_with_figures_and_cures(
     assert "ERROR   train  The GPU ran out of memory." in the_log(project)
 
 
-def test_a_failed_experiment_says_how_to_go_back(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_experiment_says_how_to_go_back(project, capsys):
     make_git(project, commit=True)
     (project / "act.py").write_text(FAILS)
     train.train({"train.epochs": 2})
@@ -211,9 +197,7 @@ def test_a_failed_experiment_says_how_to_go_back(
     assert "Back to the committed params.yaml: pillsnap train --back" in printed
 
 
-def test_a_lock_of_dvc_is_explained_before_anything_runs(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_lock_of_dvc_is_explained_before_anything_runs(project, capsys):
     program = Path(sys.executable).parent / "dvc"
     text = "ERROR: Unable to acquire lock. Most likely another DVC process is running"
     program.write_text(f"#!{Path(PYTHON).resolve()}\nraise SystemExit({text!r})")
@@ -221,7 +205,7 @@ def test_a_lock_of_dvc_is_explained_before_anything_runs(
     assert "Another run holds the lock." in capsys.readouterr().out
 
 
-def test_the_figures_are_told_at_the_end(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_figures_are_told_at_the_end(project, capsys):
     folder = project / "artifacts/demo"
     folder.mkdir(parents=True)
     metrics = {"classification": {"top1": 0.9712}, "detection": {"map50": None}}
@@ -230,16 +214,14 @@ def test_the_figures_are_told_at_the_end(project: Path, capsys: pytest.CaptureFi
     assert "top-1 0.9712, mAP50 -" in capsys.readouterr().out
 
 
-def unfinished_run(project: Path) -> Path:
+def unfinished_run(project):
     folder = checkpoints.WorkFolder("train_classification", "ab", project / ".checkpoints")
     with folder:
         folder.save({"history": [{}, {}, {}]})
     return folder.path
 
 
-def test_resume_says_after_which_epoch_it_goes_on(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resume_says_after_which_epoch_it_goes_on(project, capsys):
     path = unfinished_run(project)
     train.train({}, resume=True)
     said = " ".join(capsys.readouterr().out.split())
@@ -247,7 +229,7 @@ def test_resume_says_after_which_epoch_it_goes_on(
     assert path.exists()
 
 
-def test_fresh_forgets_unfinished_runs_and_nothing_else(project: Path) -> None:
+def test_fresh_forgets_unfinished_runs_and_nothing_else(project):
     path = unfinished_run(project)
     (project / ".checkpoints/yolo11s.pt").touch()
     train.train({}, resume=False)
@@ -255,18 +237,18 @@ def test_fresh_forgets_unfinished_runs_and_nothing_else(project: Path) -> None:
     assert (project / ".checkpoints/yolo11s.pt").exists()
 
 
-def test_fresh_is_refused_while_that_training_runs(project: Path) -> None:
+def test_fresh_is_refused_while_that_training_runs(project):
     with checkpoints.WorkFolder("train_detection", "ab", project / ".checkpoints") as folder:
         assert train.train({}, resume=False) == 1
         assert folder.path.exists()
 
 
-def publish(path: Path, **config: str) -> Path:
+def publish(path, **config):
     checkpoints.publish(path, {"w": torch.zeros(2)}, {"kind": "classification", **config})
     return path
 
 
-def test_a_checkpoint_becomes_the_weights_of_the_scale(project: Path) -> None:
+def test_a_checkpoint_becomes_the_weights_of_the_scale(project):
     make_git(project, commit=True)
     path = project / "mine.pt"
     weights = timm.create_model("test_resnet", num_classes=24).state_dict()
@@ -278,9 +260,7 @@ def test_a_checkpoint_becomes_the_weights_of_the_scale(project: Path) -> None:
     assert (project / start).read_bytes() == path.read_bytes()
 
 
-def test_a_checkpoint_of_other_classes_is_refused(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_of_other_classes_is_refused(project, capsys):
     classes = project / "artifacts/demo/classes.csv"
     classes.parent.mkdir(parents=True)
     classes.write_text("class_index\n")
@@ -290,9 +270,7 @@ def test_a_checkpoint_of_other_classes_is_refused(
 
 
 @pytest.mark.parametrize("content", [None, b"no weights"], ids=["absent", "foreign"])
-def test_weights_that_cannot_be_read_are_refused_before_they_are_copied(
-    project: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
-) -> None:
+def test_weights_that_cannot_be_read_are_refused_before_they_are_copied(project, capsys, content):
     path = project / "mine.pt"
     if content:
         path.write_bytes(content)
@@ -301,7 +279,7 @@ def test_weights_that_cannot_be_read_are_refused_before_they_are_copied(
     assert not (project / ".checkpoints/start").exists()
 
 
-def test_a_detector_is_no_start_for_the_classifier(project: Path) -> None:
+def test_a_detector_is_no_start_for_the_classifier(project):
     path = publish(project / "mine.pt", kind="detection")
     with pytest.raises(unfinished.CheckpointError, match="not a classifier"):
         unfinished.check_start(path, project / "none.csv")
@@ -331,7 +309,7 @@ while True:
 """
 
 
-def interrupt(project: Path, end: str) -> tuple[int, float, list[int], str]:
+def interrupt(project, end):
     """Ctrl-C in the middle: exit code, seconds until all had ended, who is left, what was said.
 
     The seconds end with our last word: how long a loaded machine unloads torch is not ours.
@@ -359,7 +337,7 @@ def interrupt(project: Path, end: str) -> tuple[int, float, list[int], str]:
     return code, seconds, left, "".join(said)
 
 
-def _session(pid: int) -> int | None:
+def _session(pid):
     try:
         running = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         return os.getsid(pid) if running else None
@@ -368,7 +346,7 @@ def _session(pid: int) -> int | None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_lets_the_trainer_save_and_leaves_nothing_running(project: Path) -> None:
+def test_ctrl_c_lets_the_trainer_save_and_leaves_nothing_running(project):
     code, seconds, left, said = interrupt(project, "sys.exit(130)")
     assert (code, left) == (130, [])
     assert seconds < 10
@@ -377,7 +355,7 @@ def test_ctrl_c_lets_the_trainer_save_and_leaves_nothing_running(project: Path) 
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_trainer_that_hangs_within_ten_seconds(project: Path) -> None:
+def test_ctrl_c_ends_a_trainer_that_hangs_within_ten_seconds(project):
     code, seconds, left, _ = interrupt(project, "pass")
     assert (code, left) == (130, [])
     assert seconds < 10

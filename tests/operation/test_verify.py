@@ -9,18 +9,18 @@ import torch
 import yaml
 
 from make.photo_set import PhotoSet, make
-from pillsnap.operation.verify import Inspection, verify
+from pillsnap.operation.verify import verify
 from pillsnap.training import checkpoints
 
 
-def md5(content: bytes) -> str:
+def md5(content):
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 class Repository:
     """A repository after a run: photos, outs under dvc.lock, a cache, a checkpoint."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base):
         self.photos: PhotoSet = make(base)
         self.photos.run()
         self.base = base
@@ -36,17 +36,17 @@ class Repository:
         lock = {"schema": "2.0", "stages": {"validate": {"cmd": "x", "outs": outs}}}
         (base / "dvc.lock").write_text(yaml.safe_dump(lock))
 
-    def _store(self, content: bytes, ending: str = "") -> str:
+    def _store(self, content, ending=""):
         name = md5(content) + ending
         path = self.cache / name[:2] / name[2:]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return name
 
-    def _file(self, path: str) -> dict[str, str]:
+    def _file(self, path):
         return {"path": path, "hash": "md5", "md5": self._store((self.base / path).read_bytes())}
 
-    def _folder(self, path: str) -> dict[str, str]:
+    def _folder(self, path):
         folder = self.base / path
         listing = [
             {"md5": self._store(file.read_bytes()), "relpath": file.relative_to(folder).as_posix()}
@@ -55,7 +55,7 @@ class Repository:
         ]
         return {"path": path, "md5": self._store(json.dumps(listing).encode(), ".dir")}
 
-    def verify(self, root: bool = True) -> Inspection:
+    def verify(self, root=True):
         return verify(
             self.base,
             self.places.root if root else None,
@@ -64,22 +64,22 @@ class Repository:
             lambda done, total: None,
         )
 
-    def damaged(self) -> set[str]:
+    def damaged(self):
         return {str(Path(d.path).relative_to(self.base)) for d in self.verify().damages}
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
+def repository(tmp_path):
     return Repository(tmp_path)
 
 
-def flip(path: Path) -> None:
+def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-def test_an_untouched_repository_is_whole(repository: Repository) -> None:
+def test_an_untouched_repository_is_whole(repository):
     found = repository.verify()
     assert found.damages == ()
     assert found.photos == 28
@@ -88,31 +88,31 @@ def test_an_untouched_repository_is_whole(repository: Repository) -> None:
     assert found.cache_files > 20
 
 
-def test_a_flipped_bit_in_a_photo_is_named(repository: Repository) -> None:
+def test_a_flipped_bit_in_a_photo_is_named(repository):
     path = repository.photos.photo("val")
     flip(repository.photos.path(path))
     assert repository.damaged() == {f"root/{path}"}
 
 
-def test_a_photo_that_is_gone_is_named(repository: Repository) -> None:
+def test_a_photo_that_is_gone_is_named(repository):
     path = repository.photos.photo("train", "combination")
     repository.photos.path(path).unlink()
     assert repository.damaged() == {f"root/{path}"}
 
 
-def test_without_the_data_root_photos_are_not_looked_at(repository: Repository) -> None:
+def test_without_the_data_root_photos_are_not_looked_at(repository):
     flip(repository.photos.path(repository.photos.photo("val")))
     found = repository.verify(root=False)
     assert (found.photos, found.damages) == (0, ())
 
 
 @pytest.mark.parametrize("name", ["crops/train.arrow", "detection/dataset.yaml"])
-def test_a_flipped_bit_in_an_out_is_named(repository: Repository, name: str) -> None:
+def test_a_flipped_bit_in_an_out_is_named(repository, name):
     flip(repository.places.data_dir / name)
     assert f"data/{name}" in repository.damaged()
 
 
-def test_a_file_too_many_or_too_few_in_an_out_is_named(repository: Repository) -> None:
+def test_a_file_too_many_or_too_few_in_an_out_is_named(repository):
     labels = repository.places.data_dir / "detection" / "labels" / "val"
     (labels / "new.txt").write_text("")
     gone = sorted(labels.glob("K-*"))[0]
@@ -123,35 +123,35 @@ def test_a_file_too_many_or_too_few_in_an_out_is_named(repository: Repository) -
     }
 
 
-def test_a_flipped_bit_in_the_cache_is_named(repository: Repository) -> None:
+def test_a_flipped_bit_in_the_cache_is_named(repository):
     file = sorted(path for path in repository.cache.glob("??/*") if path.suffix != ".dir")[3]
     flip(file)
     assert repository.damaged() == {str(file.relative_to(repository.base))}
 
 
-def test_a_damaged_folder_listing_is_named(repository: Repository) -> None:
+def test_a_damaged_folder_listing_is_named(repository):
     listing = sorted(repository.cache.glob("??/*.dir"))[0]
     listing.write_bytes(b"{")
     assert repository.damaged() == {str(listing.relative_to(repository.base))}
 
 
-def test_a_flipped_bit_in_a_checkpoint_is_named(repository: Repository) -> None:
+def test_a_flipped_bit_in_a_checkpoint_is_named(repository):
     flip(repository.weights)
     assert repository.damaged() == {"artifacts/checkpoints/demo_best.pt"}
 
 
-def test_crops_that_cannot_be_opened_are_named(repository: Repository) -> None:
+def test_crops_that_cannot_be_opened_are_named(repository):
     path = repository.places.data_dir / "crops" / "val.arrow"
     path.write_bytes(path.read_bytes()[:200])
     assert repository.damaged() == {"data/crops/val.arrow"}
 
 
-def test_a_lock_file_that_is_none_is_named(repository: Repository) -> None:
+def test_a_lock_file_that_is_none_is_named(repository):
     (repository.base / "dvc.lock").write_text("stages: 3")
     assert repository.damaged() == {"dvc.lock"}
 
 
-def test_every_damage_has_a_cure(repository: Repository) -> None:
+def test_every_damage_has_a_cure(repository):
     flip(repository.weights)
     repository.photos.path(repository.photos.photo("val")).unlink()
     assert all(damage.cure and damage.fact for damage in repository.verify().damages)

@@ -5,10 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,26 +21,26 @@ workers = partial(pool.workers, preload=MODULE, cure="Free memory.")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_answers_come_in_the_order_of_the_items(count: int) -> None:
+def test_answers_come_in_the_order_of_the_items(count):
     items = [20000 * (number % 3) + number for number in range(30)]
     with workers(count) as mapped:
         assert list(mapped(range, items)) == [range(item) for item in items]
 
 
-def test_one_worker_is_this_process() -> None:
+def test_one_worker_is_this_process():
     with workers(1) as mapped:
         assert list(mapped(lambda _: os.getpid(), [0])) == [os.getpid()]
 
 
-def test_answers_larger_than_a_pipe_are_whole() -> None:
+def test_answers_larger_than_a_pipe_are_whole():
     with workers(2) as mapped:
         assert list(mapped(bytes, [1 << 20, 3 << 20])) == [bytes(1 << 20), bytes(3 << 20)]
 
 
-def test_any_executor_has_no_more_than_a_few_items_at_once() -> None:
+def test_any_executor_has_no_more_than_a_few_items_at_once():
     taken: list[int] = []
 
-    def items() -> Iterator[int]:
+    def items():
         for number in range(50):
             taken.append(number)
             yield number
@@ -54,7 +52,7 @@ def test_any_executor_has_no_more_than_a_few_items_at_once() -> None:
     assert len(taken) == 50
 
 
-def test_all_workers_start_at_once_and_end_with_the_work() -> None:
+def test_all_workers_start_at_once_and_end_with_the_work():
     before = set(multiprocessing.active_children())
     with workers(2) as mapped:
         assert len(set(multiprocessing.active_children()) - before) == 2
@@ -63,7 +61,7 @@ def test_all_workers_start_at_once_and_end_with_the_work() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_no_worker_is_left_after_an_error_in_between(error: type[BaseException]) -> None:
+def test_no_worker_is_left_after_an_error_in_between(error):
     before = set(multiprocessing.active_children())
     with pytest.raises(error), workers(2) as mapped:
         next(iter(mapped(abs, range(10000))))
@@ -71,12 +69,12 @@ def test_no_worker_is_left_after_an_error_in_between(error: type[BaseException])
     assert set(multiprocessing.active_children()) == before
 
 
-def test_an_error_of_the_function_is_raised() -> None:
+def test_an_error_of_the_function_is_raised():
     with pytest.raises(ValueError, match="invalid literal"), workers(2) as mapped:
         list(mapped(int, ["1", "x"]))
 
 
-def test_a_killed_worker_is_an_error_with_the_cure() -> None:
+def test_a_killed_worker_is_an_error_with_the_cure():
     before = set(multiprocessing.active_children())
     with pytest.raises(MachineError, match="was killed") as refused, workers(2) as mapped:
         for worker in set(multiprocessing.active_children()) - before:
@@ -95,7 +93,7 @@ if __name__ == "__main__":
 """
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
+def start(folder):
     (folder / "script.py").write_text(SCRIPT)
     return subprocess.Popen(
         [sys.executable, folder / "script.py"], env={**os.environ, "PYTHONPATH": str(SRC)},
@@ -103,12 +101,12 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def test_workers_do_not_import_the_script(tmp_path: Path) -> None:
+def test_workers_do_not_import_the_script(tmp_path):
     with start(tmp_path) as process:
         assert process.communicate("go\n\n")[0].split() == ["imported", "45"]
 
 
-def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path):
     with start(tmp_path) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write("go\n")
@@ -126,7 +124,7 @@ def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path: Pat
     assert not alive
 
 
-def test_what_a_worker_loads_is_light() -> None:
+def test_what_a_worker_loads_is_light():
     listing = f"import sys, pillsnap.stage.pool, {MODULE}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", listing], env={**os.environ, "PYTHONPATH": str(SRC)},

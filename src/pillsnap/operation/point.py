@@ -1,4 +1,4 @@
-"""A point of the checklist before a training: a fact with its figures, and one cure."""
+"""A point of the checklist before a training: a measured fact and one cure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ class Point:
 
 
 def passed(name: str, value: str) -> Point:
-    """It is as it should be."""
+    """Nothing is to be done."""
     return Point(name, "pass", value)
 
 

@@ -1,4 +1,4 @@
-"""Unfinished trainings from the operator's side: what there is to go on from, and a clean start."""
+"""Unfinished trainings: what `pillsnap train` can resume, a clean start, other weights."""
 
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ def describe(root: Path) -> list[str]:
         saved = datetime.fromtimestamp(newest.stat().st_mtime)
         lines.append(
             f"{stage}: interrupted after {epochs} complete epochs (saved {saved:%Y-%m-%d %H:%M}); "
-            "it goes on from there where parameters, data and code are the same"
+            "resumes from there where parameters, data and code are the same"
         )
     return lines
 
