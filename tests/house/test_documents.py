@@ -38,16 +38,6 @@ def test_modules_named_in_documents_exist(page):
         assert any((root / name).is_file() for root in roots), name
 
 
-def test_commands_in_the_readme_exist():
-    from typer.main import get_command
-
-    from pillsnap.cli import app
-
-    known = set(get_command(app).commands)
-    named = set(re.findall(r"^pillsnap ([a-z-]+)", README, re.MULTILINE))
-    assert named <= known
-
-
 def test_scale_table_says_what_params_yaml_says():
     scales = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["scales"]
     for name, scale in scales.items():
