@@ -127,7 +127,7 @@ def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         typer.echo(checks.as_json(points))
     else:
         _print(checks.render(points))
-    raise typer.Exit(1 if any(point.status == "fail" for point in points) else 0)
+    raise typer.Exit(1 if checks.failures(points) else 0)
 
 
 def _log_level(name: str) -> str:

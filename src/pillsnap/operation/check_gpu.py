@@ -204,7 +204,7 @@ def _users(handle: Any) -> tuple[str, ...]:
             name = psutil.Process(process.pid).name()
         except psutil.Error:
             name = "a process elsewhere"
-        used = process.usedGpuMemory  # None where the driver does not say (containers)
+        used = process.usedGpuMemory  # None in containers
         size = f", {used / 2**30:.1f} GiB" if used else ""
         users.append(f"{name} ({process.pid}{size})")
     return tuple(users)

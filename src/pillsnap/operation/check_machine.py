@@ -8,7 +8,6 @@ import shutil
 from math import ceil
 from pathlib import Path
 
-from pillsnap.dataset import manifest
 from pillsnap.operation.point import Point, failed, gb, passed, warned
 from pillsnap.params import Params, ScaleParams
 from pillsnap.stage.hardware import cpu_count, memory_bytes
@@ -39,21 +38,15 @@ def disk(params: Params, root: Path) -> list[Point]:
 
 
 def crops_bytes(params: Params, root: Path) -> float:
-    """Bytes of crops and frames still to be written, with DVC's cached copy where it is one.
-
-    Rows come from the manifests once they are there, else from the scale's numbers.
-    """
+    """Bytes of crops and frames still to be written, with DVC's cached copy where it is one."""
     scale = params.at_scale
     if (root / params.data_dir / "crops" / "train.arrow").exists():
         return 0.0
-    rows = _rows(root / params.artifacts_dir)
-    if rows is None:
-        rows = scale.samples + scale.test_unknown_pills
-    combinations = _combinations(scale)
+    rows = scale.samples + scale.test_unknown_pills
     crop = scale.crop_px**2 * JPEG_BYTES_PER_PX
     frame = scale.frame_px**2 * FRAME_SHAPE * JPEG_BYTES_PER_PX
     photo = FRAME_PX**2 * FRAME_SHAPE * JPEG_BYTES_PER_PX
-    once = rows * crop + (combinations + scale.detection_single_frames) * frame
+    once = rows * crop + (_combinations(scale) + scale.detection_single_frames) * frame
     once += 4 * scale.evaluation_frames * photo  # single and combination, val and test
     return 3 * once  # in data/, in DVC's cache, and in the store that spares a second decoding
 
@@ -169,11 +162,3 @@ def on_gpu(params: Params) -> bool:
 
 def _combinations(scale: ScaleParams) -> float:
     return scale.samples * scale.combination_share / PILLS_PER_COMBINATION
-
-
-def _rows(artifacts_dir: Path) -> int | None:
-    """Rows of the three manifests by their line ends; None unless all are there."""
-    paths = [artifacts_dir / f"manifest_{split}.csv" for split in manifest.SPLITS]
-    if not all(path.is_file() for path in paths):
-        return None
-    return sum(path.read_bytes().count(b"\n") - 1 for path in paths)

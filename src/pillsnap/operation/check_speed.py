@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pillsnap.operation.check_machine import on_gpu, training_crops, training_frames
-from pillsnap.operation.point import Point, passed, warned
+from pillsnap.operation.point import Point, duration, passed, warned
 from pillsnap.params import Params
 from pillsnap.stage.hardware import cpu_count
 
@@ -39,11 +39,13 @@ def judge(minutes: float, cores: int, goal: float) -> Point:
     More cores are faster, but never by more than their number.
     """
     least = minutes / cores
-    value = f"on the CPU at least {_shown(least)} with {cores} cores, {_shown(minutes)} with one"
+    value = (
+        f"on the CPU at least {duration(least)} with {cores} cores, {duration(minutes)} with one"
+    )
     if least <= goal:
         return passed("training time", value)
     cure = "Train on a GPU, or less: pillsnap train --epochs 1"
-    return warned("training time", f"{value}; the goal is {_shown(goal)}", cure)
+    return warned("training time", f"{value}; the goal is {duration(goal)}", cure)
 
 
 def pictures_per_s(model: Any, image_px: int) -> float:
@@ -65,7 +67,3 @@ def pictures_per_s(model: Any, image_px: int) -> float:
     finally:
         torch.set_num_threads(threads)
     return BATCH / step_s * px**2 / image_px**2
-
-
-def _shown(minutes: float) -> str:
-    return f"{minutes:,.0f} min" if minutes < 600 else f"{minutes / 60:,.0f} h"

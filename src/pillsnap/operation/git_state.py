@@ -69,7 +69,6 @@ def git(root: Path, *arguments: str, locks: bool = False) -> Answer:
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
-            check=False,
         )
     except FileNotFoundError:
         return Answer(False, error=NOT_INSTALLED)

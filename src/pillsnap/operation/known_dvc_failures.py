@@ -18,7 +18,7 @@ DVC = (
         "Changed parameters run as a DVC experiment, and that is a commit.",
         'git config user.name "Your Name"',
         "git config user.email you@example.org",
-        "pillsnap train  # without changed options needs no commit",
+        "pillsnap train  # needs no commit without changed options",
     ),
     Known(
         "git_repository",

@@ -3,6 +3,7 @@
 import re
 
 FLAGS = re.IGNORECASE | re.MULTILINE
+Codes = tuple[int, ...]
 RESUME = "pillsnap train  # resumes where it stopped"
 
 
@@ -13,13 +14,7 @@ class Known:
     """
 
     def __init__(
-        self,
-        kind: str,
-        pattern: str,
-        fact: str,
-        cause: str,
-        *cures: str,
-        codes: tuple[int, ...] = (),
+        self, kind: str, pattern: str, fact: str, cause: str, *cures: str, codes: Codes = ()
     ) -> None:
         self.kind, self.fact, self.cause, self.cures = kind, fact, cause, cures
         self.pattern, self.codes = re.compile(pattern, FLAGS), codes
@@ -39,9 +34,8 @@ MACHINE = (
         r"Unable to acquire lock|is busy, it is being blocked by|This training already runs"
         r"|LockError\b",
         "Another run holds the lock.",
-        "Two runs cannot write the same files: another `pillsnap train`, `dvc repro` or editor "
-        "extension works in this repository, or one was killed a moment ago.",
-        "pgrep -af 'dvc|train_'  # who it is: wait for it, or kill <pid>",
+        "Another `pillsnap train`, `dvc repro` or editor extension works in this repository.",
+        "pgrep -af 'dvc|train_'  # which: wait for it, or kill <pid>",
         "rm -f .dvc/tmp/lock .dvc/tmp/rwlock  # only when nothing of the above runs",
     ),
     Known(
@@ -63,14 +57,13 @@ MACHINE = (
         "nvidia-smi  # who else uses it",
         "pillsnap train --batch-size {half_batch_size} "
         "--detection-batch-size {half_detection_batch_size}",
-        "dvc exp run -S train.mixed_precision=bf16  # half the memory of float32",
     ),
     Known(
         "disk_full",
         r"No space left on device|\bENOSPC\b|Disk quota exceeded|\[Errno (28|122)\]|File too large"
         r"|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing|(device|disk) is full",
         "The disk is full, or a limit of size is reached.",
-        "A file could not be written whole. Free here: {disk}; temporary folder: {tmp_disk}.",
+        "Free here: {disk}; temporary folder: {tmp_disk}.",
         "df -h . {tmp_dir}; ulimit -f  # the space, and the largest file allowed",
         "dvc gc --workspace  # drops cached versions that nothing refers to any more",
         RESUME,
@@ -96,7 +89,6 @@ MACHINE = (
         "The GPU failed in mid-run.",
         "Heat, power, a driver reset or a bad card; last seen: {gpu}.",
         "sudo dmesg | grep -i xid  # what the driver says",
-        "nvidia-smi -q -d TEMPERATURE,POWER,ECC",
         RESUME,
     ),
     Known(
@@ -111,11 +103,9 @@ MACHINE = (
         "cuda_assert",
         r"device-side assert",
         "A check on the GPU failed (device-side assert).",
-        "Most often a class index outside the model's classes, from a manifest and a class table "
-        "that do not belong together; the line that torch names is rarely the right one.",
+        "Most often a class index outside the model's classes: manifests and class table differ.",
         "dvc repro -f build_manifest validate",
-        "CUDA_LAUNCH_BLOCKING=1 pillsnap train  # names the right line",
-        "dvc exp run -S train.device=cpu  # gives a plain message",
+        "dvc exp run -S train.device=cpu  # names the right line",
     ),
     Known(
         "cuda_driver",
@@ -187,7 +177,7 @@ INPUTS = (
         r"Address already in use|\[Errno 98\]|Port \d+ on \S+ cannot be used",
         "The port is taken.",
         "Another program listens there, often a monitor that still runs.",
-        "pillsnap monitor --stop  # --status tells where it is",
+        "pillsnap monitor --stop  # --status shows its address",
         "pillsnap monitor --port 8889",
     ),
     Known(
@@ -209,8 +199,7 @@ INPUTS = (
         "user",
         r"getpwuid\(\): uid not found|could not determine the home directory",
         "This user has no name or no home folder.",
-        "Containers run under any uid; DVC's experiments need an entry in /etc/passwd or these "
-        "variables.",
+        "DVC's experiments need an entry in /etc/passwd or these variables.",
         "export HOME=/tmp LOGNAME=pillsnap",
     ),
     Known(
@@ -228,7 +217,7 @@ INPUTS = (
         r"could not be fetched:|LocalEntryNotFoundError|Temporary failure in name resolution"
         r"|Name or service not known|Max retries exceeded|Network is unreachable",
         "Something could not be fetched from the network.",
-        "Pretrained weights come from a hub, cached versions from the DVC remote; neither answers.",
+        "Pretrained weights come from a hub, cached versions from the DVC remote.",
         "pillsnap preflight  # which weights are at hand",
         "dvc exp run -S scales.{scale}.classifier_weights=/path/to/model.safetensors",
     ),

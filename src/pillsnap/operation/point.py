@@ -31,6 +31,11 @@ def failed(name: str, value: str, cure: str) -> Point:
     return Point(name, "fail", value, cure)
 
 
+def duration(minutes: float) -> str:
+    """Minutes as text: 42 min, or 12 h from ten hours on."""
+    return f"{minutes:,.0f} min" if minutes < 600 else f"{minutes / 60:,.0f} h"
+
+
 def gb(count_bytes: float) -> str:
     """Bytes as text: 12.3 GB (10^9), small ones in MB."""
     return f"{count_bytes / 1e9:.1f} GB" if count_bytes >= 1e9 else f"{count_bytes / 1e6:.0f} MB"

@@ -18,11 +18,7 @@ from pillsnap.operation import (
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
 
-__all__ = ["Point", "as_json", "check", "failures", "render"]
-
-Check = Callable[[Params, Path], list[Point]]
-
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Callable[[Params, Path], list[Point]], ...] = (
     check_gpu.check,
     check_machine.disk,
     check_machine.memory,

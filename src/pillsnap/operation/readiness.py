@@ -9,7 +9,7 @@ from pillsnap import files
 from pillsnap.errors import UserError
 from pillsnap.files import Json
 from pillsnap.operation import check_machine
-from pillsnap.operation.point import Point, failed, passed, warned
+from pillsnap.operation.point import Point, duration, failed, passed, warned
 from pillsnap.params import Params
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import calibration
@@ -120,9 +120,8 @@ def _of(params: Params, key: str) -> object:
 
 
 def _minutes(name: str, count: float, per_s: float, unit: str) -> Point:
-    minutes = count / per_s / 60
-    shown = f"{minutes:,.0f} min" if minutes < 600 else f"{minutes / 60:,.0f} h"
-    return passed(name, f"{shown}: {count:,.0f} {unit} at {per_s:,.1f} a second, as measured here")
+    value = f"{count:,.0f} {unit} at {per_s:,.1f} a second, as measured here"
+    return passed(name, f"{duration(count / per_s / 60)}: {value}")
 
 
 def _read(path: Path) -> Json:

@@ -16,15 +16,8 @@ MOST_REASONS = 3
 
 def ask(root: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """`dvc status --json` in the repository `root`."""
-    return subprocess.run(
-        ["dvc", "status", "--json"],
-        cwd=root,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["dvc", "status", "--json"]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
 def table(printed: str) -> Table:

@@ -69,13 +69,13 @@ def verify(
         partial(_checkpoint, path) for path in sorted((artifacts_dir / "checkpoints").glob("*.pt"))
     ]
     checks: list[Check] = [*photos, *outs, *cache, *published]
-    damages = []
+    damages = set()
     with ThreadPoolExecutor() as pool:  # hashing and reading release Python's lock
         for done, damage in enumerate(pool.map(lambda check: check(), checks), start=1):
-            damages += [damage] if damage else []
+            damages |= {damage} if damage else set()
             on_progress(done, len(checks))
-    unique = tuple(sorted(set(damages)))
-    return Inspection(len(photos), len(outs), len(cache), len(published), unique)
+    found = tuple(sorted(damages))
+    return Inspection(len(photos), len(outs), len(cache), len(published), found)
 
 
 def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
@@ -130,11 +130,8 @@ def _folder_checks(repository: Path, folder: Path, md5: str) -> Iterator[Check]:
         return
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for relative in sorted(recorded.keys() | found):
-        path = folder / relative
-        if relative not in recorded:
-            yield partial(Damage, str(path), "is not in dvc.lock's listing", _RESTORE)
-        else:
-            yield partial(_file, path, recorded[relative], _RESTORE)
+        md5 = recorded.get(relative, "that it is not there")
+        yield partial(_file, folder / relative, md5, _RESTORE)
 
 
 def _cache_checks(cache: Path) -> Iterator[Check]:
