@@ -2,13 +2,11 @@
 
 import os
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from make.import_graph import ROOT
-from make.made_project import by_name, loaded, make_git, make_project
+from make.made_project import loaded, make_git, make_project
 from make.tiny_project import environment
 from pillsnap.errors import DataError
 from pillsnap.operation import check_checkout, git_state
@@ -29,54 +27,42 @@ def sh(folder, command):
     ).stdout  # fmt: skip
 
 
-def test_a_folder_without_git_is_a_warning_with_the_commands(project):
-    [point] = check_checkout.git(loaded(project), project)
-    assert (point.status, "git init" in point.cure) == ("warn", True)
+def point(check, project, **changes):
+    [found] = check(loaded(project, **changes), project)
+    return found
 
 
-def test_a_repository_without_a_commit_cannot_run_experiments(project):
+def test_experiments_need_git_and_a_commit(project):
+    found = point(check_checkout.git, project)
+    assert (found.status, "git init" in found.cure) == ("warn", True)
     make_git(project)
     assert git_state.read(project).hindrance == "no commit yet"
 
 
-def test_no_remote_is_a_warning_for_real_data_only(project):
-    [demo] = check_checkout.remote(loaded(project), project)
-    [real] = check_checkout.remote(loaded(project, scale="stage3"), project)
-    assert (demo.status, real.status) == ("pass", "warn")
-
-
-def test_a_default_remote_is_named(project):
-    (project / ".dvc/config").write_text(
-        "[core]\n    remote = store\n['remote \"store\"']\n    url = /mnt/store\n"
-    )
-    [point] = check_checkout.remote(loaded(project, scale="stage3"), project)
-    assert (point.status, point.value) == ("pass", "store")
+def test_a_remote_is_missed_for_real_data_only(project):
+    found = [point(check_checkout.remote, project, scale=scale) for scale in ("demo", "stage3")]
+    assert [one.status for one in found] == ["pass", "warn"]
+    sh(project, found[1].cure.partition(",")[0].replace("<url or folder>", "/mnt/store"))
+    named = point(check_checkout.remote, project, scale="stage3")
+    assert (named.status, named.value) == ("pass", "storage")
 
 
 def test_a_folder_that_is_no_dvc_project_fails(project):
     (project / "dvc.yaml").unlink()
-    assert check_checkout.dvc(loaded(project), project)[0].status == "fail"
+    assert point(check_checkout.dvc, project).status == "fail"
 
 
-LINKS: dict[str, Callable[[Path], Path]] = {
-    "data": lambda at: at / "data",
-    "the scale's data": lambda at: at / "data/demo",
-    "artifacts": lambda at: at / "artifacts",
-    "checkpoints": lambda at: at / "artifacts/demo/checkpoints",
-    "live": lambda at: at / "artifacts/demo/live",
-}
+LINKS = ["data", "data/demo", "artifacts", "artifacts/demo/checkpoints", "artifacts/demo/live"]
 
 
 @pytest.mark.parametrize("name", LINKS)
 def test_a_folder_of_outputs_on_another_disk_fails_before_anything_runs(project, tmp_path, name):
-    link = LINKS[name](project)
-    link.mkdir(parents=True, exist_ok=True)
-    link.rename(tmp_path / "other disk")
-    link.symlink_to(tmp_path / "other disk")
-    [point] = check_checkout.folders(loaded(project), project)
-    assert point.status == "fail"
-    relative = link.relative_to(project)
-    assert point.value.startswith(f"{relative} is a link to {tmp_path / 'other disk'}, outside")
+    (project / name).mkdir(parents=True, exist_ok=True)
+    (project / name).rename(tmp_path / "other disk")
+    (project / name).symlink_to(tmp_path / "other disk")
+    found = point(check_checkout.folders, project)
+    start = f"{name} is a link to {tmp_path / 'other disk'}, outside"
+    assert (found.status, found.value.startswith(start)) == ("fail", True)
     with pytest.raises(DataError, match="is a link"):
         Places.of(loaded(project)).check_links()  # as each stage under DVC does
 
@@ -86,18 +72,18 @@ def test_links_inside_the_repository_and_photos_outside_pass(project, tmp_path):
     (project / "data").symlink_to("store")
     (project / "store/demo/train").rename(tmp_path / "photos")
     (project / "store/demo/train").symlink_to(tmp_path / "photos")
-    assert check_checkout.folders(loaded(project), project)[0].status == "pass"
+    assert point(check_checkout.folders, project).status == "pass"
 
 
 @pytest.mark.slow
 def test_a_mounted_folder_takes_outputs_where_a_link_does_not(project, tmp_path):
     (project / "data").rename(tmp_path / "disk")
     (project / "data").symlink_to(tmp_path / "disk")
-    [point] = check_checkout.folders(loaded(project), project)
-    command = point.cure.splitlines()[0].removeprefix("Mount the folder instead: ")
+    cure = point(check_checkout.folders, project).cure.splitlines()[0]
+    command = cure.removeprefix("Mount the folder instead: ").replace("sudo ", "")
     stage = "mkdir data/demo/crops && echo 1 > data/demo/crops/x"
     script = (
-        f"set -e; {command.replace('sudo ', '')}; rm -r .dvc dvc.yaml; git init -q; dvc init -q; "
+        f"set -e; {command}; rm -r .dvc dvc.yaml; git init -q; dvc init -q; "
         f"dvc stage add -q --run -n one -o data/demo/crops '{stage}'"
     )
     done = subprocess.run(
@@ -126,10 +112,10 @@ def test_crlf_of_an_old_clone_is_a_warning_and_its_cure_spares_edits(project):
     sh(project, "git config core.autocrlf true && git rm -rq --cached . && git reset -q --hard")
     with (project / "params.yaml").open("ab") as file:
         file.write(b"# an edit\r\n")
-    points = by_name(check_checkout.line_ends(loaded(project), project))
-    assert "CRLF in 2 files, as dvc.yaml" in points["line ends"].value
-    sh(project, points["line ends"].cure)
-    assert check_checkout.line_ends(loaded(project), project)[0].status == "pass"
+    found = point(check_checkout.line_ends, project)
+    assert "CRLF in 2 files, as dvc.yaml" in found.value
+    sh(project, found.cure)
+    assert point(check_checkout.line_ends, project).status == "pass"
     assert (project / "params.yaml").read_bytes().endswith(b"\n# an edit\n")
 
 
