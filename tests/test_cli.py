@@ -42,7 +42,7 @@ def test_the_version_names_the_revision_in_a_checkout_and_none_elsewhere(tmp_pat
     ("arguments", "words"),
     [
         (["train", "--no-such-option"], "No such option"),
-        (["train", "--log-level", "FOO"], "DEBUG, INFO, WARNING, ERROR"),
+        (["train", "--log-level", "FOO"], "'debug', 'info', 'warning', 'error'"),
         (["train", "--batch-size", "1"], "--batch-size"),
     ],
 )

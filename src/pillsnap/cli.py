@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -23,26 +23,17 @@ app.add_typer(cli_use.app)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        from pillsnap.operation.git_state import git
-
-        checkout = Path(__file__).parents[2]
-        revision = git(checkout, "describe", "--always", "--dirty", "--exclude=*").out
-        known = revision and (checkout / ".git").exists()
-        typer.echo(f"pillsnap {version('pillsnap')}{f' (git {revision})' if known else ''}")
+        typer.echo(f"pillsnap {surroundings.version()}")
         raise typer.Exit
 
 
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, help="Print version and git revision.")
+]
+
+
 @app.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Print version and revision."
-        ),
-    ] = False,
-) -> None:
+def _options(version: Version = False) -> None:
     """Options of `pillsnap` itself."""
 
 
@@ -72,6 +63,7 @@ def demo() -> None:
     """Draw synthetic pills, run the whole pipeline on them and print the metrics."""
     from pillsnap.demo import DemoSpec, draw_tree
     from pillsnap.demo.progress import lines
+    from pillsnap.operation import targets as goals
     from pillsnap.stage.hardware import cpu_count
 
     os.environ.pop(DATA_ROOT_VARIABLE, None)
@@ -88,7 +80,7 @@ def demo() -> None:
     code = _dvc("repro")
     if code:
         raise typer.Exit(code)
-    _show_metrics(params)
+    _print(goals.headlines(params))
     typer.echo(
         "\nThese pills are synthetic: the metrics do not predict those of real ones. Results:\n"
         f"  {params.artifacts_dir}/report.html         evaluation with pictures\n"
@@ -130,15 +122,6 @@ def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
     raise typer.Exit(1 if checks.failures(points) else 0)
 
 
-def _log_level(name: str) -> str:
-    from pillsnap.stage.run import LOG_LEVELS
-
-    level = name.upper()
-    if level not in LOG_LEVELS:
-        raise typer.BadParameter(f"{name} is not one of {', '.join(LOG_LEVELS)}")
-    return level
-
-
 @app.command()
 def train(
     scale: Annotated[str | None, typer.Option(help="demo, stage1, ... or stage4.")] = None,
@@ -146,18 +129,15 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(min=2, help="Crops per step; at least 2 for batch norm.")
     ] = None,
-    detection_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Frames per step.")
-    ] = None,
+    detection_batch_size: Annotated[int | None, typer.Option(min=1, help="Frames a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate of the classifier.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Resume interrupted trainings, or start over.")
     ] = True,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Classifier weights to start from.")
-    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Initial classifier weights.")] = None,
     log_level: Annotated[
-        str, typer.Option(callback=_log_level, help="DEBUG, INFO, WARNING or ERROR.")
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        typer.Option(case_sensitive=False, help="Least level of log lines."),
     ] = "INFO",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
     back: Annotated[
@@ -166,6 +146,7 @@ def train(
 ) -> None:
     """Check the machine, then run the pipeline with a log file; explain failures."""
     from pillsnap.operation import back as way_back
+    from pillsnap.operation import train as operation
 
     if back:
         typer.echo(way_back.restore(Path()))
@@ -177,8 +158,6 @@ def train(
         "train.detection_batch_size": detection_batch_size,
         "train.lr": lr,
     }
-    from pillsnap.operation import train as operation
-
     code = operation.train(
         wanted, checkpoint=checkpoint, resume=resume, log_level=log_level, yes=yes
     )
@@ -187,20 +166,12 @@ def train(
 
 @app.command()
 def monitor(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; any but loopback needs a token.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
-    ] = 8888,
+    host: Annotated[str, typer.Option(help="Any but loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8888,
     scale: Annotated[str | None, typer.Option(help="Scale whose runs are shown.")] = None,
     daemon: Annotated[bool, typer.Option("--daemon", help="Start in the background.")] = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="Print whether a monitor is running.")
-    ] = False,
-    stop: Annotated[
-        bool, typer.Option("--stop", help="Stop the monitor in the background.")
-    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Print whether one runs.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the background one.")] = False,
     allow_host: cli_use.AllowHost = None,
 ) -> None:
     """Serve the live dashboard of the trainings."""
@@ -280,12 +251,6 @@ def _fingerprint(params: Params) -> None:
     taken = versions.take(params.data_root())
     versions.write(path, params.scale, taken)
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
-
-
-def _show_metrics(params: Params) -> None:
-    from pillsnap.operation import targets as goals
-
-    _print(goals.headlines(params))
 
 
 def _print(renderable: object) -> None:

@@ -15,10 +15,8 @@ app.add_typer(gallery_app, name="gallery")
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="torch or onnx.")]
 Model = Annotated[Path | None, typer.Option(help="A release bundle instead of the checkpoints.")]
-AllowHost = Annotated[
-    list[str] | None, typer.Option(help="Host name of a reverse proxy; repeatable.")
-]
-Single = Annotated[bool, typer.Option("--single", help="Each picture is the crop of one pill.")]
+AllowHost = Annotated[list[str] | None, typer.Option(help="Name of a proxy in front; repeatable.")]
+Single = Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")]
 
 
 @app.command()
@@ -50,12 +48,8 @@ def predict(
 
 @app.command()
 def serve(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; any but loopback needs a key.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
-    ] = 8080,
+    host: Annotated[str, typer.Option(help="Beyond loopback a key is required.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
     device: Device = "auto",
     backend: Backend = "torch",
     model: Model = None,
@@ -77,12 +71,10 @@ def serve(
 def enroll(
     code: Annotated[str, typer.Argument(help="K-code of the new drug.")],
     images: Annotated[list[Path], typer.Argument(help="Photos of it, one pill each.")],
-    name: Annotated[str, typer.Option(help="Name of the drug.")] = "",
-    edi: Annotated[list[str] | None, typer.Option(help="EDI code of the drug; repeatable.")] = None,
+    name: Annotated[str, typer.Option(help="Its name.")] = "",
+    edi: Annotated[list[str] | None, typer.Option(help="Its EDI codes.")] = None,
     single: Single = False,
-    twin: Annotated[
-        bool, typer.Option("--twin", help="Enrol even a drug that looks like a trained one.")
-    ] = False,
+    twin: Annotated[bool, typer.Option("--twin", help="Enrol even a trained drug's twin.")] = False,
     device: Device = "auto",
 ) -> None:
     """Add a drug from a handful of photos, without training."""
@@ -95,7 +87,7 @@ def enroll(
 
 @app.command()
 def unenroll(code: Annotated[str, typer.Argument(help="K-code of an enrolled drug.")]) -> None:
-    """Remove an enrolled drug."""
+    """Forget an enrolled drug."""
     from pillsnap.prediction import enrol_command
 
     typer.echo(enrol_command.unenroll(code))
@@ -103,7 +95,7 @@ def unenroll(code: Annotated[str, typer.Argument(help="K-code of an enrolled dru
 
 @gallery_app.command("list")
 def gallery_list() -> None:
-    """List the enrolled drugs."""
+    """The enrolled drugs."""
     from pillsnap.prediction import enrol_command
 
     typer.echo(enrol_command.listing())
@@ -116,7 +108,7 @@ def _gallery() -> None:
 
 @app.command()
 def export(
-    out: Annotated[Path | None, typer.Option(help="Folder to write the bundle to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the bundle.")] = None,
 ) -> None:
     """Write a release bundle: ONNX and timm models, class table, thresholds, checksums."""
     from pillsnap.places import Places
@@ -137,7 +129,7 @@ def export(
 
 
 def verify_bundle(folder: Path) -> int:
-    """Print what is damaged in a release bundle; 1 if anything is, else 0."""
+    """Say what of a release bundle is not as it was sealed; 1 when something is not, else 0."""
     from pillsnap.release.bundle import AGAIN, Bundle
 
     damages = Bundle(folder).verify()
@@ -154,7 +146,7 @@ def evaluate_folder(
     backend: Backend = "torch",
     model: Model = None,
 ) -> None:
-    """Measure accuracy on your own photos and the difference to the data set's metrics."""
+    """Measure your own photos, and the difference to the data set's metrics."""
     from pillsnap.own_photos import by_folder
 
     typer.echo(by_folder.run(folder, device, backend, model))

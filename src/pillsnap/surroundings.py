@@ -1,4 +1,4 @@
-"""What a command finds where it is started: encodings, a user without a home, system libraries."""
+"""What a command runs in: its version, encodings, a user without a home, system libraries."""
 
 import os
 import pwd
@@ -31,6 +31,18 @@ def prepare(arguments: list[str]) -> None:
         Path.home()
     except RuntimeError:
         os.environ["HOME"] = str(Path(".checkpoints/home").resolve())
+
+
+def version() -> str:
+    """The installed version, with the git revision where the package runs in a checkout."""
+    from importlib.metadata import version as installed
+
+    from pillsnap.operation.git_state import git
+
+    checkout = Path(__file__).parents[2]
+    revision = git(checkout, "describe", "--always", "--dirty", "--exclude=*").out
+    known = revision and (checkout / ".git").exists()
+    return f"{installed('pillsnap')}{f' (git {revision})' if known else ''}"
 
 
 def missing_library(error: ImportError) -> MachineError | None:

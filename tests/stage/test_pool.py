@@ -27,12 +27,9 @@ def test_answers_come_in_the_order_of_the_items(count):
         assert list(mapped(range, items)) == [range(item) for item in items]
 
 
-def test_one_worker_is_this_process():
+def test_one_worker_is_this_process_and_answers_larger_than_a_pipe_are_whole():
     with workers(1) as mapped:
         assert list(mapped(lambda _: os.getpid(), [0])) == [os.getpid()]
-
-
-def test_answers_larger_than_a_pipe_are_whole():
     with workers(2) as mapped:
         assert list(mapped(bytes, [1 << 20, 3 << 20])) == [bytes(1 << 20), bytes(3 << 20)]
 
@@ -93,22 +90,15 @@ if __name__ == "__main__":
 """
 
 
-def start(folder):
-    (folder / "script.py").write_text(SCRIPT)
-    return subprocess.Popen(
-        [sys.executable, folder / "script.py"], env={**os.environ, "PYTHONPATH": str(SRC)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-    )  # fmt: skip
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SRC)}
 
 
-def test_workers_do_not_import_the_script(tmp_path):
-    with start(tmp_path) as process:
-        assert process.communicate("go\n\n")[0].split() == ["imported", "45"]
-
-
-def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path):
-    with start(tmp_path) as process:
-        assert process.stdin is not None and process.stdout is not None
+def test_workers_ignore_the_script_and_ctrl_c_and_end_when_their_parent_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"], env=ENVIRONMENT, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, bufsize=1,
+    ) as process:  # fmt: skip
         process.stdin.write("go\n")
         assert [process.stdout.readline() for _ in range(2)] == ["imported\n", "45\n"]
         parent = psutil.Process(process.pid)
@@ -126,8 +116,6 @@ def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path):
 
 def test_what_a_worker_loads_is_light():
     listing = f"import sys, pillsnap.stage.pool, {MODULE}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", listing], env={**os.environ, "PYTHONPATH": str(SRC)},
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert not {"numpy", "pandas", "psutil", "pydantic", "pyarrow"} & set(done.stdout.split())
+    command = [sys.executable, "-c", listing]
+    loaded = subprocess.check_output(command, env=ENVIRONMENT, text=True).split()
+    assert not {"numpy", "pandas", "psutil", "pydantic", "pyarrow"} & set(loaded)
