@@ -11,6 +11,10 @@ from pillsnap.params import load
 app = typer.Typer()
 gallery_app = typer.Typer(help="Drugs enrolled without training.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
+register_app = typer.Typer(
+    help="The register of drugs that `search` looks in.", no_args_is_help=True
+)
+app.add_typer(register_app, name="register")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="torch or onnx.")]
@@ -104,6 +108,41 @@ def gallery_list() -> None:
 @gallery_app.callback()
 def _gallery() -> None:
     """Keeps `list` a subcommand."""
+
+
+@app.command()
+def search(
+    imprint: Annotated[str, typer.Option(help="Letters and digits on one side or both.")] = "",
+    shape: Annotated[str, typer.Option(help="round, oval, oblong ... or 원형, 장방형 ...")] = "",
+    colour: Annotated[str, typer.Option(help="white, yellow ... or 하양, 노랑 ...")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all drugs.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Print all drugs of all zones.")] = False,
+) -> None:
+    """Find drugs by imprint, shape and colour; only a contradicting record excludes one."""
+    from pillsnap.places import Places
+    from pillsnap.register import command, store
+    from pillsnap.register.search import Query
+
+    query = Query.of(imprint, shape, colour)
+    drugs = store.current(Places.of(load()).classes)
+    typer.echo(command.search(drugs, query, as_json, show_all))
+
+
+@register_app.command("import")
+def register_import(
+    table: Annotated[Path, typer.Argument(help="The ministry's table: CSV or .xlsx.")],
+    any_size: Annotated[bool, typer.Option(help="Even if a tenth of the drugs is gone.")] = False,
+) -> None:
+    """Import the ministry's 낱알식별 table; an error changes nothing."""
+    from pillsnap.places import Places
+    from pillsnap.register import command
+
+    typer.echo(command.import_table(table, Places.of(load()).classes, any_size))
+
+
+@register_app.callback()
+def _register() -> None:
+    """Keeps `import` a subcommand."""
 
 
 @app.command()
