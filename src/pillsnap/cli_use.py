@@ -51,6 +51,32 @@ def predict(
 
 
 @app.command()
+def check(
+    images: Annotated[list[str], typer.Argument(help="Photos of the pills, each pill once.")],
+    prescription: Annotated[Path, typer.Option(help="CSV: K-code or EDI code, count.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes.")] = None,
+    device: Device = "auto",
+    backend: Backend = "torch",
+    model: Model = None,
+) -> None:
+    """Compare photos with a prescription; exit 0 if all is right, 3 otherwise."""
+    from pillsnap.prediction import load as loading
+    from pillsnap.prediction import predict as prediction
+    from pillsnap.prediction import prescription as prescriptions
+
+    prediction.check_annotate_dir(annotate)
+    paths, counts = prediction.expand(images), prescriptions.read(prescription)
+    loaded = loading.load(backend, model, device)
+    items = prescriptions.items_of(counts, loaded.recogniser.classes)
+    tally = prediction.Tally()
+    answers = prediction.recognise(loaded, paths, 5, None, annotate, tally)
+    verdict = prescriptions.compare(items, answers)
+    typer.echo(prescriptions.as_json(verdict) if as_json else prescriptions.as_text(verdict))
+    raise typer.Exit(prescriptions.ALL_RIGHT if verdict.all_right else prescriptions.NOT_ALL_RIGHT)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Beyond loopback a key is required.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
