@@ -193,6 +193,22 @@ def export(
     typer.echo(f"{folder} holds the bundle; pillsnap predict --backend onnx --model {folder} ...")
 
 
+@app.command("export-data")
+def export_data(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="imagefolder, hf, yolo, coco, label-studio or fiftyone."),
+    ],
+    most: Annotated[int, typer.Option(min=1, help="Frames with predictions, worst first.")] = 200,
+) -> None:
+    """Write training pictures, or the worst frames with predictions, for other tools."""
+    from pillsnap.interchange import command
+    from pillsnap.places import Places
+
+    typer.echo(command.export(form, Places.of(load()), out, most))
+
+
 def verify_bundle(folder: Path) -> int:
     """Say what of a release bundle is not as it was sealed; 1 when something is not, else 0."""
     from pillsnap.release.bundle import AGAIN, Bundle
