@@ -56,7 +56,7 @@ PIXEL_BYTES = {"PNG": 8, "plain PNG": 6, "JPEG": 8, "WEBP": 16, "BMP": 8, "TIFF"
 
 
 class PictureError(DataError):
-    """A picture that cannot be used; the others go on."""
+    """A picture that cannot be used; the other pictures are not affected."""
 
 
 class PictureTooLargeError(PictureError):
