@@ -39,6 +39,7 @@ def predict(
     form = prediction.form_of(as_json, csv)
     prediction.check_annotate_dir(annotate)
     paths = prediction.expand(images)
+    prediction.check_exist(paths)
     allowed = None if codes is None else prediction.read_codes(codes)
     loaded = loading.load(backend, model, device)
     if single:
@@ -114,12 +115,17 @@ def export(
     from pillsnap.places import Places
     from pillsnap.prediction import gallery
     from pillsnap.prediction import load as loading
-    from pillsnap.release import export as exporting
+    from pillsnap.release.bundle import check_out
 
     params = load()
+    places = Places.of(params)
     folder, drugs = out or loading.bundle_dir_of(params), gallery.path_of(params.scale)
+    check_out(folder)
+    loading.check_checkpoints(places)
+    from pillsnap.release import export as exporting  # imports torch
+
     exporting.export(
-        Places.of(params),
+        places,
         folder,
         params.evaluate.batch_size,
         params.validate_.max_pixels,
@@ -147,6 +153,11 @@ def evaluate_folder(
     model: Model = None,
 ) -> None:
     """Evaluate the models on your own photos; the difference to the data set's metrics."""
+    from pillsnap.prediction import load as loading
+    from pillsnap.prediction import predict as prediction
+
+    folder = prediction.folder(folder)
+    loading.check(backend, model, device)  # before the import of scikit-learn
     from pillsnap.own_photos import by_folder
 
     typer.echo(by_folder.run(folder, device, backend, model))
