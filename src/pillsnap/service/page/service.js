@@ -7,14 +7,14 @@ const WORDS = {
   en: {
     note: "Not a medical device. Names may be wrong: check them against the package.",
     choose: "Choose photos or drop them here", key: "API key", working: "Recognising…",
-    unknown: "unknown", unknown_pill: "Unknown pill", nearest: "most similar", confidence: "confidence",
+    unknown: "Unknown pill", nearest: "most similar", confidence: "confidence",
     doubtful: "Doubtful: check the imprint.", or: "or",
     none: "No pill found.", lost: "The service does not answer: {text}",
   },
   ko: {
     note: "의료기기가 아닙니다. 이름이 틀릴 수 있으니 약 포장과 대조해 확인하세요.",
     choose: "사진을 선택하거나 여기에 끌어다 놓으세요", key: "API 키", working: "인식하는 중…",
-    unknown: "미등록", unknown_pill: "학습하지 않은 알약", nearest: "가장 비슷한 약", confidence: "신뢰도",
+    unknown: "학습하지 않은 알약", nearest: "가장 비슷한 약", confidence: "신뢰도",
     doubtful: "불확실: 각인을 확인하세요.", or: "또는",
     none: "알약을 찾지 못했습니다.", lost: "서비스가 응답하지 않습니다: {text}",
   },
@@ -105,7 +105,7 @@ function listed(pill) {
     if (certainty(pill) === "doubtful") item.append(element("small", word("doubtful"), "doubtful"));
     if (next) item.append(element("small", word("or") + " " + next.drug_name + " " + next.code + " " + percent(next.probability)));
   } else {
-    item.append(element("span", word("unknown_pill"), "unknown"));
+    item.append(element("span", word("unknown"), "unknown"));
     item.append(element("small", word("nearest") + ": " + first.drug_name + " " + first.code));
   }
   return item;
