@@ -13,7 +13,7 @@ from make.import_graph import ROOT, SRC
 
 TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(TEXT)["project"]
-PINNED = re.compile(r"^([\w.-]+)(?:\[\S+\])?==(\S+).*\n((?:    #.*\n)+)", re.MULTILINE)
+PINNED = re.compile(r"^([\w.-]+)(?:\[\S+\])?==([^\s;\\]+).*\n((?:    .*\n)+)", re.MULTILINE)
 PINS = PINNED.findall((ROOT / "requirements.txt").read_text(encoding="utf-8"))
 
 

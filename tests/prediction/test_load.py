@@ -13,7 +13,6 @@ from PIL import Image
 from make import evaluated_project
 from make.drawn_models import GREEN, RED, frame
 from make.import_graph import ROOT
-from pillsnap.errors import CheckpointError, ParameterError
 from pillsnap.prediction import load
 from pillsnap.release.bundle import Bundle
 
@@ -25,9 +24,10 @@ def bundle(tmp_path_factory) -> Bundle:
     return evaluated_project.exported(tmp_path_factory.getbasetemp())
 
 
-def test_a_back_end_that_does_not_exist_is_refused(bundle) -> None:
-    with pytest.raises(ParameterError, match="torch, onnx"):
-        load.load("tensorflow", bundle.folder, "cpu")
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    Image.fromarray(PAIR).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
 
 
 @pytest.mark.parametrize("backend", load.BACKENDS)
@@ -38,20 +38,17 @@ def test_every_back_end_recognises_pills_from_a_bundle(bundle, backend: str) -> 
     assert pills[0].candidates[0].code in set(loaded.recogniser.classes["mapping_code"])
 
 
-def test_without_a_bundle_torch_reads_the_projects_checkpoints(tmp_path_factory) -> None:
+def test_without_a_bundle_the_projects_checkpoints_are_used_as_docs_show(
+    tmp_path_factory, photo, capsys
+) -> None:
     places = evaluated_project.made(tmp_path_factory.getbasetemp())
+    page = (ROOT / "docs/use.md").read_text("utf-8")
+    program = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
     with chdir(places.artifacts_dir.parent.parent):
-        loaded = load.load("torch", None, "cpu")
-    assert loaded.recogniser.classifier.config["architecture"] == "test_resnet"
-
-
-def test_without_a_bundle_onnx_says_how_to_make_one(tmp_path_factory) -> None:
-    places = evaluated_project.made(tmp_path_factory.getbasetemp())
-    with (
-        chdir(places.artifacts_dir.parent.parent),
-        pytest.raises(CheckpointError, match="no release bundle"),
-    ):
-        load.load("onnx", None, "cpu")
+        exec(program.replace("photo.jpg", str(photo)), {})
+    assert re.fullmatch(
+        r"(\(\d+, \d+, \d+, \d+\) (K-\d{6}|unknown) .+\n)+", capsys.readouterr().out
+    )
 
 
 def requirements() -> set[str]:
@@ -73,12 +70,6 @@ def without(packages: set[str], folder: Path, *arguments: object) -> dict:
     done = subprocess.run([*program, *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout), "errors": done.stderr}
-
-
-@pytest.fixture
-def photo(tmp_path) -> Path:
-    Image.fromarray(PAIR).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
 
 
 @pytest.mark.slow
