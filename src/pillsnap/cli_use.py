@@ -144,14 +144,19 @@ def search(
     colour: Annotated[str, typer.Option(help="white, yellow ... or 하양, 노랑 ...")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all drugs.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="Print all drugs of all zones.")] = False,
+    model: Annotated[Path | None, typer.Option(help="Search a release bundle's classes.")] = None,
 ) -> None:
     """Find drugs by imprint, shape and colour; only a contradicting record excludes one."""
     from pillsnap.places import Places
     from pillsnap.register import command, store
     from pillsnap.register.search import Query
+    from pillsnap.release.bundle import Bundle
 
     query = Query.of(imprint, shape, colour)
-    drugs = store.current(Places.of(load()).classes)
+    if model is None:
+        drugs = store.current(Places.of(load()).classes)
+    else:
+        drugs = store.of_classes(Bundle(model).classes)
     typer.echo(command.search(drugs, query, as_json, show_all))
 
 

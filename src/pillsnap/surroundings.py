@@ -46,7 +46,13 @@ def version() -> str:
 
 
 def missing_library(error: ImportError) -> MachineError | None:
-    """The refusal for a shared library that the system lacks, as slim images do, or cannot load."""
+    """The refusal for a package that is not installed, or a shared library that the system lacks
+    (as slim images do) or cannot load."""
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pillsnap"):
+        return MachineError(
+            f"This command needs {error.name}, which is not installed.",
+            "In a clone: python3 run.py check. Elsewhere: pip install 'pillsnap[train]'",
+        )
     if not re.search(r"\blib[\w.+-]+\.so[.\d]*: ", str(error)):
         return None
     return MachineError(f"A library of the system is missing: {error}.", LIBRARIES)

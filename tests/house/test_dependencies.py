@@ -13,6 +13,8 @@ from make.import_graph import ROOT, SRC
 
 TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(TEXT)["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PIPELINE = [*PROJECT["dependencies"], *EXTRAS["train"]]
 PINNED = re.compile(r"^([\w.-]+)(?:\[\S+\])?==([^\s;\\]+).*\n((?:    .*\n)+)", re.MULTILINE)
 PINS = PINNED.findall((ROOT / "requirements.txt").read_text(encoding="utf-8"))
 
@@ -34,8 +36,8 @@ def imported(*folders):
 @pytest.mark.parametrize(
     ("wanted", "folders"),
     [
-        (PROJECT["dependencies"], [SRC]),
-        (PROJECT["optional-dependencies"]["dev"], [ROOT / "tests", ROOT / "benchmarks"]),
+        ([*PIPELINE, *EXTRAS["onnx"]], [SRC]),
+        (EXTRAS["dev"], [ROOT / "tests", ROOT / "benchmarks"]),
     ],
 )
 def test_every_dependency_is_imported_or_has_a_reason(wanted, folders):
@@ -45,7 +47,7 @@ def test_every_dependency_is_imported_or_has_a_reason(wanted, folders):
 
 
 def test_requirements_txt_pins_what_pyproject_asks_for():
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    wanted = [*PIPELINE, *EXTRAS["dev"]]
     asked = {canonicalize_name(Requirement(one).name): Requirement(one) for one in wanted}
     direct = [(name, pin) for name, pin, via in PINS if "pillsnap (pyproject.toml)" in via]
     assert {canonicalize_name(name) for name, _ in direct} == set(asked)

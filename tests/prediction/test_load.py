@@ -51,17 +51,12 @@ def test_without_a_bundle_the_projects_checkpoints_are_used_as_docs_show(
     )
 
 
-def requirements() -> set[str]:
-    """Packages that pyproject.toml asks for itself."""
-    tree = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    return {re.split("[=>]=", line)[0].strip() for line in tree["project"]["dependencies"]}
-
-
-def named_in_docs() -> set[str]:
-    """Packages that docs/use.md says naming without torch needs."""
-    page = (ROOT / "docs/use.md").read_text("utf-8")
-    packages = re.search(r"install -c pins\.txt (.*?)\nnaming/", page, re.DOTALL)[1]
-    return set(packages.replace("\\", " ").split())
+def names_of(*extras: str) -> set[str]:
+    """Packages that pyproject.toml asks for, with some extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][name] for name in extras)]
+    found = {re.split("[=>]=", line)[0].strip() for lines in lists for line in lines}
+    return {name.removesuffix("-headless") for name in found}
 
 
 def without(packages: set[str], folder: Path, *arguments: object) -> dict:
@@ -73,22 +68,34 @@ def without(packages: set[str], folder: Path, *arguments: object) -> dict:
 
 
 @pytest.mark.slow
-def test_onnx_needs_only_the_packages_that_docs_list(bundle, photo) -> None:
-    missing = requirements() - named_in_docs()
-    assert {"torch", "ultralytics", "timm"} <= missing
+def test_the_onnx_extra_is_all_that_the_back_end_needs(bundle, photo) -> None:
+    missing = names_of("train") - names_of("onnx")
+    assert {"torch", "ultralytics", "timm", "dvc", "pyarrow"} <= missing
     asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder, "--json")
     [picture] = json.loads(without(missing, photo.parent, *asked)["printed"])
     expected = load.load("onnx", bundle.folder, "cpu").recogniser.recognise([PAIR], top=5)[0]
     assert expected
     assert picture["pills"] == json.loads(json.dumps([asdict(pill) for pill in expected]))
+    found = without(missing, photo.parent, "search", "--imprint", "A", "--model", bundle.folder)
+    assert "classes.csv" in found["printed"]
 
 
 @pytest.mark.slow
-def test_docs_list_no_package_that_is_not_needed(bundle, photo) -> None:
+def test_the_onnx_extra_holds_no_package_that_is_not_needed(bundle, photo) -> None:
     asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder)
     used = without({"torch"}, photo.parent, *asked)["used"]
     canonical = {name.lower().replace("_", "-") for name in used}
-    assert named_in_docs() - canonical == set()
+    # Fonts of --annotate and Excel files of `register import`: read when they are asked for
+    later = {"koreanize-matplotlib", "openpyxl"}
+    assert names_of("onnx") - canonical == later
+
+
+@pytest.mark.slow
+def test_commands_of_the_pipeline_name_the_extra_they_need(photo) -> None:
+    for command in ("preflight", "train", "monitor"):
+        found = without({"psutil", "torch"}, photo.parent, command)
+        assert found["code"] == 1
+        assert "pillsnap[train]" in found["errors"]
 
 
 @pytest.mark.slow

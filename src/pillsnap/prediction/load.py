@@ -172,7 +172,7 @@ def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
         from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
     except ModuleNotFoundError as error:
         raise MachineError(
-            f"--backend onnx needs onnxruntime ({error}).", "pip install onnxruntime"
+            f"--backend onnx needs onnxruntime ({error}).", "pip install 'pillsnap[onnx]'"
         ) from None
     path = bundle.classification_onnx
     classifier = OnnxClassifier(path, ALL_CORES)
