@@ -51,7 +51,7 @@ def missing_library(error: ImportError) -> MachineError | None:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pillsnap"):
         return MachineError(
             f"This command needs {error.name}, which is not installed.",
-            "In a clone: python3 run.py check. Elsewhere: pip install 'pillsnap[train]'",
+            "pip install 'pillsnap[train]'\n  -> or, in a clone: python3 run.py check",
         )
     if not re.search(r"\blib[\w.+-]+\.so[.\d]*: ", str(error)):
         return None
