@@ -1,16 +1,20 @@
 """The goals against a metrics.json, as `pillsnap targets` shows them."""
 
+import hashlib
+
 import pytest
 from typer.testing import CliRunner
 
 from make.import_graph import ROOT
 from pillsnap import cli, files
 from pillsnap.params import load
+from pillsnap.places import Places
 
 GOALS = {
     "classification_top1": {"goal": 0.85, "value": 0.9123, "met": True},
     "training_minutes": {"goal": 120.0, "value": 9.5, "met": True},
 }
+MEASURED = {"detection_sha256": hashlib.sha256(b"measured").hexdigest()}
 INTERVAL = {"low": 0.8911, "high": 0.9333, "groups": 40}
 
 
@@ -25,7 +29,7 @@ def shown(tmp_path, monkeypatch):
         folder = load().artifacts_dir
         files.write_json(folder / "metrics.json", {"targets": goals})
         if evaluation:
-            tree = {"targets": {"classification_top1": {"ci": INTERVAL}}}
+            tree = {"targets": {"classification_top1": {"ci": INTERVAL}}, "provenance": MEASURED}
             files.write_json(folder / "evaluation.json", tree)
         done = CliRunner(env={"COLUMNS": "120"}).invoke(cli.app, ["targets"])
         assert "ready for stage4?" in done.output
@@ -50,3 +54,9 @@ def test_without_evaluation_json_there_is_no_interval(shown):
 def test_a_missed_goal_and_one_without_a_value_are_not_met(shown, missed):
     code, row = shown(**missed)
     assert (code, "NO" in row) == (1, True)
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"measured", 0), (b"trained since", 1)])
+def test_metrics_of_other_checkpoints_are_not_met(shown, content, code):
+    files.write_bytes(Places.of(load()).checkpoint("detection"), content)
+    assert shown()[0] == code

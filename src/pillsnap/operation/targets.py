@@ -6,6 +6,7 @@ from rich.table import Table
 
 from pillsnap import files
 from pillsnap.params import Params, at
+from pillsnap.places import MODELS, Places
 
 HEADLINES = (
     "classification.top1",
@@ -43,7 +44,7 @@ def headlines(params: Params) -> Table:
 
 
 def compare(params: Params) -> tuple[Table, bool]:
-    """Goal, value and interval of each target, and whether all are met."""
+    """Goal, value and interval of each target, and whether all are met by these checkpoints."""
     metrics = read(params)
     evaluation = params.artifacts_dir / "evaluation.json"  # DVC has it, git does not
     whole = files.read_json(evaluation, "dvc checkout") if evaluation.is_file() else {}
@@ -60,7 +61,20 @@ def compare(params: Params) -> tuple[Table, bool]:
         if interval:
             shown += f"  [{_shown(interval['low'])}, {_shown(interval['high'])}]"
         table.add_row(name, f"{sign} {target['goal']:g}", shown, "yes" if target["met"] else "NO")
-    return table, met
+    others = _changed_since(whole.get("provenance", {}), Places.of(params))
+    if others:
+        table.caption = f"Measured on another {' and '.join(others)} checkpoint: dvc repro evaluate"
+    return table, met and not others
+
+
+def _changed_since(provenance: files.Json, places: Places) -> list[str]:
+    """The models whose checkpoints on disk are not those that were measured."""
+    paths = {name: places.checkpoint(name) for name in MODELS if f"{name}_sha256" in provenance}
+    return [
+        name
+        for name, path in paths.items()
+        if path.is_file() and files.sha256_of(path) != provenance[f"{name}_sha256"]
+    ]
 
 
 def readiness(params: Params) -> Table:
