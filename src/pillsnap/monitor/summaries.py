@@ -34,19 +34,12 @@ class ArtifactFiles:
     def refresh(self) -> None:
         """Read again what has changed since the last call."""
         for name, path in self._paths.items():
-            status = _status(path)
+            status = path.stat() if os.access(path, os.F_OK) else None
             mark = (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
             if mark != self._seen[name]:
                 self._seen[name] = mark
                 self.modified_s[name] = status.st_mtime if status else None
                 self.contents[name] = _content(path) if status else None
-
-
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
 
 
 def _content(path: Path) -> Any:

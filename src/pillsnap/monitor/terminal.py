@@ -79,7 +79,8 @@ def status_view(
     if not state.num_events:
         return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]
-    parts += [_metrics(name, state.stages[name]) for name in TRAININGS if _has(state, name)]
+    trained = [name for name in TRAININGS if state.stages[name].metrics]
+    parts += [_metrics(name, state.stages[name]) for name in trained]
     parts.append(_hardware(state))
     if validation is not None:
         parts.append(_validation(validation, earlier))
@@ -131,10 +132,6 @@ def _metrics(name: str, stage: StageState) -> Text:
     known = [(key, stage.metrics.get(key)) for key in METRICS]
     shown = [f"{key} {value:.4g}{goals.get(key, '')}" for key, value in known if value is not None]
     return Text(f"{name}: {', '.join(shown)}")
-
-
-def _has(state: State, name: str) -> bool:
-    return bool(state.stages[name].metrics)
 
 
 def _hardware(state: State) -> Text:
