@@ -143,8 +143,3 @@ def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> Photo:
             "Photograph one pill alone, or give its crop with --single.",
         )
     return Photo(path.name, files.sha256_of(path), reading.embeddings[0])
-
-
-def listing(gallery: Gallery) -> Sequence[tuple[str, str, int]]:
-    """Code, drug and number of photos of each enrolled drug."""
-    return [(entry.code, entry.drug_name, len(entry.photos)) for entry in gallery.entries]

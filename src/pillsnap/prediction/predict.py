@@ -35,6 +35,13 @@ class Tally:
     unknown: int = 0
     seconds: float = 0.0  # of reading and recognising
 
+    def count(self, answer: Answer) -> None:
+        """Add an answer."""
+        self.pictures += 1
+        self.refused += answer.error is not None
+        self.pills += len(answer.pills)
+        self.unknown += sum(not pill.known for pill in answer.pills)
+
 
 def predict(
     loaded: Loaded,
@@ -126,7 +133,7 @@ def recognise(
         for answer in answers:
             if answer.error is not None:
                 print(f"{answer.error.fact}\n  -> {answer.error.cure}", file=sys.stderr)
-            _count(tally, answer)
+            tally.count(answer)
             yield answer
         begun_s = time.perf_counter()
 
@@ -201,13 +208,6 @@ def _annotate(
             f"{folder / name} cannot be written: {error.strerror}.",
             "Name another folder: --annotate FOLDER",
         ) from None
-
-
-def _count(tally: Tally, answer: Answer) -> None:
-    tally.pictures += 1
-    tally.refused += answer.error is not None
-    tally.pills += len(answer.pills)
-    tally.unknown += sum(not pill.known for pill in answer.pills)
 
 
 def _report(tally: Tally) -> None:
