@@ -35,7 +35,8 @@ class Pose:
 def add_pill(photo: np.ndarray, pill: Pill, pose: Pose) -> Box:
     """Draw a pill and its shadow into `photo` [h, w, 3] uint8; return its tight box in px."""
     sprite = draw_sprite(pill, pose.side, round(SPRITE_SCALE * pose.sprite_px_per_mm, 3))
-    wall_px = _wall_px(pill, pose)
+    wall_mm = WALL_SHARE * pill.thick_mm if pill.look.kind == TABLET else 0.0
+    wall_px = round(wall_mm * pose.px_per_mm * cos(pose.elevation))
     reach = int((0.52 * pill.long_mm + SHADOW_MM) * pose.px_per_mm) + wall_px + 2
     left, top = max(0, int(pose.x_px) - reach), max(0, int(pose.y_px) - reach)
     patch = photo[top : int(pose.y_px) + reach, left : int(pose.x_px) + reach]
@@ -52,12 +53,6 @@ def add_pill(photo: np.ndarray, pill: Pill, pose: Pose) -> Box:
     patch[:] = _compose(patch, color, solid, _shadow(solid, pill, pose, light))
     x, y, width, height = cv2.boundingRect((solid > 127).astype(np.uint8))
     return left + x, top + y, width, height
-
-
-def _wall_px(pill: Pill, pose: Pose) -> int:
-    if pill.look.kind != TABLET:
-        return 0
-    return round(WALL_SHARE * pill.thick_mm * pose.px_per_mm * cos(pose.elevation))
 
 
 def _matrix(sprite: Sprite, pill: Pill, pose: Pose) -> np.ndarray:

@@ -119,7 +119,9 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
     kind = _kind(start, name)
     if file_bytes > LARGEST_BYTES:
         cure = "Save the picture as JPEG, or shrink it."
-        raise PictureTooLargeError(f"{name}: {file_bytes:,} bytes of {LARGEST_BYTES:,}.", cure)
+        raise PictureTooLargeError(
+            f"{name}: {file_bytes:,} bytes, more than {LARGEST_BYTES:,}.", cure
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on odd EXIF: the pixels are what counts
