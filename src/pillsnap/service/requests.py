@@ -49,9 +49,7 @@ async def read(request: Request, limits: Limits) -> Asked:
     elif kind.startswith("image/") or kind == "application/octet-stream":
         pictures = [("image", content)]
     else:
-        raise HTTPException(
-            415, "Send multipart/form-data with pictures, or one picture as image/*."
-        )
+        raise HTTPException(415, "Send multipart/form-data with pictures, or one as image/*.")
     if not pictures:
         raise HTTPException(400, "The request holds no picture.")
     return Asked(pictures, top, codes)
