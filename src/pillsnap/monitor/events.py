@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -70,8 +70,7 @@ def parse(line: bytes) -> Event | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """The events of one read; `restarted`: forget everything read before. `more`: read again."""
 
     events: tuple[Event, ...]

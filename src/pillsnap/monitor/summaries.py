@@ -53,17 +53,13 @@ def _content(path: Path) -> Any:
         return {"problem": str(error).strip()[-LONGEST_TEXT:]}
 
 
-def _shortened(value: Any, depth: int) -> Any:
+def _shortened(value: Any, depth: int, most: int = MOST_ITEMS) -> Any:
     if isinstance(value, str):
         return value[:LONGEST_TEXT]
     if isinstance(value, dict):
-        items = list(value.items())[:MOST_ITEMS] if depth else []
-        return {
-            key: [_shortened(item, depth - 1) for item in inner[:MOST_EXAMPLES]]
-            if key == "examples" and isinstance(inner, list)
-            else _shortened(inner, depth - 1)
-            for key, inner in items
-        }
+        items = list(value.items())[:most] if depth else []
+        limit = {"examples": MOST_EXAMPLES}
+        return {k: _shortened(v, depth - 1, limit.get(k, MOST_ITEMS)) for k, v in items}
     if isinstance(value, list):
-        return [_shortened(item, depth - 1) for item in value[:MOST_ITEMS]] if depth else []
+        return [_shortened(item, depth - 1) for item in value[:most]] if depth else []
     return value

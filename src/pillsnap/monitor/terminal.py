@@ -43,10 +43,10 @@ class StatusReader:
         return self.state
 
     def view(self, now_s: float) -> RenderableType:
-        """Everything that is shown, as of now."""
+        """Stages, metrics, hardware, data checks, failures and the last log lines, as of now."""
         state, validation = self.read(), self._files.contents["validation"]
         earlier = not origins.of(state, self._files)["validation"]["current"]
-        return status_view(state, validation, earlier, now_s)
+        return _view(state, validation, earlier, now_s)
 
 
 def status_text(artifacts_dir: Path, now_s: float, width: int = 100) -> str:
@@ -69,13 +69,7 @@ def show(artifacts_dir: Path, watch: bool, interval_s: float = 1.0) -> None:
             time.sleep(interval_s)
 
 
-def status_view(
-    state: State, validation: Json | None, earlier: bool, now_s: float
-) -> RenderableType:
-    """Stages, metrics of both trainings, hardware, data checks, failures and the last log lines.
-
-    `earlier`: the data checks are from an earlier run than the newest in the log.
-    """
+def _view(state: State, validation: Json | None, earlier: bool, now_s: float) -> RenderableType:
     if not state.num_events:
         return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]

@@ -46,11 +46,8 @@ class LabelledPhoto:
 
 
 def read(folder: Path, left_out: Findings) -> list[LabelledPhoto]:
-    """The photos that have labels, sorted by name; `left_out` gets those that cannot be used, with
-    the reason.
-
-    Empty, without a finding, if no label has a photo.
-    """
+    """The photos that have labels, sorted by name; `left_out` gets those that cannot be used.
+    Empty, without a finding, if no label has a photo."""
     photos = _by_stem(pictures.in_folder(folder))
     labels = _by_stem(pictures.in_folder(folder, {".json"}))
     if not photos.keys() & labels.keys():

@@ -73,11 +73,8 @@ def check_annotate_dir(folder: Path | None) -> None:
 
 
 def expand(images: Sequence[str]) -> list[Path]:
-    """The pictures that paths, folders (with those below) and globs name, each once, folders
-    sorted.
-
-    A path that does not exist is kept: reading it gives the reason.
-    """
+    """The pictures that paths, folders and globs name, each once, folders sorted. A path that does
+    not exist is kept: reading it gives the reason."""
     return list(dict.fromkeys(path for image in images for path in _expanded(image)))
 
 
@@ -174,22 +171,17 @@ def _expanded(image: str) -> list[Path]:
     try:
         path = photos.locate(Path(image).expanduser())
         if path.is_dir():
-            return _pictures_in(path)
+            found = pictures.in_folder(path)
+            if not found:
+                kinds = ", ".join(sorted(pictures.SUFFIXES))
+                cure = "Name the folder the photos are in."
+                raise DataError(f"{path} holds no picture ({kinds}).", cure)
+            return found
         matches = [] if path.exists() else glob.glob(str(path), recursive=True)  # noqa: PTH207
         found = [Path(match) for match in sorted(matches)]
         return [match for match in found if not match.is_dir()] or [path]
     except (OSError, RuntimeError):  # a name that is too long, a home folder that is not known
         return [Path(image)]
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    found = pictures.in_folder(folder)
-    if not found:
-        raise DataError(
-            f"{folder} holds no picture ({', '.join(sorted(pictures.SUFFIXES))}).",
-            "Name the folder the photos are in.",
-        )
-    return found
 
 
 def _annotate(
