@@ -79,7 +79,14 @@ class Folder:
 
 def plan_tree(spec: DemoSpec, seed: int) -> list[Folder]:
     """All folders of a tree; ParameterError for impossible numbers."""
-    _check(spec)
+    views = len(LATITUDES) * len(LONGITUDES)
+    for key in ("photos_per_group", "unknown_photos_per_group"):
+        if not 1 <= (count := getattr(spec, key)) <= views:
+            fact = f"demo.{key} is {count}; a group has {views} views."
+            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
+    if spec.classes < 5:
+        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
+        raise ParameterError(fact, "Raise demo.classes.")
     strays = ceil(spec.combination_folders / FOLDERS_PER_STRAY)
     pills = invent_pills(spec.classes + spec.unknown_classes + strays, seed)
     order = named_rng(seed, "roles").permutation(len(pills))
@@ -100,18 +107,6 @@ def named_rng(seed: int, name: str) -> np.random.Generator:
     """A generator that depends on the seed and a name only, never on order."""
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
-
-
-def _check(spec: DemoSpec) -> None:
-    views = len(LATITUDES) * len(LONGITUDES)
-    for key in ("photos_per_group", "unknown_photos_per_group"):
-        count = getattr(spec, key)
-        if not 1 <= count <= views:
-            fact = f"demo.{key} is {count}; a group has {views} views."
-            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
-    if spec.classes < 5:
-        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
-        raise ParameterError(fact, "Raise demo.classes.")
 
 
 def _singles(part: str, pills: Sequence[Pill], per_group: int, seed: int) -> Iterator[Folder]:
