@@ -6,15 +6,6 @@ from pillsnap.demo.plan import DemoSpec
 from pillsnap.demo.tree import draw_tree, png_bytes
 
 __all__ = [
-    "Camera",
-    "DemoSpec",
-    "Frame",
-    "Pill",
-    "Placement",
-    "View",
-    "draw_frame",
-    "draw_tree",
-    "invent_pills",
-    "lay_out",
-    "png_bytes",
-]
+    "Camera", "DemoSpec", "Frame", "Pill", "Placement", "View",
+    "draw_frame", "draw_tree", "invent_pills", "lay_out", "png_bytes",
+]  # fmt: skip

@@ -106,15 +106,7 @@ def _add_pill(photo: np.ndarray, placement: Placement, view: View, exposure: flo
     x = width / 2 + placement.x_mm * px_per_mm
     y = height / 2 + placement.y_mm * px_per_mm * sin(radians(view.latitude))
     bright = brightness(view.light, np.array([x / width - 0.5]), np.array([y / height - 0.5]))
-    pose = Pose(
-        side=view.side,
-        x_px=x,
-        y_px=y,
-        turn=radians(placement.turn_deg + view.longitude),
-        elevation=radians(view.latitude),
-        px_per_mm=px_per_mm,
-        sprite_px_per_mm=width / WIDTH_MM,
-        light=view.light,
-        exposure=exposure * float(bright[0]),
-    )
+    turn, elevation = radians(placement.turn_deg + view.longitude), radians(view.latitude)
+    scales, lit = (px_per_mm, width / WIDTH_MM), exposure * float(bright[0])
+    pose = Pose(view.side, x, y, turn, elevation, *scales, view.light, lit)
     return add_pill(photo, placement.pill, pose)

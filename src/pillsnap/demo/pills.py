@@ -199,10 +199,7 @@ def _invent_imprint(
         left = "" if mark is not None or (kind > 0.9 and not line) else style.prefix
         right = number if kind < 0.75 else letter + number[:2]
         imprint = Imprint(left=left, right=right, mark=mark, line=line, printed=printed)
-        if (imprint.text, mark) not in taken and not _reads_upside_down(right):
+        upside_down = set(right) <= set("01689") and set(right) & set("69")  # reads rotated
+        if (imprint.text, mark) not in taken and not upside_down:
             taken.add((imprint.text, mark))
             return imprint
-
-
-def _reads_upside_down(text: str) -> bool:
-    return set(text) <= set("01689") and bool(set(text) & set("69"))

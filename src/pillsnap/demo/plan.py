@@ -59,13 +59,11 @@ class Folder:
     @property
     def image_dir(self) -> str:
         """Relative to the root, with `/`."""
-        kind, short = self._kinds()
-        return f"{self.part}/images/{kind}/{self._letter}S_{self.shard}_{short}/{self.name}"
+        return self._shard_dir("images")
 
     def label_dir(self, pill: Pill) -> str:
         """Folder of the labels of `pill`, relative to the root, with `/`."""
-        kind, short = self._kinds()
-        whole = f"{self.part}/labels/{kind}/{self._letter}L_{self.shard}_{short}/{self.name}_json"
+        whole = f"{self._shard_dir('labels')}_json"
         return f"{whole}/{pill.code}" if self.is_combination else whole
 
     def stem(self, view: View) -> str:
@@ -73,17 +71,22 @@ class Folder:
         angles = f"{view.latitude}_{view.longitude:03d}"
         return f"{self.name}_0_{view.back}_{view.side}_{view.light}_{angles}_200"
 
-    @property
-    def _letter(self) -> str:
-        return "T" if self.part == "train" else "V"
-
-    def _kinds(self) -> tuple[str, str]:
-        return ("combination", "combo") if self.is_combination else ("single", "single")
+    def _shard_dir(self, what: str) -> str:
+        kind, short = ("combination", "combo") if self.is_combination else ("single", "single")
+        letters = ("T" if self.part == "train" else "V") + ("S" if what == "images" else "L")
+        return f"{self.part}/{what}/{kind}/{letters}_{self.shard}_{short}/{self.name}"
 
 
 def plan_tree(spec: DemoSpec, seed: int) -> list[Folder]:
     """All folders of a tree; ParameterError for impossible numbers."""
-    _check(spec)
+    views = len(LATITUDES) * len(LONGITUDES)
+    for key in ("photos_per_group", "unknown_photos_per_group"):
+        if not 1 <= (count := getattr(spec, key)) <= views:
+            fact = f"demo.{key} is {count}; a group has {views} views."
+            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
+    if spec.classes < 5:
+        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
+        raise ParameterError(fact, "Raise demo.classes.")
     strays = ceil(spec.combination_folders / FOLDERS_PER_STRAY)
     pills = invent_pills(spec.classes + spec.unknown_classes + strays, seed)
     order = named_rng(seed, "roles").permutation(len(pills))
@@ -104,18 +107,6 @@ def named_rng(seed: int, name: str) -> np.random.Generator:
     """A generator that depends on the seed and a name only, never on order."""
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
-
-
-def _check(spec: DemoSpec) -> None:
-    views = len(LATITUDES) * len(LONGITUDES)
-    for key in ("photos_per_group", "unknown_photos_per_group"):
-        count = getattr(spec, key)
-        if not 1 <= count <= views:
-            fact = f"demo.{key} is {count}; a group has {views} views."
-            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
-    if spec.classes < 5:
-        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
-        raise ParameterError(fact, "Raise demo.classes.")
 
 
 def _singles(part: str, pills: Sequence[Pill], per_group: int, seed: int) -> Iterator[Folder]:
@@ -149,15 +140,15 @@ def _combinations(
     deck: list[Pill] = []
     for index in range(count):
         size = int(rng.choice([n for n, _ in PILLS_IN_FOLDER], p=[p for _, p in PILLS_IN_FOLDER]))
-        replaced = (
-            stray[index // FOLDERS_PER_STRAY] if stray and not index % FOLDERS_PER_STRAY else None
-        )
+        replacing = stray and not index % FOLDERS_PER_STRAY
+        side = int(index % BACK_SIDE_EVERY == 7)
+        views = tuple(View(2, 2, side, latitude, 0) for latitude in COMBINATION_LATITUDES)
         for _ in range(200):
             hand = _deal(deck, usable, size, rng)
-            if replaced is not None:
-                hand[0] = replaced
+            if replacing:
+                hand[0] = stray[index // FOLDERS_PER_STRAY]
             pills = tuple(sorted(hand, key=lambda p: p.code))
-            folder = Folder(part, 1 + index * shards // count, pills, _combination_views(index))
+            folder = Folder(part, 1 + index * shards // count, pills, views)
             if folder.name not in taken:
                 break
         else:
@@ -179,8 +170,3 @@ def _deal(
         else:
             hand.append(deck.pop(fresh))
     return hand
-
-
-def _combination_views(index: int) -> tuple[View, ...]:
-    side = int(index % BACK_SIDE_EVERY == 7)
-    return tuple(View(2, 2, side, latitude, 0) for latitude in COMBINATION_LATITUDES)
