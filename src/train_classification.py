@@ -16,7 +16,9 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
     scale, table = params.at_scale, Places.of(params).classes
     classes = len(manifest.read_classes(table))
     with session.opened("classification", params, log) as here:
-        model = classifier.build(scale.classifier, classes, scale.classifier_weights, params.seed)
+        model = classifier.build(
+            scale.classifier, classes, scale.classifier_weights, params.seed, scale.drop_path
+        )
         mean, std = classifier.input_statistics(model)
         here.announce(f"{scale.classifier}, {classes} classes")
         plan = train.Plan.of(params, here.device, here.ranks)

@@ -38,8 +38,7 @@ def ends_the_same(tmp_path, crops_dir, the_plan, monkeypatch, at_step):
     return found
 
 
-@pytest.mark.parametrize("at_step", [3, 5, 7])
-@pytest.mark.parametrize("bad", [2, STEPS // 2, STEPS - 1])
+@pytest.mark.parametrize(("bad", "at_step"), [(2, 3), (2, 7), (4, 5), (STEPS - 1, 7)])
 def test_a_step_with_an_infinite_gradient_is_skipped(
     tmp_path, crops_dir, undisturbed, monkeypatch, bad, at_step
 ):
@@ -48,12 +47,16 @@ def test_a_step_with_an_infinite_gradient_is_skipped(
     assert [epoch["skipped_steps"] for epoch in found] == [int(bad // 3 == i) for i in range(3)]
 
 
-@pytest.mark.parametrize("at_step", [1, pytest.param(5, marks=pytest.mark.slow)])
-def test_overflows_of_fp16_at_the_start_are_skipped(tmp_path, crops_dir, monkeypatch, at_step):
+@pytest.mark.parametrize(
+    ("epochs_", "at_step"), [(1, 1), pytest.param(2, 5, marks=pytest.mark.slow)]
+)
+def test_overflows_of_fp16_at_the_start_are_skipped(
+    tmp_path, crops_dir, monkeypatch, epochs_, at_step
+):
     monkeypatch.setattr(trainer, "FIRST_LOSS_SCALE", 1.2 * 2**18)  # half of it is small enough
-    half = plan(dtype=torch.float16, epochs=2)
+    half = plan(dtype=torch.float16, epochs=epochs_)
     found = ends_the_same(tmp_path, crops_dir, half, monkeypatch, at_step)
-    assert [epoch["skipped_steps"] for epoch in found] == [1, 0]
+    assert [epoch["skipped_steps"] for epoch in found] == [1, 0][:epochs_]
 
 
 def spoil_most_of(epoch, times):
@@ -102,7 +105,7 @@ def test_an_epoch_that_fails_twice_is_refused_and_a_repeat_resumes(
 def test_a_rate_that_is_too_high_is_refused_and_a_lower_one_is_the_cure(tmp_path, crops_dir):
     with pytest.raises(MachineError, match=r"lower train\.lr \(is 1e\+30\)"):
         fit(tmp_path / "high", crops_dir, plan(lr=1e30))
-    assert fit(tmp_path / "low", crops_dir, plan(lr=3e-3)).metrics["top1"] > 0
+    assert fit(tmp_path / "low", crops_dir, plan(lr=3e-3, epochs=1)).metrics["top1"] > 0
 
 
 def test_half_precision_that_always_overflows_is_refused_and_float32_is_the_cure(
@@ -110,8 +113,8 @@ def test_half_precision_that_always_overflows_is_refused_and_float32_is_the_cure
 ):
     change_gradients(monkeypatch, lambda one: one.plan.dtype is torch.float16 and spoil(one))
     with pytest.raises(MachineError, match=r"or set train\.mixed_precision=off"):
-        fit(tmp_path / "fp16", crops_dir, plan(dtype=torch.float16))
-    assert fit(tmp_path / "float32", crops_dir, plan()).metrics["top1"] > 0
+        fit(tmp_path / "fp16", crops_dir, plan(dtype=torch.float16, batch_size=48))
+    assert fit(tmp_path / "float32", crops_dir, plan(epochs=1)).metrics["top1"] > 0
 
 
 def answer(monkeypatch, logits, epoch, times):

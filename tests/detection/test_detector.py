@@ -93,7 +93,7 @@ def plan(architecture="yolo11n", num_workers=0, bf16=False):
     return detector_.Plan(
         architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
         recipe=RECIPE, seed=3, device=torch.device("cpu"), dtype=torch.bfloat16 if bf16 else None,
-        compile=False, num_workers=num_workers, goals={},
+        num_workers=num_workers, goals={},
     )  # fmt: skip
 
 
@@ -269,27 +269,6 @@ def test_an_unusable_epoch_after_a_damaged_checkpoint_is_refused_and_a_repeat_re
         fit(tmp_path / "parts", data_dir, plan())
     trained = fit(tmp_path / "parts", data_dir, plan())
     assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
-
-
-@pytest.mark.slow
-def test_a_compiler_that_fails_is_given_up_with_one_warning(tmp_path, monkeypatch):
-    data_dir = detection_files.write(tmp_path / "data")
-    whole = fit(tmp_path / "whole", data_dir, plan())
-
-    class Broken(torch.nn.Module):
-        def forward(self, _inputs):
-            raise RuntimeError("no compiler here")
-
-    def attempt(model, **options):
-        if options["mode"]:
-            model.forward = Broken().forward
-        return model
-
-    monkeypatch.setattr("ultralytics.engine.trainer.attempt_compile", attempt)
-    trained = fit(tmp_path / "broken", data_dir, replace(plan(), compile=True))
-    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
-    events = (tmp_path / "broken/live/events.jsonl").read_text()
-    assert events.count("torch.compile failed, the training continues without it: no compiler") == 1
 
 
 class _Hostile:

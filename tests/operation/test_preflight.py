@@ -34,7 +34,7 @@ def test_a_disk_too_small_for_the_scale_fails_with_both_figures(
 
 def test_crops_of_100000_pills_are_estimated_as_measured(project: Path) -> None:
     needed = check_machine.crops_bytes(loaded(project, scale="stage3"), project)
-    crops = 105_000 * 16_384 * 3  # also in DVC's cache and in the store of what is decoded
+    crops = 105_000 * 36_864 * 3  # also in DVC's cache and in the store of what is decoded
     assert crops < needed < 3 * crops
 
 

@@ -56,7 +56,7 @@ def test_alone_nothing_is_sent():
     sums = [torch.ones(2)]
     ALONE.add(sums)
     assert sums[0].tolist() == [1, 1]
-    assert (ALONE.total(3), ALONE.any(True), ALONE.least(4)) == (3, True, 4)
+    assert (ALONE.total(3), ALONE.any(True), ALONE.same(4)) == (3, True, 4)
 
 
 def test_another_number_of_processes_than_asked_for_is_refused(monkeypatch):

@@ -17,7 +17,7 @@ from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 from pillsnap.training.ranks import ALONE
 
-MULTIPLE = 8  # tensor cores work in eights
+LEAST = 8  # tensor cores work in eights
 KEPT_FREE = 0.125  # of the GPU's memory: for fragments, validation and other processes
 FILE = "batch_size.json"
 
@@ -35,28 +35,23 @@ def settle(params: Params, model: nn.Module, plan: Plan, folder: Path, log: RunL
     kept = group.is_main and path.exists()
     chosen = group.total(files.read_json(path, f"rm {path}")["batch_size"] if kept else 0)
     if not chosen:
-        most = max(MULTIPLE, params.train.batch_size_most // group.world_size)
+        most = max(LEAST, params.train.batch_size_most // group.world_size)
         probe = Probe(model, plan, params.at_scale.image_px, log)
-        chosen = group.least(largest(probe.fits, most)) * group.world_size
+        chosen = group.same(largest(probe.fits, most)) * group.world_size
         log.info(f"batch size {chosen}, the largest that leaves {KEPT_FREE:.0%} of the memory free")
+        scaled = f"-S train.batch_size={chosen} -S train.lr={params.scaled_lr(chosen):.1e}"
+        log.info(f"train.lr is {params.lr:.1e}; scaled by the square root of the batch: {scaled}")
         if group.is_main:
             files.write_json(path, {"batch_size": chosen})
     return chosen
 
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest multiple of MULTIPLE, at most `most`, that fits; MULTIPLE if none does.
-
-    Doubles while it fits, then bisects.
-    """
-    good, units = 0, 1
-    while units * MULTIPLE <= most and fits(units * MULTIPLE):
-        good, units = units, units * 2
-    bad = min(units, most // MULTIPLE + 1)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if fits(middle * MULTIPLE) else (good, middle)
-    return max(good, 1) * MULTIPLE
+    """The largest of LEAST times 1, 2, 4, ..., at most `most`, that fits; LEAST if none does."""
+    size = LEAST
+    while size * 2 <= most and fits(size * 2):
+        size *= 2
+    return size
 
 
 class Probe:

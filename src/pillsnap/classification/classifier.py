@@ -18,17 +18,36 @@ from pillsnap.errors import CheckpointError, MachineError, ParameterError, reaso
 from pillsnap.training import checkpoints
 
 
-def build(name: str, classes: int, weights: str | None, seed: int) -> nn.Module:
-    """A timm model with `classes` outputs; weights: None from scratch, "hub", or a path."""
+def build(
+    name: str, classes: int, weights: str | None, seed: int, drop_path: float = 0.0
+) -> nn.Module:
+    """A timm model with `classes` outputs; weights: None from scratch, "hub", or a path.
+
+    `drop_path` is the largest share of residual branches that a training step skips (stochastic
+    depth, arXiv 1603.09382).
+    """
     torch.manual_seed(seed)
     if not timm.is_model(name.split(".")[0]):
         near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "timm.list_models()"
         raise ParameterError(f"timm knows no model {name!r}.", f"Near names: {near}")
-    if weights == "hub":
-        return _from_hub(name, classes)
-    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
-    if weights is not None:
-        load_weights(model, files.located(weights, CheckpointError))
+    options = {"drop_path_rate": drop_path} if drop_path else {}  # not every model takes it
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=weights == "hub", num_classes=classes, **options
+        )
+    except Exception as error:
+        if options and isinstance(error, TypeError):
+            fact = f"{name} has no residual branches to skip, but drop_path is {drop_path:g}."
+            raise ParameterError(fact, "Set scales.<scale>.drop_path to 0.0.") from None
+        if weights != "hub":
+            raise
+        raise MachineError(
+            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
+            "Fetch them where there is a network and set scales.<scale>.classifier_weights "
+            "to the path of the .safetensors; null trains from scratch.",
+        ) from None
+    if weights not in (None, "hub"):
+        load_weights(model, files.located(str(weights), CheckpointError))
     return model
 
 
@@ -145,15 +164,3 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Clas
 def _head_prefix(model: nn.Module) -> str:
     head = model.get_classifier()  # type: ignore[operator]
     return str(next(name for name, module in model.named_modules() if module is head))
-
-
-def _from_hub(name: str, classes: int) -> nn.Module:
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
-    except Exception as error:
-        raise MachineError(
-            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
-            "Fetch them where there is a network and set scales.<scale>.classifier_weights "
-            "to the path of the .safetensors; null trains from scratch.",
-        ) from None
-    return model

@@ -17,7 +17,7 @@ from pillsnap.stage.signals import Interrupt, deferred
 from pillsnap.training import ranking
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.keeper import Keeper
-from pillsnap.training.plan import Trained
+from pillsnap.training.session import Trained
 
 __all__ = ["Plan", "Trained", "Trainer", "autocast", "learning_rate", "measure", "train"]
 

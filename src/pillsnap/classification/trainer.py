@@ -20,9 +20,9 @@ from pillsnap.errors import MachineError, reason_of
 from pillsnap.params import Params, TrainClassificationParams
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
-from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, LEAST_PART, Ranks
 from pillsnap.training.safe_step import SafeStep
+from pillsnap.training.session import TrainingPlan, shared
 
 MEMORY_RETRIES = 3
 MERGE_AFTER_STEPS = 200
@@ -37,6 +37,7 @@ class Plan(TrainingPlan):
     lr_key: ClassVar[str] = "train.lr"
     recipe: TrainClassificationParams
     repeats: int  # times an epoch shows each crop
+    compile: bool
 
     @classmethod
     def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":

@@ -34,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     check_data.manifests,
     check_weights.check,
     check_speed.check,
+    check_speed.learning_rate,
     check_checkout.git,
     check_checkout.remote,
 )

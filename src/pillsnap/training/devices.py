@@ -1,10 +1,6 @@
 """The device of a run, its precision and its compiler."""
 
-import importlib.util
 import os
-import shutil
-import sysconfig
-from pathlib import Path
 
 import torch
 
@@ -12,7 +8,6 @@ from pillsnap.errors import MachineError, ParameterError
 from pillsnap.stage.hardware import cpu_count
 
 COMPILE_FAILED = "torch.compile failed, the training continues without it: "
-TRITON_CAPABILITY = (7, 0)  # of the GPU; older ones are not supported
 OUT_OF_MEMORY = (
     "out of memory",  # torch, CUDA
     "cudaErrorMemoryAllocation",
@@ -28,37 +23,33 @@ def choose(name: str, local_rank: int | None = None) -> torch.device:
 
     With several processes on this host each takes the GPU with its local rank.
     """
-    if local_rank is not None:
-        return _own(choose(name), name, local_rank)
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ParameterError(
             f"device is {name!r}, which torch does not know.", "Use auto, cpu, cuda or cuda:1."
         ) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    seen = torch.cuda.device_count()
+    if device.type != "cuda":
+        return device
+    if local_rank is None and (device.index or 0) >= seen:
         raise MachineError(
-            f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices.",
+            f"device is {name!r}, but torch sees {seen} CUDA devices.",
             "Set the device to auto, or check the driver: nvidia-smi",
         )
-    return device
-
-
-def _own(device: torch.device, name: str, local_rank: int) -> torch.device:
-    if device.type != "cuda":
+    if local_rank is None:
         return device
     if device.index is not None:
         raise ParameterError(
             f"train.device is {name!r}, one GPU, but train.devices asks for several processes.",
             "Set train.device to auto or cuda; CUDA_VISIBLE_DEVICES=1,2 chooses among the GPUs.",
         )
-    if local_rank >= torch.cuda.device_count():
+    if local_rank >= seen:
         raise MachineError(
-            f"Process {local_rank + 1} on this host has no GPU of its own: torch sees "
-            f"{torch.cuda.device_count()}.",
-            f"Set train.devices to {torch.cuda.device_count()} (times the number of hosts).",
+            f"Process {local_rank + 1} on this host has no GPU of its own: torch sees {seen}.",
+            f"Set train.devices to {seen} (times the number of hosts).",
         )
     return torch.device("cuda", local_rank)
 
@@ -79,18 +70,11 @@ def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | 
 
 
 def compiles(device: torch.device, switch: str) -> bool:
-    """Whether to use torch.compile: auto does on GPUs; on CPUs small models were slower with it."""
-    if switch != "auto":
-        return switch == "on"
-    return device.type == "cuda" and _triton_works(torch.cuda.get_device_capability(device))
+    """Whether to use torch.compile: auto does on GPUs; on CPUs small models were slower with it.
 
-
-def _triton_works(capability: tuple[int, int]) -> bool:
-    """Triton builds a C module at first use, which needs a compiler and Python's headers."""
-    headers = Path(sysconfig.get_path("include")) / "Python.h"
-    compiler = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
-    installed = importlib.util.find_spec("triton") is not None
-    return installed and headers.is_file() and compiler and capability >= TRITON_CAPABILITY
+    The first step finds out whether it works: triton, a C compiler, the GPU's capability.
+    """
+    return switch == "on" or (switch == "auto" and device.type == "cuda")
 
 
 def choose_kernels(device: torch.device, deterministic: bool) -> None:

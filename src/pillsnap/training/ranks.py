@@ -4,7 +4,6 @@ Gradients are summed here, not by DistributedDataParallel: parts of a batch may 
 step that ran out of memory in one process is redone by all. Every process holds the same model.
 """
 
-import io
 import os
 import signal
 from collections.abc import Iterator
@@ -90,29 +89,12 @@ class Ranks:
         """Whether the flag is set in any process."""
         return self.total(int(flag)) > 0
 
-    def least(self, number: int) -> int:
-        """The smallest of all processes' numbers."""
-        if self.world_size == 1:
-            return number
-        lowest = torch.tensor(number)
-        _sent(dist.all_reduce, lowest, op=dist.ReduceOp.MIN)
-        return int(lowest)
-
-    def same(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Rank 0's tensors and plain values, in every process."""
-        if self.world_size == 1:
-            return state
-        buffer = io.BytesIO()
-        if self.is_main:
-            torch.save(state, buffer)
-        size = self.total(buffer.getbuffer().nbytes)
-        payload = torch.zeros(size, dtype=torch.uint8)
-        if self.is_main:
-            payload = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-        _sent(dist.broadcast, payload, src=0)
-        stream = io.BytesIO(payload.numpy().tobytes())
-        shared: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
-        return shared
+    def same(self, state: Any) -> Any:
+        """Rank 0's tensors (in host memory) and plain values, in every process."""
+        shared = [state]
+        if self.world_size > 1:
+            _sent(dist.broadcast_object_list, shared, src=0, device=torch.device("cpu"))
+        return shared[0]
 
 
 ALONE = Ranks()
