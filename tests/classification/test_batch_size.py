@@ -41,11 +41,11 @@ def test_auto_is_32_on_a_cpu(tmp_path):
 
 def test_a_resumed_run_keeps_what_auto_chose(tmp_path, monkeypatch):
     the_params = with_train(batch_size="auto", mixed_precision="off", compile="off")
-    monkeypatch.setattr(batch_size.Probe, "fits", lambda _self, size: size <= 100)
+    monkeypatch.setattr(batch_size, "fits", lambda *asked: asked[-1] <= 100)
     assert settled(tmp_path, the_params, "cuda") == 64
     lines = (tmp_path / "live/events.jsonl").read_text()
     assert "-S train.batch_size=64 -S train.lr=4.2e-03" in lines  # the square root of 2 times 3e-3
-    monkeypatch.setattr(batch_size.Probe, "fits", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(batch_size, "fits", lambda *_: pytest.fail("tried again"))
     assert settled(tmp_path, the_params, "cuda") == 64
 
 

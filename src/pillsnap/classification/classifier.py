@@ -8,7 +8,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
-from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pillsnap import files
@@ -52,10 +51,7 @@ def build(
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a .safetensors, a plain state_dict or a PillSnap checkpoint.
-
-    A head with another number of classes keeps its initial weights; any other mismatch is refused.
-    """
+    """Load a .safetensors, state_dict or PillSnap checkpoint; only the head may differ."""
     if not path.is_file():
         raise CheckpointError(
             f"Weights {path} are missing.", "Check scales.<scale>.classifier_weights."
@@ -71,12 +67,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"{path} is not a file of weights: {reason_of(error)}",
             "Give a .safetensors, a state_dict or a PillSnap checkpoint.",
         ) from None
-    own = model.state_dict()
+    own, classifier = model.state_dict(), model.get_classifier()  # type: ignore[operator]
     head = {name for name in own if own[name].shape != weights.get(name, own[name]).shape}
     result = model.load_state_dict(
         {k: v for k, v in weights.items() if k not in head}, strict=False
     )
-    head_names = {f"{_head_prefix(model)}.weight", f"{_head_prefix(model)}.bias"}
+    prefix = next(name for name, module in model.named_modules() if module is classifier)
+    head_names = {f"{prefix}.weight", f"{prefix}.bias"}
     wrong = sorted((set(result.missing_keys) | head) - head_names) + sorted(result.unexpected_keys)
     if wrong:
         raise CheckpointError(
@@ -89,12 +86,6 @@ def input_statistics(model: nn.Module) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the input, per RGB channel in 0..1."""
     config = resolve_model_data_config(model)
     return list(config["mean"]), list(config["std"])
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights with decay, biases and norms without."""
-    groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay)
-    return groups
 
 
 def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,8 +150,3 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Clas
     )
     model.load_state_dict(weights)
     return Classifier(model, config, device)
-
-
-def _head_prefix(model: nn.Module) -> str:
-    head = model.get_classifier()  # type: ignore[operator]
-    return str(next(name for name, module in model.named_modules() if module is head))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pillsnap.classification import classifier
@@ -61,7 +62,7 @@ class Trainer:
         self.model = classifier.placed(model, plan.device).train()
         self.average = Average(self.model, plan.recipe.ema_decay)
         self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
-        groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
+        groups = param_groups_weight_decay(self.model, plan.recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
         self.scaler = torch.amp.GradScaler(
             plan.device.type, FIRST_LOSS_SCALE, enabled=plan.dtype is torch.float16
@@ -126,10 +127,7 @@ class Trainer:
         return self.epoch * self.steps_per_epoch + self.step
 
     def train_step(self, batch: Batch, whole: int | None = None) -> None:
-        """One optimizer step; out of memory, it is redone in smaller parts, three times at most.
-
-        `batch` is this rank's part of a batch of `whole` samples (None: all of it).
-        """
+        """One optimizer step, redone in parts if memory ran out. `whole`: samples of all ranks."""
         whole = len(batch.classes) if whole is None else whole
         lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
         for group in self.optimizer.param_groups:

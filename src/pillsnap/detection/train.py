@@ -98,7 +98,6 @@ def _trainer(run: Run) -> "PillTrainer":
         "nbs": plan.batch_size,  # one optimizer step per batch: 64 starves short trainings
         "optimizer": "AdamW",  # by name: "auto" ignores lr0
         "lr0": plan.lr,
-        "lrf": 0.01,
         "cos_lr": True,
         "momentum": 0.9,
         "weight_decay": recipe.weight_decay,
@@ -110,17 +109,15 @@ def _trainer(run: Run) -> "PillTrainer":
         "hsv_s": recipe.saturation,
         "hsv_v": recipe.value,
         "mosaic": 0.0,
+        "close_mosaic": 0,
         "fliplr": 0.0,
-        "flipud": 0.0,
         "erasing": 0.0,
         "amp": "bf16" if plan.bf16 and on_cuda else False,  # True would download a model for a test
         "workers": plan.num_workers,
         "device": str(plan.device.index or 0) if on_cuda else "cpu",
         "seed": plan.seed,
         "deterministic": plan.deterministic or not on_cuda,
-        "single_cls": False,
         "plots": False,
-        "save": True,
         "save_dir": str(run.folder.resolve() / f"ultralytics{plan.ranks.rank}"),
         "exist_ok": True,
         "max_det": MAX_PILLS,

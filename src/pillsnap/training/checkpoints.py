@@ -29,10 +29,7 @@ State = dict[str, Any]
 
 
 def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Write a published checkpoint: equal weights and configuration give equal bytes.
-
-    `sha256` covers both, because torch.load does not notice a flipped bit in either.
-    """
+    """Write weights, configuration and a hash of both; equal content gives equal bytes."""
     weights = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
     # Through JSON: pickle writes a string object met twice differently from two equal ones.
     plain = json.loads(json.dumps(config))

@@ -19,10 +19,7 @@ OUT_OF_MEMORY = (
 
 
 def choose(name: str, local_rank: int | None = None) -> torch.device:
-    """The device a parameter names: auto is the first GPU, else the CPU.
-
-    With several processes on this host each takes the GPU with its local rank.
-    """
+    """The device a parameter names; several processes on a host take the GPU of their rank."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -70,18 +67,12 @@ def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | 
 
 
 def compiles(device: torch.device, switch: str) -> bool:
-    """Whether to use torch.compile: auto does on GPUs; on CPUs small models were slower with it.
-
-    The first step finds out whether it works: triton, a C compiler, the GPU's capability.
-    """
+    """Whether to use torch.compile: auto does on GPUs, where the first step shows if it works."""
     return switch == "on" or (switch == "auto" and device.type == "cuda")
 
 
 def choose_kernels(device: torch.device, deterministic: bool) -> None:
-    """Let cuDNN try which algorithms are fastest here, or use only reproducible ones.
-
-    On a CPU nothing changes: its results are reproducible as they are.
-    """
+    """Let cuDNN try which algorithms are fastest, or use reproducible ones; on a CPU all are."""
     if device.type != "cuda":
         return
     torch.backends.cudnn.benchmark = not deterministic
@@ -99,10 +90,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def loader_workers(num_workers: int | str, on_gpu: bool, trainers: int = 1) -> int:
-    """Loader processes per trainer: auto leaves the trainer one of its cores, and is 8 at most.
-
-    A trainer on the CPU loads in its own process, so that the model has all cores.
-    """
+    """Loader processes per trainer; auto leaves it one core, and loads in it on a CPU."""
     if num_workers == "auto":
         return max(0, min(8, cpu_count() // trainers - 1)) if on_gpu else 0
     return int(num_workers)

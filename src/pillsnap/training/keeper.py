@@ -6,7 +6,7 @@ and replayed.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import torch
 from dvclive import Live
@@ -18,6 +18,8 @@ from pillsnap.stage.log import RunLog
 from pillsnap.training.checkpoints import State, WorkFolder, on_host
 from pillsnap.training.safe_step import all_finite
 from pillsnap.training.session import Trained, TrainingPlan
+
+Epoch = dict[str, Any]  # metrics, hardware, seconds, as stored in the checkpoint
 
 PLOTTED = {
     "cpu_pct",
@@ -43,10 +45,7 @@ class Resumable(Protocol):
 
 
 class Keeper:
-    """Stores and restores a training and records its epochs; only rank 0 touches files.
-
-    Every rank holds the same state, so every rank calls the same methods.
-    """
+    """Stores, restores and records a training; every rank calls it, only rank 0 writes."""
 
     def __init__(self, plan: TrainingPlan, folder: WorkFolder, live_dir: Path, log: RunLog) -> None:
         self._plan, self._folder, self._log = plan, folder, log
@@ -103,11 +102,7 @@ class Keeper:
         """
         if not self._plan.ranks.any(reason is not None):
             return False
-        self._go_back(trainer, reason or "it failed in another process")
-        return True
-
-    def _go_back(self, trainer: Resumable, reason: str) -> None:
-        epoch = self.epochs + 1
+        reason, epoch = reason or "it failed in another process", self.epochs + 1
         if epoch == self._repeated:
             raise MachineError(
                 f"Epoch {epoch} is unusable even after going back to the last checkpoint: "
@@ -122,6 +117,7 @@ class Keeper:
         assert state is not None, "resume() stores a state"
         self._use_record(state)
         trainer.restore(state)
+        return True
 
     def offer(
         self,
@@ -166,19 +162,8 @@ class Keeper:
         return shared
 
 
-class Epoch(TypedDict):
-    """One complete epoch, as stored in the checkpoint."""
-
-    metrics: dict[str, float]
-    hardware: dict[str, Any]
-    seconds: float
-
-
 class Recorder:
-    """Writes the epochs of one training to `live_dir`; replays those of an interrupted run.
-
-    `live_dir` is None in all ranks but the first: they only count epochs.
-    """
+    """Writes the epochs to `live_dir` (rank 0 only), at first those of an interrupted run."""
 
     def __init__(
         self, live_dir: Path | None, log: RunLog, epochs: int, history: list[Epoch]
@@ -195,9 +180,9 @@ class Recorder:
 
     def record(self, metrics: dict[str, float], seconds: float) -> None:
         """Add a complete epoch; `announce` it once the checkpoint that contains it is written."""
-        epoch: Epoch = {"metrics": metrics, "hardware": self._log.hardware(), "seconds": seconds}
-        self.history.append(epoch)
-        self._write(len(self.history), epoch)
+        hardware = self._log.hardware()
+        self.history.append({"metrics": metrics, "hardware": hardware, "seconds": seconds})
+        self._write(len(self.history), self.history[-1])
 
     def announce(self) -> None:
         """Log the last epoch."""
@@ -205,28 +190,22 @@ class Recorder:
         shown = {**last["metrics"], "seconds": round(last["seconds"], 2)}
         self._log.epoch(len(self.history), self._epochs, shown, last["hardware"])
 
-    @property
-    def minutes(self) -> float:
-        """Time spent in all epochs, including those before an interruption."""
-        return sum(epoch["seconds"] for epoch in self.history) / 60
-
     def finish(self, **facts: Any) -> None:
-        """Close DVCLive's files and write summary.json."""
+        """Close DVCLive's files and write summary.json; its minutes are those of all epochs."""
         if self._live_dir is None:
             return
         self._live.end()
-        summary = {"minutes": round(self.minutes, 4), "epochs": len(self.history), **facts}
+        minutes = sum(epoch["seconds"] for epoch in self.history) / 60
+        summary = {"minutes": round(minutes, 4), "epochs": len(self.history), **facts}
         files.write_json(self._live_dir / "summary.json", summary)
 
     def _write(self, number: int, epoch: Epoch) -> None:
         if self._live is None:
             return
         self._live.step = number
-        use = {k: v for k, v in numbers_only(epoch["hardware"]).items() if k in PLOTTED}
-        for name, value in {**epoch["metrics"], **_under("hardware", use)}.items():
+        hardware = numbers_only(epoch["hardware"])
+        for name, value in epoch["metrics"].items():
             self._live.log_metric(name, value)
+        for name in PLOTTED & hardware.keys():
+            self._live.log_metric(f"hardware/{name}", hardware[name])
         self._live.make_summary()
-
-
-def _under(prefix: str, values: dict[str, float]) -> dict[str, float]:
-    return {f"{prefix}/{name}": value for name, value in values.items()}

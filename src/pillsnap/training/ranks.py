@@ -62,10 +62,7 @@ class Ranks:
             tensor.copy_(part.view(tensor.shape))
 
     def share(self, model: nn.Module, part: float, *sums: torch.Tensor) -> None:
-        """Sum the ranks' gradients and `sums`; average their batch norms' running statistics.
-
-        `part` is this process's share of the batch, 0 to 1.
-        """
+        """Sum gradients and `sums`, average batch norms; our `part` of the batch is 0 to 1."""
         if self.world_size == 1:
             return
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -117,10 +114,7 @@ def on_this_host() -> int:
 
 @contextmanager
 def joined(devices: int, device: torch.device) -> Iterator[Ranks]:
-    """Join the other processes; ALONE unless torchrun started this one.
-
-    ParameterError when torchrun started another number of processes than `devices`.
-    """
+    """Join the other processes that torchrun started, `devices` in all; ALONE without it."""
     if not started_by_torchrun():
         yield ALONE
         return

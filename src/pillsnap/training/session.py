@@ -1,6 +1,7 @@
 """What both training stages share: plan, device, processes, work folder, publishing."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from pillsnap.places import Places
 from pillsnap.stage.log import RunLog
 from pillsnap.training import checkpoints, devices, ranks
 from pillsnap.training.checkpoints import WorkFolder
-from pillsnap.training.ranks import ALONE, Ranks
+from pillsnap.training.ranks import ALONE, PeerLostError, Ranks
 
+PEER_LOST = 75  # exit code: temporary, torchrun starts all processes again
 # How fast, not what: or replaced by the batch size that was used.
 LEFT_OUT = {"num_workers", "batch_size", "batch_size_most", "detection_batch_size"}
 
@@ -90,25 +92,11 @@ class Session:
         """Write the checkpoint with its configuration, then delete the work folder."""
         if not self.ranks.is_main:
             return
-        parameters = {
-            **self.params.train.model_dump(exclude=LEFT_OUT),
-            **plan.recipe.model_dump(),
-            "batch_size": plan.batch_size,
-            "lr": plan.lr,
-            "seed": plan.seed,
-        }
+        used = {"batch_size": plan.batch_size, "lr": plan.lr, "seed": plan.seed}
+        settings = self.params.train.model_dump(exclude=LEFT_OUT) | plan.recipe.model_dump() | used
+        result = {"parameters": settings, "metrics": trained.metrics, "epoch": trained.epoch}
         path = Places.of(self.params).checkpoint(self.model)
-        checkpoints.publish(
-            path,
-            trained.weights,
-            {
-                "kind": self.model,
-                **config,
-                "parameters": parameters,
-                "metrics": trained.metrics,
-                "epoch": trained.epoch,
-            },
-        )
+        checkpoints.publish(path, trained.weights, {"kind": self.model, **config, **result})
         self.folder.remove()
 
 
@@ -118,13 +106,17 @@ def opened(model: str, params: Params, log: RunLog) -> Iterator[Session]:
     stage = f"train_{model}"
     device = devices.choose(params.train.device, ranks.local_rank())
     folder = WorkFolder(stage, run_key(stage))
-    with (
-        ranks.joined(params.train.devices, device) as group,
-        folder if group.is_main else nullcontext(),
-    ):
-        devices.choose_kernels(device, params.train.deterministic)
-        log.follow_gpu(devices.gpu_uuid(device))
-        yield Session(model, params, device, group, folder, log)
+    try:
+        with (
+            ranks.joined(params.train.devices, device) as group,
+            folder if group.is_main else nullcontext(),
+        ):
+            devices.choose_kernels(device, params.train.deterministic)
+            log.follow_gpu(devices.gpu_uuid(device))
+            yield Session(model, params, device, group, folder, log)
+    except PeerLostError as error:
+        log.warning(f"Another process has ended ({error}): all are started again.")
+        os._exit(PEER_LOST)  # at once: an orderly exit would wait for the others
 
 
 def run_key(stage: str, root: Path = Path()) -> str:
