@@ -83,14 +83,6 @@ def test_hostile_checkpoint_never_runs(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_work_folder_gives_back_the_newest_state(tmp_path):
-    with WorkFolder("s", "f", tmp_path) as folder:
-        assert folder.load() == (None, [])
-        folder.save({"epoch": 1})
-        folder.save({"epoch": 2})
-        assert folder.load() == ({"epoch": 2}, [])
-
-
 @pytest.mark.parametrize("damage", ["cut", "flip", "zero", "empty"])
 def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
     with WorkFolder("s", "f", tmp_path) as folder:
