@@ -162,7 +162,7 @@ def test_the_detector_takes_pictures_over_its_measured_rate(params: Params) -> N
 def test_other_sizes_than_stage4s_are_null_with_a_reason(params: Params) -> None:
     scales = {**params.scales, "stage1": params.at_scale.model_copy(update={"crop_px": 128})}
     other = params.model_copy(update={"scales": scales})
-    assert "null, crops: crops here have 128 px, there 256" in point(other, "disk").value
+    assert "null, crops: crops here have 128 px, there 384" in point(other, "disk").value
     assert "null: crop_px differ" in point(other, "train classification").value
 
 
