@@ -411,7 +411,7 @@ def _detector_plan(asked: Asked, name: str, px: int, size: int) -> detection_pla
         architecture=name, weights=None, image_px=px, epochs=2 if asked.small else 4,
         batch_size=size, lr=wanted.detection_lr, recipe=wanted.train_detection, seed=1,
         device=asked.device, dtype=torch.bfloat16 if asked.device.type == "cuda" else None,
-        compile=False, num_workers=whole.num_workers, goals={},
+        num_workers=whole.num_workers, goals={},
     )  # fmt: skip
 
 

@@ -55,9 +55,9 @@ def _expected_rate(asked: Asked) -> float:
     with suppress(OSError, KeyError, ValueError):
         for check in orjson.loads((asked.work / "speed.json").read_bytes())["checks"]:
             for row in check.get("rows", []):
-                if (row["image_px"], row["batch_size"], row["compiled"]) == (224, 128, True):
+                if (row["image_px"], row["batch_size"], row["compiled"]) == (320, 128, True):
                     return 0.8 * float(row["images_per_s"])
-    return 1500.0
+    return 700.0
 
 
 def _crops(asked: Asked) -> Path:

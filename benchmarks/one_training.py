@@ -19,7 +19,11 @@ def train_once(
     scale, device = params.at_scale, devices.choose(params.train.device)
     plan = replace(train.Plan.of(params, device), epochs=epochs, goals={})
     model = classifier.build(
-        scale.classifier, class_count(params), scale.classifier_weights, params.seed
+        scale.classifier,
+        class_count(params),
+        scale.classifier_weights,
+        params.seed,
+        scale.drop_path,
     )
     with (
         RunLog("benchmark", folder / "live", "WARNING") as log,

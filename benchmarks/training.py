@@ -32,7 +32,8 @@ from pillsnap.training import devices
 from pillsnap.training.checkpoints import WorkFolder
 
 ROOT = Path(__file__).parents[1]
-INPUT_CASES = ((224, 256), (160, 256), (160, 192))  # px the model sees, px of the stored crop
+# px of the input, of the stored crop
+INPUT_CASES = ((320, 384), (224, 256), (160, 256), (160, 192))
 WARM_UP_STEPS = 6
 
 Step = Callable[[], int]  # does one unit of work, gives the pictures in it

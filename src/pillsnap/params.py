@@ -1,5 +1,6 @@
 """params.yaml, typed and frozen: the only place where the pipeline's numbers come from."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pillsnap import files, params_errors
 from pillsnap.errors import ParameterError
 
 DATA_ROOT_VARIABLE = "PILLSNAP_DATA_ROOT"
+LR_BATCH_SIZE = 32  # that scales.<scale>.lr was chosen for
 LARGEST_SEED = 2**32 - 1  # NumPy's; Ultralytics adds the number of the process before it
 
 Whole = Annotated[int, Strict()]  # neither true nor 2.0
@@ -54,6 +56,7 @@ class ScaleParams(Section):
     classifier_weights: str | None
     image_px: Annotated[Whole, Field(ge=32, le=1024)]
     repeats: Positive
+    drop_path: Annotated[Real, Field(ge=0.0, lt=1.0)]
     detector: Annotated[str, Field(pattern=r"^yolo(11|26)[nsmlx]$")]
     detector_weights: str | None
     detection_px: Annotated[Whole, Field(ge=64, multiple_of=32)]
@@ -99,7 +102,6 @@ class TrainParams(Section):
 
     epochs: Positive
     batch_size: Positive | Literal["auto"]
-    batch_size_cpu: Positive
     batch_size_most: Annotated[Whole, Field(ge=8)]
     detection_batch_size: Positive
     devices: Positive
@@ -119,11 +121,9 @@ class TrainDetectionParams(Section):
     weight_decay: Share  # Ultralytics takes no more
     translate: Share
     scale: Share
-    degrees: Annotated[Real, Field(ge=0.0, le=180.0)]
     hue: Share
     saturation: Share
     value: Share
-    mosaic: Share
 
 
 class TrainClassificationParams(Section):
@@ -213,7 +213,11 @@ class Params(Section):
     def batch_size(self) -> int:
         """Crops per step; for auto, before a GPU was tried, what it means on a CPU."""
         asked = self.train.batch_size
-        return self.train.batch_size_cpu if asked == "auto" else asked
+        return LR_BATCH_SIZE if asked == "auto" else asked
+
+    def scaled_lr(self, batch_size: int) -> float:
+        """The scale's learning rate for another batch size, by the square root of their ratio."""
+        return self.at_scale.lr * math.sqrt(batch_size / LR_BATCH_SIZE)
 
     @property
     def at_scale(self) -> ScaleParams:

@@ -29,7 +29,7 @@ def test_a_disk_too_small_for_the_scale_fails(project, monkeypatch):
 
 def test_crops_of_100000_pills_are_estimated_as_measured_until_they_are_there(project):
     stage3 = loaded(project, scale="stage3")
-    crops = 105_000 * 16_384 * 3  # also in DVC's cache and in the store of what is decoded
+    crops = 105_000 * 36_864 * 3  # also in DVC's cache and in the store of what is decoded
     assert crops < check_machine.crops_bytes(stage3, project) < 3 * crops
     (project / "data/stage3/crops").mkdir(parents=True)
     (project / "data/stage3/crops/train.arrow").touch()

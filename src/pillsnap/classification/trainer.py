@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pillsnap.classification import classifier
@@ -20,9 +21,9 @@ from pillsnap.errors import MachineError, reason_of
 from pillsnap.params import Params, TrainClassificationParams
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
-from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, LEAST_PART, Ranks
 from pillsnap.training.safe_step import SafeStep
+from pillsnap.training.session import TrainingPlan, shared
 
 MEMORY_RETRIES = 3
 MERGE_AFTER_STEPS = 200
@@ -37,6 +38,7 @@ class Plan(TrainingPlan):
     lr_key: ClassVar[str] = "train.lr"
     recipe: TrainClassificationParams
     repeats: int  # times an epoch shows each crop
+    compile: bool
 
     @classmethod
     def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":
@@ -60,7 +62,7 @@ class Trainer:
         self.model = classifier.placed(model, plan.device).train()
         self.average = Average(self.model, plan.recipe.ema_decay)
         self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
-        groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
+        groups = param_groups_weight_decay(self.model, plan.recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
         self.scaler = torch.amp.GradScaler(
             plan.device.type, FIRST_LOSS_SCALE, enabled=plan.dtype is torch.float16
@@ -125,10 +127,7 @@ class Trainer:
         return self.epoch * self.steps_per_epoch + self.step
 
     def train_step(self, batch: Batch, whole: int | None = None) -> None:
-        """One optimizer step; out of memory, it is redone in smaller parts, three times at most.
-
-        `batch` is this rank's part of a batch of `whole` samples (None: all of it).
-        """
+        """One optimizer step, redone in parts if memory ran out. `whole`: samples of all ranks."""
         whole = len(batch.classes) if whole is None else whole
         lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
         for group in self.optimizer.param_groups:

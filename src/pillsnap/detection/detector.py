@@ -38,10 +38,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Pixels], confidence: float, iou: float) -> list[Found]:
-        """Boxes [n, 4] in pixels of each frame and scores [n], best first.
-
-        `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
-        """
+        """Boxes [n, 4] in pixels and scores [n], best first, of uint8 RGB frames [h, w, 3]."""
         infer = partial(self._infer, confidence=confidence, iou=iou)
         return letterbox.detect(frames, self.config["image_px"], infer)
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 
 from pillsnap.params import Params, TrainDetectionParams
-from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, Ranks
+from pillsnap.training.session import TrainingPlan, shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,6 @@ class Plan(TrainingPlan):
             architecture=scale.detector,
             weights=scale.detector_weights,
             image_px=scale.detection_px,
-            compile=params.train.compile == "on",
             goals={"goal/map50": params.targets.detection_map50},
         )
 

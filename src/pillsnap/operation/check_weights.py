@@ -32,7 +32,9 @@ def _classifier(params: Params) -> Point:
         wanted = None  # the model's name is judged all the same
     point = _loaded(
         name,
-        lambda: classifier.build(scale.classifier, scale.classes, wanted, params.seed),
+        lambda: classifier.build(
+            scale.classifier, scale.classes, wanted, params.seed, scale.drop_path
+        ),
         scale.classifier_weights,
     )
     if scale.classifier_weights != "hub" or kept or point.status == "fail":
