@@ -5,7 +5,6 @@ import torch
 
 from make.made_project import loaded, make_project
 from pillsnap.operation import check_speed
-from pillsnap.operation.point import Point
 
 
 @pytest.mark.parametrize(
