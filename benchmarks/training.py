@@ -32,8 +32,7 @@ from pillsnap.training import devices
 from pillsnap.training.checkpoints import WorkFolder
 
 ROOT = Path(__file__).parents[1]
-# px of the input, of the stored crop
-INPUT_CASES = ((320, 384), (224, 256), (160, 256), (160, 192))
+INPUT_CASES = ((320, 384), (224, 256), (160, 256), (160, 192))  # px of the input, of the crop
 WARM_UP_STEPS = 6
 
 Step = Callable[[], int]  # does one unit of work, gives the pictures in it
