@@ -9,8 +9,8 @@ import pytest
 from make.import_graph import ROOT
 from make.tiny_project import environment
 
-COMMANDS = ["demo", "fingerprint", "targets", "preflight", "train", "monitor", "status", "verify",
-            "predict"]  # fmt: skip
+COMMANDS = ["demo", "fingerprint", "targets", "compare", "preflight", "train", "monitor", "status",
+            "verify", "predict"]  # fmt: skip
 
 
 def call(folder, *arguments, **more):
@@ -34,7 +34,7 @@ def test_unknown_option_is_usage(tmp_path):
     assert call(tmp_path, "train", "--no-such-option").returncode == 2
 
 
-@pytest.mark.parametrize("command", ["targets", "fingerprint", "verify", "demo"])
+@pytest.mark.parametrize("command", ["targets", "compare", "fingerprint", "verify", "demo"])
 def test_outside_the_repository_one_screen_says_where_to_go(tmp_path, command):
     done = call(tmp_path, command)
     assert done.returncode == 1

@@ -1,5 +1,6 @@
 """The goals against a metrics.json, as `pillsnap targets` shows them."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -9,9 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from make.import_graph import ROOT
-from pillsnap import cli
+from pillsnap import cli, files
 from pillsnap.operation import targets as goals
 from pillsnap.params import Params, load
+from pillsnap.places import MODELS, Places
 
 TARGETS = {
     "classification_top1": {"goal": 0.85, "value": 0.9123, "met": True},
@@ -43,7 +45,7 @@ def shown(table: object) -> str:
     return text.getvalue()
 
 
-def test_goal_value_and_interval_stand_in_a_row(params: Params) -> None:
+def test_goal_value_and_interval_are_in_one_row(params: Params) -> None:
     write(params)
     table, met = goals.compare(params)
     row = next(line for line in shown(table).splitlines() if "classification_top1" in line)
@@ -76,3 +78,22 @@ def test_the_command_ends_with_1_when_a_goal_is_missed(
     done = CliRunner().invoke(cli.app, ["targets"])
     assert done.exit_code == code, done.output
     assert "ready for stage4?" in done.output
+
+
+@pytest.mark.parametrize("other", ["detection", "classification", "metrics.json", None])
+def test_metrics_of_other_checkpoints_end_with_1(params: Params, other: str | None) -> None:
+    write(params)
+    places, out = Places.of(params), params.artifacts_dir
+    for name in MODELS:
+        files.write_bytes(places.checkpoint(name), b"measured")
+    hashes = {f"{name}_sha256": hashlib.sha256(b"measured").hexdigest() for name in MODELS}
+    whole = {**json.loads((out / "evaluation.json").read_text()), "provenance": hashes}
+    files.write_json(out / "evaluation.json", whole)
+    if other in MODELS:
+        files.write_bytes(places.checkpoint(other), b"trained since")
+    elif other:
+        tree = json.loads((out / other).read_text()) | {"detection": {"map50": 0.9}}
+        files.write_json(out / other, tree)
+    done = CliRunner().invoke(cli.app, ["targets"])
+    assert done.exit_code == (1 if other else 0), done.output
+    assert ("not of the checkpoints on disk" in done.output) == bool(other)
