@@ -23,13 +23,13 @@ from pillsnap.evaluation import (
     montage,
     outputs,
     report,
-    summary,
     tables,
 )
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
 from pillsnap.params import Params, load
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.scores import Outputs
 
 Json = dict[str, Any]
 
@@ -80,7 +80,7 @@ def report_page(
         pictures[name] = buffer.getvalue()
     measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "provenance": {}}
     measured |= {"split": breakdown.split_overlap({})}
-    measured["targets"] = summary.targets(params, measured)
+    measured["targets"] = outputs.targets(params, measured)
     plots = outputs.plots(answered, fitted, table, params.evaluate.worst_classes)
     classes = breakdown.per_class(known.truth, known.logits.argmax(axis=1), table)
     return report.render(measured, plots, classes, pictures, params.scale)
@@ -97,8 +97,11 @@ def main() -> None:
         for i in range(FRAMES)
     ]
     answered = Answers(val, test, FrameSet(frames), FrameSet(frames[1:200:2]))
+    none = Outputs(np.empty((0, classes)), np.empty((0, FEATURES)))
     marks = [time.process_time()]
-    fitted = fit.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
+    fitted = fit.fit(
+        val.outputs, val.truth, {"val_unknown": none, "glued": test.outputs}, means, 0.95
+    )
     marks.append(time.process_time())
     measured = evaluate.measure(params, answered, fitted, table, ())
     marks.append(time.process_time())

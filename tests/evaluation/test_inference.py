@@ -1,57 +1,28 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from make.drawn_models import (
-    BLUE,
-    GREEN,
-    RED,
-    STRANGE,
-    ColourClassifier,
-    classes,
-    frame,
-    recogniser,
-)
-from pillsnap.dataset import arrow, crops, pixels
+from make.drawn_models import BLUE, GREEN, RED, STRANGE, ColourClassifier, classes, recogniser
+from make.evaluated_project import write_frames
+from pillsnap.dataset import crops, pixels
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.evaluation import inference, matching, tables
 from pillsnap.stage.log import RunLog
-from pillsnap.validation.outputs import FRAME_SCHEMA
 
 PHOTOS = {
-    "a.png": [(20, 30, 60, RED, 0)],
-    "b.png": [(150, 40, 50, GREEN, 1), (30, 60, 70, STRANGE, -1)],
-    "c.png": [(150, 40, 50, BLUE, 0)],
+    "a.png": [((20, 30, 60, RED), 0)],
+    "b.png": [((150, 40, 50, GREEN), 1), ((30, 60, 70, STRANGE), -1)],
+    "c.png": [((150, 40, 50, BLUE), 0)],
 }
 
 
 @pytest.fixture
 def frames(tmp_path: Path) -> FrameStore:
-    path = tmp_path / "frames.arrow"
-    with arrow.arrow_writer(path, FRAME_SCHEMA) as writer:
-        for name, pills in PHOTOS.items():
-            picture = frame(*[pill[:4] for pill in pills])
-            labels = [
-                {
-                    "mapping_code": f"K-{index:06d}",
-                    "class_index": index,
-                    "known": index >= 0,
-                    "box_x": x,
-                    "box_y": y,
-                    "box_w": side,
-                    "box_h": side,
-                    "group_id": name,
-                }
-                for x, y, side, _, index in pills
-            ]
-            kind = "single" if len(pills) == 1 else "combination"
-            jpeg = pixels.encode(picture, 95)
-            size = {"width": 300, "height": 200}
-            row = {"image_path": name, "image_type": kind, **size, "jpeg": jpeg, "pills": labels}
-            writer.add(row)
-    return FrameStore(path)
+    write_frames(tmp_path / "frames.arrow", PHOTOS)
+    return FrameStore(tmp_path / "frames.arrow")
 
 
 @pytest.fixture
@@ -93,8 +64,7 @@ def test_frames_are_read_as_the_recogniser_reads_them(frames: FrameStore, log: R
 
 def test_found_boxes_reach_below_the_operating_point(frames: FrameStore, log: RunLog) -> None:
     tool = recogniser()
-    strict = type(tool.calibration)(**{**tool.calibration.__dict__, "detection_confidence": 0.65})
-    tool.calibration = strict
+    tool.calibration = replace(tool.calibration, detection_confidence=0.65)
     answer = inference.read_frames(tool, frames, 2, log).frames[1]
     assert (len(answer.found), len(answer.predicted)) == (2, 1)
 
@@ -130,14 +100,11 @@ def test_the_table_of_found_pills_recounts_the_outcomes(frames: FrameStore, log:
     assert table["refused"].tolist() == [False, True, False, False]
 
 
-def test_glued_crops_are_two_pills_of_different_classes(
+def test_glued_crops_are_halves_of_two_pills_of_different_classes(
     store: crops.CropStore, log: RunLog
 ) -> None:
     made = inference.classify_glued(ColourClassifier(), store, 0, 4, 2, log)
     assert 0 < len(made) <= 2
     assert made.embeddings.shape == (len(made), 3)
-
-
-def test_a_glued_crop_takes_a_half_of_each() -> None:
     left, right = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
     assert inference.glued(left, right)[0, :, 0].tolist() == [0, 0, 1, 1]

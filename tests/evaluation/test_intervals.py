@@ -87,7 +87,7 @@ def test_average_precision_is_inside() -> None:
     assert found.low < metrics.average_precision(score, RIGHT, 300) < found.high
 
 
-def test_few_groups_are_said() -> None:
+def test_an_interval_of_few_groups_gives_their_number() -> None:
     assert str(Interval(0.5, 0.75, 12)) == "0.500 to 0.750, 12 groups only"
     assert str(Interval(0.5, 0.75, 20)) == "0.500 to 0.750"
 

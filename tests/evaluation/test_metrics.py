@@ -6,6 +6,7 @@ from pillsnap.errors import CheckpointError
 from pillsnap.evaluation import metrics
 
 RNG = np.random.default_rng(5)
+EMPTY, NONE = np.empty(0), np.empty(0, bool)
 TRUTH = RNG.integers(0, 12, 500)
 LOGITS = RNG.normal(0, 1, (500, 12)) + 1.5 * np.eye(12)[TRUTH]
 
@@ -16,19 +17,13 @@ def test_ranks_give_scikit_learns_top_k(k: int) -> None:
     assert np.mean(metrics.ranks(LOGITS, TRUTH) < k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_equal_logits_are_never_right() -> None:
-    ranks = metrics.ranks(np.zeros((3, 3)), np.array([0, 1, 2]))
-    assert ranks.tolist() == [2, 2, 2]
-
-
-def test_logits_that_are_not_finite_are_refused() -> None:
+def test_equal_logits_are_never_right_and_logits_that_are_not_finite_are_refused() -> None:
+    assert metrics.ranks(np.zeros((3, 3)), np.array([0, 1, 2])).tolist() == [2, 2, 2]
     with pytest.raises(CheckpointError, match="logits of 1 of 2 crops are not finite"):
         metrics.ranks(np.array([[0.0, 1.0], [0.0, np.nan]]), np.array([0, 1]))
 
 
-def test_ranks_do_not_depend_on_how_many_rows_are_worked_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ranks_do_not_depend_on_how_many_rows_are_worked_on(monkeypatch) -> None:
     whole = metrics.ranks(LOGITS, TRUTH)
     monkeypatch.setattr(metrics, "ROWS", 7)
     assert (metrics.ranks(LOGITS, TRUTH) == whole).all()
@@ -113,19 +108,26 @@ def test_a_weight_counts_a_box_so_often() -> None:
     assert weighted == pytest.approx(direct, abs=0.02)
 
 
-def test_nothing_to_measure_is_none() -> None:
-    empty, none = np.empty(0), np.empty(0, bool)
-    assert metrics.mean(empty) is None
-    assert metrics.macro_f1(empty.astype(int), empty.astype(int)) is None
-    assert metrics.ece(empty, none) is None
-    assert metrics.auroc(empty, np.ones(3)) is None
-    assert metrics.auroc(np.ones(3), empty) is None
-    assert metrics.threshold_at(empty, 0.95) is None
-    assert metrics.fpr_at(np.ones(3), empty, 0.95) is None
-    assert metrics.average_precision(empty, none, 0) is None
-    assert metrics.ratio(0, 0) is None
-    assert metrics.coverage(empty, none) == []
+@pytest.mark.parametrize(
+    ("metric", "arguments"),
+    [
+        (metrics.mean, [EMPTY]),
+        (metrics.macro_f1, [EMPTY.astype(int), EMPTY.astype(int)]),
+        (metrics.ece, [EMPTY, NONE]),
+        (metrics.auroc, [EMPTY, np.ones(3)]),
+        (metrics.auroc, [np.ones(3), EMPTY]),
+        (metrics.threshold_at, [EMPTY, 0.95]),
+        (metrics.fpr_at, [np.ones(3), EMPTY, 0.95]),
+        (metrics.average_precision, [EMPTY, NONE, 0]),
+        (metrics.ratio, [0, 0]),
+    ],
+)
+def test_nothing_to_measure_is_none(metric, arguments) -> None:
+    assert metric(*arguments) is None
 
 
-def test_a_detector_that_finds_nothing_has_precision_0_at_every_recall() -> None:
-    assert metrics.average_precision(np.empty(0), np.empty(0, bool), 5) == 0.0
+def test_plots_of_nothing_have_no_rows_and_a_detector_that_finds_nothing_has_precision_0() -> None:
+    assert metrics.coverage(EMPTY, NONE) == metrics.precision_recall(EMPTY, NONE, 0) == []
+    rows = metrics.precision_recall(EMPTY, NONE, 5)
+    assert [row["precision"] for row in rows] == [0.0] * 101
+    assert metrics.average_precision(EMPTY, NONE, 5) == 0.0

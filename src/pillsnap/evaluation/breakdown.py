@@ -12,8 +12,7 @@ from pillsnap.arrays import Floats, Ints
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameSet
 from pillsnap.evaluation.sections import explained
-
-Json = dict[str, Any]
+from pillsnap.files import Json
 
 # Headings of the columns and meanings of their values; source: the AI Hub data sheet.
 CONDITIONS = {
@@ -62,8 +61,8 @@ def per_class(truth: Ints, predicted: Ints, classes: pd.DataFrame) -> pd.DataFra
 
 
 def worst(table: pd.DataFrame, rows: int) -> list[Json]:
-    """The classes of the lowest F1 among those that have pills."""
-    seen = table[table["pills"] > 0].sort_values(["f1", "class_index"], kind="stable")
+    """The classes of the lowest F1, worst first; without those that have no pill or no error."""
+    seen = table[table["f1"] < 1].sort_values(["f1", "class_index"], kind="stable")
     return [
         {
             "class": f"{row['mapping_code']} {row['drug_name']}",

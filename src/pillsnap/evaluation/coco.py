@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 
 from pillsnap.arrays import Bools, Ints
 from pillsnap.boxes import Boxes, to_xywh
+from pillsnap.files import Json
 
 MAX_BOXES = 100  # a frame: COCO's limit
 CHUNK = 100  # classes evaluated at a time: 1,000 at once take 5.7 GB
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,6 @@ class Precisions:
 
     map50: float | None
     map50_95: float | None
-    curve: NDArray[np.float64]  # precision at 101 recalls, IoU 0.5, of a single class; else empty
 
 
 def evaluator() -> str:
@@ -65,12 +62,11 @@ class Evaluator:
         here = np.isin(self._labelled.frame, frames)
         classes = np.unique(self._labelled.class_index[here]).tolist()
         if not classes:
-            return Precisions(None, None, np.empty(0))
+            return Precisions(None, None)
         starts = range(0, len(classes), CHUNK)
         parts = [self._precision(frames, classes[start : start + CHUNK]) for start in starts]
         precision = np.concatenate(parts, axis=2)  # [iou, recall, class]
-        curve = precision[0, :, 0] if len(classes) == 1 else np.empty(0)
-        return Precisions(float(precision[0].mean()), float(precision.mean()), curve)
+        return Precisions(float(precision[0].mean()), float(precision.mean()))
 
     def _precision(self, frames: Ints, classes: list[int]) -> NDArray[np.float64]:
         """[10 IoUs, 101 recalls, classes]; only frames that hold one of the classes take time."""

@@ -139,8 +139,7 @@ def average_precision(
     """
     if labelled <= 0:
         return None
-    precision = precision_curve(score, matched, labelled, weight)
-    return float(precision.mean())
+    return float(precision_curve(score, matched, labelled, weight).mean())
 
 
 def precision_curve(
@@ -155,6 +154,14 @@ def precision_curve(
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     reached = np.searchsorted(found / labelled, RECALL_POINTS - 1e-12, side="left")
     return np.asarray(envelope[np.minimum(reached, len(found))])
+
+
+def precision_recall(score: Floats, matched: Bools, labelled: int) -> list[dict[str, float]]:
+    """Rows recall, precision: `precision_curve` for a plot; [] without labelled boxes."""
+    if not labelled:
+        return []
+    points = zip(RECALL_POINTS, precision_curve(score, matched, labelled), strict=True)
+    return [{"recall": round(float(x), 2), "precision": float(y)} for x, y in points]
 
 
 def ratio(part: float, whole: float) -> float | None:

@@ -25,6 +25,7 @@ from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
 
 Font = ImageFont.FreeTypeFont
+Place = tuple[float, float, float, float]  # left, top, right, bottom
 
 PICTURE_PX, FRAME_PX, GAP_PX, LINE_PX = 132, 460, 12, 20
 INK, PALE, PAPER, EMPTY = "#1a1a1a", "#666666", "#ffffff", "#eeeeee"
@@ -35,9 +36,10 @@ COLOURS = {
     "known_refused": "#56b4e9",
     "unknown_taken_for_known": "#cc79a7",
     "missed": "#f0e442",
-    "duplicated": "#e69f00",
+    "duplicated": "#0072b2",
     "false_box": "#e69f00",
 }
+DARK = ("right", "wrong_name", "duplicated")  # under white text
 CARDS, FRAMES = 12, 6  # as many as one screen holds
 
 
@@ -86,16 +88,12 @@ def confusion_cards(
         examples = [_example(truth, predicted, side, index, pair.row) for index in pair_of]
         own, other = (None if row is None else store.decode(int(rows[row])) for row in examples)
         pill = (store.decode(int(rows[pair.row])), f"confidence {confidence[pair.row]:.0%}")
-        cards.append(
-            Card(
-                (pill, (own, "true class"), (other, "predicted class")),
-                (
-                    f"true {label(classes, pair.true)}",
-                    f"predicted {label(classes, pair.predicted)}",
-                    f"{pair.count} of {(truth == pair.true).sum()} pills",
-                ),
-            )
+        lines = (
+            f"true {label(classes, pair.true)}",
+            f"predicted {label(classes, pair.predicted)}",
+            f"{pair.count} of {(truth == pair.true).sum()} pills",
         )
+        cards.append(Card((pill, (own, "true class"), (other, "predicted class")), lines))
     return cards
 
 
@@ -119,16 +117,13 @@ def unknown_cards(
         example = next(iter(np.flatnonzero(truth == near)), None)
         like = None if example is None else stores["val"].decode(int(example))
         verdict = "accepted" if score[row] >= fitted.threshold else "refused"
-        cards.append(
-            Card(
-                ((stores["test"].decode(int(rows[row])), verdict), (like, "nearest class")),
-                (
-                    f"unknown {codes[row]}: {verdict}",
-                    f"nearest {label(classes, near)}",
-                    f"score {score[row]:.3f}, threshold {fitted.threshold:.3f}",
-                ),
-            )
+        pill = (stores["test"].decode(int(rows[row])), verdict)
+        lines = (
+            f"unknown {codes[row]}",
+            f"nearest {label(classes, near)}",
+            f"score {score[row]:.3f}, threshold {fitted.threshold:.3f}",
         )
+        cards.append(Card((pill, (like, "nearest class")), lines))
     return cards
 
 
@@ -170,16 +165,22 @@ def framed(
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
     pen = ImageDraw.Draw(picture)
     outcome = frame.match(match_iou)
-    for box, what in zip(frame.labelled, outcome.labelled, strict=True):
-        if what == "missed":
-            _mark(pen, box * scale, "missed", COLOURS[what], size)
     partner = dict(outcome.pairs)
+    labels = zip(frame.labelled, outcome.labelled, strict=True)
+    marks = [(box * scale, what, what) for box, what in labels if what == "missed"]
     for row, what in enumerate(outcome.predicted):
-        text = _name(frame, row, classes) if what != "duplicated" else "duplicated"
-        if what in ("wrong_name", "known_refused"):
+        text = _name(frame, row, classes)
+        if what in ("duplicated", "false_box"):
+            text = f"{what.replace('_', ' ')}: {text}"
+        elif what in ("wrong_name", "known_refused"):
             true = int(frame.labelled_class[partner[row]])
             text += f", true {classes['mapping_code'].iloc[true]}"
-        _mark(pen, frame.predicted[row] * scale, text, COLOURS[what], size)
+        marks.append((frame.predicted[row] * scale, what, text))
+    for box, what, _ in marks:
+        pen.rectangle(tuple(box.tolist()), outline=COLOURS[what], width=3)
+    taken: list[Place] = []
+    for box, what, text in marks:
+        taken.append(_write(pen, box, text, what, size, taken))
     return picture
 
 
@@ -187,39 +188,25 @@ def frame_montage(pictures: Sequence[Image.Image]) -> Image.Image:
     """Frames in rows of three under a legend of the colours."""
     if not pictures:
         return montage([], 1, "val holds no frames")
-    columns = min(3, len(pictures))
-    width = columns * (FRAME_PX + GAP_PX) + GAP_PX
-    tall = max(picture.height for picture in pictures) + GAP_PX
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (max(width, 3 * FRAME_PX), rows * tall + 3 * LINE_PX), PAPER)
+    frames = _grid(pictures, 3, 3 * LINE_PX)
+    sheet = Image.new("RGB", (max(frames.width, 2 * FRAME_PX), frames.height), PAPER)
+    sheet.paste(frames)
     pen = ImageDraw.Draw(sheet)
-    legend_px = GAP_PX
+    left = GAP_PX
     for what in (matching.RIGHT, *matching.ERRORS):
-        pen.rectangle((legend_px, 18, legend_px + 14, 32), fill=COLOURS[what], outline=PALE)
+        pen.rectangle((left, 18, left + 14, 32), fill=COLOURS[what], outline=PALE)
         text = what.replace("_", " ")
-        pen.text((legend_px + 20, 14), text, fill=INK, font=font(16))
-        legend_px += 20 + round(font(16).getlength(text)) + 24
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, columns)
-        sheet.paste(picture, (GAP_PX + column * (FRAME_PX + GAP_PX), 3 * LINE_PX + row * tall))
+        pen.text((left + 20, 14), text, fill=INK, font=font(16))
+        left += 44 + round(font(16).getlength(text))
     return sheet
 
 
 def montage(cards: Sequence[Card], columns: int, nothing: str) -> Image.Image:
     """Cards in rows; without any, a sheet that says why."""
-    if not cards:
-        sheet = Image.new("RGB", (640, 3 * LINE_PX), PAPER)
-        ImageDraw.Draw(sheet).text((GAP_PX, LINE_PX), nothing, fill=INK, font=font(16))
-        return sheet
-    drawn = [card_picture(card) for card in cards]
-    columns = min(columns, len(drawn))
-    width = max(picture.width for picture in drawn) + GAP_PX
-    height = max(picture.height for picture in drawn) + GAP_PX
-    rows = -(-len(drawn) // columns)
-    sheet = Image.new("RGB", (columns * width + GAP_PX, rows * height + GAP_PX), PAPER)
-    for index, picture in enumerate(drawn):
-        row, column = divmod(index, columns)
-        sheet.paste(picture, (GAP_PX + column * width, GAP_PX + row * height))
+    if cards:
+        return _grid([card_picture(card) for card in cards], columns, GAP_PX)
+    sheet = Image.new("RGB", (640, 3 * LINE_PX), PAPER)
+    ImageDraw.Draw(sheet).text((GAP_PX, LINE_PX), nothing, fill=INK, font=font(16))
     return sheet
 
 
@@ -272,22 +259,42 @@ def _name(frame: FrameAnswer, row: int, classes: pd.DataFrame) -> str:
     return f"{name['mapping_code']} {name['drug_name']} {frame.confidence[row]:.0%}"
 
 
-def _mark(
+def _write(
     pen: ImageDraw.ImageDraw,
     box: Floats32,
     text: str,
-    colour: str,
+    what: str,
     size: tuple[int, int],
-) -> None:
-    left, top, end, bottom = (float(side) for side in box)
-    pen.rectangle((left, top, end, bottom), outline=colour, width=3)
+    taken: Sequence[Place],
+) -> Place:
+    """A label over its box, or under or in it where another label is; returns its place."""
     text = fitting(text, font(13, bold=True), size[0] - 8)
     width = font(13, bold=True).getlength(text) + 6
-    left = min(max(left, 0.0), size[0] - width)
-    top = top - 18 if top >= 18 else min(bottom, size[1] - 18)
-    pen.rectangle((left, top, left + width, top + 18), fill=colour)
-    ink = INK if colour in ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7") else PAPER
-    pen.text((left + 3, top + 1), text, fill=ink, font=font(13, bold=True))
+    left = min(max(float(box[0]), 0.0), size[0] - width)
+    tops = [min(max(float(top), 0.0), size[1] - 18) for top in (box[1] - 18, box[3], box[1])]
+    places = [(left, top, left + width, top + 18) for top in tops]
+    place = next((one for one in places if all(_apart(one, other) for other in taken)), places[0])
+    pen.rectangle(place, fill=COLOURS[what])
+    ink = PAPER if what in DARK else INK
+    pen.text((place[0] + 3, place[1] + 1), text, fill=ink, font=font(13, bold=True))
+    return place
+
+
+def _apart(a: Place, b: Place) -> bool:
+    return a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
+
+
+def _grid(pictures: Sequence[Image.Image], columns: int, top_px: int) -> Image.Image:
+    """Pictures in rows, under `top_px` of paper."""
+    columns = min(columns, len(pictures))
+    width = max(picture.width for picture in pictures) + GAP_PX
+    height = max(picture.height for picture in pictures) + GAP_PX
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * width + GAP_PX, rows * height + top_px), PAPER)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet.paste(picture, (GAP_PX + column * width, top_px + row * height))
+    return sheet
 
 
 def _example(truth: Ints, predicted: Ints, side: Ints, index: int, but: int) -> int | None:
