@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from make.made_answers import class_table, frame_answer
 from pillsnap.evaluation import (
     breakdown,
+    cards,
     evaluate,
     fit,
     montage,
@@ -67,16 +68,16 @@ def report_page(
     """The report with pictures of noise, which JPEG cannot compress."""
     rng, known = np.random.default_rng(0), answered.val
     photo = rng.integers(0, 256, (1280, 976, 3), dtype=np.uint8)
-    card = montage.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
-    cards = montage.montage([card] * montage.CARDS, 3, "")
+    card = cards.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
+    sheet = cards.montage([card] * cards.CARDS, "")
     shown = answered.val_frames.frames[: montage.FRAMES]
     iou = params.evaluate.match_iou
     frames = montage.frame_montage([montage.framed(photo, one, table, iou) for one in shown])
-    drawn = {"detections": frames, "confusions": cards, "unknown": cards}
+    drawn = {"detections": frames, "confusions": sheet, "unknown": sheet}
     pictures = {}
-    for name, sheet in drawn.items():
+    for name, picture in drawn.items():
         buffer = io.BytesIO()
-        sheet.save(buffer, "JPEG", quality=outputs.REPORT_QUALITY, subsampling=0)
+        picture.save(buffer, "JPEG", quality=outputs.REPORT_QUALITY, subsampling=0)
         pictures[name] = buffer.getvalue()
     measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "provenance": {}}
     measured |= {"split": breakdown.split_overlap({})}

@@ -1,8 +1,7 @@
-"""Montages of confusions, of frames with their detections, and of unknown pills."""
+"""A montage of frames with their detections; the drawing that `cards` shares."""
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pillsnap import files
 from pillsnap.arrays import Floats32, Ints, Pixels
-from pillsnap.dataset.crops import CropStore
-from pillsnap.dataset.frames import FrameStore
-from pillsnap.evaluation import breakdown, matching
-from pillsnap.evaluation.answers import Answers, CropAnswers, FrameAnswer
+from pillsnap.evaluation import matching
+from pillsnap.evaluation.answers import FrameAnswer
 from pillsnap.fonts import korean_font_path
-from pillsnap.params import EvaluateParams
-from pillsnap.places import Places
-from pillsnap.recognition import scores
-from pillsnap.recognition.calibration import Calibration
 
 Font = ImageFont.FreeTypeFont
+Pen = ImageDraw.ImageDraw
 Place = tuple[float, float, float, float]  # left, top, right, bottom
 
-PICTURE_PX, FRAME_PX, GAP_PX, LINE_PX = 132, 460, 12, 20
+PICTURE_PX, FRAME_PX, GAP_PX, LINE_PX, LEGEND_PX = 132, 460, 12, 20, 940
 INK, PALE, PAPER, EMPTY = "#1a1a1a", "#666666", "#ffffff", "#eeeeee"
 # Okabe & Ito's palette, distinct for colour-blind readers too
 COLOURS = {
@@ -40,98 +34,7 @@ COLOURS = {
     "false_box": "#e69f00",
 }
 DARK = ("right", "wrong_name", "duplicated")  # under white text
-CARDS, FRAMES = 12, 6  # as many as one screen holds
-
-
-@dataclass(frozen=True)
-class Card:
-    """Pictures in a row, each with a caption, and lines of text under them."""
-
-    pictures: tuple[tuple[Pixels | None, str], ...]
-    lines: tuple[str, ...]
-
-
-def draw(
-    out: Path,
-    answered: Answers,
-    fitted: Calibration,
-    classes: pd.DataFrame,
-    places: Places,
-    options: EvaluateParams,
-) -> None:
-    """Write confusions.png, unknown.png and detections.png into a folder."""
-    stores = {split: CropStore(places.crops(split)) for split in ("val", "test")}
-    wrong = confusion_cards(answered.val, fitted, classes, stores["val"])
-    save(out / "confusions.png", montage(wrong, 3, "val: no known pill was misclassified"))
-    unknown = unknown_cards(answered, fitted, classes, stores)
-    save(out / "unknown.png", montage(unknown, 3, "test holds no unknown pill"))
-    frames, store = answered.val_frames.frames, FrameStore(places.frames("val"))
-    pictures = [
-        framed(store.decode(i), frames[i], classes, options.match_iou)
-        for i in choose(frames, options.match_iou)
-    ]
-    save(out / "detections.png", frame_montage(pictures))
-
-
-def confusion_cards(
-    val: CropAnswers, fitted: Calibration, classes: pd.DataFrame, store: CropStore
-) -> list[Card]:
-    """The most frequent confusions: the pill, its own class, the predicted class."""
-    rows = np.flatnonzero(val.table["known"].to_numpy(dtype=bool))
-    known = val.known()
-    truth, predicted = known.truth, known.logits.argmax(axis=1)
-    confidence = scores.confidences(known.logits, fitted.temperature)
-    side = known.table["direction"].to_numpy()
-    cards = []
-    for pair in breakdown.confusions(truth, predicted, confidence)[:CARDS]:
-        pair_of = (pair.true, pair.predicted)
-        examples = [_example(truth, predicted, side, index, pair.row) for index in pair_of]
-        own, other = (None if row is None else store.decode(int(rows[row])) for row in examples)
-        pill = (store.decode(int(rows[pair.row])), f"confidence {confidence[pair.row]:.0%}")
-        lines = (
-            f"true {label(classes, pair.true)}",
-            f"predicted {label(classes, pair.predicted)}",
-            f"{pair.count} of {(truth == pair.true).sum()} pills",
-        )
-        cards.append(Card((pill, (own, "true class"), (other, "predicted class")), lines))
-    return cards
-
-
-def unknown_cards(
-    answered: Answers, fitted: Calibration, classes: pd.DataFrame, stores: dict[str, CropStore]
-) -> list[Card]:
-    """Unknown pills of test, one of each code: half of the cards the accepted ones of the highest
-    scores, the others the refused ones of the lowest; each with the nearest class."""
-    rows = np.flatnonzero(~answered.test.table["known"].to_numpy(dtype=bool))
-    pills = answered.test.known(False)
-    score = fitted.refusal_score(pills.outputs)
-    order = np.argsort(-score, kind="stable")
-    codes = pills.codes
-    passed = score[order] >= fitted.threshold
-    accepted = first_of_each(order[passed], codes)[: CARDS // 2]
-    refused = first_of_each(order[~passed][::-1], codes)[: CARDS - len(accepted)]
-    truth = answered.val.truth
-    cards = []
-    for row in [*accepted, *refused]:
-        near = int(pills.logits[row].argmax())
-        example = next(iter(np.flatnonzero(truth == near)), None)
-        like = None if example is None else stores["val"].decode(int(example))
-        verdict = "accepted" if score[row] >= fitted.threshold else "refused"
-        pill = (stores["test"].decode(int(rows[row])), verdict)
-        lines = (
-            f"unknown {codes[row]}",
-            f"nearest {label(classes, near)}",
-            f"score {score[row]:.3f}, threshold {fitted.threshold:.3f}",
-        )
-        cards.append(Card((pill, (like, "nearest class")), lines))
-    return cards
-
-
-def label(classes: pd.DataFrame, index: int) -> str:
-    """Code, name and imprints of a class."""
-    row = classes.iloc[index]
-    imprints = " / ".join(str(row[key]) or "–" for key in ("print_front", "print_back"))
-    return f"{row['mapping_code']} {row['drug_name']} [{imprints}]"
+FRAMES = 6  # as many as one screen holds
 
 
 def choose(frames: Sequence[FrameAnswer], match_iou: float) -> list[int]:
@@ -146,14 +49,6 @@ def choose(frames: Sequence[FrameAnswer], match_iou: float) -> list[int]:
     right = first_of_each(order[errors[order] == 0], groups)
     chosen = wrong[: max(FRAMES // 2, FRAMES - len(right))]
     return [*right[: FRAMES - len(chosen)], *chosen]
-
-
-def first_of_each(order: Ints, names: NDArray[Any]) -> list[int]:
-    """Of indices in order, the first of each name."""
-    first: dict[str, int] = {}
-    for index in order.tolist():
-        first.setdefault(str(names[index]), index)
-    return list(first.values())
 
 
 def framed(
@@ -187,10 +82,8 @@ def framed(
 def frame_montage(pictures: Sequence[Image.Image]) -> Image.Image:
     """Frames in rows of three under a legend of the colours."""
     if not pictures:
-        return montage([], 1, "val holds no frames")
-    frames = _grid(pictures, 3, 3 * LINE_PX)
-    sheet = Image.new("RGB", (max(frames.width, 2 * FRAME_PX), frames.height), PAPER)
-    sheet.paste(frames)
+        return notice("val holds no frames")
+    sheet = grid(pictures, 3, 3 * LINE_PX, LEGEND_PX)
     pen = ImageDraw.Draw(sheet)
     left = GAP_PX
     for what in (matching.RIGHT, *matching.ERRORS):
@@ -201,32 +94,35 @@ def frame_montage(pictures: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def montage(cards: Sequence[Card], columns: int, nothing: str) -> Image.Image:
-    """Cards in rows; without any, a sheet that says why."""
-    if cards:
-        return _grid([card_picture(card) for card in cards], columns, GAP_PX)
+def notice(text: str) -> Image.Image:
+    """A sheet that says why there is nothing to show."""
     sheet = Image.new("RGB", (640, 3 * LINE_PX), PAPER)
-    ImageDraw.Draw(sheet).text((GAP_PX, LINE_PX), nothing, fill=INK, font=font(16))
+    ImageDraw.Draw(sheet).text((GAP_PX, LINE_PX), text, fill=INK, font=font(16))
     return sheet
 
 
-def card_picture(card: Card) -> Image.Image:
-    """One card: captions, pictures, lines."""
-    width = 3 * (PICTURE_PX + GAP_PX)
-    height = LINE_PX + PICTURE_PX + 6 + LINE_PX * len(card.lines)
-    sheet = Image.new("RGB", (width, height), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    for index, (pixels, caption) in enumerate(card.pictures):
-        left = index * (PICTURE_PX + GAP_PX)
-        pen.text((left, 0), caption, fill=PALE, font=font(13))
-        pen.rectangle((left, LINE_PX, left + PICTURE_PX, LINE_PX + PICTURE_PX), fill=EMPTY)
-        if pixels is not None:
-            square = Image.fromarray(pixels).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.BOX)
-            sheet.paste(square, (left, LINE_PX))
-    for index, line in enumerate(card.lines):
-        top = LINE_PX + PICTURE_PX + 6 + index * LINE_PX
-        pen.text((0, top), fitting(line, font(14), width), fill=INK, font=font(14))
+def grid(
+    pictures: Sequence[Image.Image], columns: int, top_px: int, least_px: int = 0
+) -> Image.Image:
+    """Pictures in rows, under `top_px` of paper that is at least `least_px` wide."""
+    columns = min(columns, len(pictures))
+    width = max(picture.width for picture in pictures) + GAP_PX
+    height = max(picture.height for picture in pictures) + GAP_PX
+    rows = -(-len(pictures) // columns)
+    size = (max(columns * width + GAP_PX, least_px), rows * height + top_px)
+    sheet = Image.new("RGB", size, PAPER)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet.paste(picture, (GAP_PX + column * width, top_px + row * height))
     return sheet
+
+
+def first_of_each(order: Ints, names: NDArray[Any]) -> list[int]:
+    """Of indices in order, the first of each name."""
+    first: dict[str, int] = {}
+    for index in order.tolist():
+        first.setdefault(str(names[index]), index)
+    return list(first.values())
 
 
 def fitting(text: str, face: Font, width_px: int) -> str:
@@ -252,20 +148,14 @@ def save(path: Path, picture: Image.Image) -> None:
 
 
 def _name(frame: FrameAnswer, row: int, classes: pd.DataFrame) -> str:
-    index = int(frame.predicted_class[row])
-    if index < 0:
+    if frame.predicted_class[row] < 0:
         return "unknown"
-    name = classes.iloc[index]
+    name = classes.iloc[int(frame.predicted_class[row])]
     return f"{name['mapping_code']} {name['drug_name']} {frame.confidence[row]:.0%}"
 
 
 def _write(
-    pen: ImageDraw.ImageDraw,
-    box: Floats32,
-    text: str,
-    what: str,
-    size: tuple[int, int],
-    taken: Sequence[Place],
+    pen: Pen, box: Floats32, text: str, what: str, size: tuple[int, int], taken: Sequence[Place]
 ) -> Place:
     """A label over its box, or under or in it where another label is; returns its place."""
     text = fitting(text, font(13, bold=True), size[0] - 8)
@@ -282,25 +172,3 @@ def _write(
 
 def _apart(a: Place, b: Place) -> bool:
     return a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
-
-
-def _grid(pictures: Sequence[Image.Image], columns: int, top_px: int) -> Image.Image:
-    """Pictures in rows, under `top_px` of paper."""
-    columns = min(columns, len(pictures))
-    width = max(picture.width for picture in pictures) + GAP_PX
-    height = max(picture.height for picture in pictures) + GAP_PX
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * width + GAP_PX, rows * height + top_px), PAPER)
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, columns)
-        sheet.paste(picture, (GAP_PX + column * width, top_px + row * height))
-    return sheet
-
-
-def _example(truth: Ints, predicted: Ints, side: Ints, index: int, but: int) -> int | None:
-    """A pill of a class, preferably classified right and seen from the same side as pill `but`."""
-    of_class = np.flatnonzero((truth == index) & (np.arange(len(truth)) != but))
-    if not len(of_class):
-        return None
-    worth = 2 * (side[of_class] == side[but]) + (predicted[of_class] == index)
-    return int(of_class[np.argmax(worth)])

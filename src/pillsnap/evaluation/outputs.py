@@ -9,8 +9,11 @@ from PIL import Image
 
 from pillsnap import files
 from pillsnap.dataset import manifest
+from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.frames import FrameStore
 from pillsnap.evaluation import (
     breakdown,
+    cards,
     coco,
     metrics,
     model_card,
@@ -21,7 +24,7 @@ from pillsnap.evaluation import (
 )
 from pillsnap.evaluation.answers import Answers
 from pillsnap.files import Json
-from pillsnap.params import Params
+from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
@@ -50,7 +53,6 @@ HEADLINES = {
         for key in ("goal", "value", "met")
     ),
 }  # fmt: skip
-MONTAGES = ("detections", "confusions", "unknown")
 # DVC 3.67 cannot draw an empty list: a plot without rows gets one that draws nothing.
 NOTHING: dict[str, Json] = {
     "pr_curve": {"recall": None, "precision": None},
@@ -83,8 +85,10 @@ def write(
     tables.write_csv(out / "per_class.csv", by_class)
     _pills(out, answered, fitted, classes, options.match_iou)
     tables.write_csv(out / "results_detection.csv", tables.by_epoch(places.epochs))
-    montage.draw(out / "figures", answered, fitted, classes, places, options)
-    pictures = {name: _jpeg(out / "figures" / f"{name}.png") for name in MONTAGES}
+    sheets = montages(places, answered, fitted, classes, options.match_iou)
+    for name, sheet in sheets.items():
+        montage.save(out / "figures" / f"{name}.png", sheet)
+    pictures = {name: _jpeg(sheet) for name, sheet in sheets.items()}
     page = report.render(measured, curves, by_class, pictures, params.scale)
     files.write_text(out / "report.html", page)
     files.write_text(places.model_card, model_card.render(measured, classes, params.scale))
@@ -110,16 +114,35 @@ def plots(
     }
 
 
+def montages(
+    places: Places, answered: Answers, fitted: Calibration, classes: pd.DataFrame, match_iou: float
+) -> dict[str, Image.Image]:
+    """Name of each montage and its picture."""
+    stores = {split: CropStore(places.crops(split)) for split in ("val", "test")}
+    frames, store = answered.val_frames.frames, FrameStore(places.frames("val"))
+    pictures = [
+        montage.framed(store.decode(i), frames[i], classes, match_iou)
+        for i in montage.choose(frames, match_iou)
+    ]
+    confusions = cards.confusions(answered.val, fitted, classes, stores["val"])
+    unknown = cards.unknown(answered, fitted, classes, stores)
+    return {
+        "detections": montage.frame_montage(pictures),
+        "confusions": cards.montage(confusions, "val: no known pill was misclassified"),
+        "unknown": cards.montage(unknown, "test holds no unknown pill"),
+    }
+
+
 def headlines(measured: Json) -> Json:
     """metrics.json: the headlines, null where there is no value."""
     tree: Json = {}
     for section, names in HEADLINES.items():
         for name in names:
             *parents, last = f"{section}.{name}".split(".")
-            source, node = measured, tree
+            node = tree
             for parent in parents:
-                source, node = source.get(parent, {}), node.setdefault(parent, {})
-            node[last] = source.get(last)
+                node = node.setdefault(parent, {})
+            node[last] = at(measured, f"{section}.{name}")
     return tree
 
 
@@ -188,17 +211,18 @@ def _git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def _jpeg(png: Path) -> bytes:
+def _jpeg(sheet: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.open(png).convert("RGB").save(buffer, "JPEG", quality=REPORT_QUALITY, subsampling=0)
+    sheet.save(buffer, "JPEG", quality=REPORT_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
 def _target(goal: float, section: Json, key: str) -> Json:
     value = section[key]
-    enough = value is not None and (value <= goal if key.endswith("minutes") else value >= goal)
-    met = None if value is None else enough
-    return {"goal": goal, "value": value, "met": met, "ci": section.get("ci", {}).get(key)}
+    met = None
+    if value is not None:
+        met = value <= goal if key.endswith("minutes") else value >= goal
+    return {"goal": goal, "value": value, "met": met, "ci": at(section, f"ci.{key}")}
 
 
 def _summary(path: Path) -> Json:
