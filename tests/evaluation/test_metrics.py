@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score, top_k_accuracy_score
+from sklearn.metrics import f1_score, roc_auc_score, top_k_accuracy_score
 
 from pillsnap.errors import CheckpointError
 from pillsnap.evaluation import metrics
@@ -77,17 +77,6 @@ def test_coverage_ends_at_the_plain_accuracy_and_starts_at_the_surest() -> None:
     rows = metrics.coverage(np.linspace(1, 0, 100), right)
     assert rows[0] == {"coverage": 0.05, "accuracy": 1.0}
     assert rows[-1] == {"coverage": 1.0, "accuracy": 0.5}
-
-
-def test_average_precision_is_the_101_point_mean_of_scikit_learns_curve() -> None:
-    score, matched = RNG.uniform(0, 1, 300), RNG.uniform(0, 1, 300) < 0.5
-    precision, recall, _ = precision_recall_curve(matched, score)
-    expected = np.mean([precision[recall >= r - 1e-12].max() for r in metrics.RECALL_POINTS])
-    # scikit-learn ends at precision 1, recall 0, which COCO does not have
-    first = np.maximum.accumulate(precision[:-1])[-1]
-    expected += (first - 1.0) / 101 if first < 1 else 0.0
-    found = metrics.average_precision(score, matched, matched.sum())
-    assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_weight_counts_a_box_so_often() -> None:

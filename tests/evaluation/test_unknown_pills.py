@@ -30,15 +30,13 @@ def auroc_of(known: np.ndarray, unknown: np.ndarray) -> float:
     return roc_auc_score(np.arange(len(known) + len(unknown)) < len(known), np.r_[known, unknown])
 
 
-def test_auroc_is_scikit_learns_of_singles_against_singles() -> None:
+def test_the_shares_accepted_are_those_over_the_threshold() -> None:
     val, test = crop_answers(muddled, True, 1), crop_answers(muddled, False, 2)
     made, section = fitted(val), measured(muddled)
-    singles = (val.table["image_type"] == "single").to_numpy()
-    known, unknown = made.refusal_score(val.outputs)[singles], made.refusal_score(test.outputs)
-    assert section["auroc"] == pytest.approx(auroc_of(known, unknown), abs=1e-9)
-    assert section["accepted"] == pytest.approx(np.mean(unknown >= made.threshold))
-    shares = section["known"]
-    accepted = sum(shares[kind]["accepted"] * shares[kind]["pills"] for kind in shares)
+    passed = made.refusal_score(test.outputs) >= made.threshold
+    assert section["accepted"] == pytest.approx(np.mean(passed))
+    shares = section["known"].values()
+    accepted = sum(share["accepted"] * share["pills"] for share in shares)
     assert accepted == pytest.approx(0.95 * len(val))
 
 

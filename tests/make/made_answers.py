@@ -124,7 +124,6 @@ def frame_answer(
         found_score=score,
         predicted=found,
         predicted_class=named,
-        predicted_score=score,
         box_confidence=score,
         confidence=np.full(len(names), 0.9),
         refusal_score=np.full(len(names), 0.9),

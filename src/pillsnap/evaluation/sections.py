@@ -124,7 +124,6 @@ def pipeline_of(frames: FrameSet, rows: Ints, options: EvaluateParams) -> Json:
         "pill_recall": metrics.ratio(right.sum(), labelled.sum()),
         "pill_f1": metrics.ratio(right.sum(), pills.sum()),
         "frame_exact": metrics.mean(exact),
-        "map50": frames.pills.measure(rows).map50,
     }
     return {
         **explained(

@@ -72,9 +72,7 @@ def pills(split: str, frames: FrameSet, match_iou: float, classes: pd.DataFrame)
 def coco_files(frames: FrameSet) -> tuple[Json, list[Json]]:
     """COCO ground truth and results of the detector, one class (id 0, "pill")."""
     images = [{"id": i, "file_name": frame.image_path} for i, frame in enumerate(frames.frames)]
-    truth = coco.ground_truth(frames.labelled, images)
-    truth["categories"] = [{"id": 0, "name": "pill"}]
-    return truth, coco.detections(frames.found)
+    return coco.ground_truth(frames.labelled, images), coco.detections(frames.found)
 
 
 def by_epoch(metrics_dir: Path) -> list[Json]:
