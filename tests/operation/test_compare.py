@@ -80,7 +80,9 @@ def test_a_missing_metric_has_a_reason_and_one_without_interval_no_verdict(print
 
 @pytest.mark.slow
 def test_the_cure_for_a_revision_without_evaluation_json_brings_it(project, printed) -> None:
-    cure = re.search("bare: .* neither committed .*Measure it: (git checkout .*)", printed("bare"))
+    cure = re.search(
+        "bare: no intervals: .* neither committed .*Measure it: (git checkout .*)", printed("bare")
+    )
     run(project, "git", "stash", "-q")
     run(project, "bash", "-c", cure.group(1))
     assert json.loads(printed("HEAD", "--json"))["columns"][0]["missing"] is None

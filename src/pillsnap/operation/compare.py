@@ -143,7 +143,7 @@ def render(compared: Json) -> Group:
     return Group(
         table,
         changes if compared["params"] else "no parameter differs",
-        *(f"{column['name']}: {column['missing']}" for column in columns if column["missing"]),
+        *(f"{one['name']}: no intervals: {one['missing']}" for one in columns if one["missing"]),
         *(f"{why}: {', '.join(metrics)}" for why, metrics in missing.items()),
     )
 
