@@ -107,7 +107,10 @@ def set_up() -> str:
 
 
 def install() -> str:
-    """Install with uv (seconds), or with pip (minutes) where uv cannot be had; "" or the error."""
+    """Install with uv (seconds), or with pip (minutes) where uv cannot be had; "" or the error.
+
+    Both compare each download with its hash in requirements.txt; the repository itself has none.
+    """
     pip = [
         str(PYTHON),
         "-m",
@@ -117,13 +120,13 @@ def install() -> str:
         "--quiet",
         "--disable-pip-version-check",
     ]
-    requirements = ["-r", str(ROOT / "requirements.txt")]
+    parts = [["-r", str(ROOT / "requirements.txt")], ["--no-deps", "-e", str(ROOT)]]
     if not failure([*pip, UV]):
         uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
-        if not failure(uv + requirements):
+        if not any(failure(uv + part) for part in parts):
             return ""
         print("run.py: uv failed, trying pip", flush=True)
-    return failure(pip + requirements)
+    return next((problem for problem in (failure(pip + part) for part in parts) if problem), "")
 
 
 def failure(command: list) -> str:

@@ -16,7 +16,7 @@ GROUND = {"errors", "params", "params_errors", "files", "boxes", "arrays", "plac
 FLOORS = (
     {"stage", "dataset", "web"},
     {"aihub", "training", "demo", "monitor"},
-    {"manifest", "validation", "detection", "classification"},
+    {"manifest", "validation", "detection", "classification", "register", "interchange"},
     {"recognition"},
     {"evaluation", "release"},
     {"prediction", "operation"},

@@ -11,6 +11,7 @@ from make.import_graph import ROOT
 
 TINY = {
     "data.py": ("--photos 3000 --rounds 1", "| build_manifest |"),
+    "search.py": ("--drugs 300 --queries 50", "true drug lost: 0"),
     "coverage.py": ("3", "auroc              "),
     "evaluation.py": ("300 12", "12 classes:"),
     "validate.py": ("--frames 10 --rounds 1 --memory 20", "frames per CPU-second"),

@@ -13,11 +13,14 @@ from make.import_graph import ROOT
 
 @pytest.fixture
 def project(tmp_path):
-    """run.py beside requirements that install nothing but a command of our own."""
+    """run.py in a package of one module, without requirements."""
     folder = tmp_path / "a b"
     folder.mkdir()
     shutil.copy(ROOT / "run.py", folder)
-    (folder / "pyproject.toml").write_text("")
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (folder / "backend.py").write_text(BACKEND)
     (folder / "requirements.txt").write_text("")
     return folder
 
@@ -99,13 +102,7 @@ def test_settings_of_the_caller_install_nothing_elsewhere(project):
     ready(project)
     (project / "foreign").mkdir()
     (project / "foreign/pip.py").write_text("raise SystemExit('a foreign pip')")
-    mine = project / "mine"
-    mine.mkdir()
-    (mine / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    )
-    (mine / "backend.py").write_text(BACKEND)
-    (project / "requirements.txt").write_text("./mine\n")
+    (project / ".venv/installed.sha256").unlink()
     done = call(project, "demo", PIP_NO_INDEX="1", UV_OFFLINE="1", **ELSEWHERE)
     assert done.returncode == 7, done.stderr
     found = list((project / ".venv").rglob("mine_of_ours.py"))
@@ -114,7 +111,7 @@ def test_settings_of_the_caller_install_nothing_elsewhere(project):
 
 BACKEND = """
 import zipfile
-def build_wheel(folder, *_):
+def build_editable(folder, *_):
     name = "mine_of_ours-1-py3-none-any.whl"
     files = {
         "METADATA": ["Metadata-Version: 2.1", "Name: mine_of_ours", "Version: 1"],

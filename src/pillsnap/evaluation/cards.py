@@ -26,6 +26,7 @@ from pillsnap.evaluation.montage import (
 )
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.certainty import percent
 
 PICTURE_PX = 132
 CARDS = 12  # as many as one screen holds
@@ -53,7 +54,7 @@ def confusions(
         pair_of = (pair.true, pair.predicted)
         examples = [_example(truth, predicted, side, index, pair.row) for index in pair_of]
         own, other = (None if row is None else store.decode(int(rows[row])) for row in examples)
-        pill = (store.decode(int(rows[pair.row])), f"confidence {confidence[pair.row]:.0%}")
+        pill = (store.decode(int(rows[pair.row])), f"confidence {percent(confidence[pair.row])}")
         lines = (
             f"true {label(classes, pair.true)}",
             f"predicted {label(classes, pair.predicted)}",

@@ -16,6 +16,7 @@ from pillsnap.arrays import Floats32, Ints, Pixels
 from pillsnap.evaluation import matching
 from pillsnap.evaluation.answers import FrameAnswer
 from pillsnap.fonts import korean_font_path
+from pillsnap.recognition.certainty import percent
 
 Font = ImageFont.FreeTypeFont
 Pen = ImageDraw.ImageDraw
@@ -151,7 +152,7 @@ def _name(frame: FrameAnswer, row: int, classes: pd.DataFrame) -> str:
     if frame.predicted_class[row] < 0:
         return "unknown"
     name = classes.iloc[int(frame.predicted_class[row])]
-    return f"{name['mapping_code']} {name['drug_name']} {frame.confidence[row]:.0%}"
+    return f"{name['mapping_code']} {name['drug_name']} {percent(frame.confidence[row])}"
 
 
 def _write(

@@ -1,0 +1,1 @@
+"""Training pictures and evaluated frames in the forms of other people's tools."""
