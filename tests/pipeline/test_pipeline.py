@@ -97,7 +97,7 @@ def test_plots_page_needs_no_network(project):
     run(project, "dvc", "plots", "show")
     page = (project / "dvc_plots/index.html").read_text(encoding="utf-8")
     assert "https://cdn" not in page
-    for title in ("detection loss", "classification accuracy", "reliability", "frequent confusions"):
+    for title in ("detection loss", "classification accuracy", "reliability", "confusions (true"):
         assert title in page
     assert page.count("<img") >= 2
 
