@@ -139,7 +139,6 @@ def _read(
         found_score=found_score,
         predicted=boxes.from_xywh(reading.box),
         predicted_class=decision.class_index,
-        predicted_score=reading.box_confidence * decision.confidence,
         box_confidence=reading.box_confidence,
         confidence=decision.confidence,
         refusal_score=decision.refusal_score,

@@ -43,11 +43,22 @@ def headlines(params: Params) -> Table:
     return table
 
 
-def compare(params: Params) -> tuple[Table, bool]:
-    """Goal, value and interval of each target, and whether all are met by these checkpoints."""
+def stale(params: Params) -> str:
+    """Why metrics.json is not of the checkpoints on disk; empty when it is, or without any."""
+    measured, places = _evaluation(params), Places.of(params)
+    for name in MODELS:
+        path = places.checkpoint(name)
+        if path.is_file() and files.sha256_of(path) != at(measured, f"provenance.{name}_sha256"):
+            return f"evaluation.json is not of {path}."
     metrics = read(params)
-    evaluation = params.artifacts_dir / "evaluation.json"  # DVC has it, git does not
-    whole = files.read_json(evaluation, "dvc checkout") if evaluation.is_file() else {}
+    if measured and any(at(measured, name) != at(metrics, name) for name in HEADLINES):
+        return "metrics.json is not of the evaluation in evaluation.json."
+    return ""
+
+
+def compare(params: Params) -> tuple[Table, bool]:
+    """Goal, value and interval of each target, and whether all are met."""
+    metrics, whole = read(params), _evaluation(params)
     table = Table(title=f"goals at scale {params.scale}", title_justify="left")
     for name in ("target", "goal", "measured", "met"):
         table.add_column(name)
@@ -61,20 +72,7 @@ def compare(params: Params) -> tuple[Table, bool]:
         if interval:
             shown += f"  [{_shown(interval['low'])}, {_shown(interval['high'])}]"
         table.add_row(name, f"{sign} {target['goal']:g}", shown, "yes" if target["met"] else "NO")
-    others = _changed_since(whole.get("provenance", {}), Places.of(params))
-    if others:
-        table.caption = f"Measured on another {' and '.join(others)} checkpoint: dvc repro evaluate"
-    return table, met and not others
-
-
-def _changed_since(provenance: files.Json, places: Places) -> list[str]:
-    """The models whose checkpoints on disk are not those that were measured."""
-    paths = {name: places.checkpoint(name) for name in MODELS if f"{name}_sha256" in provenance}
-    return [
-        name
-        for name, path in paths.items()
-        if path.is_file() and files.sha256_of(path) != provenance[f"{name}_sha256"]
-    ]
+    return table, met
 
 
 def readiness(params: Params) -> Table:
@@ -85,6 +83,12 @@ def readiness(params: Params) -> Table:
     table.title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
     table.title_justify = "left"
     return table
+
+
+def _evaluation(params: Params) -> dict[str, Any]:
+    """evaluation.json, which DVC has and git does not; empty where it was not fetched."""
+    path = params.artifacts_dir / "evaluation.json"
+    return files.read_json(path, "dvc checkout") if path.is_file() else {}
 
 
 def _shown(value: Any) -> str:

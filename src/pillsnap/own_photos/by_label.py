@@ -100,7 +100,6 @@ def frame_answer(
         found_score=box_confidence,
         predicted=named,
         predicted_class=np.array(predicted_class, dtype=np.int64),
-        predicted_score=box_confidence * confidence,
         box_confidence=box_confidence,
         confidence=confidence,
         refusal_score=np.full(len(pills), np.nan),
