@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pillsnap.classification import batch_size, classifier, train
 from pillsnap.classification.augment import Augmenter
-from pillsnap.classification.trainer import Plan
+from pillsnap.classification.trainer import ClassificationPlan
 from pillsnap.dataset import manifest
 from pillsnap.params import Params
 from pillsnap.places import Places
@@ -22,7 +22,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         )
         mean, std = classifier.input_statistics(model)
         here.announce(f"{scale.classifier}, {classes} classes")
-        plan = Plan.of(params, here.device, here.ranks)
+        plan = ClassificationPlan.of(params, here.device, here.ranks)
         size = batch_size.settle(params, model, plan, here.folder.path, log)
         plan = replace(plan, batch_size=size)
         augmenter = Augmenter(scale.image_px, plan.recipe)

@@ -6,7 +6,7 @@ import torch
 from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.classification import batch_size, classifier
-from pillsnap.classification.trainer import Plan
+from pillsnap.classification.trainer import ClassificationPlan
 from pillsnap.errors import ParameterError
 from pillsnap.stage.log import RunLog
 
@@ -19,7 +19,7 @@ def with_train(**changes):
 
 def settled(tmp_path, the_params, device="cpu"):
     model = classifier.build("test_resnet", 4, None, 0)
-    plan = Plan.of(the_params, torch.device(device))
+    plan = ClassificationPlan.of(the_params, torch.device(device))
     with RunLog("t", tmp_path / "live") as log:
         return batch_size.settle(the_params, model, plan, tmp_path, log)
 

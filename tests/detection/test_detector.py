@@ -91,7 +91,7 @@ def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
 
 
 def plan(architecture="yolo11n", num_workers=0, bf16=False):
-    return detector_.Plan(
+    return detector_.DetectionPlan(
         architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
         recipe=RECIPE, seed=3, device=torch.device("cpu"), dtype=torch.bfloat16 if bf16 else None,
         num_workers=num_workers, goals={},

@@ -12,7 +12,7 @@ from torch import nn
 
 from pillsnap import files
 from pillsnap.classification.batches import Batch
-from pillsnap.classification.trainer import Plan, Trainer
+from pillsnap.classification.trainer import ClassificationPlan, Trainer
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
@@ -23,7 +23,9 @@ KEPT_FREE = 0.125  # of the GPU's memory: for fragments, validation and other pr
 FILE = "batch_size.json"
 
 
-def settle(params: Params, model: nn.Module, plan: Plan, folder: Path, log: RunLog) -> int:
+def settle(
+    params: Params, model: nn.Module, plan: ClassificationPlan, folder: Path, log: RunLog
+) -> int:
     """Crops per step of all ranks together; `folder` keeps what auto chose for a resumed run."""
     if params.train.batch_size != "auto":
         return params.train.batch_size
@@ -52,7 +54,9 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
     return size
 
 
-def fits(model: nn.Module, plan: Plan, image_px: int, log: RunLog, batch_size: int) -> bool:
+def fits(
+    model: nn.Module, plan: ClassificationPlan, image_px: int, log: RunLog, batch_size: int
+) -> bool:
     """Whether a step with so many random crops leaves KEPT_FREE of the GPU's memory free."""
     gc.collect()
     torch.cuda.empty_cache()

@@ -114,7 +114,7 @@ class Normaliser(nn.Module):
         return (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
-class Classifier:
+class TorchClassifier:
     """A trained classifier at inference."""
 
     def __init__(self, model: nn.Module, config: dict[str, Any], device: torch.device) -> None:
@@ -136,7 +136,7 @@ class Classifier:
         return logits.float().cpu().numpy(), embeddings.cpu().numpy()
 
 
-def load(path: Path, device: torch.device, class_table_hash: str | None) -> Classifier:
+def load(path: Path, device: torch.device, class_table_hash: str | None) -> TorchClassifier:
     """Load a published checkpoint; refused if it belongs to another class table."""
     weights, config = checkpoints.load_published(path)
     if class_table_hash is not None and config.get("class_table_hash") != class_table_hash:
@@ -149,4 +149,4 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Clas
         config["architecture"], pretrained=False, num_classes=config["classes"]
     )
     model.load_state_dict(weights)
-    return Classifier(model, config, device)
+    return TorchClassifier(model, config, device)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader, shield_loaders
-from pillsnap.classification.trainer import Plan, Trainer, autocast, learning_rate
+from pillsnap.classification.trainer import ClassificationPlan, Trainer, autocast, learning_rate
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, deferred
 from pillsnap.training import ranking
@@ -28,7 +28,7 @@ class NotFiniteError(Exception):
 
 def train(
     model: nn.Module,
-    plan: Plan,
+    plan: ClassificationPlan,
     crops_dir: Path,
     augmenter: Augmenter,
     folder: WorkFolder,
@@ -115,7 +115,9 @@ def _close_epoch(trainer: Trainer, val_batches: Any, keeper: Keeper) -> None:
 
 
 @torch.inference_mode()
-def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) -> dict[str, float]:
+def measure(
+    model: nn.Module, normalise: nn.Module, batches: Any, plan: ClassificationPlan
+) -> dict[str, float]:
     """Cross-entropy, top-1 and top-5 over all ranks; NotFiniteError if a logit is not finite."""
     model.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=plan.device)

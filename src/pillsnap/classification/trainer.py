@@ -32,7 +32,7 @@ FIRST_LOSS_SCALE = 2.0**12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(TrainingPlan):
+class ClassificationPlan(TrainingPlan):
     """The settings of the classifier's training."""
 
     lr_key: ClassVar[str] = "train.lr"
@@ -41,7 +41,7 @@ class Plan(TrainingPlan):
     compile: bool
 
     @classmethod
-    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":
+    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "ClassificationPlan":
         """The plan that params.yaml describes."""
         return cls(
             **shared(params, device, group),
@@ -57,7 +57,9 @@ class Plan(TrainingPlan):
 class Trainer:
     """The state of a training and one step of it."""
 
-    def __init__(self, model: nn.Module, plan: Plan, steps_per_epoch: int, log: RunLog) -> None:
+    def __init__(
+        self, model: nn.Module, plan: ClassificationPlan, steps_per_epoch: int, log: RunLog
+    ) -> None:
         self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
         self.model = classifier.placed(model, plan.device).train()
         self.average = Average(self.model, plan.recipe.ema_decay)
@@ -214,7 +216,7 @@ class Trainer:
 _PLAIN_STATE = ("epoch", "step", "seconds", "micro_batches", "good_steps")
 
 
-def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:
+def learning_rate(step: int, plan: ClassificationPlan, steps_per_epoch: int) -> float:
     """Linear warm-up, then a cosine to zero over all epochs."""
     warmup = plan.recipe.warmup_epochs * steps_per_epoch
     total = plan.epochs * steps_per_epoch
@@ -223,6 +225,6 @@ def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:
     return plan.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
-def autocast(plan: Plan) -> torch.autocast:
+def autocast(plan: ClassificationPlan) -> torch.autocast:
     """The precision of forward passes."""
     return torch.autocast(plan.device.type, dtype=plan.dtype, enabled=plan.dtype is not None)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from pillsnap.demo.backdrops import LIGHTS, Light
-from pillsnap.demo.pills import TABLET, Pill
+from pillsnap.demo.pills import TABLET, DrawnPill
 from pillsnap.demo.sprites import Sprite, draw_sprite
 
 SPRITE_SCALE = 1.25  # size of a sprite relative to the pill in the photo
@@ -32,7 +32,7 @@ class Pose:
     exposure: float
 
 
-def add_pill(photo: np.ndarray, pill: Pill, pose: Pose) -> Box:
+def add_pill(photo: np.ndarray, pill: DrawnPill, pose: Pose) -> Box:
     """Draw a pill and its shadow into `photo` [h, w, 3] uint8; return its tight box in px."""
     sprite = draw_sprite(pill, pose.side, round(SPRITE_SCALE * pose.sprite_px_per_mm, 3))
     wall_mm = WALL_SHARE * pill.thick_mm if pill.look.kind == TABLET else 0.0
@@ -58,7 +58,7 @@ def add_pill(photo: np.ndarray, pill: Pill, pose: Pose) -> Box:
     return left + x, top + y, width, height
 
 
-def _matrix(sprite: Sprite, pill: Pill, pose: Pose) -> np.ndarray:
+def _matrix(sprite: Sprite, pill: DrawnPill, pose: Pose) -> np.ndarray:
     """Sprite px to frame px, [2, 3]; capsules keep their width at any elevation."""
     axis = np.array([cos(pose.turn), sin(pose.turn) * sin(pose.elevation)])
     if pill.look.kind == TABLET:
@@ -72,7 +72,7 @@ def _matrix(sprite: Sprite, pill: Pill, pose: Pose) -> np.ndarray:
 
 
 def _light_face(
-    paint: np.ndarray, relief_mm: np.ndarray, pill: Pill, pose: Pose, light: Light
+    paint: np.ndarray, relief_mm: np.ndarray, pill: DrawnPill, pose: Pose, light: Light
 ) -> np.ndarray:
     """The upper face under the lamp, [h, w, 3] float32, before the lamp's colour."""
     per_px = pose.px_per_mm / 8  # Sobel's 3 x 3 kernel sums to 8
@@ -90,7 +90,7 @@ def _light_face(
     return np.asarray(paint[..., :3] * shade[..., None] + glint[..., None], dtype=np.float32)
 
 
-def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: Pill) -> np.ndarray:
+def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: DrawnPill) -> np.ndarray:
     """The face with the tablet's side wall below it, darker towards the table."""
     if wall_px == 0:
         return face
@@ -100,7 +100,7 @@ def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: Pill) 
     return np.asarray(face * front + wall * (1 - front), dtype=np.float32)
 
 
-def _shadow(solid: np.ndarray, pill: Pill, pose: Pose, light: Light) -> np.ndarray:
+def _shadow(solid: np.ndarray, pill: DrawnPill, pose: Pose, light: Light) -> np.ndarray:
     """The share of light that the pill blocks, [h, w] float32; computed at quarter size."""
     height, width = solid.shape
     small = cv2.resize(solid, (width // 4, height // 4), interpolation=cv2.INTER_AREA)

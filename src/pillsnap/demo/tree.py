@@ -15,7 +15,7 @@ import numpy as np
 from pillsnap import files
 from pillsnap.demo.label_files import label_bytes
 from pillsnap.demo.photos import Camera, draw_frame, lay_out
-from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
+from pillsnap.demo.plan import DemoSpec, PlannedFolder, named_rng, plan_tree
 from pillsnap.errors import DataError, MachineError
 from pillsnap.stage.pool import workers
 
@@ -66,7 +66,7 @@ def draw_tree(
         files.write_json(root / STAMP, {**wanted, "files": _count_files(root)})
 
 
-def draw_folder(root: Path, folder: Folder, spec: DemoSpec, seed: int) -> int:
+def draw_folder(root: Path, folder: PlannedFolder, spec: DemoSpec, seed: int) -> int:
     """Draw the photos, labels and contact sheet of one folder; return the number of photos."""
     cv2.setNumThreads(1)  # the processes share the cores out
     camera = Camera(spec.frame_width_px, spec.frame_height_px, spec.noise)
@@ -99,7 +99,7 @@ def png_bytes(photo: np.ndarray) -> bytes:
 
 def _draw_folders(
     root: Path,
-    folders: Sequence[Folder],
+    folders: Sequence[PlannedFolder],
     spec: DemoSpec,
     seed: int,
     num_workers: int,
@@ -134,7 +134,7 @@ def _count_files(root: Path) -> int:
     return sum(len(names) for part in PARTS for _, _, names in os.walk(root / part))
 
 
-def _refuse_full_disk(root: Path, folders: Sequence[Folder], spec: DemoSpec) -> None:
+def _refuse_full_disk(root: Path, folders: Sequence[PlannedFolder], spec: DemoSpec) -> None:
     photos = sum(len(folder.views) for folder in folders)
     needed = int(photos * spec.frame_width_px * spec.frame_height_px * 3 * BYTES_PER_VALUE)
     free = shutil.disk_usage(root).free

@@ -22,7 +22,7 @@ from pillsnap.errors import CheckpointError
 from pillsnap.training import checkpoints
 
 
-class Detector:
+class TorchDetector:
     """A trained detector at inference."""
 
     def __init__(
@@ -57,7 +57,7 @@ def build(architecture: str) -> DetectionModel:
     return DetectionModel(f"{architecture}.yaml", nc=1, verbose=False)
 
 
-def load(path: Path, device: torch.device) -> Detector:
+def load(path: Path, device: torch.device) -> TorchDetector:
     """Load a published checkpoint."""
     weights, config = checkpoints.load_published(path)
     if config.get("kind") != "detection":
@@ -65,4 +65,4 @@ def load(path: Path, device: torch.device) -> Detector:
             f"{path} holds a {config.get('kind')} model, not a detector.",
             "Give <scale>_detection_best.pt.",
         )
-    return Detector(weights, config, device)
+    return TorchDetector(weights, config, device)

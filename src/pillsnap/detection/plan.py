@@ -11,7 +11,7 @@ from pillsnap.training.session import TrainingPlan, shared
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(TrainingPlan):
+class DetectionPlan(TrainingPlan):
     """The settings of the detector's training; `batch_size` is a multiple of the ranks."""
 
     lr_key: ClassVar[str] = "train_detection.lr"
@@ -21,7 +21,7 @@ class Plan(TrainingPlan):
     image_px: int
 
     @classmethod
-    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":
+    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "DetectionPlan":
         """The plan that params.yaml describes."""
         scale = params.at_scale
         return cls(

@@ -14,7 +14,7 @@ from ultralytics.utils.downloads import attempt_download_asset
 
 from pillsnap import files
 from pillsnap.boxes import MAX_PILLS
-from pillsnap.detection.plan import Plan
+from pillsnap.detection.plan import DetectionPlan
 from pillsnap.detection.trainer import PillTrainer, Run
 from pillsnap.errors import CheckpointError, MachineError, reason_of
 from pillsnap.stage.log import RunLog
@@ -26,7 +26,9 @@ from pillsnap.training.ranks import ALONE
 from pillsnap.training.session import Trained
 
 
-def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: RunLog) -> Trained:
+def train(
+    plan: DetectionPlan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: RunLog
+) -> Trained:
     """Train on `data_dir` (a YOLO data set); the averaged weights of the epoch best on its val.
 
     Resumes from the state in `folder` where there is one. Every rank calls it; only rank 0 uses

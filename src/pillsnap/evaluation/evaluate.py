@@ -11,7 +11,7 @@ import pandas as pd
 
 from pillsnap import files
 from pillsnap.classification import classifier
-from pillsnap.classification.classifier import Classifier
+from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset import manifest
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
@@ -125,7 +125,7 @@ def headline(measured: Json) -> dict[str, float | None]:
 
 
 def _calibrate(
-    params: Params, places: Places, model: Classifier, sha256: str, log: RunLog
+    params: Params, places: Places, model: TorchClassifier, sha256: str, log: RunLog
 ) -> tuple[Calibration, CropAnswers, CropAnswers]:
     """Classify the crops and calibrate on val's; the outputs on val and test."""
     options = params.evaluate

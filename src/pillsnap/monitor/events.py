@@ -70,7 +70,7 @@ def parse(line: bytes) -> Event | None:
     )
 
 
-class Batch(NamedTuple):
+class NewEvents(NamedTuple):
     """The events of one read; `restarted`: forget everything read before. `more`: read again."""
 
     events: tuple[Event, ...]
@@ -88,14 +88,14 @@ class EventReader:
         self._identity: tuple[int, int] | None = None
         self._tail = b""
 
-    def read(self) -> Batch:
+    def read(self) -> NewEvents:
         """Events since the last call, from at most `CHUNK_BYTES` of the file (OSError passes)."""
         try:
             with self.path.open("rb") as file:
                 restarted = self._restart_if_another(file.fileno())
                 return self._batch(file.fileno(), restarted)
         except FileNotFoundError:
-            return Batch((), restarted=self._forget(), more=False)
+            return NewEvents((), restarted=self._forget(), more=False)
 
     def size(self) -> int:
         """Bytes of the file now, 0 where there is none; costs one stat."""
@@ -104,7 +104,7 @@ class EventReader:
         except OSError:
             return 0
 
-    def _batch(self, descriptor: int, restarted: bool) -> Batch:
+    def _batch(self, descriptor: int, restarted: bool) -> NewEvents:
         chunk = os.pread(descriptor, CHUNK_BYTES, self._offset)
         if len(chunk) == CHUNK_BYTES and b"\n" not in chunk:
             chunk = os.pread(descriptor, LONGEST_LINE_BYTES, self._offset)
@@ -118,7 +118,7 @@ class EventReader:
         self._offset += end
         self._tail = (self._tail + whole)[-TAIL_BYTES:]
         more = end > 0 and os.fstat(descriptor).st_size > self._offset
-        return Batch(events, restarted, more)
+        return NewEvents(events, restarted, more)
 
     def _restart_if_another(self, descriptor: int) -> bool:
         status = os.fstat(descriptor)

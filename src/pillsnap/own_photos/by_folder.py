@@ -26,18 +26,18 @@ TOP = 5
 OUTCOMES = ("right", "wrong_name", "known_refused", "unknown_named", "no_pill", "several_pills")
 
 
-class Photo(NamedTuple):
+class CodedPhoto(NamedTuple):
     """A photo of one pill, and the code of its folder."""
 
     path: Path
     code: str
 
 
-def photos_in(folder: Path) -> list[Photo]:
+def photos_in(folder: Path) -> list[CodedPhoto]:
     """All pictures in folders with a K-code as name, sorted; DataError if there is none."""
     below = [(path, path.relative_to(folder).parts) for path in pictures.in_folder(folder)]
     deeper = [(path, parts[0]) for path, parts in below if len(parts) > 1]
-    found = [Photo(path, code) for path, code in deeper if names.CODE.fullmatch(code)]
+    found = [CodedPhoto(path, code) for path, code in deeper if names.CODE.fullmatch(code)]
     if not found:
         raise DataError(
             f"{folder} holds neither a folder like K-012345 with pictures in it nor labels.",
@@ -47,7 +47,7 @@ def photos_in(folder: Path) -> list[Photo]:
     return found
 
 
-def evaluate(loaded: Loaded, photos: Sequence[Photo]) -> Json:
+def evaluate(loaded: Loaded, photos: Sequence[CodedPhoto]) -> Json:
     """Metrics of the photos: counts of each outcome, in total and by code."""
     paths = [photo.path for photo in photos]
     classes = set(loaded.recogniser.classes["mapping_code"])

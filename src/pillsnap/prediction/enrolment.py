@@ -14,7 +14,7 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import pictures
-from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
@@ -132,11 +132,11 @@ def enrol(
     return changed
 
 
-def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> Photo:
+def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> EnrolledPhoto:
     reading = recogniser.read([pictures.read(path, max_pixels).pixels])[0]
     if len(reading.box) != 1:
         raise DataError(
             f"{path}: {len(reading.box)} pills found, one is needed.",
             "Photograph one pill alone, or give its crop with --single.",
         )
-    return Photo(path.name, files.sha256_of(path), reading.embeddings[0])
+    return EnrolledPhoto(path.name, files.sha256_of(path), reading.embeddings[0])

@@ -28,7 +28,7 @@ def _decoded(text: Any) -> Floats32:
 
 
 @dataclass(frozen=True)
-class Photo:
+class EnrolledPhoto:
     """An enrolled photo: its file name, the sha256 of its bytes, its pill's embedding [d]."""
 
     name: str
@@ -43,7 +43,7 @@ class Entry:
     code: Annotated[str, Field(pattern=f"^{CODE.pattern}$")]
     drug_name: str
     edi_codes: tuple[str, ...]
-    photos: Annotated[tuple[Photo, ...], Field(min_length=1)]
+    photos: Annotated[tuple[EnrolledPhoto, ...], Field(min_length=1)]
 
     @property
     def mean(self) -> Floats32:

@@ -16,9 +16,9 @@ from torch import nn
 from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.classification import classifier
-from pillsnap.classification.classifier import Classifier
+from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
-from pillsnap.detection.detector import Detector
+from pillsnap.detection.detector import TorchDetector
 from pillsnap.detection.letterbox import Letterbox
 from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector
 
@@ -54,7 +54,7 @@ class ClassificationGraph(nn.Module):
         return classifier.embed(self.model, self.normalise(crops))
 
 
-def write_detection(detector: Detector, path: Path, more: Json) -> None:
+def write_detection(detector: TorchDetector, path: Path, more: Json) -> None:
     """The detector's graph; its metadata is the checkpoint's configuration and `more`."""
     graph = DetectionGraph(detector._model).eval()
     heads = [module for module in graph.modules() if hasattr(module, "export")]
@@ -70,7 +70,7 @@ def write_detection(detector: Detector, path: Path, more: Json) -> None:
             head.export, head.format = False, None  # type: ignore[assignment]
 
 
-def write_classification(model: Classifier, path: Path, more: Json) -> None:
+def write_classification(model: TorchClassifier, path: Path, more: Json) -> None:
     """The classifier's graph; its metadata is the checkpoint's configuration and `more`."""
     graph = ClassificationGraph(model._model, model._normalise).eval()
     side = int(model.config["image_px"])
@@ -79,7 +79,7 @@ def write_classification(model: Classifier, path: Path, more: Json) -> None:
     _write(graph, example, path, answers, {0: "n"}, {**model.config, **more})
 
 
-def write_timm(model: Classifier, folder: Path, codes: Sequence[str]) -> None:
+def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> None:
     """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
     config = model.config
     side = int(config["image_px"])
@@ -98,7 +98,7 @@ def write_timm(model: Classifier, folder: Path, codes: Sequence[str]) -> None:
 
 
 def compare_classifiers(
-    model: Classifier, graph: OnnxClassifier, store: CropStore, batch_size: int
+    model: TorchClassifier, graph: OnnxClassifier, store: CropStore, batch_size: int
 ) -> Json:
     """Over all crops of a store: their number, the share with the same first class, top-1 of both
     on the known ones, the largest differences of logits and embeddings."""
@@ -124,7 +124,9 @@ def compare_classifiers(
 
 
 @torch.inference_mode()
-def compare_detectors(detector: Detector, graph: OnnxDetector, frames: Sequence[Pixels]) -> Json:
+def compare_detectors(
+    detector: TorchDetector, graph: OnnxDetector, frames: Sequence[Pixels]
+) -> Json:
     """Over all anchors of some frames: the largest differences of boxes (pixels of the detector's
     input) and scores, before non-maximum suppression."""
     torch_graph, box_px, score = DetectionGraph(detector._model), 0.0, 0.0

@@ -19,7 +19,7 @@ from pillsnap.prediction import pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.service import bodies, openapi, requests
 from pillsnap.service.batching import Batcher
-from pillsnap.service.bodies import Answer, Error, Recognised, Refused
+from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
 from pillsnap.service.policy import POLICY
 from pillsnap.service.requests import Limits
@@ -72,7 +72,7 @@ class Service:
         )
         errors = [error for _, error in found if error is not None]
         status = bodies.status_of(errors[0]) if len(errors) == len(found) else 200
-        return bodies.json(Answer([picture for picture, _ in found]), status)
+        return bodies.json(ResponseBody([picture for picture, _ in found]), status)
 
     async def _picture(
         self, name: str, content: bytes, top: int, codes: tuple[str, ...] | None

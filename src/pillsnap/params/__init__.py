@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
-from pillsnap import files, params_errors
+from pillsnap import files
 from pillsnap.errors import ParameterError
+from pillsnap.params import refusals
 
 DATA_ROOT_VARIABLE = "PILLSNAP_DATA_ROOT"
 LR_BATCH_SIZE = 32  # that scales.<scale>.lr was chosen for
@@ -249,11 +250,11 @@ class Params(Section):
         named = os.environ.get(DATA_ROOT_VARIABLE, "").strip()
         root = named or self.data.root or self.at_scale.root
         if not root:
-            raise params_errors.no_root(self.scale)
+            raise refusals.no_root(self.scale)
         path = files.located(root, ParameterError)
         is_drawn = self.scale == "demo" and root == self.at_scale.root
         if not (path / "train" if is_drawn else path).is_dir():
-            raise params_errors.no_photos(path, is_drawn)
+            raise refusals.no_photos(path, is_drawn)
         return path
 
 
@@ -283,4 +284,4 @@ def parse(tree: dict[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise params_errors.refusal(error, tree, path) from None
+        raise refusals.refusal(error, tree, path) from None
