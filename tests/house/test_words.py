@@ -9,12 +9,10 @@ from make.module_table import MARKED
 
 NOT_YET = (  # what these paths begin with still has such phrases: remove an entry once it is clean
     "docs/evaluation.md", "docs/operations.md", "docs/use.md",
-    "src/build_manifest.py",
-    "src/pillsnap/aihub/", "src/pillsnap/cli.py", "src/pillsnap/dataset/", "src/pillsnap/demo/",
-    "src/pillsnap/errors.py", "src/pillsnap/evaluation/", "src/pillsnap/manifest/",
+    "src/pillsnap/cli.py", "src/pillsnap/demo/",
+    "src/pillsnap/errors.py", "src/pillsnap/evaluation/",
     "src/pillsnap/operation/", "src/pillsnap/own_photos/",
     "src/pillsnap/params.py", "src/pillsnap/prediction/", "src/pillsnap/release/",
-    "src/pillsnap/validation/",
 )  # fmt: skip
 RETIRED = {  # regular expression, matched in any case between letters: what to write instead
     "told(?! apart)": "reported, printed, notified",
