@@ -124,6 +124,7 @@ def test_a_label_that_cannot_be_used_has_its_reason(content: bytes, reason: str)
         (annotation(area=1), "box_area_differs"),
         (annotation(area=None), "box_area_differs"),
         (image(dl_mapping_code=None, drug_N=None), "label_without_code"),
+        (image(dl_name=None, print_front=None), "label_with_nulls"),
         (image(camera_lo=320), "view_differs_from_name"),
         (image(camera_la="60"), "view_differs_from_name"),
     ],

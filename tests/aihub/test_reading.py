@@ -15,8 +15,8 @@ from pillsnap.stage.pool import workers
 SHOTS = [Shot(("K-000001",), longitude=20 * at) for at in range(10)]
 OTHERS = [Shot(("K-000002",), longitude=20 * at) for at in range(7)]
 BATCHES = [
-    Batch("one", "K-000001", [shot.stem for shot in SHOTS]),
-    Batch("two", "K-000002", [shot.stem for shot in OTHERS]),
+    Batch("one", ".json", "K-000001", [shot.stem for shot in SHOTS]),
+    Batch("two", ".json", "K-000002", [shot.stem for shot in OTHERS]),
 ]
 
 

@@ -97,12 +97,6 @@ def drop_label(root: Path) -> None:
     label_path(root, SHOT).unlink()
 
 
-def combination_among_singles(root: Path) -> None:
-    path = root / "train/images/single/TS_1_single" / PAIR.name / f"{PAIR.stem}.png"
-    path.parent.mkdir()
-    path.write_bytes(b"photo")
-
-
 def label_of_another_code(root: Path) -> None:
     write_shot(root, PAIR)
     path = label_path(root, PAIR, "K-000009")
@@ -117,7 +111,6 @@ def label_of_another_code(root: Path) -> None:
         (misplace_photo, "photo_in_wrong_folder"),
         (misname_photo, "file_name_invalid"),
         (drop_label, "photo_without_label"),
-        (combination_among_singles, "photo_in_wrong_folder"),
         (label_of_another_code, "label_of_another_code"),
     ],
 )

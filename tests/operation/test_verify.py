@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 
-from make.photo_set import PhotoSet, make
+from make.download import flip_bit
+from make.photo_set import PhotoSet, make, pack
 from pillsnap.operation.verify import Inspection, verify
 from pillsnap.training import checkpoints
 
@@ -71,6 +72,18 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path)
+
+
+def test_a_flipped_bit_inside_an_archive_is_found(repository: Repository) -> None:
+    photos = repository.photos
+    pack(photos)
+    photos.run()
+    path = photos.path(photos.photo("val"))
+    assert not [one for one in repository.verify().damages if ".zip" in one.path]
+    flip_bit(path)
+    [damage] = [one for one in repository.verify().damages if ".zip" in one.path]
+    assert damage.path == str(path)
+    assert "damaged archive: " in damage.fact
 
 
 def flip(path: Path) -> None:

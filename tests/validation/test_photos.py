@@ -5,7 +5,6 @@ import io
 import os
 import resource
 import struct
-import unicodedata
 import zlib
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from PIL import Image
 
 from pillsnap.dataset import pixels as frames_
 from pillsnap.dataset import png as png_room
-from pillsnap.validation import photos
 from pillsnap.validation.photos import FrameError, read_frame
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -120,11 +118,11 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str
 def test_an_error_of_the_disk_is_that_photos_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Path) -> None:
+    def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     (tmp_path / "a.png").write_bytes(png())
-    monkeypatch.setattr("pillsnap.files.open_regular", fail)
+    monkeypatch.setattr("pillsnap.dataset.source.os.read", fail)
     with pytest.raises(FrameError, match="Input/output error") as refusal:
         read_frame(tmp_path / "a.png", 10**6)
     assert refusal.value.reason == "photo_unreadable"
@@ -185,18 +183,3 @@ def test_the_pixel_hash_does_not_depend_on_the_encoding(tmp_path: Path) -> None:
 
 def test_the_pixel_hash_depends_on_the_shape() -> None:
     assert frames_.pixel_hash(PIXELS) != frames_.pixel_hash(PIXELS.reshape(30, 40, 3))
-
-
-@pytest.mark.parametrize("disk", ["NFC", "NFD"])
-@pytest.mark.parametrize("asked", ["NFC", "NFD"])
-def test_korean_paths_are_found_in_both_spellings(tmp_path: Path, disk: str, asked: str) -> None:
-    name = "약 사진/조합 1/알약.png"
-    path = tmp_path / unicodedata.normalize(disk, name)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"x")
-    found = photos.locate(tmp_path / unicodedata.normalize(asked, name))
-    assert found.read_bytes() == b"x"
-
-
-def test_a_path_that_does_not_exist_is_returned_unchanged(tmp_path: Path) -> None:
-    assert photos.locate(tmp_path / "가" / "b.png") == tmp_path / "가" / "b.png"

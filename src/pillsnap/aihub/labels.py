@@ -73,7 +73,7 @@ def parse(content: bytes, expected: Expected) -> Reading:
         _check_identity(image, expected, reading.notes)
         width, height = _side(image, "width"), _side(image, "height")
         box = _box(_annotation(tree), width, height, reading.notes)
-        reading.label = Label(*box, width, height, _drug(image))
+        reading.label = Label(*box, width, height, _drug(image, reading.notes))
     except RefusalError as refusal:
         reading.reason, reading.detail = refusal.reason, refusal.detail
     return reading
@@ -180,8 +180,11 @@ def _as_float(value: float) -> float:
         return math.inf
 
 
-def _drug(image: dict[str, Any]) -> Drug:
+def _drug(image: dict[str, Any], notes: list[tuple[str, str]]) -> Drug:
     values = [image.get(key) for key in DRUG_KEYS]
+    if None in values:
+        nulls = (key for key, value in zip(DRUG_KEYS, values, strict=True) if value is None)
+        notes.append(("label_with_nulls", ", ".join(nulls)))
     try:
         return _clean_drug(*values)
     except TypeError:  # a list or mapping instead of text is not hashable

@@ -123,10 +123,11 @@ class _Labels:
         changed = (np.diff(folder) != 0) | (np.diff(code) != 0)
         starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if len(pills) else []
         stems = [frames.stems[frame] for frame in frames.pill_frame[pills].tolist()]
-        return [
-            Batch(frames.folders[folder[start]].path, frames.codes[code[start]], stems[start:stop])
-            for start, stop in zip(starts, [*starts[1:], len(pills)], strict=True)
-        ]
+        batches = []
+        for start, stop in zip(starts, [*starts[1:], len(pills)], strict=True):
+            of = frames.folders[folder[start]]
+            batches.append(Batch(of.path, of.ending, frames.codes[code[start]], stems[start:stop]))
+        return batches
 
     def _keep(self, pills: Ints, values: NDArray[np.int32], drugs: list[Drug]) -> None:
         """Keep boxes, photo sizes and drugs of these pills; UNREAD for invalid labels."""

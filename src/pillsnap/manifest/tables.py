@@ -15,6 +15,7 @@ from pillsnap.dataset import manifest
 from pillsnap.dataset.manifest import Rows
 from pillsnap.manifest import sampling
 from pillsnap.manifest.build import Selection
+from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import TRAIN, VAL
 
 BOX_COLUMNS = ("box_x", "box_y", "box_w", "box_h", "image_width", "image_height")
@@ -54,12 +55,11 @@ def rows_of(selection: Selection, side: int) -> Rows:
     pills = np.flatnonzero(selection.choice.split[frames.pill_frame] == side)
     frame, code = frames.pill_frame[pills], frames.pill_code[pills]
     class_index = _class_index(selection)[code]
-    folders = [one.path for one in frames.folders]
     stems = [frames.stems[number] for number in frame.tolist()]
     folder, label_folder = frames.folder[frame], frames.pill_folder[pills]
     table: dict[str, Any] = {
-        "image_path": _paths(folders, folder, stems, "png"),
-        "label_path": _paths(folders, label_folder, stems, "json"),
+        "image_path": _paths(frames, folder, stems),
+        "label_path": _paths(frames, label_folder, stems),
         "image_type": _named(("combination", "single"), frames.single[frame]),
         "mapping_code": _named(frames.codes, code),
         "class_index": class_index,
@@ -121,8 +121,9 @@ def _named(names: Sequence[str], numbers: Ints | Bools) -> NDArray[np.object_]:
     return np.array(names, dtype=object)[numbers.astype(np.int64)]
 
 
-def _paths(folders: list[str], numbers: Ints, stems: list[str], ending: str) -> list[str]:
+def _paths(frames: Candidates, numbers: Ints, stems: list[str]) -> list[str]:
+    folders = [(one.path, one.ending) for one in frames.folders]
     return [
-        f"{folders[number]}/{stem}.{ending}"
-        for number, stem in zip(numbers.tolist(), stems, strict=True)
+        f"{folder}/{stem}{ending}"
+        for (folder, ending), stem in zip(map(folders.__getitem__, numbers), stems, strict=True)
     ]

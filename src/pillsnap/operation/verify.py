@@ -12,16 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from pillsnap import files
+from pillsnap.dataset import source
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.manifest import SPLITS
 from pillsnap.errors import UserError
 from pillsnap.training import checkpoints
 from pillsnap.validation import photos as frames
 
-BLOCK_BYTES = 2**20
+LARGEST_PHOTO_BYTES = 2**30
 
 OnProgress = Callable[[int, int], None]  # files done, files in all
 
@@ -93,13 +92,10 @@ def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
 def _photo(path: Path, recorded: str) -> Damage | None:
     cure = "Restore the photo from the AI Hub archive; dvc repro reads it again."
     try:
-        state = xxhash.xxh3_128()
-        with frames.locate(path).open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                state.update(block)
+        found = frames.content_hash(source.read(path, LARGEST_PHOTO_BYTES))
     except OSError as error:
         return Damage(str(path), f"cannot be read: {error.strerror}", cure)
-    if state.hexdigest() == recorded:
+    if found == recorded:
         return None
     return Damage(str(path), "its bytes changed since validate read them", cure)
 

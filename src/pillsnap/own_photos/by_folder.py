@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pillsnap import params
-from pillsnap.dataset import names
+from pillsnap.dataset import names, source
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError, UserError
 from pillsnap.evaluation import intervals
@@ -20,7 +20,6 @@ from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
 from pillsnap.prediction.predict import Tally
 from pillsnap.recognition.recogniser import Pill
-from pillsnap.validation import photos as frames
 
 Json = dict[str, Any]
 
@@ -40,9 +39,9 @@ def photos_in(folder: Path) -> list[Photo]:
     """All pictures in folders with a K-code as name, sorted; DataError if there is none."""
     below = [(path, path.relative_to(folder).parts) for path in pictures.in_folder(folder)]
     found = [
-        Photo(path, parts[0])
-        for path, parts in below
-        if len(parts) > 1 and names.CODE.fullmatch(parts[0])
+        Photo(path, code)
+        for path, (*outer, _) in below
+        if (code := next(filter(names.CODE.fullmatch, outer), None))
     ]
     if not found:
         raise DataError(
@@ -151,7 +150,7 @@ def render(metrics: Json) -> list[str]:
 def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     """Evaluate a folder of either kind; the text to print."""
     project = params.load()
-    folder = frames.locate(folder.expanduser())
+    folder = source.locate(folder.expanduser())
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.", "Name the folder the photos are in.")
     left_out = Findings()

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import names
+from pillsnap.dataset import names, source
 from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
 from pillsnap.prediction.pictures import Picture
 from pillsnap.recognition.recogniser import Pill
-from pillsnap.validation import photos
 
 Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused
 
@@ -150,7 +149,7 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
 
 def _expanded(image: str) -> list[Path]:
     try:
-        path = photos.locate(Path(image).expanduser())
+        path = source.locate(Path(image).expanduser())
         if path.is_dir():
             return _pictures_in(path)
         matches = [] if path.exists() else glob.glob(str(path), recursive=True)  # noqa: PTH207

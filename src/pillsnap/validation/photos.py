@@ -1,15 +1,12 @@
 """Reads photos: header checked before decoding, every kind of damage reported by name."""
 
-import os
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
-from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import png
+from pillsnap.dataset import png, source
 from pillsnap.dataset.png import PngError
 from pillsnap.errors import DataError
 
@@ -57,18 +54,6 @@ def content_hash(content: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(content)
 
 
-def locate(path: Path) -> Path:
-    """The path as spelt on disk, where Korean may be in NFD instead of NFC, or the reverse.
-
-    A path that does not exist or cannot be accessed is returned unchanged.
-    """
-    if os.path.exists(path) or path == path.parent:  # noqa: PTH110
-        return path
-    folder = locate(path.parent)
-    forms = (folder / unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
-    return next(filter(os.path.exists, forms), folder / path.name)
-
-
 def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
     """uint8 RGB [h, w, 3] of a PNG whose header is within `max_pixels`; `name` for messages."""
     _refuse_foreign(content, name)
@@ -87,15 +72,13 @@ def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
 
 def _read(path: Path, max_pixels: int) -> bytes:
     try:
-        with files.open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > max_pixels * HEAVIEST_PIXEL_BYTES + 2**20:
-                raise FrameError(
-                    "photo_too_large",
-                    f"{path}: {size:,} bytes, more than validate.max_pixels can fill.",
-                    "Remove the file, or raise validate.max_pixels.",
-                )
-            return file.read(size)
+        return source.read(path, max_pixels * HEAVIEST_PIXEL_BYTES + 2**20)
+    except source.TooLargeError as error:
+        raise FrameError(
+            "photo_too_large",
+            f"{path}: {error.strerror}, more than validate.max_pixels can fill.",
+            "Remove the file, or raise validate.max_pixels.",
+        ) from None
     except FileNotFoundError:
         raise FrameError(
             "photo_missing",

@@ -1,9 +1,7 @@
 """Reads each photo once: decode, check, cut crops, scale down; in parallel, resumable."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,8 @@ import simplejpeg
 import xxhash
 
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import pixels
+from pillsnap.dataset import pixels, source
+from pillsnap.dataset.source import Status
 from pillsnap.stage.pool import workers
 from pillsnap.validation import photos
 from pillsnap.validation.photos import Frame, FrameError
@@ -116,8 +115,8 @@ def prepare(
 
 def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejected]]:
     """The tasks with their keys, and the photos that are missing or unreadable."""
-    with ThreadPoolExecutor(16) as pool:  # waits for the disk, not for the CPU
-        keyed = list(pool.map(_with_key, tasks, chunksize=256))
+    found = source.statuses([task.path for task in tasks])
+    keyed = [_with_key(task, status) for task, status in zip(tasks, found, strict=True)]
     present = [task for task in keyed if isinstance(task, FrameTask)]
     return present, [photo for photo in keyed if isinstance(photo, Rejected)]
 
@@ -170,23 +169,12 @@ def _example(photo: Pixels, task: FrameTask) -> Pixels:
     return small
 
 
-def _with_key(task: FrameTask) -> FrameTask | Rejected:
-    try:
-        path, status = _found(task.path)
-    except OSError as error:
-        reason = "photo_missing" if isinstance(error, FileNotFoundError) else "photo_unreadable"
-        return Rejected(task.image_path, reason, f"{error.strerror}.")
-    of_file = task.image_path, status.st_size, status.st_mtime_ns
-    identity = (*of_file, task.boxes, task.size, task.marks)
-    return replace(task, path=path, key=xxhash.xxh3_128_hexdigest(repr(identity).encode()))
-
-
-def _found(path: Path) -> tuple[Path, os.stat_result]:
-    try:
-        return path, path.stat()
-    except FileNotFoundError:
-        spelt = photos.locate(path)
-        return spelt, spelt.stat()
+def _with_key(task: FrameTask, status: Status | OSError) -> FrameTask | Rejected:
+    if isinstance(status, OSError):
+        reason = "photo_missing" if isinstance(status, FileNotFoundError) else "photo_unreadable"
+        return Rejected(task.image_path, reason, f"{status.strerror}.")
+    identity = (task.image_path, *status, task.boxes, task.size, task.marks)
+    return replace(task, key=xxhash.xxh3_128_hexdigest(repr(identity).encode()))
 
 
 def _prepare_chunk(recipe: Recipe, chunk: Sequence[FrameTask]) -> list[Prepared | Rejected]:
