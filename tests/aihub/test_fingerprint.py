@@ -32,6 +32,21 @@ def test_equal_trees_at_two_places_have_one_fingerprint(tmp_path: Path) -> None:
     assert fingerprint.take(tmp_path / "a") == fingerprint.take(tmp_path / "b")
 
 
+def test_a_fingerprint_of_nothing_is_refused_with_the_largest_findings(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.png", "e.png", "._f.png", "train/g.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"?")
+    (tmp_path / "TS_1_단일.zip").write_bytes(b"cut short")
+    with pytest.raises(DataError, match="holds no photo") as refusal:
+        fingerprint.take(tmp_path)
+    assert [line.strip() for line in refusal.value.fact.splitlines()[1:]] == [
+        "file_ignored: 4, e.g. a.jpg",
+        "file_outside_train_and_val: 2, e.g. d.png",
+        "archive_unreadable: 1, e.g. TS_1_단일.zip: damaged archive: File is not a zip file",
+    ]
+    assert "data/README.md" in refusal.value.cure
+
+
 @pytest.mark.parametrize("change", ["grow", "remove", "rename", "add"])
 def test_a_changed_file_changes_it(tmp_path: Path, change: str) -> None:
     write_tree(tmp_path, ["K-000001"])

@@ -1,5 +1,7 @@
 """From a tree to manifests: invalid labels are replaced, equal inputs give equal bytes."""
 
+import itertools
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +20,7 @@ from pillsnap.errors import DataError
 from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
-from pillsnap.manifest.choice import UnknownPills
+from pillsnap.manifest.classes import UnknownPills
 
 SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
 CODES = [f"K-{number:06d}" for number in range(1, 9)]
@@ -292,3 +294,43 @@ def test_a_code_in_two_shards_is_one_class(root: Path) -> None:
         write_shot(root, shot)
     rows = samples(build(root))
     assert rows[rows["mapping_code"] == CODES[0]]["class_index"].unique().tolist() == [0]
+
+
+def test_a_refusal_shows_findings_and_its_line_works_although_labels_are_invalid(
+    root: Path,
+) -> None:
+    for number, path in enumerate(sorted((root / "train/labels").rglob("*.json"))):
+        if number % 3 == 0:
+            path.write_bytes(b"{")
+    photo_path(root, Shot((CODES[0],), 0, 0, 0, 75)).with_suffix(".txt").write_text("?")
+    with pytest.raises(DataError) as refusal:
+        build(root, order(samples=5000, classes=20))
+    assert re.search(r"\n  label_not_json: \d+, e.g. train/labels/", refusal.value.fact)
+    assert "\n  file_ignored: 1, e.g. train/images/" in refusal.value.fact
+    found = re.findall(r"-S scales\.stage1\.(\w+)=(\S+)", refusal.value.cure)
+    numbers = {key: float(value) if "share" in key else int(value) for key, value in found}
+    assert len(samples(build(root, order(**numbers)))) == numbers["samples"]
+
+
+def test_a_tree_without_labels_is_refused_without_counting_to_zero(tmp_path: Path) -> None:
+    write_tree(tmp_path, CODES)
+    shutil.rmtree(tmp_path / "train/labels")
+    with pytest.raises(DataError) as refusal:
+        build(tmp_path)
+    assert "train has no photo with a label" in refusal.value.fact
+    assert "photo_without_label: 288, e.g. " in refusal.value.fact
+    assert not re.search(r"\b0 of|at most 0", str(refusal.value))
+
+
+def test_single_photos_of_known_codes_in_val_are_counted(root: Path) -> None:
+    write_shot(root, Shot((CODES[0],), part="val"))
+    chosen = build(root)
+    assert chosen.left_out.counts == {"known_single_in_val": 1}
+    assert CODES[0] in chosen.left_out.examples["known_single_in_val"][0]
+
+
+def test_combinations_alone_are_a_data_set(tmp_path: Path) -> None:
+    pairs = [tuple(CODES[at] for at in one) for one in itertools.combinations(range(6), 3)]
+    write_tree(tmp_path, combos=pairs)
+    chosen = build(tmp_path, order(samples=180, classes=6, combination_share=1.0))
+    assert len(samples(chosen)) == 180 and set(samples(chosen)["image_type"]) == {"combination"}

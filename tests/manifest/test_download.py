@@ -16,7 +16,7 @@ from pillsnap.aihub import tree as aihub
 from pillsnap.dataset import manifest, source
 from pillsnap.manifest import build, tables
 from pillsnap.manifest.build import Order, Selection
-from pillsnap.manifest.choice import UnknownPills
+from pillsnap.manifest.classes import UnknownPills
 
 NUMBERS = {
     "samples": 130, "classes": 6, "combination_share": 0.15, "val_share": 0.2,
@@ -155,6 +155,13 @@ def test_nothing_is_written_to_the_root(tree: Path, tmp_path: Path) -> None:
         for path in paths:
             path.chmod(0o755)
     assert {path: path.stat().st_mtime_ns for path in [root, *root.rglob("*")]} == before
+
+
+def test_a_sample_takes_photos_of_many_shards(tree: Path, tmp_path: Path) -> None:
+    root = download(tree, tmp_path, packed=lambda name: "1" in name)
+    paths = aihub.sample(root, 8)
+    assert len({path.rpartition("/K-")[0] for path in paths}) == len(paths) == 8
+    assert all(source.status(root / path).size for path in paths)
 
 
 def test_members_with_paths_outside_the_archive_are_ignored(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from pillsnap.aihub import tree as aihub
 from pillsnap.aihub.fingerprint import Fingerprint
 from pillsnap.aihub.labels import Drug
 from pillsnap.aihub.reading import COLUMNS, UNREAD, Batch
-from pillsnap.arrays import Ints
+from pillsnap.arrays import Bools, Ints
 from pillsnap.dataset.findings import Findings
-from pillsnap.manifest import candidates
+from pillsnap.errors import DataError
+from pillsnap.manifest import advice, candidates
 from pillsnap.manifest.candidates import Candidates
-from pillsnap.manifest.choice import UNUSED, Choice, Chooser, UnknownPills
+from pillsnap.manifest.choice import TRAIN, UNUSED, Choice, Chooser
+from pillsnap.manifest.classes import ShortageError, UnknownPills
 from pillsnap.params import ScaleParams
 from pillsnap.stage import pool
 from pillsnap.stage.pool import Spread
@@ -66,13 +68,29 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
         frames = candidates.collect(tree, left_out)
         labels = _Labels(os.fspath(root), frames, tree.findings, left_out)
         chooser = Chooser(frames, order.wanted, order.unknown_pills, order.scale, order.seed)
-        choice = chooser.choose(frames.complete)
-        while labels.read(spread, choice.split, progress):  # some are invalid: choose others
-            choice = chooser.choose(frames.complete & ~labels.invalid)
+        try:
+            choice = chooser.choose(frames.complete)
+            while labels.read(spread, choice.split, progress):  # some are invalid: choose others
+                choice = chooser.choose(frames.complete & ~labels.invalid)
+        except ShortageError as shortage:  # advice on what is usable needs every label
+            labels.read(spread, np.where(frames.complete & frames.train, TRAIN, UNUSED), progress)
+            for name in left_out.counts.keys() - tree.findings.counts.keys():  # not of a label
+                tree.findings.counts[name] = left_out.counts[name]
+                tree.findings.examples[name] = left_out.examples[name]
+            cure = advice.cure(chooser, frames.complete & ~labels.invalid, order.scale)
+            raise DataError(shortage.fact + tree.findings.largest(), cure) from None
+    for frame in np.flatnonzero(_known_in_val(frames, choice)):
+        left_out.add("known_single_in_val", frames.photo_path(int(frame)))
     return Selection(
         order, found, frames, choice, labels.boxes, labels.drug, list(labels.drugs),
         labels.labels_read, tree.findings, left_out,
     )  # fmt: skip
+
+
+def _known_in_val(frames: Candidates, choice: Choice) -> Bools:
+    """[n] single photos of the classes in AI Hub's val part: they are in no split."""
+    known = np.isin(frames.code, choice.classes)
+    return np.asarray(known & ~frames.train & (choice.split == UNUSED))
 
 
 class _Labels:
@@ -124,7 +142,7 @@ class _Labels:
         starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if len(pills) else []
         stems = [frames.stems[frame] for frame in frames.pill_frame[pills].tolist()]
         batches = []
-        for start, stop in zip(starts, [*starts[1:], len(pills)], strict=True):
+        for start, stop in zip(starts, [*starts, len(pills)][1:], strict=True):
             of = frames.folders[folder[start]]
             batches.append(Batch(of.path, of.ending, frames.codes[code[start]], stems[start:stop]))
         return batches
