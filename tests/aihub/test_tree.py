@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,18 +67,36 @@ def test_contact_sheets_and_macos_files_are_skipped_and_counted(tmp_path: Path) 
 PAIR_FOLDER = "train/images/combination/TS_1_combo/K-000001-000002"
 
 
-def test_other_files_are_counted(tmp_path: Path) -> None:
-    write_shot(tmp_path, SHOT)
-    (tmp_path / SHARD / "notes.txt").write_text("?")
-    assert aihub.scan(tmp_path).findings.examples == {"file_ignored": [f"{SHARD}/notes.txt"]}
+def pipe(root: Path) -> None:
+    os.mkfifo(root / SHARD / "K-000001" / f"{PAIR.stem}.png")
 
 
-def test_a_pipe_named_like_a_photo_is_not_opened(tmp_path: Path) -> None:
+def broken_link(root: Path) -> None:
+    (root / "train/images/single/TS_2_single").symlink_to(root / "gone")
+
+
+def undecodable(root: Path) -> None:
+    Path(os.fsdecode(os.fsencode(root / SHARD) + b"/\xb0\xa1.png")).write_bytes(b"?")
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding", "example"),
+    [
+        (lambda root: (root / SHARD / "a.txt").write_text("?"), "file_ignored", f"{SHARD}/a.txt"),
+        (pipe, "file_ignored", f"{SHARD}/K-000001/{PAIR.stem}.png"),
+        (broken_link, "link_broken", "train/images/single/TS_2_single: No such"),
+        (undecodable, "name_not_utf8", f"{SHARD}/??.png"),
+    ],
+)
+def test_what_is_no_photo_is_counted_and_the_rest_found(
+    tmp_path: Path, damage: Callable[[Path], object], finding: str, example: str
+) -> None:
     write_shot(tmp_path, SHOT)
-    os.mkfifo(tmp_path / SHARD / "K-000001" / f"{PAIR.stem}.png")
+    damage(tmp_path)
     tree = aihub.scan(tmp_path)
     assert len(photos(tree)) == 1
-    assert tree.findings.counts == {"file_ignored": 1}
+    assert tree.findings.counts == {finding: 1}
+    assert tree.findings.examples[finding][0].startswith(example)
 
 
 def test_a_linked_shard_is_followed(tmp_path: Path) -> None:
@@ -103,21 +122,6 @@ def test_a_link_does_not_take_over_the_folder_of_another_part(tmp_path: Path) ->
     (tmp_path / SHARD / "sideways").symlink_to(tmp_path / "val/images/single")
     parts = {one.part for one in aihub.scan(tmp_path).folders if one.path.startswith("val")}
     assert parts == {"val"}
-
-
-def test_a_broken_link_is_counted(tmp_path: Path) -> None:
-    write_shot(tmp_path, SHOT)
-    (tmp_path / "train/images/single/TS_2_single").symlink_to(tmp_path / "gone")
-    findings = aihub.scan(tmp_path).findings
-    assert findings.counts == {"link_broken": 1}
-    assert "TS_2_single" in findings.examples["link_broken"][0]
-
-
-def test_a_name_that_is_not_utf8_is_counted(tmp_path: Path) -> None:
-    write_shot(tmp_path, SHOT)
-    folder = os.fsencode(tmp_path / SHARD)
-    Path(os.fsdecode(folder + b"/\xb0\xa1.png")).write_bytes(b"?")
-    assert aihub.scan(tmp_path).findings.counts == {"name_not_utf8": 1}
 
 
 def test_decomposed_folder_names_can_be_opened_and_are_matched_composed(tmp_path: Path) -> None:
@@ -166,22 +170,13 @@ class _Backwards:
 _SCANDIR = os.scandir
 
 
-def test_a_view_is_read_from_a_name() -> None:
+def test_views_and_codes_are_read_from_names() -> None:
     assert names.parse_view("0_2_1_0_75_260_200") == names.View(0, 2, 1, 0, 75, 260, 200)
-
-
-@pytest.mark.parametrize("text", ["", "0_2_1_0_75_260", "0_2_1_0_7_260_200", "0_2_1_0_75_26٠_200"])
-def test_an_invalid_name_has_no_view(text: str) -> None:
-    assert names.parse_view(text) is None
-
-
-def test_codes_are_read_from_a_combination_name() -> None:
     assert names.parse_codes("K-015710-016232") == ("K-015710", "K-016232")
-
-
-@pytest.mark.parametrize("text", ["K-1", "K-0157100", "k-015710", "K-015710-16232", "015710"])
-def test_invalid_codes_are_none(text: str) -> None:
-    assert names.parse_codes(text) is None
+    for text in ("", "0_2_1_0_75_260", "0_2_1_0_7_260_200", "0_2_1_0_75_26٠_200"):
+        assert names.parse_view(text) is None
+    for text in ("K-1", "K-0157100", "k-015710", "K-015710-16232", "015710"):
+        assert names.parse_codes(text) is None
 
 
 def test_a_shard_linked_into_another_part_is_walked_once(tmp_path: Path) -> None:

@@ -108,50 +108,25 @@ def stage3() -> tuple[Candidates, Choice]:
     return frames, choose(frames, SCALES["stage3"])
 
 
-def test_stage3_has_exactly_its_samples_and_classes(stage3: tuple[Candidates, Choice]) -> None:
+def test_stage3_has_its_counts_and_shares_exactly_and_evenly(
+    stage3: tuple[Candidates, Choice],
+) -> None:
     frames, choice = stage3
-    assert pills_of(frames, choice, TRAIN) + pills_of(frames, choice, VAL) == 100_000
+    assert [pills_of(frames, choice, side) for side in (TRAIN, VAL)] == [81_475, 18_525]
     assert len(set(choice.classes)) == 1000
-
-
-def test_stage3_has_its_val_share_exactly(stage3: tuple[Candidates, Choice]) -> None:
-    assert pills_of(*stage3, VAL) == 18_525
-
-
-def test_stage3_is_95_to_5(stage3: tuple[Candidates, Choice]) -> None:
-    assert combination_pills(*stage3) == 5_000
-
-
-def test_stage3_splits_no_group(stage3: tuple[Candidates, Choice]) -> None:
-    frames, choice = stage3
+    assert combination_pills(frames, choice) == 5_000
     assert not set(frames.group[choice.split == TRAIN]) & set(frames.group[choice.split == VAL])
-
-
-def test_stage3_spreads_singles_evenly_over_classes(stage3: tuple[Candidates, Choice]) -> None:
-    frames, choice = stage3
     single = np.isin(choice.split, [TRAIN, VAL]) & frames.single
     assert set(np.bincount(frames.code[single])[choice.classes]) == {95}
-
-
-def test_stage3_spreads_singles_evenly_over_groups(stage3: tuple[Candidates, Choice]) -> None:
-    frames, choice = stage3
     train = np.bincount(frames.group[(choice.split == TRAIN) & frames.single])
     assert train.max() - train[train > 0].min() <= 2
 
 
-def test_combination_pills_fall_short_by_less_than_a_frame() -> None:
-    choice = choose(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2))
-    assert 20 - 4 < combination_pills(EVEN, choice) <= 20
-
-
-def test_singles_make_up_the_exact_total() -> None:
-    choice = choose(EVEN, wanted(401, 8, 0.0471, 0.2, 5, 2))
-    assert pills_of(EVEN, choice, TRAIN) + pills_of(EVEN, choice, VAL) == 401
-
-
-def test_no_share_of_combinations_means_none() -> None:
-    choice = choose(EVEN, wanted(400, 8, 0.0, 0.2, 5, 2))
-    assert combination_pills(EVEN, choice) == 0
+def test_combinations_fall_short_by_less_than_a_frame_and_singles_make_up_the_total() -> None:
+    for samples, share, low, high in ((400, 0.05, 17, 20), (401, 0.0471, 16, 19), (400, 0.0, 0, 0)):
+        choice = choose(EVEN, wanted(samples, 8, share, 0.2, 5, 2))
+        assert low <= combination_pills(EVEN, choice) <= high
+        assert pills_of(EVEN, choice, TRAIN) + pills_of(EVEN, choice, VAL) == samples
 
 
 def test_every_class_has_its_minimum_counts() -> None:
@@ -168,25 +143,17 @@ def test_val_is_met_within_half_a_percent_when_every_photo_is_needed() -> None:
     assert split_groups(frames, choice) == 0
 
 
-def test_codes_seen_in_combinations_become_classes_first() -> None:
-    frames = candidates({0: [20] * 3, 1: [20] * 3, 2: [90] * 3}, [((0, 1), 3)])
-    assert set(choose(frames, wanted(60, 2, 0.0, 0.3, 5, 2)).classes) == {0, 1}
+def test_codes_seen_in_combinations_become_classes_first_then_the_largest() -> None:
+    scale = wanted(60, 2, 0.0, 0.3, 5, 2)
+    singles = {0: [20] * 3, 1: [21] * 3, 2: [90] * 3}
+    assert set(choose(candidates(singles, [((0, 1), 3)]), scale).classes) == {0, 1}
+    assert set(choose(candidates(singles), scale).classes) == {1, 2}
 
 
-def test_then_the_largest() -> None:
-    frames = candidates({0: [20] * 3, 1: [21] * 3, 2: [90] * 3})
-    assert set(choose(frames, wanted(60, 2, 0.0, 0.3, 5, 2)).classes) == {1, 2}
-
-
-def test_the_seed_decides_between_equals() -> None:
+def test_the_seed_decides_between_equals_and_on_the_photos() -> None:
     frames = candidates({code: [9] * 3 for code in range(40)})
-    chosen = {
-        tuple(choose(frames, wanted(60, 5, 0.0, 0.3, 3, 1), seed=s).classes) for s in range(5)
-    }
-    assert len(chosen) > 1
-
-
-def test_another_seed_chooses_other_photos() -> None:
+    scale = wanted(60, 5, 0.0, 0.3, 3, 1)
+    assert len({tuple(choose(frames, scale, seed=seed).classes) for seed in range(5)}) > 1
     scale = wanted(400, 8, 0.05, 0.2, 5, 2)
     assert (choose(EVEN, scale, seed=1).split != choose(EVEN, scale, seed=2).split).any()
 
@@ -212,21 +179,13 @@ def test_codes_outside_the_classes_stay_in_chosen_frames() -> None:
     assert {8, 9} <= set(rows) and not {8, 9} & set(choice.classes)
 
 
-def test_test_holds_all_combinations_of_known_codes() -> None:
+def test_test_holds_all_combinations_of_known_codes_that_were_not_trained_on() -> None:
     frames = candidates(
         {code: [10] * 6 for code in range(4)}, [((0, 1), 3), ((2, 3), 3)],
-        test_combos=[((0, 2), 3), ((1, 3), 2), ((0, 77), 3)],
+        test_combos=[((0, 2), 3), ((1, 3), 2), ((0, 77), 3), ((0, 1), 3)],
     )  # fmt: skip
-    choice = choose(frames, wanted(100, 4, 0.1, 0.2, 5, 2))
+    choice = choose(frames, wanted(100, 4, 0.12, 0.2, 5, 2))
     assert pills_of(frames, choice, TEST) == 10
-
-
-def test_a_combination_trained_on_is_not_in_test() -> None:
-    frames = candidates(
-        {code: [10] * 6 for code in range(4)}, [((0, 1), 3)], test_combos=[((0, 1), 3)]
-    )
-    choice = choose(frames, wanted(100, 4, 0.06, 0.2, 5, 2))
-    assert pills_of(frames, choice, TEST) == 0
 
 
 def test_unknown_singles_are_spread_over_their_codes() -> None:
@@ -351,14 +310,9 @@ def test_left_out_codes_are_not_in_train_or_val() -> None:
     assert not set(choice.left_out) & set(frames.pill_code[here])
 
 
-def test_leaving_codes_out_keeps_samples_and_share() -> None:
+def test_leaving_codes_out_keeps_samples_and_share_and_prefers_codes_of_no_combination() -> None:
     choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=OUT)
-    sizes = [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)]
-    assert sizes == [320, 80]
-
-
-def test_codes_of_no_combination_are_left_out_first() -> None:
-    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=OUT)
+    assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
     assert set(choice.left_out) == {8, 10, 11}
 
 
@@ -370,9 +324,15 @@ def test_the_seed_decides_which_codes_are_left_out() -> None:
     assert len(set(chosen)) > 1
 
 
-def test_too_few_codes_to_leave_some_out_says_so() -> None:
-    with pytest.raises(ShortageError, match=r"left_out_classes for 3 more; 12 of"):
-        choose(MIXED, wanted(400, 10, 0.03, 0.2, 5, 2), unknown_pills=OUT)
+@pytest.mark.parametrize(
+    ("classes", "unknown", "fact"),
+    [(10, OUT, "left_out_classes for 3 more; 12 of"), (8, UnknownPills(1, 2000), "holds 540")],
+)
+def test_too_few_codes_or_unknown_pills_say_so(
+    classes: int, unknown: UnknownPills, fact: str
+) -> None:
+    with pytest.raises(ShortageError, match=fact):
+        choose(MIXED, wanted(400, classes, 0.03, 0.2, 5, 2), unknown_pills=unknown)
 
 
 def test_unknown_pills_of_val_count_as_its_samples() -> None:
@@ -383,8 +343,3 @@ def test_unknown_pills_of_val_count_as_its_samples() -> None:
     assert not set(unknown) & set(choice.left_out)
     assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
     assert split_groups(MIXED, choice) == 0
-
-
-def test_too_few_unknown_pills_for_val_says_how_many_there_are() -> None:
-    with pytest.raises(ShortageError, match="holds 540"):
-        choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=UnknownPills(1, 2000))
