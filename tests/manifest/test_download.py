@@ -89,20 +89,19 @@ def test_every_form_gives_the_rows_of_the_rearranged_tree(
         assert source.read(root / path, 100) == Path(path).stem.encode()
 
 
-def test_without_a_folder_per_archive_only_the_shard_is_unknown(tree: Path, tmp_path: Path) -> None:
-    chosen = rows(built(download(tree, tmp_path, shards=False)))
-    pd.testing.assert_frame_equal(
-        chosen.drop(columns="shard"), rows(built(tree)).drop(columns="shard")
-    )
+def test_shards_are_unknown_without_folders_and_unpacked_photos_come_before_archives(
+    tree: Path, tmp_path: Path
+) -> None:
+    chosen = rows(built(download(tree, tmp_path / "a", shards=False)))
+    expected = rows(built(tree))
+    same = [name for name in chosen if name != "shard"]
+    pd.testing.assert_frame_equal(chosen[same], expected[same])
     assert set(chosen["shard"]) == {"단일경구약제 5000종", "경구약제조합 5000종"}
-
-
-def test_an_archive_beside_its_unpacked_folder_is_counted_once(tree: Path, tmp_path: Path) -> None:
-    download(tree, tmp_path, packed=lambda name: name == "TS_1_단일")
-    chosen = built(download(tree, tmp_path))
-    pd.testing.assert_frame_equal(rows(chosen), rows(built(tree)))
-    assert chosen.left_out.counts == {"photo_duplicated": 2 * len(VIEWS)}
-    assert ".zip/" not in "".join(tables.rows_of(chosen, 0)["image_path"])
+    download(tree, tmp_path / "b", packed=lambda name: name == "TS_1_단일")
+    both = built(download(tree, tmp_path / "b"))
+    pd.testing.assert_frame_equal(rows(both), expected)
+    assert both.left_out.counts == {"photo_duplicated": 2 * len(VIEWS)}
+    assert ".zip/" not in "".join(tables.rows_of(both, 0)["image_path"])
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "no archive"])

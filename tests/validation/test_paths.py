@@ -45,14 +45,7 @@ def move_photo(photos: PhotoSet, old: str, new: str) -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    [
-        "with a space",
-        "한글 폴더",
-        pytest.param("x" * 255, id="255 bytes"),
-        pytest.param("약" * 85, id="255 bytes of Korean"),
-        "quote'\"<&>",
-        "comma,;",
-    ],
+    ["한글 폴더", "quote'\"<&>,;", pytest.param("약" * 85, id="255 bytes of Korean")],
 )
 def test_unusual_folder_names_change_nothing(photos: PhotoSet, folder: str) -> None:
     old = photos.photo("train")
