@@ -69,21 +69,14 @@ def test_samples_classes_and_shares_are_exact(root: Path) -> None:
     assert len(rows_of(build(root), 1)) == 40
 
 
-def test_no_group_is_in_two_splits(root: Path) -> None:
-    chosen = build(root)
+def test_rows_follow_groups_names_and_classes(root: Path) -> None:
+    chosen = build(root, order(combination_share=0.3))
     groups = [set(rows_of(chosen, side)["group_id"]) for side in range(3)]
     assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
-
-
-def test_a_combination_frame_has_a_row_per_code_in_its_name(root: Path) -> None:
-    rows = samples(build(root))
+    rows = samples(chosen)
     for path, frame in rows[rows["image_type"] == "combination"].groupby("image_path"):
         name = str(path).rpartition("/")[2].partition("_")[0]
         assert tuple(sorted(frame["mapping_code"])) == parse_codes(name)
-
-
-def test_rows_of_codes_that_are_no_classes_are_unknown(root: Path) -> None:
-    rows = samples(build(root, order(combination_share=0.3)))
     outside = rows[rows["mapping_code"] == "K-000099"]
     assert len(outside) and not outside["known"].any()
     assert set(outside["class_index"]) == {-1}
@@ -107,15 +100,12 @@ def test_a_row_has_the_fields_of_name_and_label(root: Path) -> None:
     rows = samples(build(root))
     row = rows[rows["image_type"] == "single"].iloc[0]
     label = orjson.loads((root / row["label_path"]).read_bytes())
+    image = label["images"][0]
     assert (root / row["image_path"]).is_file()
-    assert [row["box_x"], row["box_y"], row["box_w"], row["box_h"]] == label["annotations"][0][
-        "bbox"
-    ]
-    assert row["edi_codes"] == label["images"][0]["di_edi_code"].replace(",", "|")
-    assert row["drug_name"] == label["images"][0]["dl_name"]
-    assert (row["latitude"], row["longitude"]) == (
-        label["images"][0]["camera_la"], label["images"][0]["camera_lo"],
-    )  # fmt: skip
+    assert [row[f"box_{side}"] for side in "xywh"] == label["annotations"][0]["bbox"]
+    assert row["edi_codes"] == image["di_edi_code"].replace(",", "|")
+    assert row["drug_name"] == image["dl_name"]
+    assert (row["latitude"], row["longitude"]) == (image["camera_la"], image["camera_lo"])
 
 
 def test_files_are_read_back_as_written(root: Path, tmp_path: Path) -> None:
@@ -232,16 +222,15 @@ def test_where_labels_differ_on_the_drug_the_most_frequent_text_is_taken(root: P
     assert tables.classes_of(chosen, drugs)["drug_name"][0] == "시험정 1밀리그램"
 
 
-def test_an_unset_fingerprint_is_refused(root: Path) -> None:
-    with pytest.raises(DataError, match="pillsnap fingerprint"):
-        selection.build(root, order(), None, lambda done, total: None)
-
-
-def test_a_tree_that_has_changed_is_refused(root: Path) -> None:
+def test_a_tree_that_was_not_recorded_or_has_changed_is_refused(root: Path) -> None:
     recorded = fingerprint.take(root)
     photo_path(root, Shot((CODES[0],), 0, 0, 0, 75)).unlink()
-    with pytest.raises(DataError, match=f"{recorded.count - 1} photos and labels"):
-        selection.build(root, order(), recorded, lambda done, total: None)
+    for one, text in (
+        (None, "no fingerprint yet"),
+        (recorded, f"found {recorded.count - 1} photos"),
+    ):
+        with pytest.raises(DataError, match=text):
+            selection.build(root, order(), one, lambda done, total: None)
 
 
 def test_a_data_folder_in_between_is_part_of_the_paths(root: Path, tmp_path: Path) -> None:

@@ -129,14 +129,9 @@ def test_near_duplicates_are_reported_with_their_distance() -> None:
 def test_near_duplicates_agree_with_a_plain_search() -> None:
     chance = np.random.default_rng(0)
     count = 300
-    table = pills(
-        *zip(
-            chance.choice(["train", "val", "test"], count),
-            chance.choice(["K", "L"], count),
-            (int(value) for value in chance.integers(0, 2**64, count, dtype=np.uint64)),
-            strict=True,
-        )
-    )
+    hashes = (int(value) for value in chance.integers(0, 2**64, count, dtype=np.uint64))
+    splits, codes = chance.choice(["train", "val", "test"], count), chance.choice(["K", "L"], count)
+    table = pills(*zip(splits, codes, hashes, strict=True))
     found = split_checks.check_near_duplicates(table, 22, Findings())
     expected = []
     rows = list(table.itertuples())

@@ -13,7 +13,7 @@ from pillsnap.aihub import tree as aihub
 from pillsnap.aihub.fingerprint import Fingerprint
 from pillsnap.aihub.labels import Drug
 from pillsnap.aihub.reading import COLUMNS, UNREAD, Batch
-from pillsnap.arrays import Bools, Ints
+from pillsnap.arrays import Ints
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
 from pillsnap.manifest import advice, candidates
@@ -79,18 +79,13 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
                 tree.findings.examples[name] = left_out.examples[name]
             cure = advice.cure(chooser, frames.complete & ~labels.invalid, order.scale)
             raise DataError(shortage.fact + tree.findings.largest(), cure) from None
-    for frame in np.flatnonzero(_known_in_val(frames, choice)):
+    known_in_val = np.isin(frames.code, choice.classes) & ~frames.train & (choice.split == UNUSED)
+    for frame in np.flatnonzero(known_in_val):
         left_out.add("known_single_in_val", frames.photo_path(int(frame)))
     return Selection(
         order, found, frames, choice, labels.boxes, labels.drug, list(labels.drugs),
         labels.labels_read, tree.findings, left_out,
     )  # fmt: skip
-
-
-def _known_in_val(frames: Candidates, choice: Choice) -> Bools:
-    """[n] single photos of the classes in AI Hub's val part: they are in no split."""
-    known = np.isin(frames.code, choice.classes)
-    return np.asarray(known & ~frames.train & (choice.split == UNUSED))
 
 
 class _Labels:

@@ -12,7 +12,6 @@ import xxhash
 
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import pixels, source
-from pillsnap.dataset.source import Status
 from pillsnap.stage.pool import workers
 from pillsnap.validation import photos
 from pillsnap.validation.photos import Frame, FrameError
@@ -115,10 +114,19 @@ def prepare(
 
 def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejected]]:
     """The tasks with their keys, and the photos that are missing or unreadable."""
+    keyed: list[FrameTask] = []
+    rejected: list[Rejected] = []
     found = source.statuses([task.path for task in tasks])
-    keyed = [_with_key(task, status) for task, status in zip(tasks, found, strict=True)]
-    present = [task for task in keyed if isinstance(task, FrameTask)]
-    return present, [photo for photo in keyed if isinstance(photo, Rejected)]
+    for task, status in zip(tasks, found, strict=True):
+        if isinstance(status, OSError):
+            missing = isinstance(status, FileNotFoundError)
+            reason = "photo_missing" if missing else "photo_unreadable"
+            rejected.append(Rejected(task.image_path, reason, f"{status.strerror}."))
+        else:
+            identity = (task.image_path, *status, task.boxes, task.size, task.marks)
+            key = xxhash.xxh3_128_hexdigest(repr(identity).encode())
+            keyed.append(replace(task, key=key))
+    return keyed, rejected
 
 
 def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
@@ -167,14 +175,6 @@ def _example(photo: Pixels, task: FrameTask) -> Pixels:
         left, top, right, bottom = (round(v * factor) for v in (x, y, x + width, y + height))
         cv2.rectangle(small, (left, top), (right, bottom), colour, 2)
     return small
-
-
-def _with_key(task: FrameTask, status: Status | OSError) -> FrameTask | Rejected:
-    if isinstance(status, OSError):
-        reason = "photo_missing" if isinstance(status, FileNotFoundError) else "photo_unreadable"
-        return Rejected(task.image_path, reason, f"{status.strerror}.")
-    identity = (task.image_path, *status, task.boxes, task.size, task.marks)
-    return replace(task, key=xxhash.xxh3_128_hexdigest(repr(identity).encode()))
 
 
 def _prepare_chunk(recipe: Recipe, chunk: Sequence[FrameTask]) -> list[Prepared | Rejected]:
