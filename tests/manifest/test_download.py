@@ -156,10 +156,11 @@ def test_nothing_is_written_to_the_root(tree: Path, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in [root, *root.rglob("*")]} == before
 
 
-def test_a_sample_takes_photos_of_many_shards(tree: Path, tmp_path: Path) -> None:
-    root = download(tree, tmp_path, packed=lambda name: "1" in name)
+@pytest.mark.parametrize("shards", [True, False])
+def test_a_sample_takes_photos_of_many_shards(tree: Path, tmp_path: Path, shards: bool) -> None:
+    root = download(tree, tmp_path, packed=lambda name: shards and "1" in name, shards=shards)
     paths = aihub.sample(root, 8)
-    assert len({path.rpartition("/K-")[0] for path in paths}) == len(paths) == 8
+    assert len({path.rpartition("/K-" if shards else "/")[0] for path in paths}) == len(paths) == 8
     assert all(source.status(root / path).size for path in paths)
 
 

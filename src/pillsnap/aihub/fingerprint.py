@@ -46,8 +46,10 @@ def of(tree: Tree) -> Fingerprint:
             "unpacked or not. data/README.md shows the layouts.",
         )
     total_bytes = sum(sum(folder.sizes) for folder in tree.folders)
-    digest = hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
-    return Fingerprint(len(lines), total_bytes, digest)
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode())
+    return Fingerprint(len(lines), total_bytes, digest.hexdigest())
 
 
 def path_of(scale: str) -> Path:

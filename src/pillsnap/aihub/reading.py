@@ -114,11 +114,9 @@ def _read_batch(root: str, batch: Batch) -> Iterator[Reading]:
         try:
             path = f"{root}/{batch.folder}/{stem}{batch.ending}"
             content = source.read(path, LARGEST_LABEL_BYTES)
-        except source.TooLargeError:
-            detail = f"over {LARGEST_LABEL_BYTES} bytes"
-            yield Reading(reason="label_too_large", detail=detail)
+        except source.TooLargeError as error:
+            yield Reading(reason="label_too_large", detail=error.strerror or "")
         except OSError as error:
-            detail = error.strerror or type(error).__name__
-            yield Reading(reason="label_unreadable", detail=detail)
+            yield Reading(reason="label_unreadable", detail=error.strerror or "")
         else:
             yield parse(content, expected)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from pillsnap.dataset import source
 from pillsnap.dataset.findings import Findings
@@ -25,7 +24,7 @@ KINDS = {".png": "images", ".json": "labels"}
 TYPES = ("single", "combination")
 PART = re.compile(r"(?:[0-9]+[._ -]*)?(train|val)", re.IGNORECASE)  # 1.Training, val
 SHARD = re.compile(r"([TV])([SL])_([0-9]+)(?![0-9])")  # TS_1_단일: part, images or labels, number
-LABELS = re.compile(r"(?:^|/)[TV]L_[0-9]+[^/]*$")  # a shard that holds no photo
+LABELS = re.compile(r"(?:^|/)[TV]L_[0-9]+[^/]*$|_json$")  # a shard that holds no photo
 TASKS = 64  # that the shards are dealt out to
 Files = dict[str, int]  # bytes by name
 
@@ -54,12 +53,6 @@ class Tree:
     findings: Findings = field(default_factory=Findings)
 
 
-class _Walked(NamedTuple):
-    folders: list[Folder]
-    findings: Findings
-    entered: set[tuple[int, int]]  # device and inode of what was entered below the shards
-
-
 def scan(root: Path, spread: Spread = map) -> Tree:
     """Find the photos and labels under `root`; each folder and archive is entered once.
 
@@ -82,11 +75,10 @@ def scan(root: Path, spread: Spread = map) -> Tree:
 
 def sample(root: Path, count: int) -> list[str]:
     """Paths of some photos, from as many shards as possible, without scanning them whole."""
-    outer = _outer(root)
+    outer, paths = _outer(root), list[str]()
     shards = [path for path in outer.shards if not LABELS.search(path)]
     each = max(1, -(-count // max(1, len(shards))))
-    paths: list[str] = []
-    for path in shards:
+    for path in shards[:count]:
         photos = (
             f"{folder.path}/{name}"
             for folder in _Walk(os.fspath(root), outer.entered).below(path)
@@ -94,8 +86,6 @@ def sample(root: Path, count: int) -> list[str]:
             for name in folder.names
         )
         paths += islice(photos, each)
-        if len(paths) >= count:
-            break
     return paths[:count]
 
 
@@ -114,16 +104,17 @@ def _outer(root: Path) -> "_Walk":
     return walk
 
 
-def _walk(root: str, entered: frozenset[tuple[int, int]], shards: list[str]) -> _Walked:
+def _walk(root: str, entered: frozenset[tuple[int, int]], shards: list[str]) -> "_Walk":
     walk = _Walk(root, set(entered))
-    folders = [folder for path in shards for folder in walk.below(path)]
-    return _Walked(folders, walk.findings, walk.entered - entered)
+    walk.folders = [folder for path in shards for folder in walk.below(path)]
+    walk.entered -= entered
+    return walk
 
 
 class _Walk:
     def __init__(self, root: str, entered: set[tuple[int, int]]) -> None:
         self.root = root
-        self.entered = entered
+        self.entered = entered  # device and inode
         self.findings = Findings()
         self.folders: list[Folder] = []
         self.shards: list[str] = []

@@ -80,17 +80,12 @@ def _read(path: Path, max_pixels: int) -> bytes:
             "Remove the file, or raise validate.max_pixels.",
         ) from None
     except FileNotFoundError:
-        raise FrameError(
-            "photo_missing",
-            f"{path}: missing.",
-            "Restore the photo, or run `pillsnap fingerprint` and `dvc repro` without it.",
-        ) from None
+        cure = "Restore the photo, or run `pillsnap fingerprint` and `dvc repro` without it."
+        raise FrameError("photo_missing", f"{path}: missing.", cure) from None
     except OSError as error:
-        raise FrameError(
-            "photo_unreadable",
-            f"{path}: cannot be read ({error.strerror}).",
-            "Make the file readable; if it is, check the disk.",
-        ) from None
+        cure = "Make the file readable; if it is, check the disk, or restore the archive."
+        fact = f"{path}: cannot be read ({error.strerror})."
+        raise FrameError("photo_unreadable", fact, cure) from None
 
 
 def _refuse_foreign(content: bytes, name: Path) -> None:
