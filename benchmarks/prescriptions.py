@@ -1,10 +1,10 @@
-"""Verdicts of `pillsnap check` on drawn prescriptions: right, swapped, missing, extra, unknown pill.
+"""Verdicts of `pillsnap check` on drawn trays: right, swapped, missing, extra, unknown pill.
 
     python benchmarks/prescriptions.py [--count 500] [--seed 1]
 
-Trays are put together from the labelled pills of the chosen scale's val and test frames, as evaluate
-kept their predictions in pipeline.parquet: 2 to 6 pills each. A swap takes a random
-pill of another code. Prints how often "all right" is wrong, and how often a right tray passes.
+Trays of 2 to 6 pills are put together from the labelled pills of the chosen scale's val and test
+frames, with the predictions that evaluate kept in pipeline.parquet. A swap takes a random pill of
+another code. Prints how often "all right" is wrong, and how often a right tray passes.
 """
 
 import argparse
