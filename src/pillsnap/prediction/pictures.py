@@ -45,7 +45,7 @@ PIXEL_BYTES = {"PNG": 8, "plain PNG": 6, "JPEG": 8, "WEBP": 16, "BMP": 8, "TIFF"
 
 
 class PictureError(DataError):
-    """A picture that cannot be used; the other pictures are not affected."""
+    """A picture that is missing, damaged or refused; the other pictures are not affected."""
 
 
 class PictureTooLargeError(PictureError):
@@ -54,14 +54,6 @@ class PictureTooLargeError(PictureError):
 
 class PictureKindError(PictureError):
     """Not a picture, or one of a kind that is not read."""
-
-
-class PictureDamagedError(PictureError):
-    """A picture that is empty, cut short or broken."""
-
-
-class PictureMissingError(PictureError):
-    """Not there, or not readable."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +92,9 @@ def in_folder(folder: Path, suffixes: Collection[str] = SUFFIXES | HEIF_SUFFIXES
 def read(path: Path, max_pixels: int) -> Picture:
     """The picture of a file; PictureError says why not."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114  # never raise
-        raise PictureMissingError(f"{path}: a link to nothing.", "Copy the picture itself.")
+        raise PictureError(f"{path}: a link to nothing.", "Copy the picture itself.")
     cure = "Check the name, and that you may read the file (chmod u+r)."
-    with files.opened(path, cure, PictureMissingError, files.LARGEST_MODEL_BYTES) as file:
+    with files.opened(path, cure, PictureError, files.LARGEST_MODEL_BYTES) as file:
         return _decode(file, str(path), max_pixels)
 
 
@@ -128,7 +120,9 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
             if kind == "PNG":
                 return _png(file, file_bytes, start, name, max_pixels)
             with READERS[kind](file) as picture:
-                return _by_pillow(file, picture, kind, name, max_pixels)
+                if isinstance(picture, JpegImagePlugin.JpegImageFile):
+                    return _jpeg(file, picture, name, max_pixels)
+                return _by_pillow(picture, kind, name, max_pixels)
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # a broken file fails in many ways: one refusal
@@ -143,13 +137,8 @@ def _png(file: BinaryIO, file_bytes: int, start: bytes, name: str, max_pixels: i
     return _whole(png.decode(file.read()))
 
 
-def _by_pillow(
-    file: BinaryIO, picture: Image.Image, kind: str, name: str, max_pixels: int
-) -> Picture:
+def _by_pillow(picture: Image.Image, kind: str, name: str, max_pixels: int) -> Picture:
     (width, height), most = picture.size, min(max_pixels, MEMORY_BYTES // PIXEL_BYTES[kind])
-    if kind == "JPEG":
-        assert isinstance(picture, JpegImagePlugin.JpegImageFile)
-        return _jpeg(file, picture, name, max_pixels)
     held = width * height
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         tile_width, tile_height = (int(picture.tag_v2.get(tag, 0)) for tag in TILE_SIDES)
@@ -231,5 +220,5 @@ def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int,
         )
 
 
-def _damaged(name: str, detail: str) -> PictureDamagedError:
-    return PictureDamagedError(f"{name}: damaged: {detail}.", "Take or copy the picture again.")
+def _damaged(name: str, detail: str) -> PictureError:
+    return PictureError(f"{name}: damaged: {detail}.", "Take or copy the picture again.")

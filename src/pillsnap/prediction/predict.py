@@ -15,7 +15,7 @@ from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
-from pillsnap.prediction.pictures import Picture, PictureMissingError
+from pillsnap.prediction.pictures import Picture, PictureError
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.validation import photos
 
@@ -79,9 +79,9 @@ def expand(images: Sequence[str]) -> list[Path]:
 
 
 def check_exist(paths: Sequence[Path]) -> None:
-    """PictureMissingError if none of these exists, before the models are loaded for nothing."""
+    """PictureError if none of these exists, before the models are loaded for nothing."""
     if not any(map(os.path.lexists, paths)):
-        raise PictureMissingError(f"Missing: {', '.join(map(str, paths[:5]))}.", "Check the path.")
+        raise PictureError(f"Missing: {', '.join(map(str, paths[:5]))}.", "Check the path.")
 
 
 def folder(path: Path) -> Path:
