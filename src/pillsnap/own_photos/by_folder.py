@@ -17,7 +17,6 @@ from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
 from pillsnap.prediction import load, pictures, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.predict import Tally
 from pillsnap.recognition.recogniser import Pill
 
 Json = dict[str, Any]
@@ -52,7 +51,7 @@ def evaluate(loaded: Loaded, photos: Sequence[CodedPhoto]) -> Json:
     paths = [photo.path for photo in photos]
     classes = set(loaded.recogniser.classes["mapping_code"])
     refused, rows = [], []
-    answers = predict.recognise(loaded, paths, TOP, None, None, Tally())
+    answers = predict.recognise(loaded, paths, TOP)
     for (_, code), answer in zip(photos, answers, strict=True):
         if answer.error is not None:
             refused.append({"path": answer.path, "fact": answer.error.fact})

@@ -27,7 +27,6 @@ from pillsnap.own_photos import gap
 from pillsnap.params import EvaluateParams
 from pillsnap.prediction import pictures, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.predict import Tally
 from pillsnap.recognition.recogniser import Pill
 
 Json = dict[str, Any]
@@ -66,7 +65,7 @@ def evaluate(
     index_of = {code: i for i, code in enumerate(loaded.recogniser.classes["mapping_code"])}
     paths = [photo.path for photo in photos]
     kinds: dict[str, list[FrameAnswer]] = {name: [] for name in gap.LIKE}
-    answers = predict.recognise(loaded, paths, 1, None, None, Tally())
+    answers = predict.recognise(loaded, paths, 1)
     for photo, answer in zip(photos, answers, strict=True):
         if answer.error is not None:
             left_out.add("photo_unusable", answer.error.fact)

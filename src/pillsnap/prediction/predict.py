@@ -33,14 +33,28 @@ class Tally:
     refused: int = 0
     pills: int = 0
     unknown: int = 0
-    seconds: float = 0.0  # of reading and recognising
+    seconds: float = 0.0  # that the answers took
 
-    def count(self, answer: Answer) -> None:
-        """Add an answer."""
-        self.pictures += 1
-        self.refused += answer.error is not None
-        self.pills += len(answer.pills)
-        self.unknown += sum(not pill.known for pill in answer.pills)
+    def counted(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        """The same answers, each added when it comes."""
+        begun_s = time.perf_counter()
+        for answer in answers:
+            self.seconds += time.perf_counter() - begun_s
+            self.pictures += 1
+            self.refused += answer.error is not None
+            self.pills += len(answer.pills)
+            self.unknown += sum(not pill.known for pill in answer.pills)
+            yield answer
+            begun_s = time.perf_counter()
+
+    def __str__(self) -> str:
+        answered = self.pictures - self.refused
+        rate = f", {answered / self.seconds:.1f} pictures/s warm" if answered else ""
+        noun = "picture" if self.pictures == 1 else "pictures"
+        return (
+            f"{self.pictures} {noun}: {answered} answered, {self.refused} refused; "
+            f"{self.pills} pills, {self.unknown} of them unknown{rate}"
+        )
 
 
 def predict(
@@ -53,9 +67,9 @@ def predict(
 ) -> int:
     """Recognise and print in a form of output.write; 1 when a picture was refused, else 0."""
     tally = Tally()
-    answers = recognise(loaded, paths, top, codes, annotate_dir, tally)
-    output.write(form, answers, sys.stdout)
-    _report(tally)
+    answers = recognise(loaded, paths, top, codes, annotate_dir)
+    output.write(form, tally.counted(answers), sys.stdout)
+    print(tally, file=sys.stderr)
     return 1 if tally.refused else 0
 
 
@@ -110,40 +124,25 @@ def recognise(
     loaded: Loaded,
     paths: Sequence[Path],
     top: int,
-    codes: Sequence[str] | None,
-    annotate_dir: Path | None,
-    tally: Tally,
+    codes: Sequence[str] | None = None,
+    annotate_dir: Path | None = None,
 ) -> Iterator[Answer]:
-    """An answer for each picture, in their order, a batch at a time; `tally` is kept."""
+    """An answer for each picture, in their order, a batch at a time."""
     taken: set[str] = set()
-    begun_s = time.perf_counter()
     for batch in _batches(paths, loaded):
         frames = [picture.pixels for _, picture in batch if isinstance(picture, Picture)]
-        pills = loaded.recogniser.recognise(frames, top, codes) if frames else []
-        tally.seconds += time.perf_counter() - begun_s
-        answers = _answers(batch, pills)
-        if annotate_dir is not None:
-            read = [path for path, picture in batch if isinstance(picture, Picture)]
-            for path, frame, found in zip(read, frames, pills, strict=True):
-                _annotate(annotate_dir, path, frame, found, taken)
-        del batch, frames  # free them before the next pictures are read
-        for answer in answers:
-            if answer.error is not None:
-                print(f"{answer.error.fact}\n  -> {answer.error.cure}", file=sys.stderr)
-            tally.count(answer)
-            yield answer
-        begun_s = time.perf_counter()
-
-
-def _answers(batch: Sequence[Read], pills: Sequence[list[Pill]]) -> list[Answer]:
-    answers, left = [], iter(pills)
-    for path, picture in batch:
-        if isinstance(picture, Picture):
-            found = [pill.scaled(*picture.factors) for pill in next(left)]
-            answers.append(Answer(str(path), found, None, picture.size))
-        else:
-            answers.append(Answer(str(path), [], picture))
-    return answers
+        pills = iter(loaded.recogniser.recognise(frames, top, codes) if frames else [])
+        for path, picture in batch:
+            if isinstance(picture, UserError):
+                print(f"{picture.fact}\n  -> {picture.cure}", file=sys.stderr)
+                yield Answer(str(path), [], picture)
+                continue
+            found = next(pills)
+            if annotate_dir is not None:
+                _annotate(annotate_dir, path, picture.pixels, found, taken)
+            scaled = [pill.scaled(*picture.factors) for pill in found]
+            yield Answer(str(path), scaled, None, picture.size)
+        del batch, frames, picture  # free them before the next pictures are read
 
 
 def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
@@ -200,14 +199,3 @@ def _annotate(
             f"{folder / name} cannot be written: {error.strerror}.",
             "Name another folder: --annotate FOLDER",
         ) from None
-
-
-def _report(tally: Tally) -> None:
-    answered = tally.pictures - tally.refused
-    rate = f", {answered / tally.seconds:.1f} pictures/s warm" if answered else ""
-    pictures = "1 picture" if tally.pictures == 1 else f"{tally.pictures} pictures"
-    print(
-        f"{pictures}: {answered} answered, {tally.refused} refused; "
-        f"{tally.pills} pills, {tally.unknown} of them unknown{rate}",
-        file=sys.stderr,
-    )
