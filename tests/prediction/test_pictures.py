@@ -140,7 +140,7 @@ def test_what_is_no_file_is_refused(tmp_path, make, words: str) -> None:
         pictures.read(tmp_path / "a.png", LIMIT)
 
 
-def saved_jpeg(side: int, **options) -> bytes:
+def saved_jpeg(side: int = 201, **options) -> bytes:
     pixels = np.full((side, side * 2, 3), 90, np.uint8)
     pixels[side // 2 :, side:] = 250
     return saved(pixels, "JPEG", **options)
@@ -149,25 +149,16 @@ def saved_jpeg(side: int, **options) -> bytes:
 def test_a_large_jpeg_is_scaled_down_while_decoding_and_boxes_are_those_of_the_file(
     monkeypatch,
 ) -> None:
+    assert pictures.decode(saved_jpeg(), "a", LIMIT).factors == (1, 1)
     monkeypatch.setattr(pictures, "KEPT_PIXELS", 10_000)
     for turned, size in ((b"", (402, 201)), (odd_pictures.exif(6), (201, 402))):
-        picture = pictures.decode(saved_jpeg(201, exif=turned), "a", LIMIT)
+        picture = pictures.decode(saved_jpeg(exif=turned), "a", LIMIT)
         assert picture.size == size
         assert picture.pixels.shape[1::-1] == tuple(-(-side // 4) for side in size)
         height, width = picture.pixels.shape[:2]
-        assert pill_at(0, 0, width, height).scaled(*picture.factors).box == (0, 0, *size)
+        pill = Pill((0, 0, width, height), False, None, None, (), 0.5, 0.5, ())
+        assert pill.scaled(*picture.factors).box == (0, 0, *size)
         assert picture.pixels[height - 5, 5 if turned else width - 5].min() > 240
-
-
-def test_a_jpeg_of_usual_size_and_its_boxes_stay_as_they_are() -> None:
-    picture = pictures.decode(saved_jpeg(100), "a", LIMIT)
-    assert picture.size == (200, 100) == picture.pixels.shape[1::-1]
-    assert picture.factors == (1, 1)
-    assert pill_at(3, 4, 5, 6).scaled(1, 1) == pill_at(3, 4, 5, 6)
-
-
-def pill_at(*box: int) -> Pill:
-    return Pill(box, False, None, None, (), 0.5, 0.5, ())
 
 
 def test_what_does_not_fit_into_memory_is_cured_by_saving_it_as_jpeg(monkeypatch) -> None:
@@ -192,15 +183,11 @@ def test_what_does_not_fit_into_memory_is_cured_by_saving_it_as_jpeg(monkeypatch
         ({"progressive": True, "subsampling": 2}, 208 * 112 * 3 // 2),
     ],
 )
-def test_the_header_tells_how_much_a_progressive_jpeg_buffers(options, samples: int) -> None:
-    file = io.BytesIO(saved_jpeg(101, **options))
+def test_the_header_tells_how_much_a_jpeg_buffers(options, samples: int) -> None:
+    content = bytearray(saved_jpeg(101, **options))
+    file = io.BytesIO(content)
     file.seek(5)
     assert jpeg.buffered_bytes(file, 202, 101) == 2 * samples
     assert file.tell() == 5
-
-
-def test_a_baseline_jpeg_that_starts_with_one_component_is_buffered_too() -> None:
-    content = bytearray(saved_jpeg(16))
-    scan = content.index(b"\xff\xda")
-    content[scan + 4] = 1
-    assert jpeg.buffered_bytes(io.BytesIO(content), 32, 16) > 0
+    content[content.index(b"\xff\xda") + 4] = 1  # of a scan that starts with one component
+    assert jpeg.buffered_bytes(io.BytesIO(content), 202, 101) > 0
