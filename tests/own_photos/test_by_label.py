@@ -55,23 +55,17 @@ def left_out_of(root: Path) -> dict[str, int]:
     return left_out.counts
 
 
-def test_an_aihub_tree_is_read_with_all_pills_of_a_combination(tmp_path) -> None:
-    write(tmp_path, ONE)
-    write(tmp_path, TWO)
-    single, pair = by_label.read(tmp_path, Findings())
+def test_the_pills_of_an_aihub_tree_are_exact_where_they_are_classified_right(tmp_path) -> None:
+    for shot in (ONE, OTHER, TWO):
+        write(tmp_path, shot)
+    single, pair, _ = by_label.read(tmp_path, Findings())
     assert (single.codes, pair.codes) == (("K-000000",), ("K-000001", "K-000002"))
     x, y, width, _ = square(ONE, "K-000000")
     assert single.box.tolist() == [[x, y, x + width, y + width]]
     assert (single.size, len(pair.box)) == (SIZE, 2)
-
-
-def test_correctly_classified_pills_are_exact_in_each_kind_of_photo(tmp_path) -> None:
-    for shot in (ONE, OTHER, TWO):
-        write(tmp_path, shot)
     metrics = measured(tmp_path)
-    assert {name: part["frame_exact"] for name, part in metrics.items()} == {
-        "single": 1.0, "unknown": 1.0, "combination": 1.0,
-    }  # fmt: skip
+    shares = dict.fromkeys(("single", "unknown", "combination"), 1.0)
+    assert {name: part["frame_exact"] for name, part in metrics.items()} == shares
     assert metrics["combination"]["pills"] == 2
 
 
@@ -101,11 +95,6 @@ def flat(root: Path, shot: Shot = ONE, code: str = "K-000000") -> tuple[Path, Pa
     return Path(shutil.copy(photo, root)), Path(shutil.copy(label, root))
 
 
-def test_labels_may_be_next_to_their_photos(tmp_path) -> None:
-    flat(tmp_path / "mine")
-    assert measured(tmp_path / "mine")["single"]["frame_exact"] == 1.0
-
-
 def edit_image(label: Path, without: tuple[str, ...], **changes: str) -> None:
     def edit(tree) -> None:
         for key in without:
@@ -125,44 +114,34 @@ def test_either_code_of_a_label_identifies_its_pill(tmp_path, other: str) -> Non
     assert left_out_of(tmp_path / "mine") == {"label_without_code": 1}
 
 
-def test_a_label_that_contradicts_its_folder_is_left_out(tmp_path) -> None:
-    write(tmp_path, ONE)
-    edit_image(aihub_tree.label_path(tmp_path, ONE), (), drug_N="K-000003")
-    assert left_out_of(tmp_path) == {"code_contradiction": 1}
-
-
-def test_names_that_the_disk_has_in_nfd_match_their_labels(tmp_path) -> None:
+def test_labels_may_be_next_to_their_photos_whose_names_are_in_nfd(tmp_path) -> None:
     photo, label = flat(tmp_path / unicodedata.normalize("NFD", "내 사진"))
     name = unicodedata.normalize("NFD", "알약")
     photo.rename(photo.with_name(f"{name}.png"))
     aihub_tree.edit_label(label, lambda tree: tree["images"][0].update(file_name="알약.png"))
     label.rename(label.with_name(unicodedata.normalize("NFC", "알약.json")))
-    [found] = by_label.read(photo.parent, Findings())
-    assert found.codes == ("K-000000",)
+    assert measured(photo.parent)["single"]["frame_exact"] == 1.0
 
 
-def test_a_combination_with_a_missing_or_broken_label_is_left_out(tmp_path) -> None:
+def test_a_photo_with_a_missing_broken_or_contradicting_label_is_left_out(tmp_path) -> None:
     write(tmp_path, TWO)
     label = aihub_tree.label_path(tmp_path, TWO, "K-000002")
+    edit_image(label, (), drug_N="K-000003")
+    assert left_out_of(tmp_path) == {"code_contradiction": 1}
     label.write_text("{}")
     assert left_out_of(tmp_path) == {"label_keys_missing": 1}
     label.unlink()
     assert left_out_of(tmp_path) == {"label_missing": 1}
 
 
-def test_a_photo_without_a_label_and_a_label_without_a_photo_are_left_out(tmp_path) -> None:
-    flat(tmp_path / "mine")
-    (tmp_path / "mine/other.png").write_bytes(b"")
-    (tmp_path / "mine/another.json").write_text("{}")
-    left_out = Findings()
-    assert len(by_label.read(tmp_path / "mine", left_out)) == 1
-    assert left_out.counts == {"label_without_photo": 1, "photo_without_label": 1}
-
-
-def test_two_photos_of_one_name_are_left_out(tmp_path) -> None:
+def test_photos_and_labels_that_are_no_pairs_are_left_out(tmp_path) -> None:
     photo, _ = flat(tmp_path / "mine")
     shutil.copy(photo, photo.with_suffix(".bmp"))
-    assert left_out_of(tmp_path / "mine") == {"photo_twice": 1}
+    (tmp_path / "mine/other.png").write_bytes(b"")
+    (tmp_path / "mine/another.json").write_text("{}")
+    assert left_out_of(tmp_path / "mine") == dict.fromkeys(
+        ("label_without_photo", "photo_twice", "photo_without_label"), 1
+    )
 
 
 def test_a_photo_of_another_size_or_that_cannot_be_read_is_left_out(tmp_path) -> None:

@@ -135,7 +135,6 @@ def test_parity_is_measured_over_all_crops_and_frames(folder, classifier, detect
     graph = OnnxClassifier(folder / "c.onnx", 1)
     named = graphs.compare_classifiers(classifier, graph, store, 7)
     assert (named["crops"], named["same_top1"]) == (30, 1.0)
-    assert named["top1_torch"] == named["top1_onnx"]
     boxes = OnnxDetector(folder / "d.onnx", 1)
     boxed = graphs.compare_detectors(detector, boxes, [noise(80, 60, 3)])
     assert boxed["largest_box_difference_px"] < 0.05

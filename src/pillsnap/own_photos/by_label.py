@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,15 +22,12 @@ from pillsnap.dataset.names import CODE, nfc, parse_codes
 from pillsnap.errors import DataError
 from pillsnap.evaluation import sections
 from pillsnap.evaluation.answers import FrameAnswer, FrameSet
+from pillsnap.files import Json
 from pillsnap.own_photos import gap
 from pillsnap.params import EvaluateParams
 from pillsnap.prediction import pictures, predict
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
-
-Json = dict[str, Any]
-
-CODE_KEYS = ("dl_mapping_code", "drug_N")
 
 
 @dataclass(frozen=True)
@@ -175,7 +171,7 @@ def _code_in(content: bytes) -> str:
     """The code in a label; "" if there is none (`parse` refuses contradictions)."""
     try:
         image = json.loads(content.removeprefix(BOM))["images"][0]
-        found = [nfc(str(image.get(key))).strip().upper() for key in CODE_KEYS]
+        found = [nfc(str(image.get(key))).strip().upper() for key in ("dl_mapping_code", "drug_N")]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
     return next((code for code in found if CODE.fullmatch(code)), "")

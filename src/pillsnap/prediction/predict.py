@@ -151,12 +151,8 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
     batch: list[Read] = []
     held = 0
     for path in paths:
-        picture: Picture | UserError
-        try:
-            picture = pictures.read(path, loaded.max_pixels)
-            size = picture.pixels.shape[0] * picture.pixels.shape[1]
-        except UserError as error:
-            picture, size = error, 0
+        picture = _read(path, loaded.max_pixels)
+        size = picture.pixels[..., 0].size if isinstance(picture, Picture) else 0
         if batch and (held + size > most or len(batch) == loaded.batch_size):
             yield batch
             batch, held = [], 0
@@ -164,6 +160,13 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
         held += size
     if batch:
         yield batch
+
+
+def _read(path: Path, max_pixels: int) -> Picture | UserError:
+    try:
+        return pictures.read(path, max_pixels)
+    except UserError as error:
+        return error
 
 
 def _expanded(image: str) -> list[Path]:
@@ -177,8 +180,7 @@ def _expanded(image: str) -> list[Path]:
                 raise DataError(f"{path} holds no picture ({kinds}).", cure)
             return found
         matches = [] if path.exists() else glob.glob(str(path), recursive=True)  # noqa: PTH207
-        found = [Path(match) for match in sorted(matches)]
-        return [match for match in found if not match.is_dir()] or [path]
+        return [Path(match) for match in sorted(matches) if not Path(match).is_dir()] or [path]
     except (OSError, RuntimeError):  # a name that is too long, a home folder that is not known
         return [Path(image)]
 
