@@ -35,7 +35,7 @@ from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 
-LOGGED = (
+LOGGED = (  # at the end of the stage
     "classification.top1",
     "classification.top5",
     "classification.ece",
@@ -80,7 +80,7 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     }
     measured["targets"] = outputs.targets(params, measured)
     outputs.write(params, places, answered, fitted, classes, measured)
-    return headline(measured)
+    return {name: at(measured, name) for name in LOGGED}
 
 
 def measure(
@@ -117,11 +117,6 @@ def measure(
         "unknown": unknown_pills.measure(known, *kinds, fitted, classes),
         "by": breakdown.by_condition(by_pill),
     }
-
-
-def headline(measured: Json) -> dict[str, float | None]:
-    """The metrics that the stage ends its log with."""
-    return {name: at(measured, name) for name in LOGGED}
 
 
 def _calibrate(

@@ -22,7 +22,7 @@ Font = ImageFont.FreeTypeFont
 Pen = ImageDraw.ImageDraw
 Place = tuple[float, float, float, float]  # left, top, right, bottom
 
-PICTURE_PX, FRAME_PX, GAP_PX, LINE_PX, LEGEND_PX = 132, 460, 12, 20, 940
+FRAME_PX, GAP_PX, LINE_PX, LEGEND_PX = 460, 12, 20, 940
 INK, PALE, PAPER, EMPTY = "#1a1a1a", "#666666", "#ffffff", "#eeeeee"
 # Okabe & Ito's palette, distinct for colour-blind readers too
 COLOURS = {

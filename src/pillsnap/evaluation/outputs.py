@@ -103,6 +103,7 @@ def plots(
     confidence = scores.confidences(known.logits, fitted.temperature)
     score = fitted.refusal_score(known.outputs)
     pairs = breakdown.confusions(truth, predicted, confidence)[:rows]
+    names = (classes["mapping_code"] + " " + classes["drug_name"]).tolist()
     frames = answered.val_frames
     boxes = (frames.found.score, frames.matched(CURVE_IOU), len(frames.labelled.frame))
     return {
@@ -110,7 +111,10 @@ def plots(
         "reliability": metrics.reliability(confidence, predicted == truth),
         "coverage": metrics.coverage(score, predicted == truth),
         "worst_classes": breakdown.worst(breakdown.per_class(truth, predicted, classes), rows),
-        "confusions": breakdown.confusion_rows(pairs, classes),
+        "confusions": [
+            {"pair": f"{names[pair.true]} → {names[pair.predicted]}", "count": pair.count}
+            for pair in pairs
+        ],
     }
 
 
@@ -128,8 +132,8 @@ def montages(
     unknown = cards.unknown(answered, fitted, classes, stores)
     return {
         "detections": montage.frame_montage(pictures),
-        "confusions": cards.montage(confusions, "val: no known pill was misclassified"),
-        "unknown": cards.montage(unknown, "test holds no unknown pill"),
+        "confusions": cards.sheet(confusions, "val: no known pill was misclassified"),
+        "unknown": cards.sheet(unknown, "test holds no unknown pill"),
     }
 
 
@@ -163,14 +167,13 @@ def training(places: Places) -> Json:
 
 def targets(params: Params, measured: Json) -> Json:
     """Each goal with its value, its interval and whether it is met (None without a value)."""
-    goals = params.targets
-    values = {
-        "classification_top1": (goals.classification_top1, "classification", "top1"),
-        "detection_map50": (goals.detection_map50, "detection", "map50"),
-        "training_minutes": (goals.training_minutes, "training", "total_minutes"),
-    }
+    goals, training = params.targets, measured["training"]
     return {
-        name: _target(goal, measured[section], key) for name, (goal, section, key) in values.items()
+        "classification_top1": _target(
+            goals.classification_top1, measured["classification"], "top1"
+        ),
+        "detection_map50": _target(goals.detection_map50, measured["detection"], "map50"),
+        "training_minutes": _target(goals.training_minutes, training, "total_minutes"),
     }
 
 
