@@ -51,12 +51,11 @@ def test_without_a_bundle_the_projects_checkpoints_are_used_as_docs_show(
     )
 
 
-def names_of(*extras: str) -> set[str]:
-    """Packages that pyproject.toml asks for, with some extras."""
+def names_of(extra: str) -> set[str]:
+    """Packages that pyproject.toml asks for, with an extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    lists = [project["dependencies"], *(project["optional-dependencies"][name] for name in extras)]
-    found = {re.split("[=>]=", line)[0].strip() for lines in lists for line in lines}
-    return {name.removesuffix("-headless") for name in found}
+    lines = (*project["dependencies"], *project["optional-dependencies"][extra])
+    return {re.split("[=>]=", line)[0].strip().removesuffix("-headless") for line in lines}
 
 
 def without(packages: set[str], folder: Path, *arguments: object) -> dict:

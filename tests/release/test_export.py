@@ -1,4 +1,3 @@
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,9 +7,8 @@ import pytest
 from make import evaluated_project
 from pillsnap import files
 from pillsnap.dataset.crops import CropStore
-from pillsnap.errors import MachineError, ParameterError
+from pillsnap.errors import MachineError
 from pillsnap.places import Places
-from pillsnap.prediction import gallery
 from pillsnap.release import export
 from pillsnap.release.bundle import Bundle
 
@@ -25,8 +23,8 @@ def exported(tmp_path_factory) -> Bundle:
     return evaluated_project.exported(tmp_path_factory.getbasetemp())
 
 
-def write(project: Places, out: Path, drugs: Path | None = None) -> None:
-    export.export(project, out, 8, 10**6, drugs)
+def write(project: Places, out: Path) -> None:
+    export.export(project, out, 8, 10**6, None)
 
 
 @pytest.fixture
@@ -90,20 +88,3 @@ def test_a_second_export_replaces_the_first_whole_by_an_equal_one(
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
     sums = [(folder / "SHA256SUMS").read_text() for folder in (bundle.folder, exported.folder)]
     assert sums[0] == sums[1]
-
-
-def test_a_file_or_a_folder_of_something_else_is_never_replaced(project, tmp_path) -> None:
-    thesis = tmp_path / "thesis.txt"
-    thesis.write_text("three years")
-    for out, words in ((tmp_path, f"--out {tmp_path} holds other files"), (thesis, "is a file")):
-        with pytest.raises(ParameterError, match=re.escape(words)):
-            write(project, out)
-    assert thesis.read_text() == "three years"
-
-
-def test_enrolled_drugs_travel_with_the_bundle(project, tmp_path) -> None:
-    drugs = tmp_path / "gallery.json"
-    own_sha256 = files.sha256_of(project.checkpoint("classification"))
-    gallery.save(drugs, gallery.Gallery(own_sha256, 3, ()))
-    write(project, tmp_path / "bundle", drugs)
-    assert Bundle(tmp_path / "bundle").gallery.read_bytes() == drugs.read_bytes()

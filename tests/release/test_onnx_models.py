@@ -1,5 +1,4 @@
 import json
-import re
 
 import numpy as np
 import onnx
@@ -10,7 +9,6 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.nms import non_max_suppression
 
 from make import crop_files
-from make.import_graph import SRC, closure
 from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
 from pillsnap.detection.detector import TorchDetector
@@ -152,13 +150,3 @@ def test_timm_loads_its_folder_bit_for_bit(classifier, tmp_path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["label_names"][0] == "K-000000"
     assert list(model.default_cfg["mean"]) == [0.5, 0.4, 0.3]
-
-
-def test_onnx_models_need_no_torch() -> None:
-    heavy = re.compile(r"^\s*(from|import) (torch|timm|ultralytics)\b", re.MULTILINE)
-    for name in (
-        "release/onnx_models", "release/bundle", "prediction/pictures", "detection/letterbox",
-        "recognition/models", "prediction/gallery",
-    ):  # fmt: skip
-        for path in closure(SRC / "pillsnap" / f"{name}.py"):
-            assert not heavy.search(path.read_text("utf-8")), f"{name} needs {path.name}"

@@ -1,6 +1,5 @@
 """The files of the evaluate stage: metrics, plots, montages, tables, report, model card."""
 
-import io
 import subprocess
 from pathlib import Path
 
@@ -87,8 +86,10 @@ def write(
     tables.write_csv(out / "results_detection.csv", tables.by_epoch(places.epochs))
     sheets = montages(places, answered, fitted, classes, options.match_iou)
     for name, sheet in sheets.items():
-        montage.save(out / "figures" / f"{name}.png", sheet)
-    pictures = {name: _jpeg(sheet) for name, sheet in sheets.items()}
+        path = out / "figures" / f"{name}.png"
+        files.write_bytes(path, montage.encoded(sheet, "PNG", optimize=True))
+    jpeg = {"quality": REPORT_QUALITY, "subsampling": 0}
+    pictures = {name: montage.encoded(sheet, "JPEG", **jpeg) for name, sheet in sheets.items()}
     page = report.render(measured, curves, by_class, pictures, params.scale)
     files.write_text(out / "report.html", page)
     files.write_text(places.model_card, model_card.render(measured, classes, params.scale))
@@ -212,12 +213,6 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def _jpeg(sheet: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=REPORT_QUALITY, subsampling=0)
-    return buffer.getvalue()
 
 
 def _target(goal: float, section: Json, key: str) -> Json:
