@@ -1,4 +1,5 @@
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -56,12 +57,11 @@ def test_every_outcome_is_counted(tmp_path) -> None:
 def project(tmp_path, monkeypatch) -> Path:
     """A project with metrics and drawn models."""
     folder = tmp_path / "project"
-    path = folder / "artifacts/demo/evaluation.json"
-    path.parent.mkdir(parents=True)
-    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    part = {"frame_exact": 0.75, "pill_f1": 0.5, "pill_precision": 0.5, "pill_recall": 0.5}
-    measured = {"pipeline": {"single": part}, "provenance": {"classification_sha256": ""}}
-    path.write_text(json.dumps(measured))
+    (folder / "artifacts/demo").mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", folder)
+    single = {"pipeline": {"single": {"frame_exact": 0.75}}}
+    text = json.dumps(single | {"provenance": {"classification_sha256": ""}})
+    (folder / "artifacts/demo/evaluation.json").write_text(text)
     monkeypatch.chdir(folder)
     asked = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
     monkeypatch.setattr(load, "load", lambda *_: asked)

@@ -59,9 +59,8 @@ def unknown(
     scores, the others the refused ones of the lowest; each with the nearest class."""
     rows = np.flatnonzero(~answered.test.table["known"].to_numpy(dtype=bool))
     pills = answered.test.known(False)
-    score = fitted.refusal_score(pills.outputs)
+    codes, score = pills.codes, fitted.refusal_score(pills.outputs)
     order = np.argsort(-score, kind="stable")
-    codes = pills.codes
     passed = score[order] >= fitted.threshold
     accepted = montage.first_of_each(order[passed], codes)[: CARDS // 2]
     refused = montage.first_of_each(order[~passed][::-1], codes)[: CARDS - len(accepted)]

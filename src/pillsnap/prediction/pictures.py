@@ -134,7 +134,8 @@ def _png(file: BinaryIO, file_bytes: int, start: bytes, name: str, max_pixels: i
     kind = "plain PNG" if head.plain else "PNG"
     most = min(max_pixels, (MEMORY_BYTES - file_bytes) // PIXEL_BYTES[kind])
     _refuse_size(head.width, head.height, head.width * head.height, most, max_pixels, name)
-    return _whole(png.decode(file.read()))
+    pixels = png.decode(file.read())
+    return Picture(pixels, pixels.shape[1::-1])
 
 
 def _by_pillow(picture: Image.Image, kind: str, name: str, max_pixels: int) -> Picture:
@@ -149,7 +150,8 @@ def _by_pillow(picture: Image.Image, kind: str, name: str, max_pixels: int) -> P
             f"{name}: 32 bits a channel, of no agreed range.", "Save it with 8 or 16 bits."
         )
     pixels = pillow.rgb(picture)  # Pillow turns a TIFF while it loads it
-    return _whole(pillow.upright(pixels, pillow.orientation(picture)))
+    pixels = pillow.upright(pixels, pillow.orientation(picture))
+    return Picture(pixels, pixels.shape[1::-1])
 
 
 def _jpeg(
@@ -173,10 +175,6 @@ def _jpeg(
     turned = pillow.orientation(picture)
     pixels = pillow.upright(pillow.rgb(picture), turned)
     return Picture(pixels, (height, width) if turned > 4 else (width, height))
-
-
-def _whole(pixels: Pixels) -> Picture:
-    return Picture(pixels, (pixels.shape[1], pixels.shape[0]))
 
 
 def _kind(start: bytes, name: str) -> str:
