@@ -1,6 +1,5 @@
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -21,10 +20,6 @@ def project(tmp_path_factory) -> Places:
 @pytest.fixture
 def exported(tmp_path_factory) -> Bundle:
     return evaluated_project.exported(tmp_path_factory.getbasetemp())
-
-
-def write(project: Places, out: Path) -> None:
-    export.export(project, out, 8, 10**6, None)
 
 
 @pytest.fixture
@@ -54,9 +49,6 @@ def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project,
     done = subprocess.run(command, cwd=exported.folder, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert exported.verify() == []
-
-
-def test_the_description_holds_the_differences_to_torch(project, exported) -> None:
     found = files.read_sealed_json(exported.folder / "bundle.json", "")
     named, boxed = found["parity"]["classification"], found["parity"]["detection"]
     assert named["crops"] == len(CropStore(project.crops("val")))
@@ -73,7 +65,7 @@ def test_graphs_that_differ_from_torch_are_not_exported_and_an_older_bundle_stay
     monkeypatch.setattr(export, "MOST_LOGIT_DIFFERENCE", -1.0)
     bundle.folder.rename(bundle.folder.with_name(".bundle.replaced"))  # as a killed export does
     with pytest.raises(MachineError, match="differ from torch"):
-        write(project, bundle.folder)
+        export.export(project, bundle.folder, 8, 10**6, None)
     assert bundle.verify() == []
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
@@ -82,7 +74,7 @@ def test_a_second_export_replaces_the_first_whole_by_an_equal_one(
     project, exported, bundle
 ) -> None:
     (bundle.folder / "old.txt").write_text("of the first")
-    write(project, bundle.folder)
+    export.export(project, bundle.folder, 8, 10**6, None)
     assert bundle.verify() == []
     assert not (bundle.folder / "old.txt").exists()
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]

@@ -151,10 +151,15 @@ def headlines(measured: Json) -> Json:
     return tree
 
 
+def report_of(path: Path, stage: str) -> Json:
+    """A JSON report of another stage; empty where there is none."""
+    return files.read_json(path, f"Write it again: dvc repro -f {stage}") if path.is_file() else {}
+
+
 def training(places: Places) -> Json:
     """Minutes and epochs of both trainings, by the summaries they left."""
-    paths = {name: places.artifacts_dir / "live" / name / "summary.json" for name in MODELS}
-    found = {name: _summary(path) for name, path in paths.items()}
+    live = places.artifacts_dir / "live"
+    found = {name: report_of(live / name / "summary.json", f"train_{name}") for name in MODELS}
     epochs = [summary["epochs"] for summary in found.values() if summary]
     whole = all(found.values())
     values = {
@@ -221,8 +226,3 @@ def _target(goal: float, section: Json, key: str) -> Json:
     if value is not None:
         met = value <= goal if key.endswith("minutes") else value >= goal
     return {"goal": goal, "value": value, "met": met, "ci": at(section, f"ci.{key}")}
-
-
-def _summary(path: Path) -> Json:
-    stage = f"train_{path.parent.name}"
-    return files.read_json(path, f"Train again: dvc repro -f {stage}") if path.is_file() else {}
