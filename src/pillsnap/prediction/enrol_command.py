@@ -35,8 +35,7 @@ def unenroll(code: str) -> str:
 def listing() -> str:
     """Every enrolled drug, a line each: code, photos, name."""
     path, gallery = _own()
-    drugs = gallery.entries
-    lines = [f"{drug.code}  {len(drug.photos):3} photos  {drug.drug_name}" for drug in drugs]
+    lines = [f"{e.code}  {len(e.photos):3} photos  {e.drug_name}" for e in gallery.entries]
     return "\n".join([*lines, _summary(path, gallery)])
 
 

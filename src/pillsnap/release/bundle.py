@@ -97,8 +97,8 @@ class Bundle:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except CheckpointError as error:
             return error.fact
-        damaged = digest != sealed[name]
-        return f"{path} is damaged: {CHECKSUMS} has another sha256." if damaged else ""
+        same = digest == sealed[name]
+        return "" if same else f"{path} is damaged: {CHECKSUMS} has another sha256."
 
     def _sealed(self) -> dict[str, str]:
         """The sha256 of every file by its name, from SHA256SUMS."""
