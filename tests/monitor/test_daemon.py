@@ -24,19 +24,13 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def start(tmp_path: Path, run_dir: Path, *proxies: str) -> daemon.Daemon:
-    return daemon.start(tmp_path / "demo", "127.0.0.1", 0, TOKEN, run_dir, proxies)
+    return daemon.start(tmp_path / "demo", "127.0.0.1", 0, run_dir, proxies)
 
 
-def test_a_started_monitor_answers_is_found_and_stops(tmp_path: Path, run_dir: Path) -> None:
-    started = start(tmp_path, run_dir)
-    assert httpx.get(f"{started.url}healthz").status_code == 200
-    assert daemon.running(run_dir) == started
-    assert daemon.stop(run_dir) == started
-    assert daemon.running(run_dir) is None
-    assert not psutil.pid_exists(started.pid)
-
-
-def test_it_requires_the_token_and_allows_its_proxies(tmp_path: Path, run_dir: Path) -> None:
+def test_it_requires_the_token_allows_its_proxies_is_found_and_stops(
+    tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(POLICY.variable, TOKEN)
     started = start(tmp_path, run_dir, "pills.example.org")
     token, proxy = {"authorization": f"Bearer {TOKEN}"}, {"host": "pills.example.org"}
     sent = ({}, token, {**token, **proxy}, {**token, "host": "evil.example"})
@@ -45,6 +39,9 @@ def test_it_requires_the_token_and_allows_its_proxies(tmp_path: Path, run_dir: P
     assert TOKEN not in " ".join(psutil.Process(started.pid).cmdline())
     assert TOKEN not in (run_dir / "monitor.json").read_text("utf-8")
     assert os.getsid(started.pid) != os.getsid(0)
+    assert daemon.stop(run_dir) == started
+    assert daemon.running(run_dir) is None
+    assert not psutil.pid_exists(started.pid)
 
 
 def test_a_second_one_is_refused_until_the_first_is_stopped(tmp_path: Path, run_dir: Path) -> None:
@@ -65,12 +62,11 @@ def test_after_kill_9_it_is_not_running_and_can_start_again(tmp_path: Path, run_
     assert start(tmp_path, run_dir).pid != first.pid
 
 
-def test_another_process_with_its_number_is_not_stopped(tmp_path: Path, run_dir: Path) -> None:
+def test_a_process_without_the_lock_is_not_stopped(run_dir: Path) -> None:
     run_dir.mkdir()
     (run_dir / "monitor.lock").touch()
-    started_s = psutil.Process().create_time() - 100
-    record = f'{{"pid": {os.getpid()}, "process_started_s": {started_s}, "host": "h", "port": 1'
-    (run_dir / "monitor.json").write_text(record + ', "artifacts_dir": "a"}', "utf-8")
+    record = f'{{"pid": {os.getpid()}, "host": "h", "port": 1, "artifacts_dir": "a"}}'
+    (run_dir / "monitor.json").write_text(record, "utf-8")  # its number was given to another
     assert daemon.stop(run_dir) is None
 
 
@@ -94,14 +90,9 @@ def test_the_status_is_also_the_exit_code(
     assert printed.endswith("no monitor was running\n")
 
 
-@pytest.fixture
-def params(tmp_path: Path) -> Path:
-    path = tmp_path / "params.yaml"
-    path.write_text("scale: demo\nscales: {demo: {}, stage1: {}}\n", "utf-8")
-    return path
-
-
-def test_the_scale_names_its_folder(params: Path) -> None:
+def test_the_scale_names_its_folder(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("scale: demo\nscales: {demo: {}, stage1: {}}\n", "utf-8")
     for scale, name in ((None, "demo"), ("stage1", "stage1")):
         assert command.artifacts_dir_of(params, scale) == params.parent / "artifacts" / name
     for scale in ("stage9", "../..", "demo/..", ""):

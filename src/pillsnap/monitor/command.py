@@ -32,22 +32,21 @@ def artifacts_dir_of(params_path: Path, scale: str | None) -> Path:
 
 def monitor(artifacts_dir: Path, host: str, port: int, proxies: Sequence[str] = ()) -> None:
     """Serve the page in the foreground until Ctrl-C."""
-    from pillsnap.monitor.server import create_app, serve
+    from pillsnap.monitor.server import create_app, server
 
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     with listen(host, port, COMMAND) as listener:
         bound = int(listener.getsockname()[1])
         print(f"{address(host, bound)}  {artifacts_dir}  (Ctrl-C ends it)", flush=True)
-        serve(create_app(artifacts_dir, access), listener)
+        server(create_app(artifacts_dir, access)).run(sockets=[listener])
 
 
 def start(
     artifacts_dir: Path, host: str, port: int, run_dir: Path, proxies: Sequence[str] = ()
 ) -> None:
     """Start the page in the background and print where it is."""
-    token = os.environ.get(POLICY.variable) or None
-    access_for(POLICY, host, token, proxies)  # refused here, where the user sees it
-    started = daemon.start(artifacts_dir, host, port, token, run_dir, proxies)
+    access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)  # refused for the user here
+    started = daemon.start(artifacts_dir, host, port, run_dir, proxies)
     print(f"monitor at {started.url} (pid {started.pid}); {COMMAND} --stop ends it")
 
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from socket import socket as Socket
 
 import orjson
 from starlette.applications import Starlette
@@ -14,12 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from pillsnap.monitor import origins, view
-from pillsnap.monitor.events import EventReader
+from pillsnap.monitor import view
+from pillsnap.monitor.folder import Folder
 from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.policy import POLICY
-from pillsnap.monitor.state import State, fold
-from pillsnap.monitor.summaries import SHOWN, ArtifactFiles
 from pillsnap.monitor.viewers import ViewerProtocol, Viewers
 from pillsnap.web import page
 from pillsnap.web import server as web
@@ -37,44 +34,29 @@ class Watch:
 
     def __init__(self, artifacts_dir: Path) -> None:
         self.hub = Hub()
-        self.scale = artifacts_dir.name
-        self._reader = EventReader(artifacts_dir / "live" / "events.jsonl")
-        self._files = ArtifactFiles(artifacts_dir)
-        self._state = State()
+        self._folder = Folder(artifacts_dir)
 
     async def look(self) -> None:
         """Read what is new, in pieces so that requests are answered meanwhile, and publish it."""
-        problem = ""
+        problem, chunks = "", 0
         try:
-            for _ in range(CHUNKS_A_POLL):
-                batch = self._reader.read()
-                self._state = fold(State() if batch.restarted else self._state, batch.events)
-                if not batch.more:
-                    break
+            while self._folder.read() and chunks < CHUNKS_A_POLL:
+                chunks += 1
                 await asyncio.sleep(0)
         except OSError as error:
             problem = str(error)
-        await asyncio.to_thread(self._files.refresh)  # checkpoints are large
-        source = view.source(self._reader.path, self._state, self._reader.skipped, problem)
-        files = {name: self._files.contents[name] for name in SHOWN}
-        self.hub.publish(
-            {
-                **view.of(self._state, time.time()),
-                "files": files,
-                "origins": origins.of(self._state, self._files),
-                "source": {"scale": self.scale, **source},
-            }
-        )
+        await asyncio.to_thread(self._folder.files.refresh)  # checkpoints are large
+        self.hub.publish(view.of(self._folder, problem, time.time()))
 
     async def forever(self, poll_s: float) -> None:
         """Look again every `poll_s` seconds, sooner where events follow a quiet look."""
         while True:
             before = self.hub.seq
             await self.look()
-            quiet, size = self.hub.seq == before, self._reader.size()
+            quiet, size = self.hub.seq == before, self._folder.events.size()
             for _ in range(SIZE_CHECKS):
                 await asyncio.sleep(poll_s / SIZE_CHECKS)
-                if quiet and self._reader.size() != size:
+                if quiet and self._folder.events.size() != size:
                     break
 
 
@@ -111,11 +93,6 @@ def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> S
     )
     app.router.redirect_slashes = False  # behind a prefix its absolute address is wrong
     return app
-
-
-def serve(app: Starlette, listener: Socket) -> None:
-    """Answer on a listening socket until SIGINT or SIGTERM."""
-    server(app).run(sockets=[listener])
 
 
 def server(app: Starlette) -> web.Server:
