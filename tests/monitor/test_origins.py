@@ -9,7 +9,7 @@ import pytest
 from make.monitor_runs import event, folded, write_run
 from pillsnap.monitor import origins
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.summaries import ArtifactFiles
+from pillsnap.monitor.folder import Folder
 from pillsnap.places import MODELS, TRAININGS, Places
 
 TRAINED = [
@@ -31,9 +31,10 @@ def validated(*kinds: str) -> list[Event]:
 
 
 def origins_of(folder: Path, events: list[Event]) -> dict[str, Any]:
-    files = ArtifactFiles(folder)
-    files.refresh()
-    return origins.of(folded(*events), files)
+    followed = Folder(folder)
+    followed.state = folded(*events)
+    followed.refresh()
+    return origins.of(followed)
 
 
 @pytest.mark.parametrize(

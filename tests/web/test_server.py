@@ -166,7 +166,7 @@ Program = Callable[[Path, int], list[str]]
 
 
 def monitor_program(folder: Path, descriptor: int) -> list[str]:
-    return [sys.executable, "-m", "pillsnap.monitor", str(folder), "127.0.0.1", str(descriptor)]
+    return [sys.executable, "-m", "pillsnap.monitor.daemon", str(folder), "127.0.0.1", str(descriptor)]
 
 
 def service_program(folder: Path, descriptor: int) -> list[str]:

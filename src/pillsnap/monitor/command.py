@@ -1,7 +1,6 @@
 """`pillsnap monitor`: serve here, or start, find or stop the monitor in the background."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def artifacts_dir_of(params_path: Path, scale: str | None) -> Path:
     scales = params.get("scales")
     known = list(map(str, scales)) if isinstance(scales, dict) else []
     name = params.get("scale") if scale is None else scale
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]+", name) or name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ParameterError(
             f"{params_path} has no scale {name!r}; it has {', '.join(known) or 'none'}.",
             "Give one of them: --scale NAME",

@@ -1,13 +1,15 @@
 """The monitor in the background: started once, found again, stopped; it holds a lock while it runs.
 
-The child inherits the locked file and the listening socket, so neither can fail after it started.
+The child, `python -m pillsnap.monitor.daemon ARTIFACTS_DIR HOST FD [PROXY...]`, inherits the locked
+file and the listening socket, so neither can fail after it started.
 """
 
 import fcntl
 import http.client
+import os
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +19,8 @@ import psutil
 
 from pillsnap import files
 from pillsnap.errors import MachineError, UserError
-from pillsnap.web.guard import HEALTH
+from pillsnap.monitor.policy import POLICY
+from pillsnap.web.guard import HEALTH, access_for
 from pillsnap.web.listener import address, listen, local
 
 LOCK, RECORD, LOG = "monitor.lock", "monitor.json", "monitor.log"
@@ -94,7 +97,7 @@ def _spawn(
     # The token stays in the environment: every user of the machine sees arguments.
     with (run_dir / LOG).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "pillsnap.monitor", *arguments],
+            [sys.executable, "-m", "pillsnap.monitor.daemon", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -104,22 +107,21 @@ def _spawn(
 
 
 def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path) -> None:
-    deadline_s = time.monotonic() + READY_WITHIN_S
-    while child.poll() is None and time.monotonic() < deadline_s:
-        if _answers(daemon):
-            child.returncode = 0  # it outlives this process: keeps Popen from warning about it
-            return
-        time.sleep(0.05)
+    if _answers(daemon):
+        child.returncode = 0  # it outlives this process: keeps Popen from warning about it
+        return
     log = (run_dir / LOG).read_text("utf-8", "replace").strip().splitlines()
     stop(run_dir)
     raise MachineError(
-        f"The monitor did not answer within {READY_WITHIN_S:.0f} s: {' | '.join(log[-3:])}",
+        f"The monitor did not start: {' | '.join(log[-3:])}",
         f"Read {run_dir / LOG}, or run it in the foreground: pillsnap monitor",
     )
 
 
 def _answers(daemon: Daemon) -> bool:
-    connection = http.client.HTTPConnection(local(daemon.host), daemon.port, timeout=5)
+    # The socket listens already; it is closed where the child ends.
+    host, port = local(daemon.host), daemon.port
+    connection = http.client.HTTPConnection(host, port, timeout=READY_WITHIN_S)
     with closing(connection), suppress(OSError, http.client.HTTPException):
         connection.request("GET", HEALTH)
         with connection.getresponse() as response:
@@ -133,3 +135,17 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def main() -> None:
+    """The child: serve on the inherited socket until SIGTERM."""
+    from pillsnap.monitor.server import create_app, server
+
+    artifacts_dir, host, descriptor, *proxies = sys.argv[1:]
+    access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
+    listener = socket.socket(fileno=int(descriptor))
+    server(create_app(Path(artifacts_dir), access)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

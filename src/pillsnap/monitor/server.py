@@ -45,7 +45,7 @@ class Watch:
                 await asyncio.sleep(0)
         except OSError as error:
             problem = str(error)
-        await asyncio.to_thread(self._folder.files.refresh)  # checkpoints are large
+        await asyncio.to_thread(self._folder.refresh)  # checkpoints are large
         self.hub.publish(view.of(self._folder, problem, time.time()))
 
     async def forever(self, poll_s: float) -> None:

@@ -40,8 +40,8 @@ def status(folder: Folder, now_s: float) -> RenderableType:
     """Stages, metrics, hardware, data checks, failures and the last log lines, as of now."""
     while folder.read():
         pass
-    folder.files.refresh()
-    state, validation = folder.state, folder.files.contents["validation"]
+    folder.refresh()
+    state, validation = folder.state, folder.contents["validation"]
     if not state.num_events:
         return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]
@@ -49,7 +49,7 @@ def status(folder: Folder, now_s: float) -> RenderableType:
     parts += [_metrics(name, state.stages[name]) for name in trained]
     parts.append(_hardware(state))
     if validation is not None:
-        current = origins.of(state, folder.files)["validation"]["current"]
+        current = origins.of(folder)["validation"]["current"]
         parts.append(_validation(validation, current))
     failures = {name: stage.failure for name, stage in state.stages.items()}
     parts += [_failure(name, failure) for name, failure in failures.items() if failure]

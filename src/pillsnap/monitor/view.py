@@ -5,10 +5,9 @@ from dataclasses import fields
 from typing import Any
 
 from pillsnap.monitor import origins
-from pillsnap.monitor.folder import Folder
+from pillsnap.monitor.folder import SHOWN, Folder
 from pillsnap.monitor.runs import Run
 from pillsnap.monitor.state import SAMPLED, StageState, seconds_left, share_done
-from pillsnap.monitor.summaries import SHOWN
 from pillsnap.places import STAGES, TRAININGS
 
 STALLED_AFTER_S = 180.0  # a stage reports about every second; its evaluations take longer
@@ -48,8 +47,8 @@ def of(folder: Folder, problem: str, now_s: float) -> Json:
             for number, line in enumerate(state.logs, first)
         ],
         "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
-        "files": {name: folder.files.contents[name] for name in SHOWN},
-        "origins": origins.of(state, folder.files),
+        "files": {name: folder.contents[name] for name in SHOWN},
+        "origins": origins.of(folder),
         "source": {
             "scale": path.parts[-3],
             "path": "/".join(path.parts[-4:]),

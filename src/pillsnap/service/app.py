@@ -82,11 +82,12 @@ class Service:
                 most = self.loaded.max_pixels
                 picture = await asyncio.to_thread(pictures.decode, content, name, most)
             except UserError as error:
-                self.counters.refused()
+                self.counters.count(refused_pictures=1)
                 return Refused(name, [], Error(error.fact, error.cure)), error
             found = await self.batcher.recognise(picture.pixels, top, codes)
         pills = [pill.scaled(*picture.factors) for pill in found]
-        self.counters.picture(len(pills), sum(not pill.known for pill in pills))
+        unknown = sum(not pill.known for pill in pills)
+        self.counters.count(pictures=1, pills=len(pills), unknown_pills=unknown)
         return Recognised(name, *picture.size, pills), None
 
     def model(self) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
             await task
 
     async def metrics(request: Request) -> Response:
-        return Response(service.counters.text(), media_type=MEDIA_TYPE)
+        return Response("\n".join([*service.counters.lines(), ""]), media_type=MEDIA_TYPE)
 
     app = Starlette(
         routes=[

@@ -46,7 +46,7 @@ class Batcher:
         try:
             while True:
                 jobs = await self._next()
-                self._counters.batch(len(jobs))
+                self._counters.count(batches=1, batched_pictures=len(jobs))
                 try:
                     found = await loop.run_in_executor(self._thread, self._run, jobs)
                 except Exception as error:  # fails these requests, not the service
@@ -54,7 +54,7 @@ class Batcher:
                         if not job.answer.done():
                             job.answer.set_exception(error)
                     continue
-                for job, pills in zip(jobs, found, strict=True):
+                for job, pills in found:
                     if not job.answer.done():  # its client may have gone
                         job.answer.set_result(pills)
         finally:
@@ -73,14 +73,14 @@ class Batcher:
                 jobs.append(job)
         return jobs
 
-    def _run(self, jobs: Sequence[Job]) -> list[list[Pill]]:
+    def _run(self, jobs: Sequence[Job]) -> list[tuple[Job, list[Pill]]]:
         """Jobs that ask for the same go through the models together."""
-        found: dict[int, list[Pill]] = {}
-        alike: dict[tuple[int, tuple[str, ...] | None], list[int]] = {}
-        for i, job in enumerate(jobs):
-            alike.setdefault((job.top, job.codes), []).append(i)
-        for (top, codes), members in alike.items():
-            frames = [jobs[i].frame for i in members]
+        found: list[tuple[Job, list[Pill]]] = []
+        alike: dict[tuple[int, tuple[str, ...] | None], list[Job]] = {}
+        for job in jobs:
+            alike.setdefault((job.top, job.codes), []).append(job)
+        for (top, codes), group in alike.items():
+            frames = [job.frame for job in group]
             pills = self._loaded.recogniser.recognise(frames, top, codes)
-            found.update(zip(members, pills, strict=True))
-        return [found[i] for i in range(len(jobs))]
+            found += zip(group, pills, strict=True)
+        return found

@@ -61,9 +61,6 @@ async def read(request: Request, limits: Limits) -> Asked:
 
 
 async def _body(request: Request, most_bytes: int) -> bytes:
-    length = request.headers.get("content-length", "0")
-    if re.fullmatch("[0-9]{1,20}", length) and int(length) > most_bytes:
-        raise HTTPException(413, f"The request is larger than {most_bytes:,} bytes.")
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
