@@ -22,7 +22,7 @@ from pillsnap.service.batching import Batcher
 from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
 from pillsnap.service.policy import POLICY
-from pillsnap.service.requests import Limits
+from pillsnap.service.requests import Limits, Query
 from pillsnap.web import page
 from pillsnap.web.guard import HEALTH, Access, Guard
 
@@ -61,21 +61,19 @@ class Service:
         return response
 
     async def _answer(self, request: Request) -> Response:
-        asked = await requests.read(request, self.limits)
+        sent, query = await requests.read(request, self.limits)
         classes = self.loaded.recogniser.classes["mapping_code"]
-        untrained = sorted(set(asked.codes or ()) - set(classes))
+        untrained = sorted(set(query.codes or ()) - set(classes))
         if untrained:
             fact = f"The classifier has no class {', '.join(untrained[:10])}."
             return bodies.problem(400, fact, "GET /v1/model lists its classes.")
-        found = await asyncio.gather(
-            *(self._picture(*picture, asked.top, asked.codes) for picture in asked.pictures)
-        )
+        found = await asyncio.gather(*(self._picture(*picture, query) for picture in sent))
         errors = [error for _, error in found if error is not None]
         status = bodies.status_of(errors[0]) if len(errors) == len(found) else 200
         return bodies.json(ResponseBody([picture for picture, _ in found]), status)
 
     async def _picture(
-        self, name: str, content: bytes, top: int, codes: tuple[str, ...] | None
+        self, name: str, content: bytes, query: Query
     ) -> tuple[Recognised | Refused, UserError | None]:
         async with self._decoding:
             try:
@@ -84,7 +82,7 @@ class Service:
             except UserError as error:
                 self.counters.count(refused_pictures=1)
                 return Refused(name, [], Error(error.fact, error.cure)), error
-            found = await self.batcher.recognise(picture.pixels, top, codes)
+            found = await self.batcher.recognise(picture.pixels, query)
         pills = [pill.scaled(*picture.factors) for pill in found]
         unknown = sum(not pill.known for pill in pills)
         self.counters.count(pictures=1, pills=len(pills), unknown_pills=unknown)

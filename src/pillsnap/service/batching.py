@@ -10,6 +10,7 @@ from pillsnap.arrays import Pixels
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.service.counters import Counters
+from pillsnap.service.requests import Query
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,7 @@ class Job:
     """A picture in the queue."""
 
     frame: Pixels
-    top: int
-    codes: tuple[str, ...] | None
+    query: Query
     answer: asyncio.Future[list[Pill]]
 
 
@@ -34,10 +34,10 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recogniser")
         self._left: Job | None = None  # would have made the last batch too large
 
-    async def recognise(self, frame: Pixels, top: int, codes: tuple[str, ...] | None) -> list[Pill]:
+    async def recognise(self, frame: Pixels, query: Query) -> list[Pill]:
         """The pills of a picture, once its turn has come."""
         answer: asyncio.Future[list[Pill]] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(Job(frame, top, codes, answer))
+        self._waiting.put_nowait(Job(frame, query, answer))
         return await answer
 
     async def forever(self) -> None:
@@ -76,11 +76,10 @@ class Batcher:
     def _run(self, jobs: Sequence[Job]) -> list[tuple[Job, list[Pill]]]:
         """Jobs that ask for the same go through the models together."""
         found: list[tuple[Job, list[Pill]]] = []
-        alike: dict[tuple[int, tuple[str, ...] | None], list[Job]] = {}
+        alike: dict[Query, list[Job]] = {}
         for job in jobs:
-            alike.setdefault((job.top, job.codes), []).append(job)
-        for (top, codes), group in alike.items():
-            frames = [job.frame for job in group]
-            pills = self._loaded.recogniser.recognise(frames, top, codes)
+            alike.setdefault(job.query, []).append(job)
+        for query, group in alike.items():
+            pills = self._loaded.recogniser.recognise([job.frame for job in group], *query)
             found += zip(group, pills, strict=True)
         return found
