@@ -2,13 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import orjson
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -18,9 +16,9 @@ from pillsnap.monitor.folder import Folder
 from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.policy import POLICY
 from pillsnap.monitor.viewers import ViewerProtocol, Viewers
-from pillsnap.web import page
 from pillsnap.web import server as web
-from pillsnap.web.guard import HEALTH, Access, Guard
+from pillsnap.web.app import application
+from pillsnap.web.guard import Access
 
 PAGE_DIR = Path(__file__).parent / "page"
 POLL_S = 1.0
@@ -65,40 +63,16 @@ def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> S
     watch = Watch(artifacts_dir)
     viewers = Viewers(watch.hub, poll_s)
 
-    @asynccontextmanager
-    async def watching(app: Starlette) -> AsyncIterator[None]:
-        await watch.look()
-        task = asyncio.create_task(watch.forever(poll_s))
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
     async def state(request: Request) -> Response:
         head = {"seq": watch.hub.seq, "now": time.time(), "viewers": viewers.count}
-        return _json({**head, **watch.hub.state})
+        content = orjson.dumps({**head, **watch.hub.state})
+        return Response(content, media_type="application/json")
 
-    async def health(request: Request) -> Response:
-        return _json({"ok": True})
-
-    app = Starlette(
-        routes=[
-            Route("/api/state", state),
-            Route(HEALTH, health),
-            WebSocketRoute("/ws", viewers.serve),
-            *page.routes(PAGE_DIR),
-        ],
-        middleware=[Middleware(Guard, policy=POLICY, access=access)],
-        lifespan=watching,
-    )
-    app.router.redirect_slashes = False  # behind a prefix its absolute address is wrong
-    return app
+    routes = [Route("/api/state", state), WebSocketRoute("/ws", viewers.serve)]
+    forever = partial(watch.forever, poll_s)
+    return application(routes, PAGE_DIR, POLICY, access, forever, first=watch.look)
 
 
 def server(app: Starlette) -> web.Server:
     """The server, not yet running."""
     return web.server(app, SHUTDOWN_S, ViewerProtocol)
-
-
-def _json(value: view.Json) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")

@@ -2,14 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,8 +21,8 @@ from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
 from pillsnap.service.policy import POLICY
 from pillsnap.service.requests import Limits, Query
-from pillsnap.web import page
-from pillsnap.web.guard import HEALTH, Access, Guard
+from pillsnap.web.app import application
+from pillsnap.web.guard import Access
 
 PAGE_DIR = Path(__file__).parent / "page"
 CLIENT_GONE = 499  # as nginx logs it
@@ -114,32 +112,18 @@ def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
     service = Service(loaded, limits)
     description = openapi.describe(limits)
 
-    @asynccontextmanager
-    async def running(app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(service.batcher.forever())
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
     async def metrics(request: Request) -> Response:
         return Response("\n".join([*service.counters.lines(), ""]), media_type=MEDIA_TYPE)
 
-    app = Starlette(
-        routes=[
-            Route("/v1/recognise", service.recognise, methods=["POST"]),
-            Route("/v1/model", _get(service.model)),
-            Route(HEALTH, _get(lambda: {"ok": True})),
-            Route("/openapi.json", _get(lambda: description)),
-            Route("/metrics", metrics),
-            *page.routes(PAGE_DIR),
-        ],
-        middleware=[Middleware(Guard, policy=POLICY, access=access)],
-        exception_handlers={HTTPException: _http_problem, Exception: _own_problem},
-        lifespan=running,
-    )
-    app.router.redirect_slashes = False  # behind a prefix its absolute address is wrong
-    return app
+    routes = [
+        Route("/v1/recognise", service.recognise, methods=["POST"]),
+        Route("/v1/model", _get(service.model)),
+        Route("/openapi.json", _get(lambda: description)),
+        Route("/metrics", metrics),
+    ]
+    handlers = {HTTPException: _http_problem, Exception: _own_problem}
+    forever = service.batcher.forever
+    return application(routes, PAGE_DIR, POLICY, access, forever, exception_handlers=handlers)
 
 
 def _get(body: Callable[[], Any]) -> Callable[[Request], Any]:

@@ -17,6 +17,7 @@ from pillsnap.errors import UserError
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HEALTH = "/healthz"  # answered to anyone: load balancers send no Host, or any
+PAGE = "/page"  # where the files of a page are
 SHORTEST_SECRET = 16
 COOKIE_AGE_S = 30 * 24 * 3600
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
