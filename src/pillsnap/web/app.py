@@ -1,7 +1,7 @@
 """An application behind the guard: its routes, a page, /healthz, and one task in the background.
 
-The page is index.html at /, its files are under /page/. It asks for relative addresses only: a proxy
-may serve it under a prefix, such as /pills/ or /proxy/8888/.
+The page is index.html at /, its files are under /page/. It asks for relative addresses only, so
+that a proxy can serve it under a prefix, such as /pills/ or /proxy/8888/.
 """
 
 import asyncio
