@@ -21,9 +21,9 @@ from pillsnap.monitor import daemon
 from pillsnap.stage.hardware import GpuReader
 from pillsnap.training import checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-EPOCHS = 24
+EPOCHS = 16
 VIEWERS = 199  # and one that never reads
 STAGE = "train_classification"
 COMMAND = ("python", f"src/{STAGE}.py")

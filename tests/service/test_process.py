@@ -14,6 +14,7 @@ import pytest
 
 from make.drawn_models import RED, frame
 from make.import_graph import ROOT
+from make.servers import connection
 from make.services import png
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -39,13 +40,11 @@ class Service:
 
     def ask_half(self) -> socket.socket:
         """A connection over which half of a photo was sent; the rest will not be."""
-        host, port = self.url.removeprefix("http://").split(":")
         content = photo()
-        head = f"POST /v1/recognise HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\n"
+        head = "POST /v1/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
         head += f"Content-Length: {len(content)}\r\n\r\n"
-        client = socket.create_connection((host, int(port)))
-        client.sendall(head.encode() + content[: len(content) // 2])
-        return client
+        port = int(self.url.rpartition(":")[2])
+        return connection(port, head.encode() + content[: len(content) // 2])
 
     def holds(self, requests: int) -> bool:
         """Whether so many are in flight."""

@@ -13,8 +13,7 @@ from make.monitor_runs import append, drawn_run, line, write_run
 from make.monitor_server import serving
 from make.prefix_proxy import in_front_of
 from make.servers import running
-from make.services import LIMITS, loaded
-from pillsnap.service.app import create_app
+from make.services import app
 from pillsnap.web import server
 from pillsnap.web.guard import Access
 
@@ -59,8 +58,10 @@ def test_the_service_works_under_a_prefix(
 ) -> None:
     tool = recogniser()
     tool.calibration = replace(tool.calibration, temperature=temperature)
-    app = create_app(loaded(tmp_path, tool), Access(), LIMITS)
-    with running(server.server(app, 1)) as port, in_front_of(port, websockets=False) as url:
+    with (
+        running(server.server(app(tmp_path, tool), 1)) as port,
+        in_front_of(port, websockets=False) as url,
+    ):
         tab.open(url)
         tab.value(DROP)
         assert tab.shows(f"#results .{look}", "가나정 0mg")
