@@ -44,22 +44,28 @@ def test_it_requires_the_token_allows_its_proxies_is_found_and_stops(
     assert not psutil.pid_exists(started.pid)
 
 
-def test_a_second_one_is_refused_until_the_first_is_stopped(tmp_path: Path, run_dir: Path) -> None:
-    first = start(tmp_path, run_dir)
+def test_one_runs_at_a_time_and_its_state_is_printed_and_the_exit_code(
+    tmp_path: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.status(run_dir) == 1
+    command.start(tmp_path / "demo", "127.0.0.1", 0, run_dir)
+    assert command.status(run_dir) == 0
+    first = daemon.running(run_dir)
     with pytest.raises(MachineError, match=f"{first.url}.*pid {first.pid}") as refused:
         start(tmp_path, run_dir)
     assert refused.value.cure.endswith("pillsnap monitor --stop")
     command.stop(run_dir)
-    assert start(tmp_path, run_dir).pid != first.pid
-
-
-def test_after_kill_9_it_is_not_running_and_can_start_again(tmp_path: Path, run_dir: Path) -> None:
-    first = start(tmp_path, run_dir)
-    killed = psutil.Process(first.pid)
+    second = start(tmp_path, run_dir)
+    killed = psutil.Process(second.pid)
     killed.send_signal(signal.SIGKILL)
     killed.wait(20)
     assert daemon.running(run_dir) is None
-    assert start(tmp_path, run_dir).pid != first.pid
+    assert start(tmp_path, run_dir).pid not in (first.pid, second.pid)
+    command.stop(run_dir)
+    command.stop(run_dir)
+    printed = capsys.readouterr().out
+    assert f"stopped the monitor at {first.url}" in printed
+    assert printed.endswith("no monitor was running\n")
 
 
 def test_a_process_without_the_lock_is_not_stopped(run_dir: Path) -> None:
@@ -74,20 +80,6 @@ def test_the_network_without_a_token_is_refused_before_anything_starts(run_dir: 
     with pytest.raises(UserError, match=POLICY.variable):
         command.start(run_dir, "0.0.0.0", 0, run_dir)
     assert not run_dir.exists()
-
-
-def test_the_status_is_also_the_exit_code(
-    tmp_path: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    codes = [command.status(run_dir)]
-    command.start(tmp_path / "demo", "127.0.0.1", 0, run_dir)
-    codes.append(command.status(run_dir))
-    command.stop(run_dir)
-    command.stop(run_dir)
-    assert codes == [1, 0]
-    printed = capsys.readouterr().out
-    assert "stopped the monitor at http://127.0.0.1:" in printed
-    assert printed.endswith("no monitor was running\n")
 
 
 def test_the_scale_names_its_folder(tmp_path: Path) -> None:

@@ -29,32 +29,20 @@ END = b"\r\n\r\n"
 MALFORMED = [
     b"GET / HTTP/1.1" + END,
     LOCAL + b"Host: evil.example" + END,
-    LOCAL.replace(b" /", b" http://evil.example/", 1) + b"\r\n",
     LOCAL.replace(b" /", b" /" + b"a" * 200_000, 1) + b"\r\n",
     LOCAL + b"X: " + b"a" * 200_000 + END,
-    LOCAL + b"X: \xff\x00" + END,
-    LOCAL + b" folded: evil" + END,
-    LOCAL + b"Content-Length: -1" + END,
     LOCAL + b"Content-Length: 1\r\nContent-Length: 2" + END + b"ab",
-    LOCAL.replace(b"GET", b"POST") + b"Content-Length: 99999999999" + END + b"a" * 200_000,
     b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443" + END,
-    b"PRI * HTTP/2.0" + END + b"SM" + END,
     b"\x16\x03\x01\x02\x00\x01\x00",
     HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X"),
-    HANDSHAKE.replace(b"Sec-WebSocket-Version", b"X"),
     HANDSHAKE.replace(b"Version: 13", b"Version: 7"),
-    HANDSHAKE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"short"),
-    HANDSHAKE.replace(b"Upgrade: w", b"Sec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\nUpgrade: w"),
     HANDSHAKE.replace(b"GET", b"POST"),
     HANDSHAKE.replace(b"/ws", b"/api/state"),
 ]
 FRAMES = [
     b"\x81\x02hi",  # not masked, as a client's must be
-    b"\xf1\x82\x00\x00\x00\x00hi",  # reserved bits
     b"\x83\x82\x00\x00\x00\x00hi",  # an opcode that is none
     b"\x81\x82\x00\x00\x00\x00\xff\xff",  # text that is no UTF-8
-    b"\x80\x82\x00\x00\x00\x00hi",  # continues a message that was never started
-    b"\x89\xfe\x01\x00\x00\x00\x00\x00" + b"a" * 256,  # a ping longer than one may be
     b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",  # 2^63 - 1 bytes announced
     b"\x01\xfe\x04\x00\x00\x00\x00\x00" + b"a" * 1024 + b"\x80\x81\x00\x00\x00\x00a",
 ]

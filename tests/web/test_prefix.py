@@ -45,13 +45,6 @@ def test_the_monitor_works_under_a_prefix(tab: Tab, tmp_path: Path, websockets: 
     assert (f"{url}api/state" in tab.requests) is not websockets
 
 
-def test_the_page_of_a_proxy_that_was_not_allowed_polls_instead(tab: Tab, tmp_path: Path) -> None:
-    write_run(tmp_path / "demo", drawn_run(time.time()))
-    with serving(tmp_path / "demo") as port, in_front_of(port, websockets=True) as url:
-        tab.open(url)
-        assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
-
-
 @pytest.mark.parametrize(("temperature", "look"), [(1.0, "confident"), (20.0, "doubtful")])
 def test_the_service_works_under_a_prefix(
     tab: Tab, tmp_path: Path, temperature: float, look: str

@@ -184,36 +184,22 @@ def started(program: Program, folder: Path, limit: str = ":") -> Iterator[int]:
                 process.kill()
 
 
-PROGRAMS = pytest.mark.parametrize(
-    "program", [monitor_program, service_program], ids=["monitor", "service"]
-)
-
-
 @pytest.mark.slow
-@PROGRAMS
+@pytest.mark.parametrize("program", [monitor_program, service_program], ids=["monitor", "service"])
 @pytest.mark.parametrize("option", ["-n", "-S -n"], ids=["hard limit", "soft limit"])
-def test_half_sent_headers_do_not_keep_health_from_answering(
+def test_half_sent_headers_do_not_keep_health_from_load_balancers(
     program: Program, option: str, tmp_path: Path
 ) -> None:
-    with started(program, tmp_path, f"ulimit {option} {FILES}") as port, ExitStack() as stack:
-        for _ in range(ATTACKERS):
-            stack.enter_context(connection(port, HALF))
-        for _ in range(5):
-            assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code == 200
-            time.sleep(0.2)
-
-
-@pytest.mark.slow
-@PROGRAMS
-def test_probes_of_load_balancers_are_answered(program: Program, tmp_path: Path) -> None:
     probes = [
         b"GET /healthz HTTP/1.0\r\n\r\n",
         b"HEAD /healthz HTTP/1.0\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: 10.0.0.7:8080\r\nConnection: close\r\n\r\n",
         b"GET /healthz?from=lb HTTP/1.1\r\nHost: pills\r\n\r\n",
     ]
-    with started(program, tmp_path) as port:
+    with started(program, tmp_path, f"ulimit {option} {FILES}") as port, ExitStack() as stack:
+        for _ in range(ATTACKERS):
+            stack.enter_context(connection(port, HALF))
         for probe in probes:
+            sent_s = time.monotonic()
             assert answer_to(probe, port).startswith(b"HTTP/1.1 200 "), probe
-            other = probe.replace(b"/healthz", b"/api/state")
-            assert b" 200 " not in answer_to(other, port)[:20], probe
+            assert time.monotonic() - sent_s < 1
