@@ -50,7 +50,7 @@ class Service:
             try:
                 response = await self._answer(request)
             except HTTPException as error:
-                response = bodies.problem(error.status_code, str(error.detail))
+                response = await _problem(request, error)
             except ClientDisconnect:
                 response = Response(status_code=CLIENT_GONE)
             finally:
@@ -121,7 +121,7 @@ def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
         Route("/openapi.json", _get(lambda: description)),
         Route("/metrics", metrics),
     ]
-    handlers = {HTTPException: _http_problem, Exception: _own_problem}
+    handlers = dict.fromkeys((HTTPException, Exception), _problem)
     forever = service.batcher.forever
     return application(routes, PAGE_DIR, POLICY, access, forever, exception_handlers=handlers)
 
@@ -133,10 +133,8 @@ def _get(body: Callable[[], Any]) -> Callable[[Request], Any]:
     return get
 
 
-async def _http_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return bodies.problem(error.status_code, str(error.detail), **dict(error.headers or {}))
-
-
-async def _own_problem(request: Request, error: Exception) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        return bodies.problem(error.status_code, str(error.detail), **headers)
     return bodies.problem(500, "The service failed on this request.", "Look into its log.")
