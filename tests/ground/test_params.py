@@ -131,10 +131,14 @@ def test_missing_file_is_refused(tmp_path):
         ("train: {lr: 1, lr: 2}\n", 'found duplicate key "lr"'),
         ("<<<<<<< HEAD\nseed: 1\n", "conflict markers"),
         ("", "holds nothing instead of keys"),
+        ("seed: 1".encode("utf-16"), "can't decode byte 0xff in position 0"),
+        ("a: 1\nb: &b [1]\nc: *b\n", "line 2: an anchor with aliases, which are not read"),
+        ("#" * (1 << 20) + "\n", "is 1,048,577 bytes long"),
     ],
 )
-def test_a_file_that_dvc_would_not_read_is_refused(tmp_path, text, words):
-    (tmp_path / "params.yaml").write_text(text)
+def test_a_file_that_cannot_be_read_safely_is_refused(tmp_path, text, words):
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(ParameterError) as refused:
         params.load(tmp_path / "params.yaml")
     assert words in refused.value.fact

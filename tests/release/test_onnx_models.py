@@ -34,9 +34,9 @@ def namer() -> Classifier:
 @pytest.fixture(scope="module")
 def finder() -> Detector:
     torch.manual_seed(0)
-    weights = DetectionModel("yolo11n.yaml", nc=1, verbose=False).state_dict()
+    model = DetectionModel("yolo11n.yaml", nc=1, verbose=False)
     config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96}
-    return Detector(weights, config, CPU)
+    return Detector(model, config, CPU)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from pillsnap.dataset.crops import CropStore
 from pillsnap.detection.detector import Detector
 from pillsnap.detection.letterbox import Letterbox
 from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector
+from pillsnap.training import checkpoints
 
 Json = dict[str, Any]
 
@@ -99,7 +100,8 @@ def write_timm(model: Classifier, folder: Path, codes: Sequence[str]) -> None:
         },
     }
     files.write_text(folder / "config.json", json.dumps(pretrained, indent=2) + "\n")
-    files.write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
+    sealed = {classifier.SAFETENSORS_HASH: checkpoints.weights_hash(weights)}
+    files.write_bytes(folder / "model.safetensors", safetensors.torch.save(weights, sealed))
 
 
 def compare_classifiers(
