@@ -1,28 +1,24 @@
-"""The command line: help for every command, refusals in one screen."""
+"""The command line: usage, refusals in one screen, options that become parameters."""
 
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from make.import_graph import ROOT
-from make.tiny_project import environment
+from make.tiny_project import environment, run
+from pillsnap.cli import app
+from pillsnap.operation import train
 
-COMMANDS = ["demo", "fingerprint", "targets", "preflight", "train", "monitor", "status", "verify",
-            "predict"]  # fmt: skip
 
-
-def call(folder, *arguments, **more):
+def call(folder, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "pillsnap.cli", *arguments], cwd=folder, capture_output=True,
-        text=True, env=environment(ROOT, COLUMNS="200", **more),
+        text=True, env=environment(ROOT, COLUMNS="200"),
     )  # fmt: skip
-
-
-def test_help_names_every_command():
-    said = call(ROOT, "--help").stdout
-    assert [name for name in COMMANDS if name not in said] == []
 
 
 def test_help_needs_no_torch():
@@ -30,8 +26,42 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_unknown_option_is_usage(tmp_path):
-    assert call(tmp_path, "train", "--no-such-option").returncode == 2
+def test_the_version_names_the_revision_in_a_checkout_and_none_elsewhere(tmp_path):
+    assert re.fullmatch(r"pillsnap \d+\.\d+\.\d+( \(git [0-9a-f]{7,}(-dirty)?\))?\n",
+                        call(tmp_path, "--version").stdout)  # fmt: skip
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    command = (sys.executable, "-m", "pillsnap.cli", "--version")
+    assert "git" not in run(tmp_path, *command)
+    run(tmp_path, "git", "init", "-q")
+    run(tmp_path, "git", "commit", "-qm", "first", "--allow-empty")
+    revision = run(tmp_path, "git", "rev-parse", "--short", "HEAD").strip()
+    assert f"(git {revision}" in run(tmp_path, *command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--no-such-option"], "No such option"),
+        (["train", "--log-level", "FOO"], "'debug', 'info', 'warning', 'error'"),
+        (["train", "--batch-size", "1"], "--batch-size"),
+    ],
+)
+def test_wrong_options_are_usage(arguments, words):
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+    assert (done.exit_code, words in done.output) == (2, True), done.output
+
+
+def test_the_options_of_train_become_keys_of_params_yaml(monkeypatch):
+    calls = []
+    monkeypatch.setattr(train, "train", lambda *given, **options: calls.append((given, options)))
+    given = "train --scale stage1 --epochs 3 --lr 1e-4 --log-level debug --fresh -y"
+    assert CliRunner().invoke(app, given.split()).exit_code == 0
+    wanted = {
+        "scale": "stage1", "train.epochs": 3, "train.batch_size": None,
+        "train.detection_batch_size": None, "train.lr": 1e-4,
+    }  # fmt: skip
+    options = {"checkpoint": None, "resume": False, "log_level": "DEBUG", "yes": True}
+    assert calls == [((wanted,), options)]
 
 
 @pytest.mark.parametrize("command", ["targets", "fingerprint", "verify", "demo"])
@@ -42,16 +72,14 @@ def test_outside_the_repository_one_screen_says_where_to_go(tmp_path, command):
     assert "Traceback" not in done.stderr
 
 
-def test_targets_before_any_measurement_says_how_to_measure(tmp_path):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    done = call(tmp_path, "targets")
-    assert done.returncode == 1
-    assert "dvc repro" in done.stderr
-
-
-def test_fingerprint_without_a_root_says_what_to_set(tmp_path):
+@pytest.mark.parametrize(
+    ("scale", "command", "cure"),
+    [("demo", "targets", "dvc repro"), ("stage3", "fingerprint", "export PILLSNAP_DATA_ROOT=")],
+)
+def test_a_command_that_lacks_its_input_says_what_to_do(tmp_path, scale, command, cure):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(text.replace("scale: demo", "scale: stage3", 1), "utf-8")
-    done = call(tmp_path, "fingerprint")
-    assert done.returncode == 1
-    assert "export PILLSNAP_DATA_ROOT=" in done.stderr
+    (tmp_path / "params.yaml").write_text(
+        text.replace("scale: demo", f"scale: {scale}", 1), "utf-8"
+    )
+    done = call(tmp_path, command)
+    assert (done.returncode, cure in done.stderr) == (1, True)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -41,7 +40,7 @@ ENCODINGS = {
 }  # fmt: skip
 
 
-def printed(name: str, *arguments: str) -> bytes:
+def printed(name, *arguments):
     done = subprocess.run(
         [sys.executable, "-c", PRINTS, *arguments], capture_output=True,
         env=environment(ROOT, **ENCODINGS[name]),
@@ -51,7 +50,7 @@ def printed(name: str, *arguments: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_json_and_csv_are_utf8_and_tables_show_what_they_can(name: str) -> None:
+def test_json_and_csv_are_utf8_and_tables_show_what_they_can(name):
     tree = json.loads(printed(name, "--json").decode("utf-8"))
     assert DRUG in json.dumps(tree, ensure_ascii=False)
     rows = list(csv.reader(io.StringIO(printed(name, "--csv").decode("utf-8"))))
@@ -61,7 +60,7 @@ def test_json_and_csv_are_utf8_and_tables_show_what_they_can(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODINGS)
 @pytest.mark.parametrize("command", [["--help"], ["train", "--help"], ["preflight"], ["status"]])
-def test_no_command_ends_in_a_unicode_error(name: str, command: list[str], tmp_path: Path) -> None:
+def test_no_command_ends_in_a_unicode_error(name, command, tmp_path):
     folder = tmp_path / "알약"
     folder.mkdir()
     done = subprocess.run(
@@ -73,10 +72,8 @@ def test_no_command_ends_in_a_unicode_error(name: str, command: list[str], tmp_p
 
 
 @pytest.mark.parametrize("given", [{}, {"HOME": "/somewhere", "LOGNAME": "me"}])
-def test_a_user_without_an_entry_gets_a_name_and_a_home(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str]
-) -> None:
-    def none(_: int) -> None:
+def test_a_user_without_an_entry_gets_a_name_and_a_home(monkeypatch, tmp_path, given):
+    def none(_):
         raise KeyError("uid not found")
 
     monkeypatch.setattr("pwd.getpwuid", none)
@@ -92,7 +89,7 @@ def test_a_user_without_an_entry_gets_a_name_and_a_home(
 
 
 @pytest.mark.slow
-def test_dvcs_experiments_run_for_a_uid_that_nobody_has(tmp_path: Path) -> None:
+def test_dvcs_experiments_run_for_a_uid_that_nobody_has(tmp_path):
     script = """
 import os, subprocess, sys
 from pillsnap import surroundings
@@ -124,7 +121,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_library_that_the_system_lacks_is_one_screen(tmp_path: Path, message: str) -> None:
+def test_a_library_that_the_system_lacks_is_one_screen(tmp_path, message):
     (tmp_path / "cv2.py").write_text(f"raise ImportError({message!r})")
     path = f"{tmp_path}{os.pathsep}{ROOT / 'src'}"
     done = subprocess.run(
@@ -137,11 +134,11 @@ def test_a_library_that_the_system_lacks_is_one_screen(tmp_path: Path, message: 
     assert "Traceback" not in done.stderr
 
 
-def test_another_import_error_is_a_bug_and_keeps_its_traceback() -> None:
+def test_another_import_error_is_a_bug_and_keeps_its_traceback():
     for text in ("cannot import name 'x'", "No module named 'lib.so'", ""):
         assert surroundings.missing_library(ImportError(text)) is None
 
 
-def test_run_py_and_the_commands_name_the_same_packages() -> None:
+def test_run_py_and_the_commands_name_the_same_packages():
     text = (ROOT / "run.py").read_text("utf-8").replace('"\n    "', "")
     assert surroundings.LIBRARIES.removeprefix("Install it and what else OpenCV needs. ") in text

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -13,12 +13,28 @@ from pillsnap.errors import ParameterError, UserError
 from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
 
 app = typer.Typer(
-    help="Find and name pills in photographs: a two-stage pipeline under DVC.",
+    help="Detect and identify pills in photos: a two-stage pipeline on DVC.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_use.app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pillsnap {surroundings.version()}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, help="Print version and git revision.")
+]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    """Options of `pillsnap` itself."""
 
 
 def main() -> None:
@@ -44,17 +60,18 @@ def _refuse(error: UserError) -> NoReturn:
 
 @app.command()
 def demo() -> None:
-    """Draw invented pills, run the whole pipeline on them and print the figures."""
+    """Draw synthetic pills, run the whole pipeline on them and print the metrics."""
     from pillsnap.demo import DemoSpec, draw_tree
     from pillsnap.demo.progress import lines
+    from pillsnap.operation import targets as goals
     from pillsnap.stage.hardware import cpu_count
 
     os.environ.pop(DATA_ROOT_VARIABLE, None)
     params = load()
     if params.scale != "demo":
         raise ParameterError(
-            f"params.yaml says scale: {params.scale}; the demo is scale demo.",
-            "Go back to it: git checkout params.yaml (or set scale: demo in it).",
+            f"params.yaml sets scale: {params.scale}; the demo needs scale: demo.",
+            "Set it back: git checkout params.yaml (or set scale: demo in it).",
         )
     root = Path(params.at_scale.root or "data/demo")
     spec = DemoSpec(**params.demo.model_dump())
@@ -63,13 +80,13 @@ def demo() -> None:
     code = _dvc("repro")
     if code:
         raise typer.Exit(code)
-    _show_metrics(params)
+    _print(goals.headlines(params))
     typer.echo(
-        "\nSynthetic pills: these figures say nothing about real ones. Where to look:\n"
-        f"  {params.artifacts_dir}/report.html         the evaluation, with pictures\n"
-        f"  {params.artifacts_dir}/validation.html     what is in the data\n"
+        "\nThese pills are synthetic: the metrics do not predict those of real ones. Results:\n"
+        f"  {params.artifacts_dir}/report.html         evaluation with pictures\n"
+        f"  {params.artifacts_dir}/validation.html     contents of the data set\n"
         "  dvc plots show                      curves (dvc_plots/index.html)\n"
-        "  pillsnap predict IMAGE...           name the pills in photos\n"
+        "  pillsnap predict IMAGE...           identify the pills in photos\n"
         "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff"
     )
 
@@ -82,7 +99,7 @@ def fingerprint() -> None:
 
 @app.command()
 def targets() -> None:
-    """The goals against the measured figures, and what stage 4 takes; exit 1 when one is missed."""
+    """Compare the metrics with the goals, estimate stage 4; exit 1 when a goal is missed."""
     from pillsnap.operation import targets as goals
 
     params = load()
@@ -94,7 +111,7 @@ def targets() -> None:
 
 @app.command()
 def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """The checks before a training; exit 1 when one fails."""
+    """Check machine, data and repository before a training; exit 1 when a check fails."""
     from pillsnap.operation import preflight as checks
 
     points = checks.check(load(), Path())
@@ -102,45 +119,34 @@ def preflight(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         typer.echo(checks.as_json(points))
     else:
         _print(checks.render(points))
-    raise typer.Exit(1 if any(point.status == "fail" for point in points) else 0)
-
-
-def _log_level(name: str) -> str:
-    from pillsnap.stage.run import LOG_LEVELS
-
-    level = name.upper()
-    if level not in LOG_LEVELS:
-        raise typer.BadParameter(f"{name} is none of {', '.join(LOG_LEVELS)}")
-    return level
+    raise typer.Exit(1 if checks.failures(points) else 0)
 
 
 @app.command()
 def train(
-    scale: Annotated[str | None, typer.Option(help="demo, stage1 ... stage4.")] = None,
+    scale: Annotated[str | None, typer.Option(help="demo, stage1, ... or stage4.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training.")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Crops per step; batch norm needs two.")
+        int | None, typer.Option(min=2, help="Crops per step; at least 2 for batch norm.")
     ] = None,
-    detection_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Frames per step.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak rate of the classifier.")] = None,
+    detection_batch_size: Annotated[int | None, typer.Option(min=1, help="Frames a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the classifier.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--fresh", help="Go on from an unfinished run, or forget it.")
+        bool, typer.Option("--resume/--fresh", help="Resume interrupted trainings, or start over.")
     ] = True,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Classifier weights to start from.")
-    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Initial classifier weights.")] = None,
     log_level: Annotated[
-        str, typer.Option(callback=_log_level, help="DEBUG, INFO, WARNING or ERROR.")
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        typer.Option(case_sensitive=False, help="Least level of log lines."),
     ] = "INFO",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
     back: Annotated[
         bool, typer.Option("--back", help="Only restore the committed params.yaml and dvc.lock.")
     ] = False,
 ) -> None:
-    """Check the machine, then run the pipeline, with a log file and failures explained."""
+    """Check the machine, then run the pipeline with a log file; explain failures."""
     from pillsnap.operation import back as way_back
+    from pillsnap.operation import train as operation
 
     if back:
         typer.echo(way_back.restore(Path()))
@@ -152,8 +158,6 @@ def train(
         "train.detection_batch_size": detection_batch_size,
         "train.lr": lr,
     }
-    from pillsnap.operation import train as operation
-
     code = operation.train(
         wanted, checkpoint=checkpoint, resume=resume, log_level=log_level, yes=yes
     )
@@ -162,15 +166,15 @@ def train(
 
 @app.command()
 def monitor(
-    host: Annotated[str, typer.Option(help="Beyond loopback a token is required.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8888,
-    scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
+    host: Annotated[str, typer.Option(help="Any but loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8888,
+    scale: Annotated[str | None, typer.Option(help="Scale whose runs are shown.")] = None,
     daemon: Annotated[bool, typer.Option("--daemon", help="Start in the background.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Print whether one is running.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="End the one in the background.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Print whether one runs.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the background one.")] = False,
     allow_host: cli_use.AllowHost = None,
 ) -> None:
-    """Show both trainings live on a web page."""
+    """Serve the live dashboard of the trainings."""
     from pillsnap.monitor import command
 
     run_dir = Path(".checkpoints/monitor")
@@ -188,10 +192,10 @@ def monitor(
 
 @app.command()
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen.")] = False,
-    scale: Annotated[str | None, typer.Option(help="Which runs to show.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    scale: Annotated[str | None, typer.Option(help="Scale whose runs are shown.")] = None,
 ) -> None:
-    """Show in the terminal what the dashboard shows."""
+    """Show the state of the trainings in the terminal."""
     from pillsnap.monitor import command, terminal
 
     terminal.show(command.artifacts_dir_of(Path("params.yaml"), scale), watch)
@@ -199,9 +203,11 @@ def status(
 
 @app.command()
 def verify(
-    bundle: Annotated[Path | None, typer.Argument(help="A release bundle instead.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Verify this release bundle instead.")
+    ] = None,
 ) -> None:
-    """Rehash photos, crops, checkpoints and DVC's cache; name what changed, exit 1 if any did."""
+    """Rehash photos, outputs, checkpoints and DVC's cache; exit 1 when a file changed."""
     if bundle is not None:
         raise typer.Exit(cli_use.verify_bundle(bundle))
     from pillsnap.demo.progress import lines
@@ -211,7 +217,7 @@ def verify(
     try:
         root = params.data_root()
     except UserError as error:
-        typer.echo(f"photos are not looked at: {error.fact}", err=True)
+        typer.echo(f"photos are not checked: {error.fact}", err=True)
         root = None
     found = integrity.verify(
         Path(), root, params.data_dir, params.artifacts_dir, lines("hashing files")
@@ -219,7 +225,7 @@ def verify(
     for damage in found.damages:
         typer.echo(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
     typer.echo(
-        f"looked at {found.photos} photos, {found.outs} outs, {found.cache_files} cache files and "
+        f"checked {found.photos} photos, {found.outs} outs, {found.cache_files} cache files and "
         f"{found.checkpoints} checkpoints: {len(found.damages)} damaged"
     )
     raise typer.Exit(1 if found.damages else 0)
@@ -245,12 +251,6 @@ def _fingerprint(params: Params) -> None:
     taken = versions.take(params.data_root())
     versions.write(path, params.scale, taken)
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
-
-
-def _show_metrics(params: Params) -> None:
-    from pillsnap.operation import targets as goals
-
-    _print(goals.headlines(params))
 
 
 def _print(renderable: object) -> None:

@@ -9,7 +9,7 @@ import typer
 from pillsnap.params import load
 
 app = typer.Typer()
-gallery_app = typer.Typer(help="Drugs enrolled without training.", no_args_is_help=True)
+gallery_app = typer.Typer(help="Drugs that were added without training.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
 register_app = typer.Typer(
     help="The register of drugs that `search` looks in.", no_args_is_help=True
@@ -18,31 +18,32 @@ app.add_typer(register_app, name="register")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="torch or onnx.")]
-Model = Annotated[Path | None, typer.Option(help="A release bundle instead of the checkpoints.")]
-AllowHost = Annotated[list[str] | None, typer.Option(help="Name of a proxy in front; repeatable.")]
-Single = Annotated[bool, typer.Option("--single", help="The picture is a pill's crop.")]
+Model = Annotated[Path | None, typer.Option(help="Release bundle, instead of the checkpoints.")]
+AllowHost = Annotated[list[str] | None, typer.Option(help="Host name of a proxy; repeatable.")]
+Single = Annotated[bool, typer.Option("--single", help="A picture is one pill's crop.")]
 
 
 @app.command()
 def predict(
     images: Annotated[list[str], typer.Argument(help="Photos, folders or globs.")],
-    top: Annotated[int, typer.Option(min=1, help="Candidates shown per pill.")] = 5,
-    codes: Annotated[Path | None, typer.Option(help="Only these K-codes, one a line.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Candidates per pill.")] = 5,
+    codes: Annotated[Path | None, typer.Option(help="List of allowed K-codes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
     single: Single = False,
     device: Device = "auto",
     backend: Backend = "torch",
     model: Model = None,
 ) -> None:
-    """Recognise the pills in photos: boxes, codes, drugs, EDI codes, confidence, or "unknown"."""
+    """Recognise the pills in photos: boxes, K-codes, drugs, EDI codes, confidence or "unknown"."""
     from pillsnap.prediction import load as loading
     from pillsnap.prediction import predict as prediction
 
     form = prediction.form_of(as_json, csv)
     prediction.check_annotate_dir(annotate)
     paths = prediction.expand(images)
+    prediction.check_exist(paths)
     allowed = None if codes is None else prediction.read_codes(codes)
     loaded = loading.load(backend, model, device)
     if single:
@@ -78,15 +79,15 @@ def check(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Beyond loopback a key is required.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
+    host: Annotated[str, typer.Option(help="Beyond loopback, set PILLSNAP_API_KEY.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8080,
     device: Device = "auto",
     backend: Backend = "torch",
     model: Model = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures recognised at once.")] = 8,
-    queue: Annotated[int, typer.Option(min=1, help="Requests held before 429.")] = 32,
-    request_mb: Annotated[int, typer.Option(min=1, help="Largest request before 413.")] = 32,
-    pictures: Annotated[int, typer.Option(min=1, help="Most pictures in a request.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 8,
+    queue: Annotated[int, typer.Option(min=1, help="Requests in progress before 429.")] = 32,
+    request_mb: Annotated[int, typer.Option(min=1, help="Largest request accepted.")] = 32,
+    pictures: Annotated[int, typer.Option(min=1, help="Most pictures per request.")] = 8,
     allow_host: AllowHost = None,
 ) -> None:
     """Recognise pills over HTTP, with an upload page."""
@@ -100,14 +101,14 @@ def serve(
 @app.command()
 def enroll(
     code: Annotated[str, typer.Argument(help="K-code of the new drug.")],
-    images: Annotated[list[Path], typer.Argument(help="Photos of it, one pill each.")],
-    name: Annotated[str, typer.Option(help="Its name.")] = "",
-    edi: Annotated[list[str] | None, typer.Option(help="Its EDI codes.")] = None,
+    images: Annotated[list[Path], typer.Argument(help="Photos, one pill each.")],
+    name: Annotated[str, typer.Option(help="Drug name.")] = "",
+    edi: Annotated[list[str] | None, typer.Option(help="EDI code; repeatable.")] = None,
     single: Single = False,
-    twin: Annotated[bool, typer.Option("--twin", help="Enrol even a trained drug's twin.")] = False,
+    twin: Annotated[bool, typer.Option("--twin", help="Accept a look-alike drug.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Add a drug from a handful of photos, without training."""
+    """Add a drug from a few photos, without training."""
     from pillsnap.prediction import enrol_command
     from pillsnap.prediction.gallery import Entry
 
@@ -117,7 +118,7 @@ def enroll(
 
 @app.command()
 def unenroll(code: Annotated[str, typer.Argument(help="K-code of an enrolled drug.")]) -> None:
-    """Forget an enrolled drug."""
+    """Remove an enrolled drug."""
     from pillsnap.prediction import enrol_command
 
     typer.echo(enrol_command.unenroll(code))
@@ -125,7 +126,7 @@ def unenroll(code: Annotated[str, typer.Argument(help="K-code of an enrolled dru
 
 @gallery_app.command("list")
 def gallery_list() -> None:
-    """The enrolled drugs."""
+    """List the enrolled drugs."""
     from pillsnap.prediction import enrol_command
 
     typer.echo(enrol_command.listing())
@@ -143,14 +144,19 @@ def search(
     colour: Annotated[str, typer.Option(help="white, yellow ... or 하양, 노랑 ...")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all drugs.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="Print all drugs of all zones.")] = False,
+    model: Annotated[Path | None, typer.Option(help="Search a release bundle's classes.")] = None,
 ) -> None:
     """Find drugs by imprint, shape and colour; only a contradicting record excludes one."""
     from pillsnap.places import Places
     from pillsnap.register import command, store
     from pillsnap.register.search import Query
+    from pillsnap.release.bundle import Bundle
 
     query = Query.of(imprint, shape, colour)
-    drugs = store.current(Places.of(load()).classes)
+    if model is None:
+        drugs = store.current(Places.of(load()).classes)
+    else:
+        drugs = store.of_classes(Bundle(model).classes)
     typer.echo(command.search(drugs, query, as_json, show_all))
 
 
@@ -179,18 +185,23 @@ def export(
     from pillsnap.places import Places
     from pillsnap.prediction import gallery
     from pillsnap.prediction import load as loading
-    from pillsnap.release import export as exporting
+    from pillsnap.release.bundle import check_out
 
     params = load()
+    places = Places.of(params)
     folder, drugs = out or loading.bundle_dir_of(params), gallery.path_of(params.scale)
+    check_out(folder)
+    loading.check_checkpoints(places)
+    from pillsnap.release import export as exporting  # imports torch
+
     exporting.export(
-        Places.of(params),
+        places,
         folder,
         params.evaluate.batch_size,
         params.validate_.max_pixels,
         drugs if os.path.lexists(drugs) else None,
     )
-    typer.echo(f"{folder} holds the bundle; pillsnap predict --backend onnx --model {folder} ...")
+    typer.echo(f"Wrote {folder}. Use: pillsnap predict --backend onnx --model {folder} IMAGE...")
 
 
 @app.command("export-data")
@@ -210,7 +221,7 @@ def export_data(
 
 
 def verify_bundle(folder: Path) -> int:
-    """Say what of a release bundle is not as it was sealed; 1 when something is not, else 0."""
+    """Print the damaged, missing and added files of a release bundle; 1 if there are any."""
     from pillsnap.release.bundle import AGAIN, Bundle
 
     damages = Bundle(folder).verify()
@@ -222,12 +233,17 @@ def verify_bundle(folder: Path) -> int:
 
 @app.command("evaluate-folder")
 def evaluate_folder(
-    folder: Annotated[Path, typer.Argument(help="Photos by K-code, or with AI Hub labels.")],
+    folder: Annotated[Path, typer.Argument(help="Photos by K-code, or with labels.")],
     device: Device = "auto",
     backend: Backend = "torch",
     model: Model = None,
 ) -> None:
-    """Measure your own photos, and the difference to the data set's metrics."""
+    """Evaluate the models on your own photos; the difference to the data set's metrics."""
+    from pillsnap.prediction import load as loading
+    from pillsnap.prediction import predict as prediction
+
+    folder = prediction.folder(folder)
+    loading.check(backend, model, device)  # before the import of scikit-learn
     from pillsnap.own_photos import by_folder
 
     typer.echo(by_folder.run(folder, device, backend, model))

@@ -1,4 +1,4 @@
-"""What a user can mend: every refusal says the fact (file, value) and the cure."""
+"""Errors that a user can fix: each names the fact (file, value) and the cure."""
 
 
 class UserError(Exception):

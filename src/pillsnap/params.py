@@ -76,7 +76,7 @@ class DemoParams(Section):
 
 
 class BuildManifestParams(Section):
-    """How labels are read, and how many pills are kept from being learnt."""
+    """How labels are read, and how many classes and pills are held out as unknown."""
 
     num_workers: Count
     left_out_classes: Count

@@ -1,4 +1,4 @@
-"""What a command finds where it is started: encodings, a user without a home, system libraries."""
+"""What a command runs in: its version, encodings, a user without a home, system libraries."""
 
 import os
 import pwd
@@ -33,8 +33,26 @@ def prepare(arguments: list[str]) -> None:
         os.environ["HOME"] = str(Path(".checkpoints/home").resolve())
 
 
+def version() -> str:
+    """The installed version, with the git revision where the package runs in a checkout."""
+    from importlib.metadata import version as installed
+
+    from pillsnap.operation.git_state import git
+
+    checkout = Path(__file__).parents[2]
+    revision = git(checkout, "describe", "--always", "--dirty", "--exclude=*").out
+    known = revision and (checkout / ".git").exists()
+    return f"{installed('pillsnap')}{f' (git {revision})' if known else ''}"
+
+
 def missing_library(error: ImportError) -> MachineError | None:
-    """The refusal for a shared library that the system lacks, as slim images do, or cannot load."""
+    """The refusal for a package that is not installed, or a shared library that the system lacks
+    (as slim images do) or cannot load."""
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pillsnap"):
+        return MachineError(
+            f"This command needs {error.name}, which is not installed.",
+            "pip install 'pillsnap[train]'\n  -> or, in a clone: python3 run.py check",
+        )
     if not re.search(r"\blib[\w.+-]+\.so[.\d]*: ", str(error)):
         return None
     return MachineError(f"A library of the system is missing: {error}.", LIBRARIES)

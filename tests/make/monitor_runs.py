@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import orjson
 
+from pillsnap import files
 from pillsnap.monitor.events import Event, parse
 from pillsnap.monitor.state import State, fold
+from pillsnap.places import MODELS, Places
 
 HOUR_S = 3600.0
 GPU = {
@@ -188,8 +190,8 @@ FAILURE = {
 def write_run(artifacts_dir: Path, events: bytes) -> Path:
     """Put events and the summaries of the other stages under artifacts_dir."""
     (artifacts_dir / "live").mkdir(parents=True, exist_ok=True)
-    path = artifacts_dir / "live" / "events.jsonl"
-    path.write_bytes(events)
+    events_path = artifacts_dir / "live" / "events.jsonl"
+    events_path.write_bytes(events)
     checks = [
         {"name": "frames decode", "status": "warn", "count": 1, "examples": ["자료/K-000030.png"]},
         {"name": "boxes inside their frame", "status": "pass", "count": 1500, "examples": []},
@@ -207,6 +209,11 @@ def write_run(artifacts_dir: Path, events: bytes) -> Path:
     metrics = {"targets": targets, "detection": {"map50": 0.991, "frames": 120}}
     metrics |= {"classification": {"top1": 0.9512, "top5": 0.998, "macro_f1": 0.947}}
     (artifacts_dir / "metrics.json").write_bytes(orjson.dumps(metrics))
-    evaluation = {"provenance": {"git_revision": "0123456789abcdef"}}
+    provenance = {"git_revision": "0123456789abcdef"}
+    for model in MODELS:
+        path = Places(artifacts_dir, artifacts_dir, artifacts_dir.name).checkpoint(model)
+        files.write_bytes(path, model.encode())
+        provenance[f"{model}_sha256"] = files.sha256_of(path)
+    evaluation = {"provenance": provenance}
     (artifacts_dir / "evaluation.json").write_bytes(orjson.dumps(evaluation))
-    return path
+    return events_path

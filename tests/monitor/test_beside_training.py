@@ -93,9 +93,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(
-    project: Path,
-    browser: ClientConnection,
-    tmp_path_factory: pytest.TempPathFactory,
+    project: Path, browser: ClientConnection, tmp_path_factory: pytest.TempPathFactory
 ) -> Seen:
     """A Korean browser looks on while DVC runs both trainings."""
     found, tab = Seen(), Tab(browser)

@@ -1,6 +1,5 @@
 """The reader of a growing events file."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +40,9 @@ def test_parse_keeps_every_field() -> None:
 @pytest.mark.parametrize(
     "damaged",
     [
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b"\xff\xfe",
-        b'{"time": NaN}',
-        line(time="now"),
-        line(time=True),
-        line(time=1e200),
-        line(stage="cook"),
-        line(stage=["evaluate"]),
-        line(kind="dance"),
-        line(kind={}),
+        *(b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"time": NaN}'),
+        *(line(time="now"), line(time=True), line(time=1e200)),
+        *(line(stage="cook"), line(stage=["evaluate"]), line(kind="dance"), line(kind={})),
     ],
 )
 def test_lines_that_are_no_event_are_skipped(damaged: bytes) -> None:
@@ -63,10 +52,9 @@ def test_lines_that_are_no_event_are_skipped(damaged: bytes) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        {"epoch": "three", "step": -1, "total": 1e300},
+        {"epoch": "three", "step": -1, "total": 1e300, "level": []},
         {"metrics": [1], "hardware": 7, "message": None, "level": 9},
         {"cures": "all", "cause": {}, "run": None},
-        {"level": []},
     ],
 )
 def test_an_event_with_a_malformed_field_is_kept(odd: dict[str, Any]) -> None:
@@ -79,26 +67,14 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
     assert event.message == "red [31m 빨강\n"
 
 
-def test_an_absent_file_has_no_events(path: Path) -> None:
-    assert drain(EventReader(path)) == []
-
-
-def test_the_size_is_that_of_the_file_and_0_where_there_is_none(path: Path) -> None:
+def test_an_absent_file_has_no_events_and_no_size(path: Path) -> None:
     reader = EventReader(path)
-    absent = reader.size()
+    assert (drain(reader), reader.size()) == ([], 0)
     path.write_bytes(line())
-    assert (absent, reader.size()) == (0, len(line()))
+    assert reader.size() == len(line())
 
 
-def test_only_what_is_new_is_read(path: Path) -> None:
-    reader = EventReader(path)
-    path.write_bytes(line(step=1))
-    first = steps(reader)
-    append(path, line(step=2))
-    assert (first, steps(reader)) == ([1], [2])
-
-
-def test_an_unfinished_last_line_waits_for_its_end(path: Path) -> None:
+def test_only_what_is_new_is_read_and_a_line_once_it_is_whole(path: Path) -> None:
     reader = EventReader(path)
     whole = line(step=2)
     path.write_bytes(line(step=1) + whole[:30])
@@ -113,32 +89,23 @@ def test_a_truncated_line_in_the_middle_is_skipped_and_counted(path: Path) -> No
     assert (steps(reader), reader.skipped) == ([1, 3], 1)
 
 
-def test_a_file_cut_short_is_read_from_its_start(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "in_place", "read"),
+    [
+        (line(step=1), True, [1]),  # cut short
+        (line(step=8) + line(step=9), False, [8, 9]),  # replaced
+        (line(step=7, time=9.0) + line(step=8) + line(step=9), True, [7, 8, 9]),  # grown past it
+    ],
+)
+def test_another_file_is_read_from_its_start(path: Path, content, in_place, read) -> None:
     reader = EventReader(path)
     path.write_bytes(line(step=1) + line(step=2))
     drain(reader)
-    os.truncate(path, len(line(step=1)))
+    target = path if in_place else path.with_name("new")  # in place: the same inode
+    target.write_bytes(content)
+    target.replace(path)
     batch = reader.read()
-    assert (batch.restarted, [e.step for e in batch.events]) == (True, [1])
-
-
-def test_a_replaced_file_is_read_from_its_start(path: Path, tmp_path: Path) -> None:
-    reader = EventReader(path)
-    path.write_bytes(line(step=1))
-    drain(reader)
-    (tmp_path / "new").write_bytes(line(step=8) + line(step=9))
-    (tmp_path / "new").replace(path)
-    batch = reader.read()
-    assert (batch.restarted, [e.step for e in batch.events]) == (True, [8, 9])
-
-
-def test_a_file_emptied_and_grown_past_the_old_end_is_read_from_its_start(path: Path) -> None:
-    reader = EventReader(path)
-    path.write_bytes(line(step=1))
-    drain(reader)
-    path.write_bytes(line(step=7, time=9.0) + line(step=8) + line(step=9))  # the same inode
-    batch = reader.read()
-    assert (batch.restarted, [e.step for e in batch.events]) == (True, [7, 8, 9])
+    assert (batch.restarted, [event.step for event in batch.events]) == (True, read)
 
 
 def test_a_removed_file_restarts_once(path: Path) -> None:
@@ -149,11 +116,7 @@ def test_a_removed_file_restarts_once(path: Path) -> None:
     assert [reader.read().restarted, reader.read().restarted] == [True, False]
 
 
-def test_a_file_of_many_chunks_is_read_exactly_once(path: Path) -> None:
-    path.write_bytes(b"".join(line(step=step) for step in range(5000)))
-    assert steps(EventReader(path)) == list(range(5000))
-
-
-def test_an_overlong_line_is_skipped(path: Path) -> None:
-    path.write_bytes(b"x" * (2 * LONGEST_LINE_BYTES) + b"\n" + line(step=4))
-    assert steps(EventReader(path)) == [4]
+def test_many_chunks_are_read_once_and_an_overlong_line_is_skipped(path: Path) -> None:
+    many = b"".join(line(step=step) for step in range(5000))  # several chunks
+    path.write_bytes(many + b"x" * (2 * LONGEST_LINE_BYTES) + b"\n" + line(step=5000))
+    assert steps(EventReader(path)) == list(range(5001))

@@ -10,7 +10,7 @@ from make.monitor_runs import event, folded, write_run
 from pillsnap.monitor import origins
 from pillsnap.monitor.events import Event
 from pillsnap.monitor.summaries import ArtifactFiles
-from pillsnap.places import TRAININGS
+from pillsnap.places import MODELS, TRAININGS, Places
 
 RESULT = {"classification.top1": 0.9512, "detection.map50": 0.991, "minutes": 0.4}
 TRAINED = [
@@ -68,6 +68,26 @@ def test_other_metrics_are_from_an_earlier_run(
 
 def test_metrics_written_after_trainings_that_ended_are_theirs(tmp_path: Path) -> None:
     assert origin_of(tmp_path, "metrics", TRAINED, 31.0)["current"]  # DVC restored evaluate
+
+
+@pytest.mark.parametrize("content", [b"another checkpoint", None])
+@pytest.mark.parametrize("model", MODELS)
+def test_metrics_of_other_checkpoints_than_those_on_disk_are_not_current(
+    tmp_path: Path, model: str, content: bytes | None
+) -> None:
+    write_run(tmp_path, b"")
+    os.utime(tmp_path / "metrics.json", (31.0, 31.0))
+    files = ArtifactFiles(tmp_path)
+    current = []
+    for change in (False, True):
+        checkpoint = Places(tmp_path, tmp_path, tmp_path.name).checkpoint(model)
+        if change:
+            checkpoint.unlink()
+        if change and content is not None:
+            checkpoint.write_bytes(content)
+        files.refresh()
+        current.append(origins.of(folded(*TRAINED, *evaluated(30.0)), files)["metrics"]["current"])
+    assert current == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -8,44 +8,19 @@ import pytest
 from make.monitor_runs import append, drawn_run, line, write_run
 from make.monitor_server import client
 from pillsnap.monitor.server import PAGE_DIR, Watch
+from pillsnap.places import TRAININGS
 
 PAGE_FILES = sorted(path.name for path in PAGE_DIR.iterdir())
 NO_PAGES = [
-    "/../../../etc/passwd",
-    "/%2e%2e/%2e%2e/etc/passwd",
-    "/..%2f..%2fetc%2fpasswd",
-    "/page/..%5c..%5cwindows",
-    "/page/../server.py",
-    "/page/%2e%2e/server.py",
-    "/page/..%2fserver.py",
-    "/page//etc/passwd",
-    "/page/index.html%00.css",
-    "/page/" + "a" * 300,
-    "/page/",
-    "//etc/passwd",
-    "/monitor.css/../../server.py",
-    "/monitor.css/x",
-    "/server.py",
-    "/index.html%00.css",
-    "/" + "a" * 300,
-    "/api/state/../../params.yaml",
-    "/api",
-    "/api/",
-    "/api/state/",
-    "/ws",
-    "/docs",
-    "/openapi.json",
-    "/events.jsonl",
-    "/artifacts/demo/live/events.jsonl",
-    "/.git/config",
-    "/monitor.js?../../x",
-]
+    "/../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "//etc/passwd",
+    "/page/..%5c..%5cwindows", "/page/../server.py", "/page/%2e%2e/server.py", "/page/",
+    "/page/..%2fserver.py", "/page//etc/passwd", "/page/index.html%00.css", "/index.html%00.css",
+    "/monitor.css/../../server.py", "/monitor.css/x", "/server.py", "/monitor.js?../../x",
+    "/api/state/../../params.yaml", "/api", "/api/", "/api/state/", "/ws", "/docs", "/openapi.json",
+    "/events.jsonl", "/artifacts/demo/live/events.jsonl", "/.git/config",
+    "/" + "a" * 300, "/page/" + "a" * 300,
+]  # fmt: skip
 METHODS = ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "CONNECT", "PROPFIND"]
-
-
-@pytest.fixture
-def events_path(tmp_path: Path) -> Path:
-    return write_run(tmp_path, drawn_run(1e9))
 
 
 @pytest.mark.parametrize("path", ["", *(f"page/{name}" for name in PAGE_FILES)])
@@ -67,36 +42,21 @@ def test_only_reading_is_allowed(tmp_path: Path, method: str, path: str) -> None
         assert web.request(method, path).status_code == 405
 
 
-def test_the_state_names_the_scale(tmp_path: Path) -> None:
+def test_the_state_holds_trainings_earlier_runs_and_summaries(tmp_path: Path) -> None:
+    write_run(tmp_path / "demo", drawn_run(1e9))
     with client(tmp_path / "demo") as web:
-        assert web.get("/api/state").json()["source"]["scale"] == "demo"
-
-
-def test_the_state_says_where_each_training_is(tmp_path: Path, events_path: Path) -> None:
-    with client(tmp_path) as web:
-        stages = web.get("/api/state").json()["stages"]
-    detection, classification = stages["train_detection"], stages["train_classification"]
+        state = web.get("/api/state").json()
+    assert state["source"]["scale"] == "demo"
+    detection, classification = (state["stages"][name] for name in TRAININGS)
     assert (detection["status"], detection["epoch"], detection["epochs"]) == ("done", 18, 18)
     assert (classification["epoch"], classification["step"]) == (12, 11)
     assert classification["goals"] == {"top1": 0.85, "minutes": 120.0}
-
-
-def test_the_state_holds_the_curves_of_earlier_runs(tmp_path: Path, events_path: Path) -> None:
-    with client(tmp_path) as web:
-        runs = web.get("/api/state").json()["runs"]["train_detection"]
-    assert [(run["run"], len(run["metrics"]["map50"])) for run in runs] == [
-        ("d0", 12),
-        ("d1", 18),
-        ("d2", 18),
-    ]
-
-
-def test_the_state_holds_the_summaries(tmp_path: Path, events_path: Path) -> None:
-    with client(tmp_path) as web:
-        files = web.get("/api/state").json()["files"]
+    runs = [(run["run"], len(run["metrics"]["map50"])) for run in state["runs"][TRAININGS[0]]]
+    assert runs == [("d0", 12), ("d1", 18), ("d2", 18)]
+    files = state["files"]
     assert files["validation"]["checks"][0]["examples"] == ["자료/K-000030.png"]
     assert files["metrics"]["targets"]["detection_map50"]["goal"] == 0.3
-    assert files["sampling"] is None
+    assert (files["sampling"], set(files)) == (None, {"validation", "metrics", "sampling"})
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b"[" * 100_000, b"x" * (5 << 20), b""])

@@ -35,14 +35,11 @@ def run() -> DrawnRun:
     return DrawnRun(np.random.default_rng(0), 1000.0)
 
 
-def test_before_any_event_all_stages_are_idle() -> None:
-    assert {stage.status for stage in State().stages.values()} == {"idle"}
-
-
 def test_fold_changes_neither_argument() -> None:
     before = folded(event("start", total=3))
     fold(before, [event("end", time=2.0)])
     assert before.stages[STAGE].status == "running"
+    assert {stage.status for stage in State().stages.values()} == {"idle"}
 
 
 @pytest.mark.parametrize(
@@ -63,49 +60,44 @@ def test_a_running_stage_without_events_is_stalled() -> None:
     stage = folded(event("start", time=100.0)).stages[STAGE]
     late_s = 100.0 + view.STALLED_AFTER_S + 1
     assert (view.status_of(stage, 101.0), view.status_of(stage, late_s)) == ("running", "stalled")
-
-
-def test_a_finished_stage_never_stalls() -> None:
     assert view.status_of(folded(event("start"), event("end")).stages[STAGE], 1e9) == "done"
 
 
-def test_the_share_done_counts_epochs_and_the_steps_of_the_one_under_way() -> None:
-    inside = event("progress", epoch=3, step=5, total=10)
-    assert share_done(folded(event("start", total=10), inside).stages[STAGE]) == 0.25
+VALIDATE = event("start", stage="validate", total=200)
 
 
-def test_a_completed_epoch_counts_fully() -> None:
-    stage = folded(event("start", total=10), event("epoch", epoch=3, total=10)).stages[STAGE]
-    assert share_done(stage) == pytest.approx(0.3)
+@pytest.mark.parametrize(
+    ("events", "share"),
+    [
+        ([event("start", total=10), event("progress", epoch=3, step=5, total=10)], 0.25),
+        ([event("start", total=10), event("epoch", epoch=3, total=10)], 0.3),
+        ([event("start", epoch=6, total=12)], 0.5),  # resumed
+        ([VALIDATE, event("progress", stage="validate", step=100, total=200)], 0.5),  # units
+        ([event("progress", epoch=4, step=1, total=9)], 1 / 9),  # without its start
+    ],
+)
+def test_the_share_done_counts_epochs_and_steps_or_units(events, share: float) -> None:
+    state = folded(*events)
+    assert state.stages[events[-1].stage].status == "running"
+    assert share_done(state.stages[events[-1].stage]) == pytest.approx(share)
 
 
-def test_a_resumed_training_begins_with_the_epochs_it_has() -> None:
-    assert share_done(folded(event("start", epoch=6, total=12)).stages[STAGE]) == 0.5
+START = event("progress", time=10.0, epoch=1, step=0, total=10)
+EPOCHS = [event("epoch", time=1000.0 + 10 * n, epoch=n, total=20) for n in range(1, 11)]
 
 
-def test_other_stages_count_units() -> None:
-    start = event("start", stage="validate", total=200)
-    half = event("progress", stage="validate", step=100, total=200)
-    assert share_done(folded(start, half).stages["validate"]) == 0.5
-
-
-def test_the_time_left_follows_the_pace() -> None:
-    stage = folded(
-        event("start", time=0.0, total=4),
-        event("progress", time=10.0, epoch=1, step=0, total=10),
-        event("epoch", time=20.0, epoch=1, total=4),
-    ).stages[STAGE]
-    assert seconds_left(stage) == pytest.approx(30.0)
-
-
-def test_the_time_left_ignores_a_slow_start() -> None:
-    epochs = [event("epoch", time=1000.0 + 10 * n, epoch=n, total=20) for n in range(1, 11)]
-    start = event("start", time=0.0, total=20), event("progress", epoch=1, step=0, total=9)
-    assert seconds_left(folded(*start, *epochs).stages[STAGE]) == pytest.approx(100.0)
-
-
-def test_without_progress_there_is_no_time_left() -> None:
-    assert seconds_left(folded(event("start", total=4)).stages[STAGE]) is None
+@pytest.mark.parametrize(
+    ("events", "left_s"),
+    [
+        ([], None),
+        ([START, event("epoch", time=20.0, epoch=1, total=4)], 30.0),
+        ([START, *EPOCHS], 100.0),  # a slow start does not count
+    ],
+)
+def test_the_time_left_follows_the_pace(events, left_s: float | None) -> None:
+    assert seconds_left(
+        folded(event("start", time=0.0, total=4), *events).stages[STAGE]
+    ) == pytest.approx(left_s)
 
 
 def test_goals_are_those_of_the_start_line() -> None:
@@ -114,15 +106,12 @@ def test_goals_are_those_of_the_start_line() -> None:
     assert goals == {"top1": 0.85, "minutes": 120.0}
 
 
-def test_a_failure_keeps_its_cause_and_cures() -> None:
-    failure = folded(event("start"), event("failure", **FAILURE)).stages[STAGE].failure
+def test_a_failure_keeps_its_cause_and_cures_until_a_new_start() -> None:
+    state = folded(event("start"), event("failure", **FAILURE))
+    failure = state.stages[STAGE].failure
     assert failure is not None
     assert [failure.message, failure.cause, list(failure.cures)] == list(FAILURE.values())
-
-
-def test_a_new_start_clears_the_failure() -> None:
-    state = folded(event("start"), event("failure", **FAILURE), event("start", run="b"))
-    assert state.stages[STAGE].failure is None
+    assert fold(state, [event("start", run="b")]).stages[STAGE].failure is None
 
 
 def test_a_null_metric_stays_null() -> None:
@@ -136,11 +125,6 @@ def test_the_two_trainings_do_not_mix(run: DrawnRun) -> None:
     state = state_of(run)
     assert [state.stages[s].epoch for s in ("train_detection", STAGE)] == [3, 2]
     assert "map50" not in state.stages[STAGE].metrics
-
-
-def test_a_log_without_its_start_event_is_followed() -> None:
-    stage = folded(event("progress", epoch=4, step=1, total=9)).stages[STAGE]
-    assert (stage.status, stage.epoch) == ("running", 4)
 
 
 def test_log_lines_are_bounded_and_keep_their_numbers() -> None:

@@ -55,10 +55,7 @@ def runs_of(events: list[Event]) -> list[list[Event]]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[list[list[Event]]]:
     """Event files, as lists of runs."""
-    return [
-        written_by_stages(tmp_path_factory.mktemp("live")),
-        runs_of(events_of(drawn_run(1e9))),
-    ]
+    return [written_by_stages(tmp_path_factory.mktemp("live")), runs_of(events_of(drawn_run(1e9)))]
 
 
 @settings(deadline=None)  # the machine may be busy

@@ -1,81 +1,70 @@
 """The way back to the committed parameters, from every state that an experiment leaves."""
 
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
 from make.made_project import make_project
-from make.tiny_project import environment
+from make.tiny_project import run
 from pillsnap.cli import app
 from pillsnap.errors import MachineError
 from pillsnap.operation import back
 
 
-def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, env=environment(folder), check=True, text=True,
-        capture_output=True,
-    ).stdout  # fmt: skip
-
-
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch):
     folder = make_project(tmp_path / "a project")
     (folder / "dvc.lock").write_text("schema: '2.0'\n")
-    git(folder, "init", "-q")
-    git(folder, "add", "params.yaml", "dvc.lock", "dvc.yaml")
-    git(folder, "commit", "-qm", "first")
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "add", "params.yaml", "dvc.lock", "dvc.yaml")
+    run(folder, "git", "commit", "-qm", "first")
     monkeypatch.chdir(folder)
     return folder
 
 
-def edited(project: Path) -> None:
+def edited(project):
     (project / "params.yaml").write_text("scale: stage3\n")
     (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
 
 
-def staged(project: Path) -> None:
+def staged(project):
     edited(project)
-    git(project, "add", "-A")
+    run(project, "git", "add", "-A")
 
 
-def staged_and_edited(project: Path) -> None:
+def staged_and_edited(project):
     staged(project)
     (project / "params.yaml").write_text("<<<<<<< HEAD\n")
 
 
-def deleted(project: Path) -> None:
+def deleted(project):
     (project / "params.yaml").unlink()
-    git(project, "rm", "-q", "dvc.lock")
+    run(project, "git", "rm", "-q", "dvc.lock")
 
 
 @pytest.mark.parametrize("change", [edited, staged, staged_and_edited, deleted])
-def test_both_files_are_as_committed_again(project: Path, change: Callable[[Path], None]) -> None:
+def test_both_files_are_as_committed_again(project, change):
     change(project)
     (project / "notes.txt").write_text("the user's own")
     kept = {p.name: p.read_text() for p in map(project.joinpath, back.FILES) if p.exists()}
     done = CliRunner().invoke(app, ["train", "--back"])
     assert done.exit_code == 0, done.output
-    assert git(project, "status", "--porcelain", "params.yaml", "dvc.lock") == ""
+    assert run(project, "git", "status", "--porcelain", "params.yaml", "dvc.lock") == ""
     assert (project / "notes.txt").exists()
     assert {path.name: path.read_text() for path in (project / back.KEPT).glob("*")} == kept
     assert "nothing to do" in back.restore(project)
 
 
-def test_a_lock_file_that_was_never_committed_is_left_alone(project: Path) -> None:
-    git(project, "rm", "-q", "--cached", "dvc.lock")
-    git(project, "commit", "-qm", "without")
+def test_a_lock_file_that_was_never_committed_is_left_alone(project):
+    run(project, "git", "rm", "-q", "--cached", "dvc.lock")
+    run(project, "git", "commit", "-qm", "without")
     edited(project)
     assert back.restore(project).startswith("params.yaml are as committed again")
     assert "stages" in (project / "dvc.lock").read_text()
 
 
-def test_without_a_commit_there_is_no_way_back_and_the_cure_makes_one(tmp_path: Path) -> None:
+def test_without_a_commit_there_is_no_way_back_and_the_cure_makes_one(tmp_path):
     folder = make_project(tmp_path)
     with pytest.raises(MachineError, match="not a git repository") as refused:
         back.restore(folder)
-    subprocess.run(refused.value.cure, shell=True, cwd=folder, env=environment(folder), check=True)
+    run(folder, "sh", "-c", refused.value.cure)
     assert "nothing to do" in back.restore(folder)

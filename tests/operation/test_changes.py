@@ -12,36 +12,28 @@ TREE = {
 }
 
 
-def test_a_value_already_in_force_changes_nothing() -> None:
-    assert changes.of({"scale": "demo", "train.epochs": 18}, TREE) == {}
+@pytest.mark.parametrize(
+    ("wanted", "changed"),
+    [
+        ({"scale": "demo", "train.epochs": 18}, {}),
+        ({"scale": None, "train.epochs": None}, {}),
+        ({"train.lr": 3e-3}, {}),  # the scale's, where train has none
+        ({"train.lr": 3e-4}, {"train.lr": 3e-4}),
+        ({"scale": "stage1", "train.lr": 3e-4}, {"scale": "stage1"}),  # of the wanted scale
+    ],
+)
+def test_only_values_that_differ_are_changes(wanted, changed):
+    assert changes.of(wanted, TREE) == changed
 
 
-def test_the_scales_learning_rate_is_in_force_where_train_has_none() -> None:
-    assert changes.of({"train.lr": 3e-3}, TREE) == {}
-    assert changes.of({"train.lr": 3e-4}, TREE) == {"train.lr": 3e-4}
-
-
-def test_the_learning_rate_of_the_wanted_scale_counts() -> None:
-    wanted = {"scale": "stage1", "train.lr": 3e-4}
-    assert changes.of(wanted, TREE) == {"scale": "stage1"}
-
-
-def test_an_option_that_was_not_given_changes_nothing() -> None:
-    assert changes.of({"scale": None, "train.epochs": None, "train.lr": 3e-3}, TREE) == {}
-
-
-def test_changes_are_applied_to_a_copy() -> None:
+def test_changes_are_applied_to_a_copy():
     changed = changes.applied(TREE, {"train.epochs": 2})
     assert (changed["train"]["epochs"], TREE["train"]["epochs"]) == (2, 18)
-
-
-def test_a_scale_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ParameterError, match="known scales are demo, stage1"):
         changes.applied(TREE, {"scales.stage9.classifier_weights": "x.pt"})
 
 
-def test_settings_are_written_as_hydra_reads_them() -> None:
+def test_settings_are_written_as_hydra_reads_them():
     changed = {"scale": "stage1", "train.lr": 3e-5, "w": "my weights/it's=1.pt"}
-    assert changes.as_settings(changed) == [
-        "-S", "scale=stage1", "-S", "train.lr=3e-05", "-S", r"w='my weights/it\'s=1.pt'",
-    ]  # fmt: skip
+    written = ["scale=stage1", "train.lr=3e-05", r"w='my weights/it\'s=1.pt'"]
+    assert changes.as_settings(changed) == [part for one in written for part in ("-S", one)]

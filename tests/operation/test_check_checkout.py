@@ -2,13 +2,11 @@
 
 import os
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from make.import_graph import ROOT
-from make.made_project import by_name, loaded, make_git, make_project
+from make.made_project import loaded, make_git, make_project
 from make.tiny_project import environment
 from pillsnap.errors import DataError
 from pillsnap.operation import check_checkout, git_state
@@ -16,92 +14,76 @@ from pillsnap.places import Places
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch):
     folder = make_project(tmp_path / "a project")
     monkeypatch.chdir(folder)
     return folder
 
 
-def sh(folder: Path, command: str) -> str:
+def sh(folder, command):
     return subprocess.run(
         command, shell=True, cwd=folder, env=environment(folder), check=True, text=True,
         capture_output=True,
     ).stdout  # fmt: skip
 
 
-def test_a_folder_without_git_is_a_warning_with_the_commands(project: Path) -> None:
-    [point] = check_checkout.git(loaded(project), project)
-    assert (point.status, "git init" in point.cure) == ("warn", True)
+def point(check, project, **changes):
+    [found] = check(loaded(project, **changes), project)
+    return found
 
 
-def test_a_repository_without_a_commit_cannot_run_experiments(project: Path) -> None:
+def test_experiments_need_git_and_a_commit(project):
+    found = point(check_checkout.git, project)
+    assert (found.status, "git init" in found.cure) == ("warn", True)
     make_git(project)
     assert git_state.read(project).hindrance == "no commit yet"
 
 
-def test_no_remote_is_a_warning_for_real_data_only(project: Path) -> None:
-    [demo] = check_checkout.remote(loaded(project), project)
-    [real] = check_checkout.remote(loaded(project, scale="stage3"), project)
-    assert (demo.status, real.status) == ("pass", "warn")
+def test_a_remote_is_missed_for_real_data_only(project):
+    found = [point(check_checkout.remote, project, scale=scale) for scale in ("demo", "stage3")]
+    assert [one.status for one in found] == ["pass", "warn"]
+    sh(project, found[1].cure.partition(",")[0].replace("<url or folder>", "/mnt/store"))
+    named = point(check_checkout.remote, project, scale="stage3")
+    assert (named.status, named.value) == ("pass", "storage")
 
 
-def test_a_default_remote_is_named(project: Path) -> None:
-    (project / ".dvc/config").write_text(
-        "[core]\n    remote = store\n['remote \"store\"']\n    url = /mnt/store\n"
-    )
-    [point] = check_checkout.remote(loaded(project, scale="stage3"), project)
-    assert (point.status, point.value) == ("pass", "store")
-
-
-def test_a_folder_that_is_no_dvc_project_fails(project: Path) -> None:
+def test_a_folder_that_is_no_dvc_project_fails(project):
     (project / "dvc.yaml").unlink()
-    assert check_checkout.dvc(loaded(project), project)[0].status == "fail"
+    assert point(check_checkout.dvc, project).status == "fail"
 
 
-LINKS: dict[str, Callable[[Path], Path]] = {
-    "data": lambda at: at / "data",
-    "the scale's data": lambda at: at / "data/demo",
-    "artifacts": lambda at: at / "artifacts",
-    "checkpoints": lambda at: at / "artifacts/demo/checkpoints",
-    "live": lambda at: at / "artifacts/demo/live",
-}
+LINKS = ["data", "data/demo", "artifacts", "artifacts/demo/checkpoints", "artifacts/demo/live"]
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_a_folder_of_outputs_on_another_disk_fails_before_anything_runs(
-    project: Path, tmp_path: Path, name: str
-) -> None:
-    link = LINKS[name](project)
-    link.mkdir(parents=True, exist_ok=True)
-    link.rename(tmp_path / "other disk")
-    link.symlink_to(tmp_path / "other disk")
-    [point] = check_checkout.folders(loaded(project), project)
-    assert point.status == "fail"
-    relative = link.relative_to(project)
-    assert point.value.startswith(f"{relative} is a link to {tmp_path / 'other disk'}, outside")
+def test_a_folder_of_outputs_on_another_disk_fails_before_anything_runs(project, tmp_path, name):
+    (project / name).mkdir(parents=True, exist_ok=True)
+    (project / name).rename(tmp_path / "other disk")
+    (project / name).symlink_to(tmp_path / "other disk")
+    found = point(check_checkout.folders, project)
+    start = f"{name} is a link to {tmp_path / 'other disk'}, outside"
+    assert (found.status, found.value.startswith(start)) == ("fail", True)
     with pytest.raises(DataError, match="is a link"):
         Places.of(loaded(project)).check_links()  # as each stage under DVC does
 
 
-def test_links_inside_the_repository_and_photos_outside_pass(project: Path, tmp_path: Path) -> None:
+def test_links_inside_the_repository_and_photos_outside_pass(project, tmp_path):
     (project / "data").rename(project / "store")
     (project / "data").symlink_to("store")
     (project / "store/demo/train").rename(tmp_path / "photos")
     (project / "store/demo/train").symlink_to(tmp_path / "photos")
-    assert check_checkout.folders(loaded(project), project)[0].status == "pass"
+    assert point(check_checkout.folders, project).status == "pass"
 
 
 @pytest.mark.slow
-def test_a_mounted_folder_takes_outputs_where_a_link_does_not(
-    project: Path, tmp_path: Path
-) -> None:
+def test_a_mounted_folder_takes_outputs_where_a_link_does_not(project, tmp_path):
     (project / "data").rename(tmp_path / "disk")
     (project / "data").symlink_to(tmp_path / "disk")
-    [point] = check_checkout.folders(loaded(project), project)
-    command = point.cure.splitlines()[0].removeprefix("Mount the folder instead: ")
+    cure = point(check_checkout.folders, project).cure.splitlines()[0]
+    command = cure.removeprefix("Mount the folder instead: ").replace("sudo ", "")
     stage = "mkdir data/demo/crops && echo 1 > data/demo/crops/x"
     script = (
-        f"set -e; {command.replace('sudo ', '')}; rm -r .dvc dvc.yaml; git init -q; dvc init -q; "
+        f"set -e; {command}; rm -r .dvc dvc.yaml; git init -q; dvc init -q; "
         f"dvc stage add -q --run -n one -o data/demo/crops '{stage}'"
     )
     done = subprocess.run(
@@ -115,9 +97,7 @@ def test_a_mounted_folder_takes_outputs_where_a_link_does_not(
 
 
 @pytest.mark.parametrize("autocrlf", ["true", "input", "false"])
-def test_a_clone_has_lf_whatever_git_is_set_to(
-    project: Path, tmp_path: Path, autocrlf: str
-) -> None:
+def test_a_clone_has_lf_whatever_git_is_set_to(project, tmp_path, autocrlf):
     (project / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
     (project / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     sh(project, "git init -q && git add -A && git commit -qm first")
@@ -126,20 +106,20 @@ def test_a_clone_has_lf_whatever_git_is_set_to(
     assert (tmp_path / "clone/x.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
 
 
-def test_crlf_of_an_old_clone_is_a_warning_and_its_cure_spares_edits(project: Path) -> None:
+def test_crlf_of_an_old_clone_is_a_warning_and_its_cure_spares_edits(project):
     """A clone made with core.autocrlf=true before .gitattributes came."""
     sh(project, "git init -q && git add -A && git commit -qm first")
     sh(project, "git config core.autocrlf true && git rm -rq --cached . && git reset -q --hard")
     with (project / "params.yaml").open("ab") as file:
         file.write(b"# an edit\r\n")
-    points = by_name(check_checkout.line_ends(loaded(project), project))
-    assert "CRLF in 2 files, as dvc.yaml" in points["line ends"].value
-    sh(project, points["line ends"].cure)
-    assert check_checkout.line_ends(loaded(project), project)[0].status == "pass"
+    found = point(check_checkout.line_ends, project)
+    assert "CRLF in 2 files, as dvc.yaml" in found.value
+    sh(project, found.cure)
+    assert point(check_checkout.line_ends, project).status == "pass"
     assert (project / "params.yaml").read_bytes().endswith(b"\n# an edit\n")
 
 
-def test_every_file_of_the_repository_is_text_or_named_as_binary() -> None:
+def test_every_file_of_the_repository_is_text_or_named_as_binary():
     names = sh(ROOT, "git ls-files -z --eol").split("\0")
     unclear = [line for line in names if line.startswith("i/-text") and "attr/-text" not in line]
     assert unclear == []

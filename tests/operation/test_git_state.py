@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from pillsnap.operation.git_state import IDENTITY
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch):
     """A folder of its own home, whose git has no settings and no identity."""
     for name, value in {"HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -23,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def sh(folder: Path, command: str) -> None:
+def sh(folder, command):
     """A command as a user would type it."""
     subprocess.run(command, shell=True, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
@@ -44,9 +43,7 @@ NO_REPOSITORY = "not a git repository (or any of the parent directories): .git"
         ),
     ],
 )
-def test_what_hinders_experiments_is_named_and_its_cure_is_enough(
-    folder: Path, before: str, hindrance: str
-) -> None:
+def test_what_hinders_experiments_is_named_and_its_cure_is_enough(folder, before, hindrance):
     sh(folder, before)
     state = git_state.read(folder)
     assert state.hindrance == hindrance
@@ -55,7 +52,7 @@ def test_what_hinders_experiments_is_named_and_its_cure_is_enough(
 
 
 @pytest.mark.parametrize("owner", [1234, 65534])
-def test_a_checkout_that_another_user_owns_keeps_gits_words(folder: Path, owner: int) -> None:
+def test_a_checkout_that_another_user_owns_keeps_gits_words(folder, owner):
     if os.geteuid():
         pytest.skip("only root can give files away")
     sh(folder, f"git init -q && {IDENTITY} && git add -A && git commit -qm x")
@@ -67,13 +64,13 @@ def test_a_checkout_that_another_user_owns_keeps_gits_words(folder: Path, owner:
     assert git_state.read(folder).hindrance == ""
 
 
-def test_a_machine_without_git_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_git_says_so(folder, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
     state = git_state.read(folder)
     assert (state.hindrance, "apt install git" in state.cure) == ("git is not installed", True)
 
 
-def test_a_repository_at_work_is_read(folder: Path) -> None:
+def test_a_repository_at_work_is_read(folder):
     sh(folder, git_state.read(folder).cure)
     (folder / "new").touch()
     state = git_state.read(folder)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -24,25 +23,21 @@ while True:
     signal.pause()
 """
 STUBBORN = """
-import signal
+import os, signal
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
-print("ready", flush=True)
+print(os.getsid(0), flush=True)
 while True:
     signal.pause()
 """
 
 
-def group_of(code: str, cwd: Path) -> ProcessGroup:
+def group_of(code, cwd):
     return ProcessGroup([sys.executable, "-c", code], os.environ, cwd)
 
 
-def lines_of(group: ProcessGroup) -> list[str]:
-    return [line for line in group.lines() if line is not None]
-
-
-def members(session: int) -> list[int]:
-    """Processes of a session that are not just waiting to be buried."""
+def members(session):
+    """Processes of a session that have not ended."""
     found = []
     for process in psutil.process_iter(["status"]):
         try:
@@ -54,36 +49,35 @@ def members(session: int) -> list[int]:
     return found
 
 
-def test_lines_come_whole_in_order_from_both_streams(tmp_path: Path) -> None:
+def test_lines_come_whole_in_order_from_both_streams_and_handlers_are_restored(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
     code = """
 import sys
 sys.stdout.write("al"); sys.stdout.flush(); sys.stdout.write("pha 알약\\n"); sys.stdout.flush()
 sys.stderr.write("beta\\n"); sys.stderr.flush()
 sys.stdout.write("no end")
+sys.exit(7)
 """
     with group_of(code, tmp_path) as group:
-        assert lines_of(group) == ["alpha 알약", "beta", "no end"]
-    assert group.exit_code() == 0
-
-
-def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
-    with group_of("raise SystemExit(7)", tmp_path) as group:
-        assert lines_of(group) == []
+        assert [line for line in group.lines() if line is not None] == [
+            "alpha 알약",
+            "beta",
+            "no end",
+        ]
     assert group.exit_code() == 7
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_line_without_an_end_does_not_fill_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(process_group, "LONGEST_LINE", 1000)
     with group_of("print('x' * 100_000 + 'end')", tmp_path) as group:
-        [line] = lines_of(group)
+        [line] = filter(None, group.lines())
     assert len(line) <= 1000 + (1 << 16)
     assert line.endswith("end")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_lets_the_command_save_before_it_ends(number: int, tmp_path: Path) -> None:
+def test_a_signal_lets_the_command_save_before_it_ends(number, tmp_path):
     lines = []
     with group_of(SAVES, tmp_path) as group:
         for line in filter(None, group.lines()):
@@ -94,52 +88,34 @@ def test_a_signal_lets_the_command_save_before_it_ends(number: int, tmp_path: Pa
     assert (group.interrupted, group.exit_code()) == (True, 130)
 
 
-def test_what_does_not_end_in_time_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
+@pytest.mark.parametrize(("signals", "stop_within_s"), [(1, 0.3), (2, 60)])
+def test_what_does_not_end_in_time_or_gets_a_second_signal_is_killed(
+    tmp_path, monkeypatch, signals, stop_within_s
+):
+    monkeypatch.setattr(process_group, "STOP_WITHIN_S", stop_within_s)
     with group_of(STUBBORN, tmp_path) as group:
         for _ in filter(None, group.lines()):
-            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(signals):
+                os.kill(os.getpid(), signal.SIGINT)
     assert group.exit_code() == -signal.SIGKILL
 
 
-def test_a_second_signal_waits_no_longer(tmp_path: Path) -> None:
-    with group_of(STUBBORN, tmp_path) as group:
-        for _ in filter(None, group.lines()):
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-    assert group.exit_code() == -signal.SIGKILL
-
-
-def test_a_child_that_outlives_the_command_is_ended_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_outlives_the_command_is_ended_too(tmp_path, monkeypatch):
     monkeypatch.setattr(process_group, "STOP_WITHIN_S", 0.3)
-    code = f"import os; print(os.getpid(), flush=True); os.fork() or exec({STUBBORN!r})"
-    with group_of(code, tmp_path) as group:
-        session = int(next(iter(lines := lines_of(group))))
-    assert lines[1:] == ["ready"]
-    assert members(session) == []
+    with group_of(f"import os; os.fork() or exec({STUBBORN!r})", tmp_path) as group:
+        [session] = filter(None, group.lines())
+    assert members(int(session)) == []
 
 
-def test_leaving_early_leaves_nothing_running(tmp_path: Path) -> None:
-    code = f"import os; print(os.getpid(), flush=True)\n{STUBBORN}"
-    with group_of(code, tmp_path) as group:
+def test_leaving_early_leaves_nothing_running(tmp_path):
+    with group_of(STUBBORN, tmp_path) as group:
         session = int(next(filter(None, group.lines())))
     group.exit_code()
     assert members(session) == []
 
 
-def test_the_handlers_of_signals_are_given_back(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with group_of("pass", tmp_path) as group:
-        lines_of(group)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 @pytest.mark.slow
-def test_the_command_dies_with_a_killed_caller(tmp_path: Path) -> None:
+def test_the_command_dies_with_a_killed_caller(tmp_path):
     caller = f"""
 import os, sys
 from pathlib import Path
@@ -150,7 +126,6 @@ with ProcessGroup([sys.executable, "-c", child], os.environ, Path({str(tmp_path)
         print(line, flush=True)
 """
     with subprocess.Popen([sys.executable, "-c", caller], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
         session = int(process.stdout.readline())
         process.kill()
     deadline_s = time.monotonic() + 10

@@ -8,17 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 import timm
 import torch
 
 from make.made_project import make_dvc, make_git, make_project
-from pillsnap import params
+from operation.test_process import members
 from pillsnap.aihub import fingerprint
-from pillsnap.operation import check_speed, preflight, train, unfinished
+from pillsnap.operation import check_speed, preflight, train
 from pillsnap.training import checkpoints
 
 PYTHON = sys.executable  # `project` puts another in its place
@@ -59,8 +57,7 @@ sys.exit(255)
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv(params.DATA_ROOT_VARIABLE, raising=False)
+def project(tmp_path, monkeypatch):
     quick = [check for check in preflight.CHECKS if check is not check_speed.check]
     monkeypatch.setattr(preflight, "CHECKS", quick)
     folder = make_project(tmp_path / "project")
@@ -71,76 +68,95 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def called(project: Path) -> dict[str, Any]:
-    call: dict[str, Any] = json.loads((project / "called.json").read_text())
-    return call
+@pytest.fixture
+def start(project, capsys):
+    """Runs `pillsnap train`; its exit code and what it printed, in one line."""
+
+    def run(wanted=(), **options):
+        code = train.train(dict(wanted), **options)
+        return code, " ".join(capsys.readouterr().out.split())
+
+    return run
 
 
-def the_log(project: Path) -> str:
+def called(project):
+    return json.loads((project / "called.json").read_text())
+
+
+def the_log(project):
     [path] = (project / "logs").iterdir()
     return path.read_text("utf-8")
 
 
-def test_without_changes_the_pipeline_is_reproduced(project: Path) -> None:
-    assert train.train({}) == 0
-    assert called(project)["argv"] == ["repro"]
+def test_without_changes_the_pipeline_is_reproduced(project, start):
+    same = {"scale": "demo", "train.epochs": 18, "train.batch_size": 32, "train.lr": 3e-3}
+    assert start(same, log_level="DEBUG")[0] == 0
+    call = called(project)
+    assert call["argv"] == ["repro"]
+    path = call["env"].pop("PATH")
+    assert path.startswith(str(Path(sys.executable).parent) + os.pathsep)
+    assert call["env"] == {"PILLSNAP_LOG_LEVEL": "DEBUG", "PILLSNAP_CONSOLE": "off"}
+    taken = fingerprint.read(project / fingerprint.path_of("demo"))
+    assert (taken.count, taken.bytes) == (3, 120_000)
 
 
-def test_changed_options_become_an_experiment(project: Path) -> None:
+def test_changed_options_become_an_experiment(project, start):
     make_git(project, commit=True)
-    wanted = {
-        "scale": None, "train.epochs": 2, "train.batch_size": 24, "train.detection_batch_size": 8,
-        "train.lr": 1e-3,
-    }  # fmt: skip
-    assert train.train(wanted) == 0
-    assert called(project)["argv"] == [
-        "exp", "run", "-S", "train.epochs=2", "-S", "train.batch_size=24",
-        "-S", "train.detection_batch_size=8", "-S", "train.lr=0.001",
-    ]  # fmt: skip
+    wanted = {"scale": None, "train.epochs": 2, "train.batch_size": 24, "train.lr": 1e-3}
+    assert start(wanted)[0] == 0
+    settings = ["-S", "train.epochs=2", "-S", "train.batch_size=24", "-S", "train.lr=0.001"]
+    assert called(project)["argv"] == ["exp", "run", *settings]
 
 
-def test_options_that_change_nothing_are_no_experiment(project: Path) -> None:
-    train.train({"scale": "demo", "train.epochs": 18, "train.batch_size": 32, "train.lr": 3e-3})
-    assert called(project)["argv"] == ["repro"]
+def without_weights(path):
+    pass
 
 
-def test_an_experiment_without_git_is_refused_before_it_starts(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train.train({"train.epochs": 2}) == 1
-    assert "git init" in capsys.readouterr().out
+def foreign_weights(path):
+    path.write_bytes(b"no weights")
+
+
+def other_classes(path):
+    Path("artifacts/demo").mkdir(parents=True)
+    Path("artifacts/demo/classes.csv").write_text("class_index\n")
+    config = {"kind": "classification", "class_table_hash": "0" * 64}
+    checkpoints.publish(path, {"w": torch.zeros(2)}, config)
+
+
+def detector(path):
+    checkpoints.publish(path, {"w": torch.zeros(2)}, {"kind": "detection"})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "make", "words"),
+    [
+        ({"train.epochs": 2}, None, "git init"),  # no experiment without git
+        ({"scale": "stage3"}, None, "Nothing was started"),  # a failed point
+        ({"scale": "stage9"}, None, "known scales are demo, stage1"),
+        ({}, without_weights, "mine.pt is "),
+        ({}, foreign_weights, "mine.pt is "),
+        ({}, other_classes, "another class table"),
+        ({}, detector, "not a classifier"),
+    ],
+)
+def test_a_refusal_comes_before_anything_runs_or_is_copied(project, start, wanted, make, words):
+    path = project / "mine.pt" if make else None
+    if make:
+        make(path)
+    code, printed = start(wanted, checkpoint=path)
+    assert (code, words in printed) == (1, True), printed
     assert not (project / "called.json").exists()
+    assert not (project / ".checkpoints/start").exists()
 
 
-def test_a_failed_point_stops_everything(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train.train({"scale": "stage3"}) == 1
-    assert "Nothing was started" in capsys.readouterr().out
-    assert not (project / "called.json").exists()
-
-
-def test_an_unknown_scale_is_refused_with_the_known_ones(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train.train({"scale": "stage9"}) == 1
-    assert "known scales are demo, stage1" in capsys.readouterr().out
-
-
-def test_stages_find_the_environment_first_and_log_to_their_events_only(project: Path) -> None:
-    train.train({}, log_level="DEBUG")
-    environment = called(project)["env"]
-    assert environment["PATH"].startswith(str(Path(sys.executable).parent) + os.pathsep)
-    assert environment["PILLSNAP_LOG_LEVEL"] == "DEBUG"
-    assert environment["PILLSNAP_CONSOLE"] == "off"
-
-
-def test_log_lines_come_from_events_and_other_lines_from_dvc(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train.train({})
-    log, printed = the_log(project), capsys.readouterr().out
+def test_log_lines_come_from_events_and_other_lines_from_dvc(project, start):
+    _, printed = start()
+    log = the_log(project)
     assert "INFO    train  warn  gpu" in log or "INFO    train  pass  gpu" in log
-    for line in ("DEBUG   train_classification  step 1", "WARNING evaluate  알약 [1/2]"):
-        assert [text.count(line) for text in (log, printed)] == [1, 1]
+    for level, line in (("DEBUG  ", "train_classification  step 1"),
+                        ("WARNING", "evaluate  알약 [1/2]")):  # fmt: skip
+        assert log.count(f"{level} {line}") == 1
+        assert printed.count(" ".join(f"{level} {line}".split())) == 1
     assert "INFO    dvc  Running stage 'train_classification':" in log
     assert "INFO    dvc  100%|===|" in log
     assert "\r" not in log
@@ -151,160 +167,84 @@ def test_log_lines_come_from_events_and_other_lines_from_dvc(
     ("level", "message"),
     [
         ("WARNING", "Out of GPU memory: the step is redone in 2 parts, with the same batch."),
-        ("WARNING", ".checkpoints/x/newest.ckpt is damaged; the one before it is used."),
-        ("INFO", "resuming after epoch 3, step 12"),
         ("INFO", "link_broken: y.png: No such file or directory"),
         ("DEBUG", "folder_unreadable: train/x: Permission denied"),
-        ("INFO", "1,500 pills admitted, 0 refused, done in 1.2 min"),
     ],
 )
-def test_a_log_line_is_not_taken_for_the_cause_of_a_failure(
-    project: Path, capsys: pytest.CaptureFixture[str], level: str, message: str
-) -> None:
+def test_a_log_line_is_not_taken_for_the_cause_of_a_failure(project, start, level, message):
     (project / "act.py").write_text(f"event({message!r}, {level!r})\nsys.exit(1)")
-    assert train.train({}) == 1
-    assert "This failure is not one of the known ones." in capsys.readouterr().out
+    code, printed = start()
+    assert (code, "This failure is not one of the known ones." in printed) == (1, True)
 
 
-def test_what_is_out_of_date_is_shown_before_it_runs(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_out_of_date_is_shown_before_it_runs(project, start):
     changed = {f"train.{name}": "modified" for name in "abcde"}
     status = {
         "evaluate": ["changed command", {"changed outs": {"artifacts/x": "deleted"}}],
         "train_classification": [{"changed deps": {"src/a": "modified", "params.yaml": changed}}],
     }
     (project / "status.json").write_text(f"a line that git wrote\n{json.dumps(status)}")
-    train.train({})
-    printed = " ".join(capsys.readouterr().out.split())
+    _, printed = start()
     assert "up to date build_manifest up to date validate" in printed
     assert "out of date evaluate changed command, artifacts/x deleted" in printed
     assert re.search("train_classification.* src/a modified, .* and 3 more", printed)
 
 
-def test_an_unset_fingerprint_is_taken(project: Path) -> None:
-    train.train({})
-    taken = fingerprint.read(project / fingerprint.path_of("demo"))
-    assert taken is not None
-    assert (taken.count, taken.bytes) == (3, 120_000)
-
-
-def test_a_failure_is_explained_with_figures_and_cures(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (project / "act.py").write_text(FAILS)
-    assert train.train({}) == 1
-    said = capsys.readouterr().out
-    assert "The GPU ran out of memory." in said
-    assert "pillsnap train --batch-size 16 --detection-batch-size 8" in said
-    assert "ERROR   train  The GPU ran out of memory." in the_log(project)
-
-
-def test_a_failed_experiment_says_how_to_go_back(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_experiment_is_explained_and_says_how_to_go_back(project, start):
     make_git(project, commit=True)
     (project / "act.py").write_text(FAILS)
-    train.train({"train.epochs": 2})
-    printed = " ".join(capsys.readouterr().out.split())
+    code, printed = start({"train.epochs": 2})
+    assert (code, "The GPU ran out of memory." in printed) == (1, True)
+    assert "pillsnap train --batch-size 16 --detection-batch-size 8" in printed
+    assert "ERROR   train  The GPU ran out of memory." in the_log(project)
     assert "keeps train.epochs" in printed
     assert "Back to the committed params.yaml: pillsnap train --back" in printed
 
 
-def test_a_lock_of_dvc_is_explained_before_anything_runs(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_lock_of_dvc_is_explained_before_anything_runs(project, start):
     program = Path(sys.executable).parent / "dvc"
     text = "ERROR: Unable to acquire lock. Most likely another DVC process is running"
     program.write_text(f"#!{Path(PYTHON).resolve()}\nraise SystemExit({text!r})")
-    assert train.train({}) == 1
-    assert "Another run holds the lock." in capsys.readouterr().out
+    code, printed = start()
+    assert (code, "Another run holds the lock." in printed) == (1, True)
 
 
-def test_the_figures_are_told_at_the_end(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_metrics_are_shown_at_the_end(project, start):
     folder = project / "artifacts/demo"
     folder.mkdir(parents=True)
     metrics = {"classification": {"top1": 0.9712}, "detection": {"map50": None}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    train.train({})
-    assert "top-1 0.9712, mAP50 -" in capsys.readouterr().out
+    assert re.search("classification.top1 . 0.9712 .* detection.map50 . - ", start()[1])
 
 
-def unfinished_run(project: Path) -> Path:
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_unfinished_training_is_resumed_or_removed_alone(project, start, resume):
     folder = checkpoints.WorkFolder("train_classification", "ab", project / ".checkpoints")
     with folder:
         folder.save({"history": [{}, {}, {}]})
-    return folder.path
-
-
-def test_resume_says_after_which_epoch_it_goes_on(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = unfinished_run(project)
-    train.train({}, resume=True)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "train_classification: interrupted after 3 complete epochs" in said
-    assert path.exists()
-
-
-def test_fresh_forgets_unfinished_runs_and_nothing_else(project: Path) -> None:
-    path = unfinished_run(project)
     (project / ".checkpoints/yolo11s.pt").touch()
-    train.train({}, resume=False)
-    assert not path.exists()
+    _, printed = start(resume=resume)
+    shown = "train_classification: interrupted after 3 complete epochs" in printed
+    assert (shown, folder.path.exists()) == (resume, resume)
     assert (project / ".checkpoints/yolo11s.pt").exists()
 
 
-def test_fresh_is_refused_while_that_training_runs(project: Path) -> None:
+def test_fresh_is_refused_while_that_training_runs(project, start):
     with checkpoints.WorkFolder("train_detection", "ab", project / ".checkpoints") as folder:
-        assert train.train({}, resume=False) == 1
+        assert start(resume=False)[0] == 1
         assert folder.path.exists()
 
 
-def publish(path: Path, **config: str) -> Path:
-    checkpoints.publish(path, {"w": torch.zeros(2)}, {"kind": "classification", **config})
-    return path
-
-
-def test_a_checkpoint_becomes_the_weights_of_the_scale(project: Path) -> None:
+def test_a_checkpoint_becomes_the_weights_of_the_scale(project, start):
     make_git(project, commit=True)
     path = project / "mine.pt"
     weights = timm.create_model("test_resnet", num_classes=24).state_dict()
     checkpoints.publish(path, weights, {"kind": "classification"})
-    assert train.train({}, checkpoint=path) == 0
-    key, start = called(project)["argv"][-1].split("=")
+    assert start(checkpoint=path)[0] == 0
+    key, copy = called(project)["argv"][-1].split("=")
     assert key == "scales.demo.classifier_weights"
-    assert start.startswith(".checkpoints/start/")  # a copy: DVC deletes outs before a stage runs
-    assert (project / start).read_bytes() == path.read_bytes()
-
-
-def test_a_checkpoint_of_other_classes_is_refused(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    classes = project / "artifacts/demo/classes.csv"
-    classes.parent.mkdir(parents=True)
-    classes.write_text("class_index\n")
-    path = publish(project / "mine.pt", class_table_hash="0" * 64)
-    assert train.train({}, checkpoint=path) == 1
-    assert "another class table" in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize("content", [None, b"no weights"], ids=["absent", "foreign"])
-def test_weights_that_cannot_be_read_are_refused_before_they_are_copied(
-    project: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
-) -> None:
-    path = project / "mine.pt"
-    if content:
-        path.write_bytes(content)
-    assert train.train({}, checkpoint=path) == 1
-    assert "mine.pt is " in " ".join(capsys.readouterr().out.split())
-    assert not (project / ".checkpoints/start").exists()
-
-
-def test_a_detector_is_no_start_for_the_classifier(project: Path) -> None:
-    path = publish(project / "mine.pt", kind="detection")
-    with pytest.raises(unfinished.CheckpointError, match="not a classifier"):
-        unfinished.check_start(path, project / "none.csv")
+    assert copy.startswith(".checkpoints/start/")  # a copy: DVC deletes outs before a stage runs
+    assert (project / copy).read_bytes() == path.read_bytes()
 
 
 STARTS = """
@@ -331,53 +271,21 @@ while True:
 """
 
 
-def interrupt(project: Path, end: str) -> tuple[int, float, list[int], str]:
-    """Ctrl-C in the middle: exit code, seconds until all had ended, who is left, what was said.
-
-    The seconds end with our last word: how long a loaded machine unloads torch is not ours.
-    """
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["sys.exit(130)", "pass"], ids=["saves", "hangs"])
+def test_ctrl_c_lets_the_trainer_save_and_leaves_nothing_running(project, end):
+    """All is over in 10 s, up to our last line: how long a machine unloads torch is not ours."""
     (project / "act.py").write_text(TRAINS)
     (project / "trainer.py").write_text(TRAINER.replace("{end}", end))
     command = [PYTHON, "-c", STARTS, sys.executable]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=project) as process:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if line.startswith("session"):
-                break
-        session = int(said[-1].split()[1])
+        line = next(line for line in process.stdout if line.startswith("session"))
         begun_s = time.monotonic()
         process.send_signal(signal.SIGINT)
-        for line in process.stdout:
-            said.append(line)
-            if line.startswith("Interrupted"):
-                break
-        seconds = time.monotonic() - begun_s
-        code = process.wait()
-    left = [pid for pid in psutil.pids() if _session(pid) == session]
-    return code, seconds, left, "".join(said)
-
-
-def _session(pid: int) -> int | None:
-    try:
-        running = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        return os.getsid(pid) if running else None
-    except (ProcessLookupError, psutil.NoSuchProcess):
-        return None
-
-
-@pytest.mark.slow
-def test_ctrl_c_lets_the_trainer_save_and_leaves_nothing_running(project: Path) -> None:
-    code, seconds, left, said = interrupt(project, "sys.exit(130)")
-    assert (code, left) == (130, [])
-    assert seconds < 10
+        last = next(line for line in process.stdout if line.startswith("Interrupted"))
+        assert time.monotonic() - begun_s < 10
+        process.stdout.read()
+    assert process.returncode == 130
+    assert members(int(line.split()[1])) == []
     assert (project / "saved").exists()
-    assert "pillsnap train --resume" in said
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_trainer_that_hangs_within_ten_seconds(project: Path) -> None:
-    code, seconds, left, _ = interrupt(project, "pass")
-    assert (code, left) == (130, [])
-    assert seconds < 10
+    assert "pillsnap train --resume" in last

@@ -75,24 +75,22 @@ def test_correctly_classified_pills_are_exact_in_each_kind_of_photo(tmp_path) ->
     assert metrics["combination"]["pills"] == 2
 
 
-def test_a_missed_pill_counts(tmp_path) -> None:
-    write(tmp_path, TWO, square(TWO, "K-000001"))
-    part = measured(tmp_path)["combination"]
-    assert part["errors"]["missed"] == 1
-    assert (part["pill_recall"], part["pill_precision"]) == (0.5, 1.0)
+ELSEWHERE = (200, 120, 60, RED)
 
 
-def test_a_false_box_counts(tmp_path) -> None:
-    elsewhere = (200, 120, 60, RED)
-    write(tmp_path, ONE, square(ONE, "K-000000"), elsewhere)
-    part = measured(tmp_path)["single"]
-    assert part["errors"]["false_box"] == 1
-    assert (part["pill_precision"], part["frame_exact"]) == (0.5, 0.0)
-
-
-def test_a_wrong_code_counts(tmp_path) -> None:
-    write(tmp_path, ONE, square(ONE, "K-000000", GREEN))
-    assert measured(tmp_path)["single"]["errors"]["wrong_name"] == 1
+@pytest.mark.parametrize(
+    ("shot", "squares", "error", "recall", "precision"),
+    [
+        (TWO, [square(TWO, "K-000001")], "missed", 0.5, 1.0),
+        (ONE, [square(ONE, "K-000000"), ELSEWHERE], "false_box", 1.0, 0.5),
+        (ONE, [square(ONE, "K-000000", GREEN)], "wrong_name", 0.0, 0.0),
+    ],
+)
+def test_every_error_counts(tmp_path, shot, squares, error, recall, precision) -> None:
+    write(tmp_path, shot, *squares)
+    [part] = measured(tmp_path).values()
+    assert (part["errors"][error], part["frame_exact"]) == (1, 0.0)
+    assert (part["pill_recall"], part["pill_precision"]) == (recall, precision)
 
 
 def flat(root: Path, shot: Shot = ONE, code: str = "K-000000") -> tuple[Path, Path]:
@@ -108,29 +106,28 @@ def test_labels_may_be_next_to_their_photos(tmp_path) -> None:
     assert measured(tmp_path / "mine")["single"]["frame_exact"] == 1.0
 
 
-@pytest.mark.parametrize("key", ["dl_mapping_code", "drug_N"])
-def test_either_code_of_a_label_identifies_its_pill(tmp_path, key: str) -> None:
+def edit_image(label: Path, without: tuple[str, ...], **changes: str) -> None:
+    def edit(tree) -> None:
+        for key in without:
+            del tree["images"][0][key]
+        tree["images"][0] |= changes
+
+    aihub_tree.edit_label(label, edit)
+
+
+@pytest.mark.parametrize("other", ["dl_mapping_code", "drug_N"])
+def test_either_code_of_a_label_identifies_its_pill(tmp_path, other: str) -> None:
     _, label = flat(tmp_path / "mine")
-    other = {"drug_N": "dl_mapping_code", "dl_mapping_code": "drug_N"}[key]
-    aihub_tree.edit_label(label, lambda tree: tree["images"][0].pop(other))
+    edit_image(label, (other,))
     [photo] = by_label.read(tmp_path / "mine", Findings())
     assert photo.codes == ("K-000000",)
-
-
-def test_a_label_without_any_code_is_left_out_whatever_else_it_says(tmp_path) -> None:
-    _, label = flat(tmp_path / "mine")
-
-    def forget(tree) -> None:
-        del tree["images"][0]["dl_mapping_code"], tree["images"][0]["drug_N"]
-
-    aihub_tree.edit_label(label, forget)  # category_id, dl_idx and the file name still say one
+    edit_image(label, tuple({"dl_mapping_code", "drug_N"} - {other}))  # other keys still hint at it
     assert left_out_of(tmp_path / "mine") == {"label_without_code": 1}
 
 
 def test_a_label_that_contradicts_its_folder_is_left_out(tmp_path) -> None:
     write(tmp_path, ONE)
-    path = aihub_tree.label_path(tmp_path, ONE)
-    aihub_tree.edit_label(path, lambda tree: tree["images"][0].update(drug_N="K-000003"))
+    edit_image(aihub_tree.label_path(tmp_path, ONE), (), drug_N="K-000003")
     assert left_out_of(tmp_path) == {"code_contradiction": 1}
 
 
@@ -144,16 +141,13 @@ def test_names_that_the_disk_has_in_nfd_match_their_labels(tmp_path) -> None:
     assert found.codes == ("K-000000",)
 
 
-def test_a_combination_that_lacks_a_label_is_left_out(tmp_path) -> None:
+def test_a_combination_with_a_missing_or_broken_label_is_left_out(tmp_path) -> None:
     write(tmp_path, TWO)
-    aihub_tree.label_path(tmp_path, TWO, "K-000002").unlink()
-    assert left_out_of(tmp_path) == {"label_missing": 1}
-
-
-def test_a_combination_with_a_broken_label_is_left_out(tmp_path) -> None:
-    write(tmp_path, TWO)
-    aihub_tree.label_path(tmp_path, TWO, "K-000002").write_text("{}")
+    label = aihub_tree.label_path(tmp_path, TWO, "K-000002")
+    label.write_text("{}")
     assert left_out_of(tmp_path) == {"label_keys_missing": 1}
+    label.unlink()
+    assert left_out_of(tmp_path) == {"label_missing": 1}
 
 
 def test_a_photo_without_a_label_and_a_label_without_a_photo_are_left_out(tmp_path) -> None:
@@ -171,19 +165,14 @@ def test_two_photos_of_one_name_are_left_out(tmp_path) -> None:
     assert left_out_of(tmp_path / "mine") == {"photo_twice": 1}
 
 
-def test_a_photo_of_another_size_than_its_label_says_is_left_out(tmp_path) -> None:
+def test_a_photo_of_another_size_or_that_cannot_be_read_is_left_out(tmp_path) -> None:
     path = write(tmp_path, ONE)
     Image.open(path).resize((400, 300)).save(path)
-    left_out = Findings()
-    assert measured(tmp_path, left_out) == {}
-    assert left_out.counts == {"photo_of_another_size": 1}
-
-
-def test_a_photo_that_cannot_be_read_is_left_out(tmp_path) -> None:
-    write(tmp_path, ONE).write_bytes(b"words")
-    left_out = Findings()
-    assert measured(tmp_path, left_out) == {}
-    assert left_out.counts == {"photo_unusable": 1}
+    for reason in ("photo_of_another_size", "photo_unusable"):
+        left_out = Findings()
+        assert measured(tmp_path, left_out) == {}
+        assert left_out.counts == {reason: 1}
+        path.write_bytes(b"words")
 
 
 def test_other_json_makes_no_labels_of_a_folder(tmp_path) -> None:

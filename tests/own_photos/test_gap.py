@@ -22,43 +22,46 @@ def metrics(tmp_path) -> Path:
     return path
 
 
-def only(own, path) -> dict:
-    [row] = gaps.compare(own, path, "abc")
-    return row
-
-
 @pytest.mark.parametrize(
-    ("kind", "compared_with", "gap"),
+    ("own", "expected"),
     [
-        ("single", "pipeline.single.frame_exact of val: test has no such photos", 0.125),
-        ("combination", "pipeline.test.frame_exact of test", 0.375),
+        (
+            {"single": {"frame_exact": 0.875}},
+            [("pipeline.single.frame_exact of val: test has no such photos", 0.125, None)],
+        ),
+        (
+            {"combination": {"frame_exact": 0.875, "pill_f1": 0.5}},
+            [
+                ("pipeline.test.frame_exact of test", 0.375, None),
+                ("pipeline.test.pill_f1 of test", 0.25, None),
+            ],
+        ),
+        (
+            {"unknown": {"frame_exact": 0.5}},
+            [("pipeline.test_single.frame_exact of test", None, "no such frame")],
+        ),
+        (
+            {"single": {"frame_exact": None, "frame_exact_reason": "no pill found"}},
+            [
+                (
+                    "pipeline.single.frame_exact of val: test has no such photos",
+                    None,
+                    "no pill found",
+                )
+            ],
+        ),
+        (
+            {"combination": {"pill_recall": 0.5}},
+            [("pipeline.test.pill_recall of test", None, "does not hold it")],
+        ),
     ],
 )
-def test_each_kind_is_compared_with_its_like_from_test_where_there_is_one(
-    metrics, kind: str, compared_with: str, gap: float
-) -> None:
-    row = only({kind: {"frame_exact": 0.875}}, metrics)
-    assert (row["compared_with"], row["gap"]) == (compared_with, gap)
-
-
-def test_only_metrics_that_were_measured_have_a_row(metrics) -> None:
-    rows = gaps.compare({"single": {"frame_exact": 1.0, "pill_f1": 1.0}}, metrics, "abc")
-    assert [(row["metric"], row["gap"]) for row in rows] == [
-        ("frame_exact", 0.25),
-        ("pill_f1", 0.5),
-    ]
-
-
-def test_a_metric_that_could_not_be_computed_has_a_reason_and_no_gap(metrics) -> None:
-    row = only({"unknown": {"frame_exact": 0.5}}, metrics)
-    assert (row["gap"], row["reason"]) == (None, "no such frame")
-
-
-def test_a_part_that_the_data_set_lacks_is_the_reason(metrics) -> None:
-    metrics.write_text(json.dumps({"pipeline": {}, "provenance": PROVENANCE}))
-    row = only({"combination": {"frame_exact": 0.5}}, metrics)
-    assert (row["gap"], row["data_set"]) == (None, None)
-    assert row["reason"] == f"{metrics} does not hold it"
+def test_each_metric_is_compared_with_its_like_or_has_a_reason(metrics, own, expected) -> None:
+    rows = gaps.compare(own, metrics, "abc")
+    assert [(row["compared_with"], row["gap"]) for row in rows] == [row[:2] for row in expected]
+    for row, (_, gap, reason) in zip(rows, expected, strict=True):
+        assert (reason is None) is (gap is not None)
+        assert reason is None or row["reason"].endswith(reason)
 
 
 def test_metrics_of_another_classifier_are_not_compared(metrics) -> None:
@@ -67,28 +70,19 @@ def test_metrics_of_another_classifier_are_not_compared(metrics) -> None:
     assert "another classifier: dvc repro evaluate" in row["reason"]
 
 
-def test_an_own_metric_that_could_not_be_computed_has_a_reason_and_no_gap(metrics) -> None:
-    own = {"frame_exact": None, "frame_exact_reason": "no pill found"}
-    row = only({"single": own}, metrics)
-    assert (row["gap"], row["reason"]) == (None, "no pill found")
-
-
 @pytest.mark.parametrize("form", BAD_FILES)
 def test_without_metrics_the_reason_says_how_to_make_them(tmp_path, form: str) -> None:
     path = bad_files.put(form, tmp_path / "evaluation.json")
-    row = only({"single": {"frame_exact": 0.5}}, path)
+    [row] = gaps.compare({"single": {"frame_exact": 0.5}}, path, "abc")
     assert row["gap"] is None
     assert "dvc repro" in row["reason"]
 
 
 def test_a_line_shows_both_values_and_what_was_compared(metrics) -> None:
-    [line] = gaps.render(gaps.compare({"combination": {"pill_f1": 0.5}}, metrics, "abc"))
+    own = {"combination": {"pill_f1": 0.5}, "unknown": {"frame_exact": 0.5}}
+    line, without = gaps.render(gaps.compare(own, metrics, "abc"))
     assert line == (
         "  pill_f1 of combination photos: 0.500, data set 0.250 "
         "(pipeline.test.pill_f1 of test), gap +0.250"
     )
-
-
-def test_a_line_shows_why_there_is_no_gap(metrics) -> None:
-    [line] = gaps.render(gaps.compare({"unknown": {"frame_exact": 0.5}}, metrics, "abc"))
-    assert line.endswith("no gap: no such frame")
+    assert without.endswith("no gap: no such frame")

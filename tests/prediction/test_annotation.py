@@ -1,51 +1,62 @@
 import io
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from make.drawn_models import RED, STRANGE, frame, recogniser
 from pillsnap.prediction import annotation
+from pillsnap.prediction.annotation import COLOURS, INK
 
 FRAME = frame((40, 80, 60, RED), (150, 90, 50, STRANGE))
+KNOWN, UNKNOWN = recogniser().recognise([FRAME], top=2)[0]
+DOUBTFUL = replace(KNOWN, confidence=0.54)
 
 
-def test_boxes_are_drawn_in_the_colour_of_known_and_of_unknown() -> None:
-    drawn = annotation.draw(FRAME, recogniser().recognise([FRAME], top=1)[0])
-    assert tuple(drawn[139, 60]) == annotation.KNOWN_COLOUR
-    assert tuple(drawn[139, 175]) == annotation.UNKNOWN_COLOUR
+@pytest.mark.parametrize(
+    ("pill", "caption"),
+    [
+        (KNOWN, "가나정 0mg  K-000000  >99%"),
+        (DOUBTFUL, "가나정 0mg  K-000000  54%  or 가나정 3mg 0%"),
+        (UNKNOWN, "unknown  (가나정 0mg?)"),
+    ],
+    ids=["confident", "doubtful", "unknown"],
+)
+def test_a_caption_names_drug_code_confidence_and_the_second_of_a_doubtful_pill(
+    pill, caption: str
+) -> None:
+    assert annotation.caption(pill) == caption
 
 
-def test_a_known_pill_is_captioned_by_name_code_and_confidence() -> None:
-    known, unknown = recogniser().recognise([FRAME], top=1)[0]
-    assert annotation.caption(known) == "가나정 0mg  K-000000  100%"
-    assert annotation.caption(unknown) == "unknown  (가나정 0mg?)"
+def test_confident_doubtful_and_unknown_pills_look_different_and_the_photo_stays() -> None:
+    before = FRAME.copy()
+    for pill, look, dashed in (
+        (KNOWN, "confident", False),
+        (DOUBTFUL, "doubtful", True),
+        (UNKNOWN, "unknown", False),
+    ):
+        x, y, width, height = pill.box
+        bottom = {
+            tuple(pixel) for pixel in annotation.draw(FRAME, [pill])[y + height - 1, x:][:width]
+        }
+        assert bottom == {COLOURS[look], *[INK] * dashed}
+    assert np.array_equal(FRAME, before)
+    assert len(set(COLOURS.values())) == 3
 
 
 def test_korean_is_drawn_with_letters_of_its_own() -> None:
-    pill = recogniser().recognise([FRAME], top=1)[0][0]
-    names = [pill, type(pill)(**{**vars(pill), "candidates": (_named(pill, "나가정 0mg"),)})]
-    drawn = [annotation.draw(FRAME, [one]) for one in names]
-    assert not np.array_equal(*drawn)
+    other = replace(KNOWN.candidates[0], drug_name="나가정 0mg")
+    pills = [KNOWN, replace(KNOWN, candidates=(other,))]
+    assert not np.array_equal(*(annotation.draw(FRAME, [pill]) for pill in pills))
 
 
 def test_a_caption_stays_in_the_picture() -> None:
     corner = frame((240, 0, 60, RED))
     drawn = annotation.draw(corner, recogniser().recognise([corner], top=1)[0])
-    plate = (drawn == annotation.KNOWN_COLOUR).all(axis=2)
-    assert plate[:12].sum() > 1000
-
-
-def test_the_photo_itself_is_left_alone() -> None:
-    before = FRAME.copy()
-    annotation.draw(FRAME, recogniser().recognise([FRAME], top=1)[0])
-    assert np.array_equal(FRAME, before)
+    assert (drawn == COLOURS["confident"]).all(axis=2)[:12].sum() > 1000
 
 
 def test_an_annotated_photo_is_a_jpeg_of_its_size() -> None:
     picture = Image.open(io.BytesIO(annotation.jpeg(FRAME)))
     assert (picture.format, picture.size) == ("JPEG", (300, 200))
-
-
-def _named(pill, name):
-    first = pill.candidates[0]
-    return type(first)(first.code, name, first.probability)

@@ -133,11 +133,6 @@ def test_every_command_refuses_a_bad_file_on_one_screen(project, form: str, caps
         assert not printed.out
 
 
-def test_a_bundle_that_is_a_file_is_refused(project, capsys) -> None:
-    assert pillsnap(f"predict {PHOTO} --model {PHOTO} --backend onnx") == 1
-    assert f"{PHOTO} is no release bundle" in capsys.readouterr().err
-
-
 def test_a_flipped_bit_in_a_bundle_is_refused_or_changes_nothing(project) -> None:
     use = load.load("onnx", Path("bundle"), "cpu")
     expected, refused = use.recogniser.recognise([PAIR], top=4), 0

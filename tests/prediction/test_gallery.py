@@ -47,21 +47,14 @@ def test_an_enrolled_drug_is_recognised_that_was_refused_before(tmp_path) -> Non
     assert (after.code, after.drug_name, after.edi_codes) == (CODE, "새약정 5mg", ("777",))
 
 
-def test_trained_classes_keep_their_codes(tmp_path) -> None:
+def test_trained_classes_keep_their_codes_and_a_list_may_hold_enrolled_ones(tmp_path) -> None:
     pair = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
-    tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE))
+    plain = recogniser()
+    tool = enrolment.with_gallery(plain, enrolled(tmp_path, STRANGE))
     assert [pill.code for pill in tool.recognise([pair], top=1)[0]] == ["K-000000", "K-000001"]
-
-
-def test_an_enrolled_code_may_be_in_a_list_of_codes(tmp_path) -> None:
-    tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE))
     pill = tool.recognise([frame((20, 30, 60, STRANGE))], top=1, codes=[CODE])[0][0]
     assert pill.candidates[0].code == CODE
-
-
-def test_an_empty_gallery_changes_nothing() -> None:
-    tool = recogniser()
-    assert enrolment.with_gallery(tool, EMPTY) is tool
+    assert enrolment.with_gallery(plain, EMPTY) is plain
 
 
 def test_photos_of_several_pills_or_none_are_listed_and_nothing_is_enrolled(tmp_path) -> None:
@@ -73,14 +66,12 @@ def test_photos_of_several_pills_or_none_are_listed_and_nothing_is_enrolled(tmp_
         enrol(paths)
 
 
-def test_a_trained_code_is_not_enrolled(tmp_path) -> None:
-    with pytest.raises(DataError, match="trained class already"):
-        enrolled(tmp_path, RED, code="K-000000")
-
-
-def test_what_is_no_code_is_not_enrolled(tmp_path) -> None:
-    with pytest.raises(DataError, match="not a K-code"):
-        enrolled(tmp_path, STRANGE, code="aspirin")
+@pytest.mark.parametrize(
+    ("code", "words"), [("K-000000", "trained class already"), ("aspirin", "not a K-code")]
+)
+def test_only_a_new_code_is_enrolled(tmp_path, code: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        enrolled(tmp_path, STRANGE, code=code)
 
 
 def test_a_drug_that_looks_like_a_trained_one_is_refused_unless_asked_for(tmp_path) -> None:
@@ -102,17 +93,13 @@ def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> N
     paths = photos(tmp_path, STRANGE, STRANGE)
     second = enrol(paths, first, name="")
     assert (first.version, second.version) == (1, 2)
-    assert enrolment.listing(second) == [(CODE, "새약정 5mg", 2)]
-
-
-def test_a_drug_is_taken_out_again(tmp_path) -> None:
-    left = galleries.without(enrolled(tmp_path, STRANGE), CODE)
-    assert (left.codes, left.version) == ([], 2)
-
-
-def test_taking_out_what_is_not_in_is_refused() -> None:
+    assert [(e.code, e.drug_name, len(e.photos)) for e in second.entries] == [
+        (CODE, "새약정 5mg", 2)
+    ]
+    left = galleries.without(second, CODE)
+    assert (left.codes, left.version) == ([], 3)
     with pytest.raises(DataError, match="is not enrolled; the gallery holds nothing"):
-        galleries.without(EMPTY, CODE)
+        galleries.without(left, CODE)
 
 
 def made(count=2) -> Gallery:
@@ -129,24 +116,9 @@ def test_a_gallery_comes_back_as_it_was_saved(tmp_path) -> None:
     assert (read.version, read.codes) == (3, [CODE])
     assert np.array_equal(read.means, made().means)
     assert read.entries[0].edi_codes == ("777",)
-
-
-def test_equal_galleries_give_equal_files(tmp_path) -> None:
-    galleries.save(tmp_path / "a.json", made())
-    galleries.save(tmp_path / "b.json", galleries.load(tmp_path / "a.json", "sha", 8))
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-
-
-def test_no_file_is_an_empty_gallery(tmp_path) -> None:
-    assert galleries.load(tmp_path / "g.json", "sha", 8) == EMPTY
-
-
-def test_a_changed_gallery_is_refused(tmp_path) -> None:
-    path = tmp_path / "g.json"
-    galleries.save(path, made())
-    path.write_text(path.read_text("utf-8").replace("새약정", "헌약정"), "utf-8")
-    with pytest.raises(CheckpointError, match="damaged"):
-        galleries.load(path, "sha", 8)
+    galleries.save(tmp_path / "b.json", read)
+    assert (tmp_path / "g.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert galleries.load(tmp_path / "none.json", "sha", 8) == EMPTY
 
 
 @pytest.mark.parametrize("form", [form for form in BAD_FILES if form != "absent"])
@@ -180,10 +152,14 @@ def test_a_sealed_file_of_another_shape_is_refused(tmp_path, change, words: str)
         galleries.load(path, "sha", 8)
 
 
-def test_a_gallery_of_another_classifier_is_refused(tmp_path) -> None:
-    galleries.save(tmp_path / "g.json", made())
+def test_a_changed_gallery_and_one_of_another_classifier_are_refused(tmp_path) -> None:
+    path = tmp_path / "g.json"
+    galleries.save(path, made())
     with pytest.raises(CheckpointError, match="another classifier"):
-        galleries.load(tmp_path / "g.json", "other", 8)
+        galleries.load(path, "other", 8)
+    path.write_text(path.read_text("utf-8").replace("새약정", "헌약정"), "utf-8")
+    with pytest.raises(CheckpointError, match="damaged"):
+        galleries.load(path, "sha", 8)
 
 
 def test_slopes_are_those_of_a_line() -> None:
@@ -196,10 +172,7 @@ def test_a_gallery_leaves_the_logits_and_the_energy_of_other_pills_alone(tmp_pat
     fitted = replace(tool.calibration, score="energy", threshold=-100.0)
     plain = Recogniser(tool.detector, tool.classifier, fitted, tool.classes, 3)
     wide = enrolment.with_gallery(plain, enrolled(tmp_path, STRANGE))
-    before, after = (
-        plain.read([frame((20, 30, 60, RED))])[0],
-        wide.read([frame((20, 30, 60, RED))])[0],
-    )
+    before, after = (tool.read([frame((20, 30, 60, RED))])[0] for tool in (plain, wide))
     assert np.array_equal(after.logits[:, :4], before.logits)
     assert wide.decide(after).refusal_score == pytest.approx(
         plain.decide(before).refusal_score, abs=1e-3

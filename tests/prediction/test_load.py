@@ -13,7 +13,6 @@ from PIL import Image
 from make import evaluated_project
 from make.drawn_models import GREEN, RED, frame
 from make.import_graph import ROOT
-from pillsnap.errors import CheckpointError, ParameterError
 from pillsnap.prediction import load
 from pillsnap.release.bundle import Bundle
 
@@ -25,9 +24,10 @@ def bundle(tmp_path_factory) -> Bundle:
     return evaluated_project.exported(tmp_path_factory.getbasetemp())
 
 
-def test_a_back_end_that_does_not_exist_is_refused(bundle) -> None:
-    with pytest.raises(ParameterError, match="torch, onnx"):
-        load.load("tensorflow", bundle.folder, "cpu")
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    Image.fromarray(PAIR).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
 
 
 @pytest.mark.parametrize("backend", load.BACKENDS)
@@ -38,33 +38,25 @@ def test_every_back_end_recognises_pills_from_a_bundle(bundle, backend: str) -> 
     assert pills[0].candidates[0].code in set(loaded.recogniser.classes["mapping_code"])
 
 
-def test_without_a_bundle_torch_reads_the_projects_checkpoints(tmp_path_factory) -> None:
+def test_without_a_bundle_the_projects_checkpoints_are_used_as_docs_show(
+    tmp_path_factory, photo, capsys
+) -> None:
     places = evaluated_project.made(tmp_path_factory.getbasetemp())
-    with chdir(places.artifacts_dir.parent.parent):
-        loaded = load.load("torch", None, "cpu")
-    assert loaded.recogniser.classifier.config["architecture"] == "test_resnet"
-
-
-def test_without_a_bundle_onnx_says_how_to_make_one(tmp_path_factory) -> None:
-    places = evaluated_project.made(tmp_path_factory.getbasetemp())
-    with (
-        chdir(places.artifacts_dir.parent.parent),
-        pytest.raises(CheckpointError, match="no release bundle"),
-    ):
-        load.load("onnx", None, "cpu")
-
-
-def requirements() -> set[str]:
-    """Packages that pyproject.toml asks for itself."""
-    tree = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    return {re.split("[=>]=", line)[0].strip() for line in tree["project"]["dependencies"]}
-
-
-def named_in_docs() -> set[str]:
-    """Packages that docs/use.md says naming without torch needs."""
     page = (ROOT / "docs/use.md").read_text("utf-8")
-    packages = re.search(r"install -c pins\.txt (.*?)\nnaming/", page, re.DOTALL)[1]
-    return set(packages.replace("\\", " ").split())
+    program = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    with chdir(places.artifacts_dir.parent.parent):
+        exec(program.replace("photo.jpg", str(photo)), {})
+    assert re.fullmatch(
+        r"(\(\d+, \d+, \d+, \d+\) (K-\d{6}|unknown) .+\n)+", capsys.readouterr().out
+    )
+
+
+def names_of(*extras: str) -> set[str]:
+    """Packages that pyproject.toml asks for, with some extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][name] for name in extras)]
+    found = {re.split("[=>]=", line)[0].strip() for lines in lists for line in lines}
+    return {name.removesuffix("-headless") for name in found}
 
 
 def without(packages: set[str], folder: Path, *arguments: object) -> dict:
@@ -75,29 +67,35 @@ def without(packages: set[str], folder: Path, *arguments: object) -> dict:
     return {**json.loads(done.stdout), "errors": done.stderr}
 
 
-@pytest.fixture
-def photo(tmp_path) -> Path:
-    Image.fromarray(PAIR).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
-
-
 @pytest.mark.slow
-def test_onnx_needs_only_the_packages_that_docs_list(bundle, photo) -> None:
-    missing = requirements() - named_in_docs()
-    assert {"torch", "ultralytics", "timm"} <= missing
+def test_the_onnx_extra_is_all_that_the_back_end_needs(bundle, photo) -> None:
+    missing = names_of("train") - names_of("onnx")
+    assert {"torch", "ultralytics", "timm", "dvc", "pyarrow"} <= missing
     asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder, "--json")
     [picture] = json.loads(without(missing, photo.parent, *asked)["printed"])
     expected = load.load("onnx", bundle.folder, "cpu").recogniser.recognise([PAIR], top=5)[0]
     assert expected
     assert picture["pills"] == json.loads(json.dumps([asdict(pill) for pill in expected]))
+    found = without(missing, photo.parent, "search", "--imprint", "A", "--model", bundle.folder)
+    assert "classes.csv" in found["printed"]
 
 
 @pytest.mark.slow
-def test_docs_list_no_package_that_is_not_needed(bundle, photo) -> None:
+def test_the_onnx_extra_holds_no_package_that_is_not_needed(bundle, photo) -> None:
     asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder)
     used = without({"torch"}, photo.parent, *asked)["used"]
     canonical = {name.lower().replace("_", "-") for name in used}
-    assert named_in_docs() - canonical == set()
+    # Fonts of --annotate and Excel files of `register import`: read when they are asked for
+    later = {"koreanize-matplotlib", "openpyxl"}
+    assert names_of("onnx") - canonical == later
+
+
+@pytest.mark.slow
+def test_commands_of_the_pipeline_name_the_extra_they_need(photo) -> None:
+    for command in ("preflight", "train", "monitor"):
+        found = without({"psutil", "torch"}, photo.parent, command)
+        assert found["code"] == 1
+        assert "pillsnap[train]" in found["errors"]
 
 
 @pytest.mark.slow

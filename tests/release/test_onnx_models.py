@@ -26,13 +26,13 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def namer() -> Classifier:
+def classifier() -> Classifier:
     torch.manual_seed(0)
     return Classifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
 
 
 @pytest.fixture(scope="module")
-def finder() -> Detector:
+def detector() -> Detector:
     torch.manual_seed(0)
     model = DetectionModel("yolo11n.yaml", nc=1, verbose=False)
     config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96}
@@ -40,10 +40,10 @@ def finder() -> Detector:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, namer, finder):
+def folder(tmp_path_factory, classifier, detector):
     folder = tmp_path_factory.mktemp("onnx")
-    graphs.write_classification(namer, folder / "c.onnx", {"class_table": ["가", "나"]})
-    graphs.write_detection(finder, folder / "d.onnx", {})
+    graphs.write_classification(classifier, folder / "c.onnx", {"class_table": ["가", "나"]})
+    graphs.write_detection(detector, folder / "d.onnx", {})
     return folder
 
 
@@ -53,18 +53,18 @@ def noise(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_classifiers_graph_agrees_with_torch_at_any_batch_size(
-    folder, namer, count: int
+    folder, classifier, count: int
 ) -> None:
     crops = noise(count, 40, 40, 3)
-    logits, embeddings = namer.classify(crops)
+    logits, embeddings = classifier.classify(crops)
     other, other_embeddings = OnnxClassifier(folder / "c.onnx", 1).classify(crops)
     assert other == pytest.approx(logits, abs=1e-4)
     assert other_embeddings == pytest.approx(embeddings, abs=1e-5)
 
 
-def test_the_detectors_graph_agrees_with_torch_for_frames_of_any_size(folder, finder) -> None:
+def test_the_detectors_graph_agrees_with_torch_for_frames_of_any_size(folder, detector) -> None:
     frames = [noise(120, 90, 3), noise(60, 160, 3), noise(120, 90, 3)[::-1]]
-    expected = finder.detect(frames, 0.0, 0.6)
+    expected = detector.detect(frames, 0.0, 0.6)
     found = OnnxDetector(folder / "d.onnx", 1).detect(frames, 0.0, 0.6)
     for (box, score), (other, other_score) in zip(expected, found, strict=True):
         assert len(box) > 3
@@ -72,11 +72,11 @@ def test_the_detectors_graph_agrees_with_torch_for_frames_of_any_size(folder, fi
         assert other_score == pytest.approx(score, abs=1e-4)
 
 
-def test_exporting_leaves_the_detector_as_it_was(folder, finder) -> None:
+def test_exporting_leaves_the_detector_as_it_was(folder, detector) -> None:
     frame = noise(200, 120, 3)  # of a size the export did not see
-    before = finder.detect([noise(64, 64, 3)], 0.0, 0.6)
-    finder.detect([frame], 0.0, 0.6)
-    after = finder.detect([noise(64, 64, 3)], 0.0, 0.6)
+    before = detector.detect([noise(64, 64, 3)], 0.0, 0.6)
+    detector.detect([frame], 0.0, 0.6)
+    after = detector.detect([noise(64, 64, 3)], 0.0, 0.6)
     assert np.array_equal(before[0][0], after[0][0])
 
 
@@ -90,71 +90,65 @@ def test_suppression_is_ultralytics_own() -> None:
     box, score = suppress(predicted, 0.3, 0.5, 20)
     assert box == pytest.approx(expected[:, :4], abs=1e-4)
     assert score == pytest.approx(expected[:, 4])
-
-
-def test_suppression_of_nothing_is_nothing() -> None:
     box, score = suppress(np.zeros((5, 10), np.float32), 0.25, 0.5, 100)
     assert (box.shape, score.shape) == ((0, 4), (0,))
 
 
-def test_class_table_and_configuration_travel_in_the_graph(folder) -> None:
+def test_class_table_and_configuration_are_in_the_graph_and_equal_models_give_equal_files(
+    folder, classifier, tmp_path
+) -> None:
     config = OnnxClassifier(folder / "c.onnx", 1).config
-    assert config["class_table"] == ["가", "나"]
-    assert config["crop_margin"] == 0.1
-
-
-def test_equal_models_give_equal_files(folder, namer, tmp_path) -> None:
-    graphs.write_classification(namer, tmp_path / "c.onnx", {"class_table": ["가", "나"]})
+    assert (config["class_table"], config["crop_margin"]) == (["가", "나"], 0.1)
+    graphs.write_classification(classifier, tmp_path / "c.onnx", {"class_table": ["가", "나"]})
     assert (tmp_path / "c.onnx").read_bytes() == (folder / "c.onnx").read_bytes()
 
 
-def test_a_missing_graph_is_refused(tmp_path) -> None:
-    with pytest.raises(CheckpointError, match="pillsnap export"):
-        OnnxClassifier(tmp_path / "c.onnx", 1)
-
-
-def test_a_damaged_graph_is_refused(folder, tmp_path) -> None:
-    (tmp_path / "c.onnx").write_bytes((folder / "c.onnx").read_bytes()[:-5000])
-    with pytest.raises(CheckpointError, match="not a model exported by PillSnap"):
-        OnnxClassifier(tmp_path / "c.onnx", 1)
-
-
-def test_a_foreign_graph_is_refused(folder, tmp_path) -> None:
-    model = onnx.load(folder / "c.onnx")
+def foreign(content: bytes) -> bytes:
+    model = onnx.load_model_from_string(content)
     del model.metadata_props[:]
-    onnx.save(model, tmp_path / "c.onnx")
-    with pytest.raises(
-        CheckpointError, match=f"not a model exported by PillSnap: '{METADATA_KEY}'"
-    ):
-        OnnxClassifier(tmp_path / "c.onnx", 1)
+    return model.SerializeToString()
 
 
-def test_a_detector_in_place_of_a_classifier_is_refused(folder) -> None:
-    with pytest.raises(CheckpointError, match="holds a detection model"):
-        OnnxClassifier(folder / "d.onnx", 1)
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("c.onnx", lambda content: content[:-5000], "not a model exported by PillSnap"),
+        ("c.onnx", foreign, f"not a model exported by PillSnap: '{METADATA_KEY}'"),
+        ("d.onnx", bytes, "holds a detection model"),
+    ],
+    ids=["damaged", "foreign", "the detector's"],
+)
+def test_a_graph_that_is_not_the_classifiers_is_refused(
+    folder, tmp_path, name: str, change, words: str
+) -> None:
+    path = tmp_path / "c.onnx"
+    with pytest.raises(CheckpointError, match="missing") as refusal:
+        OnnxClassifier(path, 1)
+    assert "pillsnap export" in refusal.value.cure
+    path.write_bytes(change((folder / name).read_bytes()))
+    with pytest.raises(CheckpointError, match=words):
+        OnnxClassifier(path, 1)
 
 
-def test_parity_is_measured_over_all_crops_and_frames(folder, namer, finder, tmp_path) -> None:
+def test_parity_is_measured_over_all_crops_and_frames(folder, classifier, detector, tmp_path):
     store = CropStore(crop_files.write(tmp_path / "crops") / "val.arrow")
-    named = graphs.compare_classifiers(namer, OnnxClassifier(folder / "c.onnx", 1), store, 7)
+    graph = OnnxClassifier(folder / "c.onnx", 1)
+    named = graphs.compare_classifiers(classifier, graph, store, 7)
     assert (named["crops"], named["same_top1"]) == (30, 1.0)
     assert named["top1_torch"] == named["top1_onnx"]
-    boxed = graphs.compare_detectors(finder, OnnxDetector(folder / "d.onnx", 1), [noise(80, 60, 3)])
+    boxes = OnnxDetector(folder / "d.onnx", 1)
+    boxed = graphs.compare_detectors(detector, boxes, [noise(80, 60, 3)])
     assert boxed["largest_box_difference_px"] < 0.05
-
-
-def test_parity_notices_another_model(folder, tmp_path) -> None:
     torch.manual_seed(1)
     other = Classifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
-    store = CropStore(crop_files.write(tmp_path / "crops") / "val.arrow")
-    named = graphs.compare_classifiers(other, OnnxClassifier(folder / "c.onnx", 1), store, 7)
+    named = graphs.compare_classifiers(other, graph, store, 7)
     assert named["largest_logit_difference"] > 1e-2
 
 
-def test_timm_loads_its_folder_bit_for_bit(namer, tmp_path) -> None:
-    graphs.write_timm(namer, tmp_path, ["K-000000", "K-000001", "K-000002", "K-000003"])
+def test_timm_loads_its_folder_bit_for_bit(classifier, tmp_path) -> None:
+    graphs.write_timm(classifier, tmp_path, ["K-000000", "K-000001", "K-000002", "K-000003"])
     model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
-    for name, tensor in namer._model.state_dict().items():
+    for name, tensor in classifier._model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["label_names"][0] == "K-000000"

@@ -27,19 +27,16 @@ def references(tree: object) -> set[str]:
     return set().union(*map(references, tree)) if isinstance(tree, list) else set()
 
 
-def test_every_route_is_described(client) -> None:
+def test_every_route_is_described_with_the_limits_in_force(client) -> None:
     described = client.get("/openapi.json").json()
     assert described["openapi"] == "3.1.0"
     assert set(described["paths"]) == {"/v1/recognise", "/v1/model", "/healthz", "/metrics"}
-    assert "429" in described["paths"]["/v1/recognise"]["post"]["responses"]
     assert references(described) <= set(described["components"]["schemas"])
     assert "Recognised" in described["components"]["schemas"]
-
-
-def test_limits_in_force_are_described(client) -> None:
-    post = client.get("/openapi.json").json()["paths"]["/v1/recognise"]["post"]
-    assert post["parameters"][0]["schema"]["maximum"] == LIMITS.candidates
-    assert f"{LIMITS.request_bytes:,} bytes" in post["requestBody"]["description"]
+    recognise = described["paths"]["/v1/recognise"]["post"]
+    assert "429" in recognise["responses"]
+    assert recognise["parameters"][0]["schema"]["maximum"] == LIMITS.candidates
+    assert f"{LIMITS.request_bytes:,} bytes" in recognise["requestBody"]["description"]
 
 
 def test_answers_are_as_described(client) -> None:

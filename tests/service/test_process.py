@@ -111,13 +111,6 @@ def test_sigterm_finishes_accepted_requests_and_exits_with_0() -> None:
         assert service.process.wait() == 0
 
 
-def test_sigterm_ends_an_idle_service_with_0() -> None:
-    with running() as service:
-        assert service.listens()
-        service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait() == 0
-
-
 def test_a_stalled_upload_delays_sigterm_by_the_shutdown_time_at_most() -> None:
     with running(3) as service, ThreadPoolExecutor(1) as clients, service.ask_half():
         wait_until(lambda: service.holds(1))

@@ -14,10 +14,7 @@ def test_cpu_ram_and_disk_are_always_there():
     assert 0 <= sample["cpu_pct"] <= 100
 
 
-def test_mean_averages_numbers_and_keeps_text():
+def test_mean_averages_numbers_and_keeps_text_and_numbers_only_drops_it():
     samples = [{"a": 1.0, "gpu_name": "x"}, {"a": 3.0, "gpu_name": "x"}, {"b": 5.0}]
     assert hardware.mean_of(samples) == {"a": 2.0, "gpu_name": "x", "b": 5.0}
-
-
-def test_numbers_only_drops_names():
-    assert hardware.numbers_only({"a": 1.0, "gpu_name": "x"}) == {"a": 1.0}
+    assert hardware.numbers_only(samples[0]) == {"a": 1.0}

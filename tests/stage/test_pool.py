@@ -5,10 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,26 +21,23 @@ workers = partial(pool.workers, preload=MODULE, cure="Free memory.")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_answers_come_in_the_order_of_the_items(count: int) -> None:
+def test_answers_come_in_the_order_of_the_items(count):
     items = [20000 * (number % 3) + number for number in range(30)]
     with workers(count) as mapped:
         assert list(mapped(range, items)) == [range(item) for item in items]
 
 
-def test_one_worker_is_this_process() -> None:
+def test_one_worker_is_this_process_and_answers_larger_than_a_pipe_are_whole():
     with workers(1) as mapped:
         assert list(mapped(lambda _: os.getpid(), [0])) == [os.getpid()]
-
-
-def test_answers_larger_than_a_pipe_are_whole() -> None:
     with workers(2) as mapped:
         assert list(mapped(bytes, [1 << 20, 3 << 20])) == [bytes(1 << 20), bytes(3 << 20)]
 
 
-def test_any_executor_has_no_more_than_a_few_items_at_once() -> None:
+def test_any_executor_has_no_more_than_a_few_items_at_once():
     taken: list[int] = []
 
-    def items() -> Iterator[int]:
+    def items():
         for number in range(50):
             taken.append(number)
             yield number
@@ -54,7 +49,7 @@ def test_any_executor_has_no_more_than_a_few_items_at_once() -> None:
     assert len(taken) == 50
 
 
-def test_all_workers_start_at_once_and_end_with_the_work() -> None:
+def test_all_workers_start_at_once_and_end_with_the_work():
     before = set(multiprocessing.active_children())
     with workers(2) as mapped:
         assert len(set(multiprocessing.active_children()) - before) == 2
@@ -63,7 +58,7 @@ def test_all_workers_start_at_once_and_end_with_the_work() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_no_worker_is_left_after_an_error_in_between(error: type[BaseException]) -> None:
+def test_no_worker_is_left_after_an_error_in_between(error):
     before = set(multiprocessing.active_children())
     with pytest.raises(error), workers(2) as mapped:
         next(iter(mapped(abs, range(10000))))
@@ -71,12 +66,12 @@ def test_no_worker_is_left_after_an_error_in_between(error: type[BaseException])
     assert set(multiprocessing.active_children()) == before
 
 
-def test_an_error_of_the_function_is_raised() -> None:
+def test_an_error_of_the_function_is_raised():
     with pytest.raises(ValueError, match="invalid literal"), workers(2) as mapped:
         list(mapped(int, ["1", "x"]))
 
 
-def test_a_killed_worker_is_an_error_with_the_cure() -> None:
+def test_a_killed_worker_is_an_error_with_the_cure():
     before = set(multiprocessing.active_children())
     with pytest.raises(MachineError, match="was killed") as refused, workers(2) as mapped:
         for worker in set(multiprocessing.active_children()) - before:
@@ -95,22 +90,15 @@ if __name__ == "__main__":
 """
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
-    (folder / "script.py").write_text(SCRIPT)
-    return subprocess.Popen(
-        [sys.executable, folder / "script.py"], env={**os.environ, "PYTHONPATH": str(SRC)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-    )  # fmt: skip
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SRC)}
 
 
-def test_workers_do_not_import_the_script(tmp_path: Path) -> None:
-    with start(tmp_path) as process:
-        assert process.communicate("go\n\n")[0].split() == ["imported", "45"]
-
-
-def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    with start(tmp_path) as process:
-        assert process.stdin is not None and process.stdout is not None
+def test_workers_ignore_the_script_and_ctrl_c_and_end_when_their_parent_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"], env=ENVIRONMENT, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, bufsize=1,
+    ) as process:  # fmt: skip
         process.stdin.write("go\n")
         assert [process.stdout.readline() for _ in range(2)] == ["imported\n", "45\n"]
         parent = psutil.Process(process.pid)
@@ -126,10 +114,8 @@ def test_workers_ignore_ctrl_c_and_end_when_their_parent_is_killed(tmp_path: Pat
     assert not alive
 
 
-def test_what_a_worker_loads_is_light() -> None:
+def test_what_a_worker_loads_is_light():
     listing = f"import sys, pillsnap.stage.pool, {MODULE}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", listing], env={**os.environ, "PYTHONPATH": str(SRC)},
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert not {"numpy", "pandas", "psutil", "pydantic", "pyarrow"} & set(done.stdout.split())
+    command = [sys.executable, "-c", listing]
+    loaded = subprocess.check_output(command, env=ENVIRONMENT, text=True).split()
+    assert not {"numpy", "pandas", "psutil", "pydantic", "pyarrow"} & set(loaded)

@@ -13,7 +13,7 @@ import pytest
 from make.import_graph import ROOT, SRC
 
 WORK = """
-import sys
+import os, sys, time
 from pillsnap.errors import DataError
 from pillsnap.stage.run import run
 
@@ -25,110 +25,84 @@ run("validate", work)
 """
 
 
-def start(tmp_path, body, **environment):
+def script(tmp_path, body):
+    """A project with one stage; the environment to run it in."""
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
     (tmp_path / "s.py").write_text(WORK.format(body=body))
+    return {**os.environ, "PYTHONPATH": str(SRC)}
+
+
+def start(tmp_path, body, **environment):
     return subprocess.Popen(
-        [sys.executable, "s.py"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(SRC), **environment},
+        [sys.executable, "s.py"], env=script(tmp_path, body) | environment, cwd=tmp_path,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
-def ended(tmp_path, body):
+@pytest.mark.parametrize(
+    ("body", "code", "words", "kind"),
+    [
+        ("return {'top1': 0.5}", 0, "done in", "end"),
+        ("raise DataError('a.png is cut short.', 'Copy.')", 1, "short.\n  -> Copy.", "failure"),
+        ("open('/dev/full', 'w').write('x' * 99999)", 1, "The disk is full", "failure"),
+        ("return 1 / 0", 1, "Traceback", "failure"),  # a bug
+    ],
+)
+def test_a_stage_ends_with_code_words_and_event(tmp_path, body, code, words, kind):
     process = start(tmp_path, body)
     output, _ = process.communicate(timeout=60)
+    assert (process.returncode, words in output) == (code, True), output
+    assert ("Traceback" in output) == (words == "Traceback")
     lines = (tmp_path / "artifacts/demo/live/events.jsonl").read_text().splitlines()
-    return process.returncode, output, [json.loads(line) for line in lines]
-
-
-def test_done_is_0_with_the_metrics_in_the_last_event(tmp_path):
-    code, _, events = ended(tmp_path, "return {'top1': 0.5}")
-    assert code == 0
-    end = next(event for event in events if event["kind"] == "end")
-    assert end["metrics"]["top1"] == 0.5
-
-
-def test_a_users_error_is_1_and_one_screen(tmp_path):
-    code, output, events = ended(
-        tmp_path, "raise DataError('a.png is cut short.', 'Copy it anew.')"
-    )
-    assert code == 1
-    assert "a.png is cut short." in output
-    assert "-> Copy it anew." in output
-    assert "Traceback" not in output
-    assert events[-1]["kind"] == "failure"
-
-
-def test_a_full_disk_is_named(tmp_path):
-    code, output, _ = ended(tmp_path, "open('/dev/full', 'w').write('x' * 99999)")
-    assert code == 1
-    assert "The disk is full" in output
-    assert "Traceback" not in output
+    events = [json.loads(line) for line in lines]
+    [last] = [event for event in events if event["kind"] in ("end", "failure")]
+    assert (last["kind"], last["metrics"].get("top1")) == (kind, None if code else 0.5)
 
 
 def test_an_error_is_printed_even_where_no_event_can_be_written(tmp_path):
-    live_dir = tmp_path / "artifacts/demo/live"
-    live_dir.mkdir(parents=True)
-    (live_dir / "events.jsonl").symlink_to("/dev/full")
+    (tmp_path / "artifacts/demo/live").mkdir(parents=True)
+    (tmp_path / "artifacts/demo/live/events.jsonl").symlink_to("/dev/full")
     output, _ = start(tmp_path, "raise DataError('a.png is cut.', 'Copy it.')").communicate()
     assert "a.png is cut." in output
     assert "Traceback" not in output
 
 
-def test_unknown_log_level_is_usage(tmp_path):
+def test_an_unknown_log_level_is_usage(tmp_path):
     process = start(tmp_path, "return {}", PILLSNAP_LOG_LEVEL="LOUD")
     assert "LOUD" in process.communicate()[0]
     assert process.returncode == 2
 
 
-def test_a_bug_keeps_its_traceback(tmp_path):
-    code, output, events = ended(tmp_path, "return 1 / 0")
-    assert code == 1
-    assert "ZeroDivisionError" in output
-    assert events[-1]["kind"] == "failure"
-
-
 def test_bad_parameters_are_1_before_anything_runs(tmp_path):
-    process = start(tmp_path, "print('ran')")
-    process.kill()
-    process.communicate()
+    environment = script(tmp_path, "print('ran')")
     text = (tmp_path / "params.yaml").read_text().replace("epochs: 18", "epochs: 0")
     (tmp_path / "params.yaml").write_text(text)
-    done = subprocess.run(
-        [sys.executable, "s.py"], cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(SRC)},
-    )  # fmt: skip
-    assert done.returncode == 1
+    command = [sys.executable, "s.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
     assert "train.epochs" in done.stderr
-    assert "ran" not in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_in_130(tmp_path, number):
-    process = start(tmp_path, "import time; print('in', flush=True); time.sleep(60)")
+    process = start(tmp_path, "print('in', flush=True); time.sleep(60)")
     assert process.stdout.readline() == "in\n"
     process.send_signal(number)
     output, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "resumes from here" in output
+    assert (process.returncode, "resumes from here" in output) == (130, True)
 
 
 def test_a_stage_ends_with_the_dvc_that_started_it(tmp_path):
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    body = "import time; open('pid', 'w').write(str(__import__('os').getpid())); time.sleep(60)"
-    (tmp_path / "s.py").write_text(WORK.format(body=body))
+    environment = script(tmp_path, "print(os.getpid(), flush=True); time.sleep(60)")
+    code = "import subprocess, sys; subprocess.call([sys.executable, 's.py'])"
     parent = subprocess.Popen(
-        [sys.executable, "-c", "import subprocess, sys; subprocess.call([sys.executable, 's.py'])"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(SRC), "DVC_ROOT": str(tmp_path)},
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", code], env=environment | {"DVC_ROOT": str(tmp_path)}, cwd=tmp_path,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    with parent:
+        stage = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
     deadline = time.monotonic() + 60
-    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    pid = int((tmp_path / "pid").read_text())
-    parent.kill()
-    parent.wait()
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while stage.is_running() and stage.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,12 +1,14 @@
 """Both pages behind a proxy that strips a prefix, in a real browser."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from make.browser import Tab
+from make.drawn_models import recogniser
 from make.monitor_runs import append, drawn_run, line, write_run
 from make.monitor_server import serving
 from make.prefix_proxy import in_front_of
@@ -51,12 +53,22 @@ def test_the_page_of_a_proxy_that_was_not_allowed_polls_instead(tab: Tab, tmp_pa
         assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
 
 
-def test_the_service_works_under_a_prefix(tab: Tab, tmp_path: Path) -> None:
-    app = create_app(loaded(tmp_path), Access(), LIMITS)
+@pytest.mark.parametrize(("temperature", "look"), [(1.0, "confident"), (20.0, "doubtful")])
+def test_the_service_works_under_a_prefix(
+    tab: Tab, tmp_path: Path, temperature: float, look: str
+) -> None:
+    tool = recogniser()
+    tool.calibration = replace(tool.calibration, temperature=temperature)
+    app = create_app(loaded(tmp_path, tool), Access(), LIMITS)
     with running(server.server(app, 1)) as port, in_front_of(port, websockets=False) as url:
         tab.open(url)
         tab.value(DROP)
-        assert tab.shows("#results", "K-000000")
+        assert tab.shows(f"#results .{look}", "가나정 0mg")
+        text = tab.value("document.getElementById('results').innerText")
+        assert (">99%" in text, "\nor 가나정 3mg K-000003" in text) == (
+            look == "confident",
+            look == "doubtful",
+        )
         assert httpx.get(f"{url}v1/model").status_code == 200
         assert httpx.get(f"{url}healthz").status_code == 200
     assert [one for one in tab.requests if not one.startswith((url, "blob:"))] == []

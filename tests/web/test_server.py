@@ -27,7 +27,7 @@ FILES, ATTACKERS = 256, 400
 SHORT_S = 0.3
 
 
-async def health(request: Request) -> PlainTextResponse:
+async def healthz(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
@@ -45,10 +45,7 @@ async def large(request: Request) -> PlainTextResponse:
 
 
 ROUTES = [
-    Route("/healthz", health),
-    Route("/upload", upload, methods=["POST"]),
-    Route("/slow", slow),
-    Route("/large", large),
+    Route(f"/{f.__name__}", f, methods=["GET", "POST"]) for f in (healthz, upload, slow, large)
 ]
 
 
@@ -98,7 +95,7 @@ def test_a_header_that_comes_byte_by_byte_is_closed_too() -> None:
 
 
 @pytest.mark.usefixtures("deadlines")
-def test_an_answer_or_an_upload_may_take_longer() -> None:
+def test_an_answer_or_an_upload_may_take_longer_and_a_kept_connection_is_used_again() -> None:
     def halves() -> Iterator[bytes]:
         yield b"ab"
         time.sleep(2 * SHORT_S)
@@ -107,11 +104,6 @@ def test_an_answer_or_an_upload_may_take_longer() -> None:
     with tiny() as port, client(port) as web:
         assert web.get("/slow").text == "slow"
         assert web.post("/upload", content=halves()).text == "4"
-
-
-@pytest.mark.usefixtures("deadlines")
-def test_a_kept_connection_is_used_again() -> None:
-    with tiny() as port, client(port) as web:
         for _ in range(3):
             assert web.get("/healthz").text == "ok"
             time.sleep(SHORT_S / 2)
@@ -178,14 +170,8 @@ def monitor_program(folder: Path, descriptor: int) -> list[str]:
 
 
 def service_program(folder: Path, descriptor: int) -> list[str]:
-    return [
-        sys.executable,
-        str(ROOT / "tests/make/drawn_service.py"),
-        "2",
-        "4",
-        "1",
-        str(descriptor),
-    ]
+    program = str(ROOT / "tests/make/drawn_service.py")
+    return [sys.executable, program, "2", "4", "1", str(descriptor)]
 
 
 @contextmanager

@@ -58,11 +58,7 @@ def invent_drug(index: int, code: str, capsule: bool, rng: np.random.Generator) 
     form, form_en = ("캡슐", "Capsule") if capsule else ("정", "Tablet")
     company, company_en = COMPANIES[int(rng.integers(len(COMPANIES)))]
     material, material_en = MATERIALS[int(rng.integers(len(MATERIALS)))]
-    year, month, day = (
-        int(rng.integers(1985, 2019)),
-        int(rng.integers(1, 13)),
-        rng.integers(1, 29),
-    )
+    year, month, day = (int(rng.integers(*span)) for span in ((1985, 2019), (1, 13), (1, 29)))
     return Drug(
         name=f"{first}{second}{form} {strength}mg",
         name_en=f"{first_en}{second_en} {form_en} {strength}mg",

@@ -1,14 +1,12 @@
 """Imprints as masks: letters, a maker's logo and a score line, placed on the face of a pill."""
 
 import functools
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pillsnap.demo.pills import TABLET, Imprint, Pill
-from pillsnap.errors import MachineError
+from pillsnap.fonts import korean_font_path
 
 LINE_MM = 0.42
 ELONGATED = 1.35  # beyond this ratio of length to width, text runs along the pill
@@ -56,11 +54,7 @@ def _cells(
         size, step = 0.31 * long_px * shrink, 0.22 * long_px * shrink
         return (cx - step, cy, size, 1.2 * size), (cx + step, cy, size, 1.2 * size)
     if parts == 2:
-        width, height, step = (
-            0.52 * long_px * shrink,
-            0.25 * long_px * shrink,
-            0.17 * long_px * shrink,
-        )
+        width, height, step = (share * long_px * shrink for share in (0.52, 0.25, 0.17))
         return (cx, cy - step, width, height), (cx, cy + step, width, height)
     whole = (cx, cy, 0.62 * long_px * shrink, 0.4 * long_px * shrink)
     return whole, whole
@@ -104,18 +98,4 @@ def _draw_mark(canvas: Image.Image, mark: int, box: Box) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(find_font(), size_px)
-
-
-def find_font() -> str:
-    """The font in koreanize_matplotlib, found without importing it (that configures matplotlib)."""
-    found = importlib.util.find_spec("koreanize_matplotlib")
-    folders = list(found.submodule_search_locations or []) if found else []
-    for folder in folders:
-        path = Path(folder) / "fonts" / "NanumGothicBold.ttf"
-        if path.is_file():
-            return str(path)
-    raise MachineError(
-        "The font NanumGothicBold.ttf of the package koreanize_matplotlib is not installed.",
-        "Install the requirements again: pip install -r requirements.txt",
-    )
+    return ImageFont.truetype(str(korean_font_path(bold=True)), size_px)

@@ -7,11 +7,7 @@ from pillsnap.demo.optics import Box
 from pillsnap.demo.photos import View
 from pillsnap.demo.pills import Imprint, Pill
 
-BACK_WORDS = (
-    "남색 배경",
-    "연녹색 배경",
-    "연회색 배경",
-)  # the first two are invented; the data sheet has the third
+BACK_WORDS = ("남색 배경", "연녹색 배경", "연회색 배경")  # the data sheet has only the third
 SIDE_WORDS = ("앞면", "뒷면")
 LIGHT_WORDS = ("전구색", "주광색", "주백색")
 NULL_IN_BARE = (  # 18 fields that are null together in the labels of some codes

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -14,29 +15,18 @@ MARKS = 6
 PILLS_PER_LOOK = 1.3  # on average this many codes share shape and colour
 LOWEST_CODE, HIGHEST_CODE = 900_000, 999_999  # above all codes in use: no real drug
 RGB = {
-    "하양": (238, 236, 230),
-    "노랑": (240, 206, 92),
-    "분홍": (236, 164, 172),
-    "초록": (92, 160, 104),
-    "주황": (234, 142, 70),
-    "갈색": (150, 92, 62),
-    "파랑": (92, 138, 204),
-    "빨강": (190, 58, 56),
-    "연두": (178, 206, 112),
+    "하양": (238, 236, 230), "노랑": (240, 206, 92), "분홍": (236, 164, 172),
+    "초록": (92, 160, 104), "주황": (234, 142, 70), "갈색": (150, 92, 62),
+    "파랑": (92, 138, 204), "빨강": (190, 58, 56), "연두": (178, 206, 112),
     "노랑, 투명": (232, 176, 58),
-}
-TABLET_COLORS = ("하양", "노랑", "분홍", "초록", "주황", "갈색", "파랑", "빨강", "연두")
+}  # fmt: skip
+TABLET_COLORS = tuple(RGB)[:9]
 TABLET_SHAPES = ("원형", "타원형", "장방형", "육각형", "팔각형", "삼각형", "기타")
 SHAPE_ODDS = (0.3, 0.18, 0.22, 0.08, 0.08, 0.07, 0.07)
 TABLET, HARD_CAPSULE, SOFT_CAPSULE = "tablet", "hard capsule", "soft capsule"
 TABLET_FORMS = (
-    "필름코팅정",
-    "나정",
-    "서방성필름코팅정",
-    "다층정",
-    "장용성필름코팅정",
-    "구강붕해정",
-)
+    "필름코팅정", "나정", "서방성필름코팅정", "다층정", "장용성필름코팅정", "구강붕해정",
+)  # fmt: skip
 CAPSULE_FORMS = {HARD_CAPSULE: "경질캡슐제, 산제", SOFT_CAPSULE: "연질캡슐제, 액상"}
 
 
@@ -68,18 +58,24 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Pill:
-    """An invented pill; lengths and imprint depth in mm, one `rgb` per part."""
+class Body:
+    """What all pills of one look have in common; lengths in mm, one `rgb` per part."""
 
-    code: str
     look: Look
     rgb: tuple[tuple[int, int, int], ...]
     long_mm: float
     short_mm: float
     thick_mm: float
     gloss: float
-    depth_mm: float
     form: str
+
+
+@dataclass(frozen=True)
+class Pill(Body):
+    """A synthetic pill; the depth of its imprint is in mm."""
+
+    code: str
+    depth_mm: float
     front: Imprint
     back: Imprint
     drug: Drug
@@ -96,37 +92,29 @@ def invent_pills(count: int, seed: int) -> list[Pill]:
     looks = _spread_looks(count, rng)
     pills: list[Pill] = []
     seen: dict[Look, set[tuple[str, int | None]]] = {}
-    shared = {look: _invent_shared(look, rng) for look in dict.fromkeys(looks)}
+    styles = {look: _invent_style(look, rng) for look in dict.fromkeys(looks)}
     for index, (number, look) in enumerate(zip(sorted(numbers.tolist()), looks, strict=True)):
         taken = seen.setdefault(look, set())
         lone = looks.count(look) == 1
-        pills.append(_invent_pill(f"K-{number:06d}", index, shared[look], taken, lone, rng))
+        pills.append(_invent_pill(f"K-{number:06d}", index, styles[look], taken, lone, rng))
     return pills
 
 
 @dataclass(frozen=True)
-class _Shared:
-    """The sizes, tint and letters that all pills of one look have in common."""
+class _Style:
+    """A body, and the letters and the logo of its imprints."""
 
-    look: Look
-    rgb: tuple[tuple[int, int, int], ...]
-    sizes_mm: tuple[float, float, float]
-    gloss: float
+    body: Body
     prefix: str
     mark: int
-    form: str
 
 
 def _spread_looks(count: int, rng: np.random.Generator) -> list[Look]:
-    unique = list(dict.fromkeys(_take(_looks(rng), 6 * count)))
+    unique = list(dict.fromkeys(islice(_looks(rng), 6 * count)))
     chosen = unique[: max(1, round(count / PILLS_PER_LOOK))]
     spare = rng.integers(len(chosen), size=count - len(chosen))
     looks = chosen + [chosen[i] for i in spare]
     return [looks[i] for i in rng.permutation(count)]
-
-
-def _take(looks: Iterator[Look], count: int) -> list[Look]:
-    return [look for _, look in zip(range(count), looks, strict=False)]
 
 
 def _looks(rng: np.random.Generator) -> Iterator[Look]:
@@ -143,25 +131,19 @@ def _looks(rng: np.random.Generator) -> Iterator[Look]:
             yield Look(kind, shape, (str(rng.choice(TABLET_COLORS, p=odds / odds.sum())),))
 
 
-def _invent_shared(look: Look, rng: np.random.Generator) -> _Shared:
-    tint = [tuple(_tinted(RGB[color], rng)) for color in look.colors]
+def _invent_style(look: Look, rng: np.random.Generator) -> _Style:
+    rgb = tuple(_tinted(RGB[color], rng) for color in look.colors)
     form = CAPSULE_FORMS.get(look.kind) or str(rng.choice(TABLET_FORMS))
     low, high = (0.5, 0.9) if look.kind != TABLET else (0.02, 0.45)
     prefix = "".join(rng.choice(list(LETTERS), size=int(rng.integers(1, 4))))
-    return _Shared(
-        look=look,
-        rgb=tuple((int(r), int(g), int(b)) for r, g, b in tint),
-        sizes_mm=_invent_sizes(look, rng),
-        gloss=float(rng.uniform(low, high)),
-        prefix=prefix,
-        mark=int(rng.integers(MARKS)),
-        form=form,
-    )
+    body = Body(look, rgb, *_invent_sizes(look, rng), float(rng.uniform(low, high)), form)
+    return _Style(body, prefix, int(rng.integers(MARKS)))
 
 
-def _tinted(rgb: tuple[int, int, int], rng: np.random.Generator) -> list[int]:
+def _tinted(rgb: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:
     shifted = np.array(rgb) * rng.uniform(0.93, 1.03) + rng.uniform(-7, 7, size=3)
-    return [int(value) for value in np.clip(np.rint(shifted), 20, 248)]
+    red, green, blue = (int(value) for value in np.clip(np.rint(shifted), 20, 248))
+    return red, green, blue
 
 
 def _invent_sizes(look: Look, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -186,51 +168,36 @@ def _invent_sizes(look: Look, rng: np.random.Generator) -> tuple[float, float, f
 def _invent_pill(
     code: str,
     index: int,
-    shared: _Shared,
+    style: _Style,
     taken: set[tuple[str, int | None]],
     lone: bool,
     rng: np.random.Generator,
 ) -> Pill:
-    printed = shared.look.kind != TABLET or rng.random() < 0.2
-    front = _invent_imprint(shared, printed, taken, rng)
-    plain = lone and rng.random() < 0.5
-    back = _plain_imprint(shared, rng) if plain else _invent_imprint(shared, printed, taken, rng)
-    long_mm, short_mm, thick_mm = shared.sizes_mm
-    return Pill(
-        code=code,
-        look=shared.look,
-        rgb=shared.rgb,
-        long_mm=long_mm,
-        short_mm=short_mm,
-        thick_mm=thick_mm,
-        gloss=shared.gloss,
-        depth_mm=float(rng.uniform(0.1, 0.2)),
-        form=shared.form,
-        front=front,
-        back=back,
-        drug=invent_drug(index, code, shared.look.kind != TABLET, rng),
-    )
-
-
-def _plain_imprint(shared: _Shared, rng: np.random.Generator) -> Imprint:
-    line = shared.look.kind == TABLET and bool(rng.random() < 0.5)
-    return Imprint(left="", right="", mark=None, line=line, printed=False)
+    tablet = style.body.look.kind == TABLET
+    printed = not tablet or rng.random() < 0.2
+    front = _invent_imprint(style, printed, taken, rng)
+    if lone and rng.random() < 0.5:
+        line = tablet and bool(rng.random() < 0.5)
+        back = Imprint(left="", right="", mark=None, line=line, printed=False)
+    else:
+        back = _invent_imprint(style, printed, taken, rng)
+    depth_mm = float(rng.uniform(0.1, 0.2))
+    drug = invent_drug(index, code, not tablet, rng)
+    return Pill(**vars(style.body), code=code, depth_mm=depth_mm, front=front, back=back, drug=drug)
 
 
 def _invent_imprint(
-    shared: _Shared, printed: bool, taken: set[tuple[str, int | None]], rng: np.random.Generator
+    style: _Style, printed: bool, taken: set[tuple[str, int | None]], rng: np.random.Generator
 ) -> Imprint:
     """An imprint that no other pill of the same look has."""
     while True:
-        style = rng.random()
+        kind = rng.random()
         number = str(rng.choice(NUMBERS)) if rng.random() < 0.6 else str(rng.integers(10, 89))
         letter = str(rng.choice(list(LETTERS)))
-        line = shared.look.kind == TABLET and bool(rng.random() < 0.3)
-        mark = shared.mark if style < 0.25 else None
-        left = "" if mark is not None else shared.prefix
-        right = number if style < 0.75 else letter + number[:2]
-        if style > 0.9 and not line:
-            left = ""
+        line = style.body.look.kind == TABLET and bool(rng.random() < 0.3)
+        mark = style.mark if kind < 0.25 else None
+        left = "" if mark is not None or (kind > 0.9 and not line) else style.prefix
+        right = number if kind < 0.75 else letter + number[:2]
         imprint = Imprint(left=left, right=right, mark=mark, line=line, printed=printed)
         if (imprint.text, mark) not in taken and not _reads_upside_down(right):
             taken.add((imprint.text, mark))

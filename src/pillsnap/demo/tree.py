@@ -21,7 +21,7 @@ from pillsnap.errors import DataError, MachineError
 from pillsnap.stage.pool import workers
 
 PARTS = ("train", "val")
-NOT_DRAWING = ("__main__.py", "progress.py")  # modules that do not affect the photos
+NOT_DRAWING = ("progress.py",)  # modules that do not affect the photos
 STAMP, LOCK, UNFINISHED = "demo.json", ".drawing.lock", ".drawing"
 BYTES_PER_VALUE = 0.4  # of a PNG, at most; to check the free disk space
 KILLED = "Free memory, or draw in one process (taskset -c 0 ...), then repeat the same command."
@@ -51,12 +51,12 @@ def draw_tree(
         _refuse_foreign(root)
         folders = plan_tree(spec, seed)
         _refuse_full_disk(root, folders, spec)
-        _write_stamp(root, {**wanted, "files": None})
+        files.write_json(root / STAMP, {**wanted, "files": None})
         unfinished = root / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)
         _draw_folders(unfinished, folders, spec, seed, num_workers, on_progress)
         _move_in(root, unfinished)
-        _write_stamp(root, {**wanted, "files": _count_files(root)})
+        files.write_json(root / STAMP, {**wanted, "files": _count_files(root)})
 
 
 def draw_folder(root: Path, folder: Folder, spec: DemoSpec, seed: int) -> int:
@@ -119,10 +119,6 @@ def _move_in(root: Path, unfinished: Path) -> None:
         shutil.rmtree(root / part, ignore_errors=True)
         (unfinished / part).rename(root / part)
     unfinished.rmdir()
-
-
-def _write_stamp(root: Path, stamp: dict[str, object]) -> None:
-    files.write_json(root / STAMP, stamp)
 
 
 def _is_drawn(root: Path, wanted: dict[str, object]) -> bool:

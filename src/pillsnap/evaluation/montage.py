@@ -23,6 +23,7 @@ from pillsnap.params import EvaluateParams
 from pillsnap.places import Places
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.certainty import percent
 
 Font = ImageFont.FreeTypeFont
 
@@ -85,7 +86,7 @@ def confusion_cards(
         pair_of = (pair.true, pair.predicted)
         examples = [_example(truth, predicted, side, index, pair.row) for index in pair_of]
         own, other = (None if row is None else store.decode(int(rows[row])) for row in examples)
-        pill = (store.decode(int(rows[pair.row])), f"confidence {confidence[pair.row]:.0%}")
+        pill = (store.decode(int(rows[pair.row])), f"confidence {percent(confidence[pair.row])}")
         cards.append(
             Card(
                 (pill, (own, "true class"), (other, "predicted class")),
@@ -269,7 +270,7 @@ def _name(frame: FrameAnswer, row: int, classes: pd.DataFrame) -> str:
     if index < 0:
         return "unknown"
     name = classes.iloc[index]
-    return f"{name['mapping_code']} {name['drug_name']} {frame.confidence[row]:.0%}"
+    return f"{name['mapping_code']} {name['drug_name']} {percent(frame.confidence[row])}"
 
 
 def _mark(

@@ -6,7 +6,7 @@ Both are committed to git, so a fresh clone has them before anything ran there.
 from typing import Any
 
 from pillsnap.monitor.state import StageState, State
-from pillsnap.monitor.summaries import ArtifactFiles
+from pillsnap.monitor.summaries import CHECKPOINTS, ArtifactFiles
 from pillsnap.places import TRAININGS
 
 Json = dict[str, Any]
@@ -17,6 +17,7 @@ def of(state: State, files: ArtifactFiles) -> Json:
     evaluate, validate = state.stages["evaluate"], state.stages["validate"]
     metrics_s, validation_s = files.modified_s["metrics"], files.modified_s["validation"]
     measured = metrics_s is not None and _is_measured(state, files.contents["metrics"], metrics_s)
+    measured = measured and _of_checkpoints(files)
     validated = validation_s is not None and _made_by(validate, validation_s)
     revision = _revision(files.contents["evaluation"])
     return {
@@ -49,6 +50,13 @@ def _is_measured(state: State, metrics: Any, modified_s: float) -> bool:
     return evaluate.status == "done" and measured_s >= max(started) and _agree(evaluate, metrics)
 
 
+def _of_checkpoints(files: ArtifactFiles) -> bool:
+    """Whether evaluation.json was measured with the checkpoints that are on disk."""
+    found = files.contents
+    evaluated = {key: _at(found["evaluation"], f"provenance.{key}") for key in CHECKPOINTS}
+    return all(found[key] and evaluated[key] == found[key] for key in CHECKPOINTS)
+
+
 def _agree(evaluate: StageState, metrics: Any) -> bool:
     """Whether metrics.json holds what the run logged at its end: git may have put an older back."""
     found = ((_at(metrics, name), value) for name, value in evaluate.result.items())
@@ -62,7 +70,5 @@ def _at(tree: Any, name: str) -> Any:
 
 
 def _revision(evaluation: Any) -> str | None:
-    origin = evaluation.get("provenance") if isinstance(evaluation, dict) else None
-    origin = origin[0] if isinstance(origin, list) and origin else origin
-    revision = _at(origin, "git_revision")
+    revision = _at(evaluation, "provenance.git_revision")
     return revision[:12] if isinstance(revision, str) else None

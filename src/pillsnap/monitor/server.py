@@ -54,7 +54,7 @@ class Watch:
                 await asyncio.sleep(0)
         except OSError as error:
             problem = str(error)
-        self._files.refresh()
+        await asyncio.to_thread(self._files.refresh)  # checkpoints are large
         source = view.source(self._reader.path, self._state, self._reader.skipped, problem)
         files = {name: self._files.contents[name] for name in SHOWN}
         self.hub.publish(

@@ -1,4 +1,5 @@
-"""The JSON files of the stages under artifacts/<scale>/, read again when they change, shortened."""
+"""The JSON files of the stages under artifacts/<scale>/, shortened, and the sha256 of the
+checkpoints; read again when they change."""
 
 import os
 from pathlib import Path
@@ -6,9 +7,11 @@ from typing import Any
 
 from pillsnap import files
 from pillsnap.errors import UserError
+from pillsnap.places import MODELS, Places
 
 SHOWN = ("validation", "metrics", "sampling")
-NAMES = (*SHOWN, "evaluation")
+CHECKPOINTS = tuple(f"{model}_sha256" for model in MODELS)  # keys of provenance
+NAMES = (*SHOWN, "evaluation", *CHECKPOINTS)
 LARGEST_BYTES = 4 << 20
 MOST_ITEMS = 60
 MOST_EXAMPLES = 3
@@ -17,10 +20,13 @@ DEEPEST = 5
 
 
 class ArtifactFiles:
-    """The content of <name>.json for each of NAMES (None where it is absent), and its time."""
+    """The content of <name>.json, or the sha256 of a checkpoint, for each of NAMES (None where it
+    is absent), and its time."""
 
     def __init__(self, artifacts_dir: Path) -> None:
+        places = Places(artifacts_dir, Path(), artifacts_dir.name)
         self._paths = {name: artifacts_dir / f"{name}.json" for name in NAMES}
+        self._paths |= zip(CHECKPOINTS, map(places.checkpoint, MODELS), strict=True)
         self._seen: dict[str, tuple[int, int, int] | None] = dict.fromkeys(NAMES)
         self.contents: dict[str, Any] = dict.fromkeys(NAMES)
         self.modified_s: dict[str, float | None] = dict.fromkeys(NAMES)
@@ -45,6 +51,8 @@ def _status(path: Path) -> os.stat_result | None:
 
 def _content(path: Path) -> Any:
     try:
+        if path.suffix != ".json":
+            return files.sha256_of(path)
         if path.stat().st_size > LARGEST_BYTES:
             return {"problem": f"{path.name} is larger than {LARGEST_BYTES >> 20} MiB"}
         return _shortened(files.read_json(path, cure=""), DEEPEST)

@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pillsnap.monitor.state import (
-    SAMPLED,
-    LogLine,
-    StageState,
-    State,
-    seconds_left,
-    share_done,
-)
+from pillsnap.monitor.state import SAMPLED, LogLine, StageState, State, seconds_left, share_done
 from pillsnap.monitor.trainings import Training
 from pillsnap.places import STAGES, TRAININGS
 

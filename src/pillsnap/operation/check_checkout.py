@@ -19,13 +19,8 @@ def dvc(_params: Params, root: Path) -> list[Point]:
     if not program.exists():
         return [failed("dvc", f"{program} is missing", "python3 run.py check completes .venv")]
     if not (root / "dvc.yaml").is_file() or not (root / ".dvc").is_dir():
-        return [
-            failed(
-                "dvc",
-                f"{root.resolve()} has no dvc.yaml or no .dvc/",
-                "Run the command in the root of the repository.",
-            )
-        ]
+        value = f"{root.resolve()} has no dvc.yaml or no .dvc/"
+        return [failed("dvc", value, "Run the command in the root of the repository.")]
     return [passed("dvc", f"{program}, dvc.yaml")]
 
 
@@ -70,10 +65,5 @@ def remote(params: Params, root: Path) -> list[Point]:
         return [passed("dvc remote", default)]
     if params.scale == "demo":
         return [passed("dvc remote", "none; the demo needs none")]
-    return [
-        warned(
-            "dvc remote",
-            "none: checkpoints and crops are on this machine only",
-            "dvc remote add -d storage <url or folder>, then dvc push",
-        )
-    ]
+    cure = "dvc remote add -d storage <url or folder>, then dvc push"
+    return [warned("dvc remote", "none: checkpoints and crops are on this machine only", cure)]

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -24,30 +23,22 @@ def data(params: Params, root: Path) -> list[Point]:
     """The data root can be read, how fast, and is the tree whose fingerprint is recorded."""
     try:
         data_root = root / params.data_root()
-        photos = list(_sample(data_root, SAMPLE_PHOTOS))
+        photos = _sample(data_root)
         read, count_bytes, seconds = _read(photos)
     except UserError as error:
         return [failed("data root", error.fact, error.cure)]
     except OSError as error:
         return [failed("data root", f"{error.filename}: {error.strerror}", "ls -ld on that path")]
     if not photos:
-        return [
-            failed(
-                "data root",
-                f"{data_root} holds no PNG under {{train,val}}/images",
-                "Set PILLSNAP_DATA_ROOT to the folder that holds train/ and val/.",
-            )
-        ]
+        cure = "Set PILLSNAP_DATA_ROOT to the folder that holds train/ and val/."
+        return [failed("data root", f"{data_root} holds no PNG under {{train,val}}/images", cure)]
     mb_s = count_bytes / 1e6 / max(seconds, 1e-6)
     total = params.at_scale.samples * count_bytes / read
     photos_read = "1 photo" if read == 1 else f"{read} photos"
     value = f"{data_root}: {mb_s:.0f} MB/s over {photos_read}; reading "
     value += f"{gb(total)} once takes about {max(1.0, total / 1e6 / mb_s):,.0f} s"
-    speed = (
-        passed("data root", value)
-        if mb_s >= SLOW_MB_S
-        else warned("data root", value, "Copy the tree to a local disk, if there is one.")
-    )
+    slow = warned("data root", value, "Copy the tree to a local disk, if there is one.")
+    speed = passed("data root", value) if mb_s >= SLOW_MB_S else slow
     return [speed, _fingerprint(params, root, data_root)]
 
 
@@ -78,11 +69,8 @@ def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
     try:
         recorded = fingerprint.read(path)
         if recorded is None:
-            return warned(
-                name,
-                f"{path.relative_to(root)} is unset",
-                "pillsnap fingerprint (pillsnap train takes it by itself)",
-            )
+            cure = "pillsnap fingerprint (pillsnap train takes it by itself)"
+            return warned(name, f"{path.relative_to(root)} is unset", cure)
         value = f"{recorded.count:,} files, {gb(recorded.bytes)}"
         if recorded.count > LARGEST_SCAN:
             return passed(name, f"{value}; build_manifest compares it")
@@ -92,23 +80,11 @@ def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
     return passed(name, f"{value}: matches")
 
 
-def _sample(data_root: Path, count: int) -> Iterator[Path]:
-    """Some photos, spread over the shards, without walking the whole tree."""
-    tops = [
-        data_root / prefix / part / "images" for prefix in ("", "data") for part in ("train", "val")
-    ]
-    shards = [shard for top in tops if top.is_dir() for shard in sorted(top.glob("*/*"))]
-    each = max(1, -(-count // max(1, len(shards))))
-    found = (path for shard in shards for path in islice(_photos(shard), each))
-    return islice(found, count)
-
-
-def _photos(folder: Path) -> Iterator[Path]:
-    if folder.is_file():
-        yield from [folder] if folder.suffix == ".png" else []
-        return
-    for here, _, names in os.walk(folder, followlinks=False):
-        yield from (Path(here) / name for name in names if name.endswith(".png"))
+def _sample(data_root: Path) -> list[Path]:
+    """Some photos, found without walking the whole tree."""
+    tops = ("train", "val", "data/train", "data/val")
+    photos = (path for top in tops for path in (data_root / top / "images").rglob("*.png"))
+    return list(islice(photos, SAMPLE_PHOTOS))
 
 
 def _read(photos: list[Path]) -> tuple[int, int, float]:

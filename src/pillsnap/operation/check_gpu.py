@@ -1,6 +1,6 @@
 """Checklist: the GPUs that train, who uses them, and whether this torch can.
 
-`look` and `look_at_torch` ask the machine, `judge` only compares: other machines can be tested.
+`look` and `look_at_torch` ask the machine; `judge` only compares, so tests can pass other machines.
 """
 
 import os
@@ -26,7 +26,7 @@ class Gpu:
 
     name: str
     driver: str
-    driver_cuda: tuple[int, int]
+    driver_cuda: tuple[int, int]  # the newest that the driver knows
     capability: tuple[int, int]
     used_bytes: int
     total_bytes: int
@@ -72,9 +72,8 @@ def judge(torch: Torch, device: str, count: int, look_at: Look) -> list[Point]:
         gpu, reason = look_at(torch.uuids[number])
         suffix = f" {number}" if len(indices) > 1 else ""
         unread = f"torch sees it, but the driver's NVML does not: {reason}"
-        points += (
-            _points(gpu, torch, suffix) if gpu else [warned(f"gpu{suffix}", unread, NVIDIA_SMI)]
-        )
+        unknown = [warned(f"gpu{suffix}", unread, NVIDIA_SMI)]
+        points += _points(gpu, torch, suffix) if gpu else unknown
     return points
 
 
@@ -89,8 +88,8 @@ def look(uuid: str | None) -> tuple[Gpu | None, str]:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
         gpu = Gpu(
-            name=_text(pynvml.nvmlDeviceGetName(handle)),
-            driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+            name=pynvml.nvmlDeviceGetName(handle),
+            driver=pynvml.nvmlSystemGetDriverVersion(),
             driver_cuda=(cuda // 1000, cuda % 1000 // 10),
             capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
             used_bytes=int(memory.used),
@@ -118,18 +117,12 @@ def look_at_torch() -> Torch:
 
 
 def _points(gpu: Gpu, torch: Torch, suffix: str) -> list[Point]:
-    share = gpu.used_bytes / gpu.total_bytes
-    value = (
-        f"{gpu.used_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB in use ({share:.0%})"
-    )
-    by = ": " + ", ".join(gpu.users) if gpu.users else ""
-    memory = (
-        passed(f"gpu memory{suffix}", value)
-        if share < MOST_USED_SHARE
-        else warned(
-            f"gpu memory{suffix}", value + by, "End what is not needed (kill <pid>), or wait."
-        )
-    )
+    share, name = gpu.used_bytes / gpu.total_bytes, f"gpu memory{suffix}"
+    used, total = (count / 2**30 for count in (gpu.used_bytes, gpu.total_bytes))
+    memory = passed(name, f"{used:.1f} of {total:.1f} GiB in use ({share:.0%})")
+    if share >= MOST_USED_SHARE:
+        value = ": ".join(filter(None, (memory.value, ", ".join(gpu.users))))
+        memory = warned(name, value, "End what is not needed (kill <pid>), or wait.")
     here = passed(f"gpu{suffix}", f"{gpu.name}, driver {gpu.driver}")
     return [here, memory, _fit(gpu, torch, f"gpu and torch{suffix}")]
 
@@ -143,40 +136,29 @@ def _without(device: str, count: int, reason: str) -> Point:
 
 
 def _too_few(device: str, count: int, seen: int) -> Point:
+    here = f"but torch sees {seen} GPUs here"
     if ":" in device:
-        value = f"train.device is {device}, but torch sees {seen} GPUs here"
-        return failed("gpu", value, "dvc exp run -S train.device=auto")
-    return failed(
-        "gpu",
-        f"train.devices is {count}, but torch sees {seen} GPUs here",
-        "dvc exp run -S train.devices=1  # or start one torchrun on each host (docs/scaling.md)",
-    )
+        return failed(
+            "gpu", f"train.device is {device}, {here}", "dvc exp run -S train.device=auto"
+        )
+    cure = "dvc exp run -S train.devices=1  # or start one torchrun on each host (docs/scaling.md)"
+    return failed("gpu", f"train.devices is {count}, {here}", cure)
 
 
 def _fit(gpu: Gpu, torch: Torch, name: str) -> Point:
-    capability = f"{gpu.capability[0]}.{gpu.capability[1]}"
-    newest = f"{gpu.driver_cuda[0]}.{gpu.driver_cuda[1]}"
-    value = (
-        f"torch {torch.version} (CUDA {torch.cuda}), capability {capability}, driver CUDA {newest}"
-    )
+    capability, newest = (".".join(map(str, pair)) for pair in (gpu.capability, gpu.driver_cuda))
     if torch.cuda is None:
-        return failed(
-            name,
-            f"torch {torch.version} was built without CUDA",
-            "python3 run.py check installs requirements.txt again",
-        )
+        value = f"torch {torch.version} was built without CUDA"
+        return failed(name, value, "python3 run.py check installs requirements.txt again")
+    value = f"torch {torch.version} (CUDA {torch.cuda}), capability {capability}, "
+    value += f"driver CUDA {newest}"
     if not runs_on(gpu.capability, torch.architectures):
-        return failed(
-            name,
-            f"{value}; built for {' '.join(torch.architectures)}",
-            "Install a torch built for this GPU: https://pytorch.org/get-started",
-        )
+        value += f"; built for {' '.join(torch.architectures)}"
+        cure = "Install a torch built for this GPU: https://pytorch.org/get-started"
+        return failed(name, value, cure)
     if not torch.uuids:
-        return failed(
-            name,
-            f"{value}; torch sees no device",
-            "Update the driver (or reboot after an update), then: nvidia-smi",
-        )
+        cure = "Update the driver (or reboot after an update), then: nvidia-smi"
+        return failed(name, f"{value}; torch sees no device", cure)
     if gpu.driver_cuda[0] < int(torch.cuda.split(".")[0]):
         return warned(name, f"{value}: an older CUDA than torch's", "Update the driver.")
     return passed(name, value)
@@ -222,11 +204,7 @@ def _users(handle: Any) -> tuple[str, ...]:
             name = psutil.Process(process.pid).name()
         except psutil.Error:
             name = "a process elsewhere"
-        used = process.usedGpuMemory  # None where the driver does not say (containers)
+        used = process.usedGpuMemory  # None in containers
         size = f", {used / 2**30:.1f} GiB" if used else ""
         users.append(f"{name} ({process.pid}{size})")
     return tuple(users)
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name

@@ -1,6 +1,6 @@
 """Checklist: disk, memory and processors against what this scale needs.
 
-Needs are estimates from measured sizes; each point shows both figures.
+Needs are estimates from measured sizes; each point shows what is free and what is needed.
 """
 
 import os
@@ -8,7 +8,6 @@ import shutil
 from math import ceil
 from pathlib import Path
 
-from pillsnap.dataset import manifest
 from pillsnap.operation.point import Point, failed, gb, passed, warned
 from pillsnap.params import Params, ScaleParams
 from pillsnap.stage.hardware import cpu_count, memory_bytes
@@ -28,37 +27,26 @@ FRAME_BATCHES = 2  # of the detector
 
 def disk(params: Params, root: Path) -> list[Point]:
     """Free disk against 10 GB and against what this scale will still write."""
-    needed = crops_bytes(params, root) + _checkpoint_bytes(params.at_scale)
-    free = shutil.disk_usage(root).free
-    least = max(LEAST_FREE_BYTES, needed)
+    needed = crops_bytes(params, root)
+    needed += CHECKPOINT_BYTES if params.at_scale.classifier_weights else SMALL_CHECKPOINT_BYTES
+    free, least = shutil.disk_usage(root).free, max(LEAST_FREE_BYTES, needed)
     value = f"{gb(free)} free; crops, frames, checkpoints and their cached copies: {gb(needed)}"
     if free > least:
         return [passed("disk", value)]
-    return [
-        failed(
-            "disk",
-            f"{value}; at least {gb(least)} must be free",
-            "dvc gc --workspace drops what nothing refers to; or move the repository.",
-        )
-    ]
+    cure = "dvc gc --workspace drops what nothing refers to; or move the repository."
+    return [failed("disk", f"{value}; at least {gb(least)} must be free", cure)]
 
 
 def crops_bytes(params: Params, root: Path) -> float:
-    """Bytes of crops and frames still to be written, with DVC's cached copy where it is one.
-
-    Rows come from the manifests once they are there, else from the scale's numbers.
-    """
+    """Bytes of crops and frames still to be written, with DVC's cached copy where it is one."""
     scale = params.at_scale
     if (root / params.data_dir / "crops" / "train.arrow").exists():
         return 0.0
-    rows = _rows(root / params.artifacts_dir)
-    if rows is None:
-        rows = scale.samples + scale.test_unknown_pills
-    combinations = scale.samples * scale.combination_share / PILLS_PER_COMBINATION
+    rows = scale.samples + scale.test_unknown_pills
     crop = scale.crop_px**2 * JPEG_BYTES_PER_PX
     frame = scale.frame_px**2 * FRAME_SHAPE * JPEG_BYTES_PER_PX
     photo = FRAME_PX**2 * FRAME_SHAPE * JPEG_BYTES_PER_PX
-    once = rows * crop + (combinations + scale.detection_single_frames) * frame
+    once = rows * crop + (_combinations(scale) + scale.detection_single_frames) * frame
     once += 4 * scale.evaluation_frames * photo  # single and combination, val and test
     return 3 * once  # in data/, in DVC's cache, and in the store that spares a second decoding
 
@@ -70,24 +58,15 @@ def memory(params: Params, _root: Path) -> list[Point]:
     needed = TRAINER_BYTES + workers * WORKER_BYTES
     value = f"{gb(free)} of {gb(total)} free; "
     value += f"{_loaders(workers)} and a trainer: about {gb(needed)}"
-    if free >= needed:
-        ram = passed("memory", value)
-    else:
+    ram = passed("memory", value)
+    if free < needed:
         judge = failed if free < TRAINER_BYTES else warned
-        ram = judge(
-            "memory",
-            value,
-            "Close other programs, or fewer loaders: dvc exp run -S train.num_workers=1",
-        )
+        cure = "Close other programs, or use fewer loaders: dvc exp run -S train.num_workers=1"
+        ram = judge("memory", value, cure)
     shm = Path("/dev/shm")
-    return [
-        ram,
-        *(
-            [shared_memory(params, workers, shutil.disk_usage(shm).free, on_gpu(params))]
-            if shm.is_dir()
-            else []
-        ),
-    ]
+    if not shm.is_dir():
+        return [ram]
+    return [ram, shared_memory(params, workers, shutil.disk_usage(shm).free, on_gpu(params))]
 
 
 def shared_memory(params: Params, workers: int, free: int, on_gpu: bool) -> Point:
@@ -96,14 +75,10 @@ def shared_memory(params: Params, workers: int, free: int, on_gpu: bool) -> Poin
     if on_gpu:  # on a CPU Ultralytics loads in the trainer itself
         needed = max(needed, frame_batches_bytes(params, workers))
     value = f"{gb(free)} free in /dev/shm; batches kept ready: {gb(needed)}"
-    if free >= needed:
-        return passed("shared memory", value)
-    return failed(
-        "shared memory",
-        value,
-        "In a container: --shm-size=8g. "
-        "Or load in the trainer itself: dvc exp run -S train.num_workers=0",
-    )
+    cure = "In a container: --shm-size=8g. Or load in the trainer itself: "
+    cure += "dvc exp run -S train.num_workers=0"
+    enough = free >= needed
+    return passed("shared memory", value) if enough else failed("shared memory", value, cure)
 
 
 def crop_batches_bytes(params: Params, workers: int) -> float:
@@ -116,24 +91,36 @@ def crop_batches_bytes(params: Params, workers: int) -> float:
         return 0.0
     scale, size = params.at_scale, params.batch_size
     val = scale.samples * scale.val_share
-    steps = (ceil((scale.samples - val) * scale.repeats / size), ceil(val / (2 * size)))
+    steps = (ceil(training_crops(params) / size), ceil(val / (2 * size)))
     ready = (CROP_BATCHES * workers + 1, CROP_BATCHES * max(workers // 2, 1) + 1)
     batches = max(min(steps[0], ready[0]), 2 * min(steps[1], ready[1]))
     return batches * size * scale.image_px**2 * 3
 
 
-def training_frames(params: Params) -> float:
-    """Frames that the detector sees in an epoch."""
+def photos(params: Params) -> float:
+    """Photos that validate reads, those of combinations in test aside."""
     scale = params.at_scale
-    combinations = scale.samples * scale.combination_share / PILLS_PER_COMBINATION
-    return combinations * (1 - scale.val_share) + scale.detection_single_frames
+    singles = scale.samples * (1 - scale.combination_share)
+    return singles + _combinations(scale) + scale.test_unknown_pills
+
+
+def training_crops(params: Params) -> float:
+    """Crops in an epoch of the classifier."""
+    scale = params.at_scale
+    return scale.samples * (1 - scale.val_share) * scale.repeats
+
+
+def training_frames(params: Params) -> float:
+    """Frames in an epoch of the detector."""
+    scale = params.at_scale
+    return _combinations(scale) * (1 - scale.val_share) + scale.detection_single_frames
 
 
 def frame_batches_bytes(params: Params, workers: int) -> float:
     """Shared memory of the detector's loaders.
 
     Ultralytics' one for validation has twice the processes (the machine's cores at most) and
-    batches twice as large, and fills itself for the next validation while the training goes on.
+    batches twice as large, and fills itself for the next validation during training.
     """
     if not workers:
         return 0.0
@@ -173,13 +160,5 @@ def on_gpu(params: Params) -> bool:
     return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
-def _checkpoint_bytes(scale: ScaleParams) -> float:
-    return CHECKPOINT_BYTES if scale.classifier_weights else SMALL_CHECKPOINT_BYTES
-
-
-def _rows(artifacts_dir: Path) -> int | None:
-    """Rows of the three manifests by their line ends; None unless all are there."""
-    paths = [artifacts_dir / f"manifest_{split}.csv" for split in manifest.SPLITS]
-    if not all(path.is_file() for path in paths):
-        return None
-    return sum(path.read_bytes().count(b"\n") - 1 for path in paths)
+def _combinations(scale: ScaleParams) -> float:
+    return scale.samples * scale.combination_share / PILLS_PER_COMBINATION

@@ -1,4 +1,4 @@
-"""What git says of the repository, read only: whether DVC experiments can run here."""
+"""The state of the git repository, read only: whether DVC experiments can run here."""
 
 import os
 import shlex
@@ -36,14 +36,10 @@ def read(root: Path) -> GitState:
     """The state of the repository at `root`; takes no lock and writes nothing."""
     here = git(root, "rev-parse", "--git-dir")
     if "dubious ownership" in here.error:
-        path = shlex.quote(str(root.resolve()))
-        return GitState(
-            hindrance=here.error, cure=f"git config --global --add safe.directory {path}"
-        )
+        cure = f"git config --global --add safe.directory {shlex.quote(str(root.resolve()))}"
+        return GitState(hindrance=here.error, cure=cure)
     if here.error == NOT_INSTALLED:
-        return GitState(
-            hindrance=here.error, cure="Install git (Debian, Ubuntu: sudo apt install git)"
-        )
+        return GitState(hindrance=here.error, cure="Install git: sudo apt install git")
     commit = git(root, "rev-parse", "--short", "HEAD")
     # Stricter than git, as DVC is: a name guessed from the host does not count.
     name = os.environ.get("GIT_COMMITTER_NAME") or git(root, "config", "user.name").out
@@ -53,11 +49,10 @@ def read(root: Path) -> GitState:
         (not (name and address), "git has no name and e-mail address to commit with", IDENTITY),
         (not commit.ok, "no commit yet", "git add -A && git commit -m PillSnap"),
     ]
-    if any(lack for lack, _, _ in lacks):
-        return GitState(
-            hindrance=next(hindrance for lack, hindrance, _ in lacks if lack),
-            cure=" && ".join(cure for lack, _, cure in lacks if lack),
-        )
+    missing = [(hindrance, cure) for lack, hindrance, cure in lacks if lack]
+    if missing:
+        cures = " && ".join(cure for _, cure in missing)
+        return GitState(hindrance=missing[0][0], cure=cures)
     changed = git(root, "status", "--porcelain", "--untracked-files=normal").out
     branch = git(root, "rev-parse", "--abbrev-ref", "HEAD").out
     return GitState(branch, commit.out, len(changed.splitlines()), f"{name} <{address}>")
@@ -74,11 +69,10 @@ def git(root: Path, *arguments: str, locks: bool = False) -> Answer:
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
-            check=False,
         )
     except FileNotFoundError:
         return Answer(False, error=NOT_INSTALLED)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Answer(False, error=str(error))
-    said = (done.stderr.strip().splitlines() or [""])[0]
-    return Answer(done.returncode == 0, done.stdout.strip(), said.removeprefix("fatal: "))
+    first_line = done.stderr.strip().partition("\n")[0]
+    return Answer(done.returncode == 0, done.stdout.strip(), first_line.removeprefix("fatal: "))

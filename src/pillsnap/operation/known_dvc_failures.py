@@ -1,9 +1,9 @@
 """Known failures of DVC and git."""
 
-from pillsnap.operation.known import known
+from pillsnap.operation.known_failures import Known
 
 DVC = (
-    known(
+    Known(
         "git_ownership",
         r"detected dubious ownership in repository at '(?P<path>[^']+)'"
         r"|repository path '(?P<other>[^']+)' is not owned by current user",
@@ -11,16 +11,16 @@ DVC = (
         "The checkout was made by another uid, often outside of a container.",
         "git config --global --add safe.directory '{path}'",
     ),
-    known(
+    Known(
         "git_identity",
         r"Git user ?name and email must be configured|Please tell me who you are",
         "git does not know who you are.",
         "Changed parameters run as a DVC experiment, and that is a commit.",
         'git config user.name "Your Name"',
         "git config user.email you@example.org",
-        "pillsnap train  # without changed options needs no commit",
+        "pillsnap train  # needs no commit without changed options",
     ),
-    known(
+    Known(
         "git_repository",
         r"not a git repository|Git repository is required"
         r"|do(es)? not have any commits yet|No commits|Empty git repo|Only supported for Git repo",
@@ -29,7 +29,7 @@ DVC = (
         "git init && git add -A && git commit -m 'PillSnap'",
         "pillsnap train  # without options: edit params.yaml instead",
     ),
-    known(
+    Known(
         "dvc_repository",
         r"not inside of a DVC repository|NotDvcRepoError",
         "This folder is no DVC repository.",
@@ -37,7 +37,7 @@ DVC = (
         "cd /path/to/pillsnap  # the folder with dvc.yaml and .dvc/",
         "git checkout .dvc",
     ),
-    known(
+    Known(
         "dvc_missing_cache",
         r"Missing cache files:|Checkout failed for following targets"
         r"|files failed to (pull|download)|neither locally nor on remote"
@@ -47,14 +47,14 @@ DVC = (
         "dvc pull",
         "dvc repro  # makes them again",
     ),
-    known(
+    Known(
         "dvc_output",
         r"output '(?P<path>[^']+)' does not exist",
         "A stage ended without its output {path}.",
         "It was removed while the stage ran, or the stage ended early.",
         "dvc repro -f {stage}",
     ),
-    known(
+    Known(
         "dvc_dependency",
         r"(dependency|missing data 'source':) '?(?P<path>[^'\s]+)'?( does not exist)?"
         r"|No such file or directory: '(?P<other>[^']+)'",
@@ -63,7 +63,7 @@ DVC = (
         "git checkout data/fingerprints  # if it is a fingerprint",
         "dvc repro",
     ),
-    known(
+    Known(
         "dvc_parameters",
         r"Could not find '(?P<path>[\w.]+)'|Key '(?P<other>[\w.]+)' is not in struct"
         r"|failed to parse '[^']*' in '(\./)?dvc\.yaml'",
@@ -72,7 +72,7 @@ DVC = (
         "git diff params.yaml dvc.yaml",
         "git checkout params.yaml",
     ),
-    known(
+    Known(
         "dvc_yaml",
         r"'(\./)?dvc\.yaml' (is invalid|validation failed)|unable to read: 'dvc\.(yaml|lock)'"
         r"|YAML file structure is corrupted|RWLock-file .*(corrupted|format)",

@@ -1,9 +1,27 @@
 """Known failures of the machine and of the inputs; specific entries come before general ones."""
 
-from pillsnap.operation.known import RESUME, known
+import re
+
+FLAGS = re.IGNORECASE | re.MULTILINE
+Codes = tuple[int, ...]
+RESUME = "pillsnap train  # resumes where it stopped"
+
+
+class Known:
+    """A kind of failure; {names} in its texts are keys of diagnosis.gather or pattern groups.
+
+    `codes`: exit codes that mean it without any text.
+    """
+
+    def __init__(
+        self, kind: str, pattern: str, fact: str, cause: str, *cures: str, codes: Codes = ()
+    ) -> None:
+        self.kind, self.fact, self.cause, self.cures = kind, fact, cause, cures
+        self.pattern, self.codes = re.compile(pattern, FLAGS), codes
+
 
 MACHINE = (
-    known(
+    Known(
         "interrupted",
         r"interrupted by the user|: interrupted; the same command resumes|^KeyboardInterrupt$",
         "The run was interrupted.",
@@ -11,17 +29,16 @@ MACHINE = (
         RESUME,
         codes=(130, 252, -2, -15),
     ),
-    known(
+    Known(
         "lock",
         r"Unable to acquire lock|is busy, it is being blocked by|This training already runs"
         r"|LockError\b",
         "Another run holds the lock.",
-        "Two runs cannot write the same files: another `pillsnap train`, `dvc repro` or editor "
-        "extension works in this repository, or one was killed a moment ago.",
-        "pgrep -af 'dvc|train_'  # who it is: wait for it, or kill <pid>",
+        "Another `pillsnap train`, `dvc repro` or editor extension works in this repository.",
+        "pgrep -af 'dvc|train_'  # which: wait for it, or kill <pid>",
         "rm -f .dvc/tmp/lock .dvc/tmp/rwlock  # only when nothing of the above runs",
     ),
-    known(
+    Known(
         "shared_memory",
         r"killed by signal: Bus error|insufficient shared memory|unable to mmap \d+ bytes"
         r"|unable to allocate shared memory|unable to open shared memory object",
@@ -30,7 +47,7 @@ MACHINE = (
         "batches of {batch_size} crops and {detection_batch_size} frames need more.",
         "dvc exp run -S train.num_workers=0  # or, in a container: docker run --shm-size=8g",
     ),
-    known(
+    Known(
         "gpu_memory",
         r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation"
         r"|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|Out of GPU memory (with|even)",
@@ -40,19 +57,18 @@ MACHINE = (
         "nvidia-smi  # who else uses it",
         "pillsnap train --batch-size {half_batch_size} "
         "--detection-batch-size {half_detection_batch_size}",
-        "dvc exp run -S train.mixed_precision=bf16  # half the memory of float32",
     ),
-    known(
+    Known(
         "disk_full",
         r"No space left on device|\bENOSPC\b|Disk quota exceeded|\[Errno (28|122)\]|File too large"
         r"|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing|(device|disk) is full",
         "The disk is full, or a limit of size is reached.",
-        "A file could not be written whole. Free here: {disk}; temporary folder: {tmp_disk}.",
+        "Free here: {disk}; temporary folder: {tmp_disk}.",
         "df -h . {tmp_dir}; ulimit -f  # the space, and the largest file allowed",
         "dvc gc --workspace  # drops cached versions that nothing refers to any more",
         RESUME,
     ),
-    known(
+    Known(
         "memory",
         r"killed by signal: Killed|exited with (-9|137)\b|\b(_Array)?MemoryError\b"
         r"|DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory|\[Errno 12\]"
@@ -66,17 +82,16 @@ MACHINE = (
         "pillsnap train --batch-size {half_batch_size}",
         codes=(-9, 137),
     ),
-    known(
+    Known(
         "gpu_lost",
         r"GPU is lost|fallen off the bus|GPU has been lost|uncorrectable ECC|"
         r"unspecified launch failure|CUDA error: (an illegal memory access|unknown error)",
         "The GPU failed in mid-run.",
         "Heat, power, a driver reset or a bad card; last seen: {gpu}.",
         "sudo dmesg | grep -i xid  # what the driver says",
-        "nvidia-smi -q -d TEMPERATURE,POWER,ECC",
         RESUME,
     ),
-    known(
+    Known(
         "cuda_architecture",
         r"no kernel image is available|is not compatible with the current PyTorch installation",
         "This torch has no code for this GPU.",
@@ -84,17 +99,15 @@ MACHINE = (
         "pillsnap preflight  # names the GPU's capability and those torch was built for",
         "dvc exp run -S train.device=cpu",
     ),
-    known(
+    Known(
         "cuda_assert",
         r"device-side assert",
         "A check on the GPU failed (device-side assert).",
-        "Most often a class index outside the model's classes, from a manifest and a class table "
-        "that do not belong together; the line that torch names is rarely the right one.",
+        "Most often a class index outside the model's classes: manifests and class table differ.",
         "dvc repro -f build_manifest validate",
-        "CUDA_LAUNCH_BLOCKING=1 pillsnap train  # names the right line",
-        "dvc exp run -S train.device=cpu  # gives a plain message",
+        "dvc exp run -S train.device=cpu  # names the right line",
     ),
-    known(
+    Known(
         "cuda_driver",
         r"CUDA driver version is insufficient|NVIDIA driver on your system is too old"
         r"|Driver/library version mismatch|Found no NVIDIA driver|No CUDA GPUs are available"
@@ -110,7 +123,7 @@ MACHINE = (
 )
 
 INPUTS = (
-    known(
+    Known(
         "class_table",
         r"was trained on another class table|class table \(?[0-9a-f. ]*\)? ?(differs|mismatch)"
         r"|size mismatch for \S*(classifier|head|fc)\.",
@@ -119,7 +132,7 @@ INPUTS = (
         "pillsnap train --fresh",
         "dvc checkout  # the checkpoint and the classes.csv of one and the same version",
     ),
-    known(
+    Known(
         "nan",
         r"is unusable even after going back|loss is not a number|NaN persisted for"
         r"|corrupted with NaN|(Loss|Fitness) NaN/Inf|FloatingPointError|returned nan values",
@@ -129,7 +142,7 @@ INPUTS = (
         "pillsnap train --fresh --lr {tenth_lr}",
         "dvc exp run -S train.mixed_precision=off",
     ),
-    known(
+    Known(
         "checkpoint",
         r"is not a PillSnap checkpoint|is damaged: its weights|Weights only load failed"
         r"|PytorchStreamReader failed|UnpicklingError|invalid magic number|SafetensorError"
@@ -140,7 +153,7 @@ INPUTS = (
         "dvc checkout  # the version DVC knows",
         "pillsnap train --fresh  # without the unfinished one",
     ),
-    known(
+    Known(
         "data_root",
         r"No data root:|The data root .* is not a folder|holds neither train/ and val/"
         r"|Stale file handle|\[Errno 116\]|Transport endpoint is not connected|\[Errno 107\]"
@@ -150,7 +163,7 @@ INPUTS = (
         "ls {data_root}",
         "export PILLSNAP_DATA_ROOT=/path/to/the/AI-Hub/tree",
     ),
-    known(
+    Known(
         "permission",
         r"\bPermissionError\b|\[Errno 13\]|\[Errno 30\]|Read-only file system|Permission denied"
         r"|\[Errno 1\] Operation not permitted",
@@ -159,15 +172,15 @@ INPUTS = (
         "ls -ld . artifacts data .dvc .checkpoints logs",
         'sudo chown -R "$USER" artifacts data .dvc .checkpoints logs',
     ),
-    known(
+    Known(
         "port",
         r"Address already in use|\[Errno 98\]|Port \d+ on \S+ cannot be used",
         "The port is taken.",
         "Another program listens there, often a monitor that still runs.",
-        "pillsnap monitor --stop  # --status tells where it is",
+        "pillsnap monitor --stop  # --status shows its address",
         "pillsnap monitor --port 8889",
     ),
-    known(
+    Known(
         "open_files",
         r"Too many open files|\[Errno 24\]|Pin memory thread exited unexpectedly",
         "Too many files are open.",
@@ -175,22 +188,21 @@ INPUTS = (
         "ulimit -n 65536 && pillsnap train",
         "dvc exp run -S train.num_workers=0",
     ),
-    known(
+    Known(
         "library",
         r"ImportError: \S*?(?P<path>\blib[\w.+-]+\.so[.\d]*): ",
         "A library of the system is missing: {path}.",
         "Slim images lack what OpenCV needs.",
         "sudo apt install libgl1 libglib2.0-0  # Fedora: sudo dnf install mesa-libGL glib2",
     ),
-    known(
+    Known(
         "user",
         r"getpwuid\(\): uid not found|could not determine the home directory",
         "This user has no name or no home folder.",
-        "Containers run under any uid; DVC's experiments need an entry in /etc/passwd or these "
-        "variables.",
+        "DVC's experiments need an entry in /etc/passwd or these variables.",
         "export HOME=/tmp LOGNAME=pillsnap",
     ),
-    known(
+    Known(
         "environment",
         r"ModuleNotFoundError|^ImportError|(python|dvc): (command )?not found"
         r"|No such file or directory: '(python|dvc)'|exited with 127\b",
@@ -200,12 +212,12 @@ INPUTS = (
         "python3 run.py check  # completes the environment",
         codes=(127,),
     ),
-    known(
+    Known(
         "network",
         r"could not be fetched:|LocalEntryNotFoundError|Temporary failure in name resolution"
         r"|Name or service not known|Max retries exceeded|Network is unreachable",
         "Something could not be fetched from the network.",
-        "Pretrained weights come from a hub, cached versions from the DVC remote; neither answers.",
+        "Pretrained weights come from a hub, cached versions from the DVC remote.",
         "pillsnap preflight  # which weights are at hand",
         "dvc exp run -S scales.{scale}.classifier_weights=/path/to/model.safetensors",
     ),

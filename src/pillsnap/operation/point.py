@@ -1,4 +1,4 @@
-"""A point of the checklist before a training: a fact with its figures, and one cure."""
+"""A point of the checklist before a training: a measured fact and one cure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ class Point:
 
 
 def passed(name: str, value: str) -> Point:
-    """It is as it should be."""
+    """Nothing is to be done."""
     return Point(name, "pass", value)
 
 
@@ -29,6 +29,11 @@ def warned(name: str, value: str, cure: str) -> Point:
 def failed(name: str, value: str, cure: str) -> Point:
     """The training would break, sooner or later."""
     return Point(name, "fail", value, cure)
+
+
+def duration(minutes: float) -> str:
+    """Minutes as text: 42 min, or 12 h from ten hours on."""
+    return f"{minutes:,.0f} min" if minutes < 600 else f"{minutes / 60:,.0f} h"
 
 
 def gb(count_bytes: float) -> str:

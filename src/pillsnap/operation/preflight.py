@@ -18,11 +18,7 @@ from pillsnap.operation import (
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
 
-__all__ = ["Point", "as_json", "check", "failures", "render"]
-
-Check = Callable[[Params, Path], list[Point]]
-
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Callable[[Params, Path], list[Point]], ...] = (
     check_gpu.check,
     check_machine.disk,
     check_machine.memory,
@@ -49,7 +45,7 @@ def check(params: Params, root: Path) -> list[Point]:
 
 
 def failures(points: list[Point]) -> list[Point]:
-    """The points that stand in the way."""
+    """The points that prevent a training."""
     return [point for point in points if point.status == "fail"]
 
 
@@ -60,10 +56,10 @@ def render(points: list[Point]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for point in points:
-        said = Text(point.value)
+        text = Text(point.value)
         if point.cure:
-            said.append(f"\n-> {point.cure}", style="cyan")
-        table.add_row(Text(point.status, style=COLOURS[point.status]), point.name, said)
+            text.append(f"\n-> {point.cure}", style="cyan")
+        table.add_row(Text(point.status, style=COLOURS[point.status]), point.name, text)
     return table
 
 

@@ -136,7 +136,7 @@ class ProcessGroup:
         if self._process is None:
             return []
         self._process.poll()
-        return [pid for pid in psutil.pids() if _session(pid) == self._process.pid and _runs(pid)]
+        return [pid for pid in psutil.pids() if _runs_in(self._process.pid, pid)]
 
     def _kill(self) -> None:
         for pid in self._alive():
@@ -144,15 +144,9 @@ class ProcessGroup:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _session(pid: int) -> int | None:
+def _runs_in(session: int, pid: int) -> bool:
+    ended = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     try:
-        return os.getsid(pid)
-    except (ProcessLookupError, PermissionError):
-        return None
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
+        return os.getsid(pid) == session and psutil.Process(pid).status() not in ended
+    except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
         return False

@@ -1,4 +1,4 @@
-"""What DVC says is out of date, stage by stage: `dvc status --json` as a table."""
+"""`dvc status --json` as a table: which stages are out of date, and why."""
 
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,22 +16,15 @@ MOST_REASONS = 3
 
 def ask(root: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """`dvc status --json` in the repository `root`."""
-    return subprocess.run(
-        ["dvc", "status", "--json"],
-        cwd=root,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["dvc", "status", "--json"]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
 def table(printed: str) -> Table:
     """A row for each stage: up to date, or out of date and why.
 
-    Stages that follow one whose outputs change are out of date as well, which DVC finds out as it
-    goes on: it cannot be known before.
+    A stage whose inputs another stage is going to change shows as up to date: DVC finds out while
+    it runs.
     """
     status = orjson.loads(printed.strip().rpartition("\n")[2])
     rows = Table(box=None, pad_edge=False, show_header=False)

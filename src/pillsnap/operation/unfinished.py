@@ -1,4 +1,4 @@
-"""Unfinished trainings from the operator's side: what there is to go on from, and a clean start."""
+"""Unfinished trainings: what `pillsnap train` can resume, a clean start, other weights."""
 
 from datetime import datetime
 from pathlib import Path
@@ -16,18 +16,16 @@ def describe(root: Path) -> list[str]:
     """A line for each training that was interrupted: its last complete epoch, and when."""
     lines = []
     for stage in TRAININGS:
-        states = sorted(
-            (root / BASE / stage).glob("*/newest.ckpt"), key=lambda path: path.stat().st_mtime
-        )
-        if not states:
+        found = (root / BASE / stage).glob("*/newest.ckpt")
+        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+        if newest is None:
             continue
-        newest = states[-1]
         state, _ = checkpoints.WorkFolder(stage, newest.parent.name, root / BASE).load()
         epochs = len(state["history"]) if state and "history" in state else 0
         saved = datetime.fromtimestamp(newest.stat().st_mtime)
         lines.append(
             f"{stage}: interrupted after {epochs} complete epochs (saved {saved:%Y-%m-%d %H:%M}); "
-            "it goes on from there where parameters, data and code are the same"
+            "resumes from there where parameters, data and code are the same"
         )
     return lines
 
@@ -72,9 +70,6 @@ def check_start(path: Path, classes_path: Path) -> None:
         return  # build_manifest makes it; the stage checks the shape of the weights
     wanted, found = manifest.class_table_hash(classes_path), str(config.get("class_table_hash"))
     if wanted != found:
-        raise CheckpointError(
-            f"{path} was trained on another class table ({found[:12]}) than {classes_path} "
-            f"({wanted[:12]}).",
-            "Give a checkpoint of the same classes, or restore its table: "
-            f"dvc checkout {classes_path}",
-        )
+        fact = f"{path} was trained on another class table ({found[:12]}) than {classes_path} "
+        cure = f"Give a checkpoint of the same classes, or restore: dvc checkout {classes_path}"
+        raise CheckpointError(f"{fact}({wanted[:12]}).", cure)

@@ -19,16 +19,17 @@ from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.manifest import SPLITS
 from pillsnap.errors import UserError
 from pillsnap.training import checkpoints
-from pillsnap.validation import photos as frames
+from pillsnap.validation.photos import locate
 
-BLOCK_BYTES = 2**20
+_RESTORE = "dvc checkout --force restores it from the cache; dvc repro makes it anew."
+_md5 = partial(hashlib.md5, usedforsecurity=False)
 
 OnProgress = Callable[[int, int], None]  # files done, files in all
 
 
 @dataclass(frozen=True, order=True)
 class Damage:
-    """A file that is not what it was: where, what is wrong, what mends it."""
+    """A file that changed: where, what is wrong, the cure."""
 
     path: str
     fact: str
@@ -37,7 +38,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was looked at, and the damage found, sorted by path."""
+    """How many files were checked, and the damage found, sorted by path."""
 
     photos: int
     outs: int
@@ -68,13 +69,13 @@ def verify(
         partial(_checkpoint, path) for path in sorted((artifacts_dir / "checkpoints").glob("*.pt"))
     ]
     checks: list[Check] = [*photos, *outs, *cache, *published]
-    damages = []
+    damages = set()
     with ThreadPoolExecutor() as pool:  # hashing and reading release Python's lock
         for done, damage in enumerate(pool.map(lambda check: check(), checks), start=1):
-            damages += [damage] if damage else []
+            damages |= {damage} if damage else set()
             on_progress(done, len(checks))
-    unique = tuple(sorted(set(damages)))
-    return Inspection(len(photos), len(outs), len(cache), len(published), unique)
+    found = tuple(sorted(damages))
+    return Inspection(len(photos), len(outs), len(cache), len(published), found)
 
 
 def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
@@ -92,16 +93,7 @@ def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
 
 def _photo(path: Path, recorded: str) -> Damage | None:
     cure = "Restore the photo from the AI Hub archive; dvc repro reads it again."
-    try:
-        state = xxhash.xxh3_128()
-        with frames.locate(path).open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                state.update(block)
-    except OSError as error:
-        return Damage(str(path), f"cannot be read: {error.strerror}", cure)
-    if state.hexdigest() == recorded:
-        return None
-    return Damage(str(path), "its bytes changed since validate read them", cure)
+    return _file(locate(path), recorded, cure, xxhash.xxh3_128)
 
 
 def _out_checks(repository: Path) -> Iterator[Check]:
@@ -138,11 +130,8 @@ def _folder_checks(repository: Path, folder: Path, md5: str) -> Iterator[Check]:
         return
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for relative in sorted(recorded.keys() | found):
-        path = folder / relative
-        if relative not in recorded:
-            yield partial(Damage, str(path), "is not in dvc.lock's listing", _RESTORE)
-        else:
-            yield partial(_file, path, recorded[relative], _RESTORE)
+        md5 = recorded.get(relative, "that it is not there")
+        yield partial(_file, folder / relative, md5, _RESTORE)
 
 
 def _cache_checks(cache: Path) -> Iterator[Check]:
@@ -153,15 +142,15 @@ def _cache_checks(cache: Path) -> Iterator[Check]:
             yield partial(_file, path, name.removesuffix(".dir"), cure)
 
 
-def _file(path: Path, md5: str, cure: str) -> Damage | None:
+def _file(path: Path, recorded: str, cure: str, new_hash: Any = _md5) -> Damage | None:
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+            found = hashlib.file_digest(file, new_hash).hexdigest()
     except OSError as error:
         return Damage(str(path), f"cannot be read: {error.strerror}", cure)
-    if found.hexdigest() == md5:
+    if found == recorded:
         return None
-    return Damage(str(path), f"md5 is {found.hexdigest()}, recorded is {md5}", cure)
+    return Damage(str(path), f"its hash is {found}, recorded is {recorded}", cure)
 
 
 def _checkpoint(path: Path) -> Damage | None:
@@ -170,6 +159,3 @@ def _checkpoint(path: Path) -> Damage | None:
     except UserError as error:
         return Damage(str(path), error.fact.removeprefix(f"{path} "), error.cure)
     return None
-
-
-_RESTORE = "dvc checkout --force restores it from the cache; dvc repro makes it anew."

@@ -20,7 +20,6 @@ from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
 from pillsnap.prediction.predict import Tally
 from pillsnap.recognition.recogniser import Pill
-from pillsnap.validation import photos as frames
 
 Json = dict[str, Any]
 
@@ -151,9 +150,7 @@ def render(metrics: Json) -> list[str]:
 def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     """Evaluate a folder of either kind; the text to print."""
     project = params.load()
-    folder = frames.locate(folder.expanduser())
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder.", "Name the folder the photos are in.")
+    folder = predict.folder(folder)
     left_out = Findings()
     labelled = by_label.read(folder, left_out)
     labels = bool(labelled or left_out.counts)

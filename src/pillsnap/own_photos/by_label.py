@@ -66,10 +66,7 @@ def read(folder: Path, left_out: Findings) -> list[LabelledPhoto]:
 
 
 def evaluate(
-    loaded: Loaded,
-    photos: Sequence[LabelledPhoto],
-    left_out: Findings,
-    options: EvaluateParams,
+    loaded: Loaded, photos: Sequence[LabelledPhoto], left_out: Findings, options: EvaluateParams
 ) -> Json:
     """Metrics of the pipeline by kind of photo (gap.LIKE); `left_out` gets the photos that cannot
     be read or have another size than in their labels."""

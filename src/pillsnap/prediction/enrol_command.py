@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pillsnap import params
-from pillsnap.prediction import enrolment, load
+from pillsnap.prediction import enrolment, load, predict
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction.gallery import Entry, Gallery
 
 
 def enroll(drug: Entry, images: Sequence[Path], single: bool, twin: bool, device: str) -> str:
     """Add photos of a drug; the line to print."""
+    galleries.check_code(drug.code)
+    for image in images:
+        predict.check_exist([image])
     loaded = load.load("torch", None, device, enrolled=False)
+    before = load.gallery_of(loaded)
     if single:
         loaded = load.for_single(loaded)
-    fitted = loaded.recogniser.calibration
-    before = galleries.load(
-        loaded.gallery_path, fitted.classification_sha256, fitted.class_means.shape[1]
-    )
     after = enrolment.enrol(loaded.recogniser, before, drug, images, loaded.max_pixels, twin)
     galleries.save(loaded.gallery_path, after)
     count = next(count for code, _, count in enrolment.listing(after) if code == drug.code)

@@ -76,10 +76,15 @@ def path_of(scale: str) -> Path:
     return Path("gallery") / f"{scale}.json"
 
 
+def check_code(code: str) -> None:
+    """DataError unless it is a K-code."""
+    if not CODE.fullmatch(code):
+        raise DataError(f"{code!r} is not a K-code.", "Write it like K-012345.")
+
+
 def with_photos(gallery: Gallery, added: Entry) -> Gallery:
     """The gallery with a drug's photos; a photo it already holds is not counted twice."""
-    if not CODE.fullmatch(added.code):
-        raise DataError(f"{added.code!r} is not a K-code.", "Write it like K-012345.")
+    check_code(added.code)
     own = next((entry for entry in gallery.entries if entry.code == added.code), None)
     known = {photo.sha256: photo for photo in [*(own.photos if own else ()), *added.photos]}
     photos = tuple(sorted(known.values(), key=lambda photo: photo.sha256))

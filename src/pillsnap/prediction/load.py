@@ -1,6 +1,7 @@
 """The recogniser as the commands use it: from the project's checkpoints or a release bundle, with
 torch or onnxruntime, with enrolled drugs next to the trained classes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pillsnap import params
+from pillsnap import files, params
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 from pillsnap.dataset import manifest
 from pillsnap.errors import CheckpointError, MachineError, ParameterError
 from pillsnap.params import Params
-from pillsnap.places import Places
+from pillsnap.places import MODELS, Places
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
 from pillsnap.recognition import calibration
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 BACKENDS = ("torch", "onnx")
+DEVICE = re.compile(r"auto|cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
 ALL_CORES = 0  # as onnxruntime counts threads
 
 
@@ -51,23 +53,37 @@ class WholePicture:
         self, frames: Sequence[Pixels], confidence: float, iou: float
     ) -> list[tuple[Boxes, Floats32]]:
         """One box per frame, its edges, with confidence 1."""
-        sizes = [(frame.shape[1], frame.shape[0]) for frame in frames]
-        return [
-            (np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
-            for width, height in sizes
-        ]
+        edges = (np.array([[0, 0, *frame.shape[1::-1]]], np.float32) for frame in frames)
+        return [(box, np.ones(1, np.float32)) for box in edges]
 
 
 class WithoutMargin:
     """A classifier whose crops are cut without a margin: they have one already."""
 
     def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
+        self.classify = classifier.classify
         self.config = {**classifier.config, "crop_margin": 0.0}
 
-    def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
-        """As the wrapped classifier."""
-        return self._classifier.classify(crops)
+
+def check(backend: str, bundle_dir: Path | None, device: str) -> None:
+    """UserError for options with which `load` cannot succeed; costs no import of torch."""
+    if backend not in BACKENDS:
+        raise ParameterError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
+    if not DEVICE.fullmatch(device):
+        raise ParameterError(f"--device is {device!r}.", "Use auto, cpu, cuda or cuda:1.")
+    if bundle_dir is not None:
+        Bundle(bundle_dir).describe()
+    elif backend == "torch":
+        check_checkpoints(Places.of(params.load()))
+
+
+def check_checkpoints(places: Places) -> None:
+    """UserError unless the class table, both checkpoints and the calibration can be opened."""
+    manifest.class_table_hash(places.classes)
+    cure = "Train it (dvc repro) or restore it (dvc checkout)."
+    for path in (*map(places.checkpoint, MODELS), places.calibration):
+        with files.opened(path, cure, CheckpointError, files.LARGEST_MODEL_BYTES):
+            pass
 
 
 def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
@@ -77,8 +93,7 @@ def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = Tr
     From the project in this folder, or from a release bundle. The gallery is left out unless
     `enrolled`.
     """
-    if backend not in BACKENDS:
-        raise ParameterError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
+    check(backend, bundle_dir, device)
     if bundle_dir is None and backend == "torch":
         loaded = _from_checkpoints(params.load(), device)
     else:
@@ -87,15 +102,16 @@ def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = Tr
     _try_out(loaded.recogniser)
     if not enrolled:
         return loaded
+    gallery = gallery_of(loaded)
+    recogniser = enrolment.with_gallery(loaded.recogniser, gallery)
+    return replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
+
+
+def gallery_of(loaded: Loaded) -> galleries.Gallery:
+    """The gallery of the loaded models; CheckpointError if it is damaged or of another one."""
     fitted = loaded.recogniser.calibration
-    gallery = galleries.load(
-        loaded.gallery_path, fitted.classification_sha256, fitted.class_means.shape[1]
-    )
-    return replace(
-        loaded,
-        recogniser=enrolment.with_gallery(loaded.recogniser, gallery),
-        enrolled=len(gallery.entries),
-    )
+    size = fitted.class_means.shape[1]
+    return galleries.load(loaded.gallery_path, fitted.classification_sha256, size)
 
 
 def bundle_dir_of(project: Params) -> Path:
@@ -106,25 +122,18 @@ def bundle_dir_of(project: Params) -> Path:
 def for_single(loaded: Loaded) -> Loaded:
     """The same for pictures that are crops already: nothing is detected, no margin is added."""
     whole = loaded.recogniser
+    classifier = WithoutMargin(whole.classifier)
     single = Recogniser(
-        WholePicture(),
-        WithoutMargin(whole.classifier),
-        whole.calibration,
-        whole.classes,
-        loaded.batch_size,
+        WholePicture(), classifier, whole.calibration, whole.classes, loaded.batch_size
     )
     return replace(loaded, recogniser=single)
 
 
 def _from_checkpoints(project: Params, device: str) -> Loaded:
     places, batch_size = Places.of(project), project.evaluate.batch_size
+    detection, classification = map(places.checkpoint, MODELS)
     recogniser = Recogniser.load(
-        places.checkpoint("detection"),
-        places.checkpoint("classification"),
-        places.calibration,
-        places.classes,
-        _device(device),
-        batch_size,
+        detection, classification, places.calibration, places.classes, _device(device), batch_size
     )
     max_pixels, gallery = project.validate_.max_pixels, galleries.path_of(project.scale)
     return Loaded(recogniser, batch_size, max_pixels, "torch", project.scale, gallery)
@@ -134,20 +143,14 @@ def _from_bundle(bundle: Bundle, backend: str, device: str) -> Loaded:
     """Every file is compared with its checksum before it is loaded."""
     use = bundle.describe()
     models = {
-        "torch": [bundle.detection_pt, bundle.classification_pt],
-        "onnx": [bundle.detection_onnx, bundle.classification_onnx],
-    }
-    bundle.check([*models[backend], bundle.calibration, bundle.classes])
-    if bundle.holds(bundle.gallery):
-        bundle.check([bundle.gallery])
+        "torch": (bundle.detection_pt, bundle.classification_pt),
+        "onnx": (bundle.detection_onnx, bundle.classification_onnx),
+    }[backend]
+    gallery = [bundle.gallery] if bundle.holds(bundle.gallery) else []
+    bundle.check([*models, bundle.calibration, bundle.classes, *gallery])
     if backend == "torch":
         recogniser = Recogniser.load(
-            bundle.detection_pt,
-            bundle.classification_pt,
-            bundle.calibration,
-            bundle.classes,
-            _device(device),
-            use.batch_size,
+            *models, bundle.calibration, bundle.classes, _device(device), use.batch_size
         )
     else:
         recogniser = _by_onnx(bundle, use.batch_size)
@@ -169,7 +172,7 @@ def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
         from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
     except ModuleNotFoundError as error:
         raise MachineError(
-            f"--backend onnx needs onnxruntime ({error}).", "pip install onnxruntime"
+            f"--backend onnx needs onnxruntime ({error}).", "pip install 'pillsnap[onnx]'"
         ) from None
     path = bundle.classification_onnx
     classifier = OnnxClassifier(path, ALL_CORES)
@@ -182,7 +185,7 @@ def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
 
 
 def _try_out(recogniser: Recogniser) -> None:
-    """Run both models once: the first picture need not wait for their warm-up, and a calibration
+    """Run both models once: the first picture is not delayed by their warm-up, and a calibration
     of another shape than the classifier's outputs is refused."""
     grey = np.full((640, 480, 3), 127, np.uint8)
     recogniser.detect([grey])

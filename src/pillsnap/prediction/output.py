@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pillsnap.errors import UserError
+from pillsnap.recognition import certainty
+from pillsnap.recognition.certainty import percent
 from pillsnap.recognition.recogniser import Pill
 
 COLUMNS = (
@@ -19,6 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 PIPED_WIDTH = 120  # columns of a table that no terminal gives a width
 LEAST_SHOWN = 0.01  # a less likely candidate is left out of the table
+STYLES = {"confident": "", "doubtful": "yellow", "unknown": "red"}  # on a terminal
 
 
 @dataclass(frozen=True)
@@ -112,15 +115,17 @@ def _pill_table(pills: Sequence[Pill]) -> Table:
     table.add_column("next", overflow="fold")
     for number, pill in enumerate(pills, start=1):
         x, y, width, height = pill.box
+        look, second = certainty.of(pill), certainty.second(pill)
         others = pill.candidates[int(pill.known) :]
-        shown = [other for other in others if other.probability >= LEAST_SHOWN]
+        shown = [o for o in others if o is second or o.probability >= LEAST_SHOWN]
+        confidence = percent(pill.confidence) if pill.known else ""
         table.add_row(
             f"{number:4}",
             f"{x},{y} {width}×{height}",
-            pill.code or "unknown",
+            Text(pill.code or "unknown", STYLES[look]),
             Text(pill.drug_name or ""),
             Text(" ".join(pill.edi_codes)),
-            f"{pill.confidence:.0%}" if pill.known else "",
-            Text("\n".join(f"{o.code} {o.drug_name} {o.probability:.0%}" for o in shown)),
+            Text(f"doubtful {confidence}" if look == "doubtful" else confidence, STYLES[look]),
+            Text("\n".join(f"{o.code} {o.drug_name} {percent(o.probability)}" for o in shown)),
         )
     return table

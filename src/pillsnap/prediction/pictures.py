@@ -9,14 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, TiffImagePlugin
+from PIL import WebPImagePlugin as WebP
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
@@ -26,20 +20,15 @@ from pillsnap.prediction import jpeg
 
 READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
+    "WEBP": WebP.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
 }
-SIGNATURES = (
-    (png.SIGNATURE, "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"GIF8", "GIF"),
-)
+SIGNATURES = {
+    png.SIGNATURE: "PNG", b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"GIF8": "GIF",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF",
+}  # fmt: skip
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif", ".avif"})
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
@@ -56,7 +45,7 @@ PIXEL_BYTES = {"PNG": 8, "plain PNG": 6, "JPEG": 8, "WEBP": 16, "BMP": 8, "TIFF"
 
 
 class PictureError(DataError):
-    """A picture that cannot be used; the others go on."""
+    """A picture that cannot be used; the other pictures are not affected."""
 
 
 class PictureTooLargeError(PictureError):
@@ -215,7 +204,7 @@ def _kind(start: bytes, name: str) -> str:
         )
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WEBP"
-    kind = next((kind for word, kind in SIGNATURES if start.startswith(word)), None)
+    kind = next((kind for word, kind in SIGNATURES.items() if start.startswith(word)), None)
     if kind is None:
         raise PictureKindError(
             f"{name}: not a picture in one of the formats PNG, {', '.join(READERS)}.",

@@ -1,6 +1,7 @@
 """`pillsnap predict`: the pills in pictures; a picture that cannot be read is refused alone."""
 
 import glob
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
-from pillsnap.prediction.pictures import Picture
+from pillsnap.prediction.pictures import Picture, PictureMissingError
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.validation import photos
 
@@ -71,6 +72,20 @@ def expand(images: Sequence[str]) -> list[Path]:
     A path that does not exist is kept: reading it gives the reason.
     """
     return list(dict.fromkeys(path for image in images for path in _expanded(image)))
+
+
+def check_exist(paths: Sequence[Path]) -> None:
+    """PictureMissingError if none of these exists, before the models are loaded for nothing."""
+    if not any(map(os.path.lexists, paths)):
+        raise PictureMissingError(f"Missing: {', '.join(map(str, paths[:5]))}.", "Check the path.")
+
+
+def folder(path: Path) -> Path:
+    """The folder of this name, whatever the Unicode form on disk; DataError if it is none."""
+    found = photos.locate(path.expanduser())
+    if not found.is_dir():
+        raise DataError(f"{path} is not a folder.", "Name the folder the photos are in.")
+    return found
 
 
 def read_codes(path: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """`pillsnap check`: the pills in photos against a prescription.
 
-A pill counts for a drug only if it is accepted and CONFIDENT over all classes, not over the
+A pill counts for a drug only if it is accepted with confidence over all classes, not over the
 prescribed ones alone: a pill that was swapped for its look-alike must not pass.
 """
 
@@ -18,9 +18,9 @@ from pillsnap import files
 from pillsnap.dataset import names
 from pillsnap.errors import DataError
 from pillsnap.prediction.output import Answer
+from pillsnap.recognition import certainty
 from pillsnap.recognition.recogniser import Pill
 
-CONFIDENT = 0.9  # calibrated probability, over all classes
 POSSIBLE = 0.01  # a candidate below is no reason to hope for a missing drug
 ALL_RIGHT, NOT_ALL_RIGHT = 0, 3  # exit codes
 CURE = "Give a CSV file with a K-code or EDI code and a count per line: K-000114,2"
@@ -154,7 +154,7 @@ def as_text(verdict: Verdict) -> str:
 def _count(verdict: Verdict, found: Found) -> None:
     """Put a pill to its item, the one with the largest shortage first."""
     pill = found.pill
-    if not pill.known or pill.confidence < CONFIDENT:
+    if certainty.of(pill) != "confident":
         verdict.unsure.append(found)
         return
     fitting = [at for at, item in enumerate(verdict.items) if pill.code in item.codes]
@@ -191,5 +191,7 @@ def _where(found: Found) -> str:
 
 def _looks_like(pill: Pill) -> str:
     likely = [each for each in pill.candidates[:2] if each.probability >= POSSIBLE]
-    names_ = " or ".join(f"{each.code} {each.drug_name} {each.probability:.0%}" for each in likely)
+    names_ = " or ".join(
+        f"{each.code} {each.drug_name} {certainty.percent(each.probability)}" for each in likely
+    )
     return names_ if pill.known else f"unknown pill, nearest {names_}"

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import PositiveInt
 
 from pillsnap import files
-from pillsnap.errors import CheckpointError
+from pillsnap.errors import CheckpointError, ParameterError
 
 FORMAT = 2
 CHECKSUMS = "SHA256SUMS"  # as sha256sum writes and checks it
@@ -31,56 +31,20 @@ class Description:
     max_pixels: PositiveInt  # of a picture
 
 
-@dataclass(frozen=True)
 class Bundle:
     """Where the files of a bundle are."""
 
-    folder: Path
-
-    @property
-    def detection_onnx(self) -> Path:
-        """The detector's graph."""
-        return self.folder / "detection.onnx"
-
-    @property
-    def classification_onnx(self) -> Path:
-        """The classifier's graph."""
-        return self.folder / "classification.onnx"
-
-    @property
-    def detection_pt(self) -> Path:
-        """The detector's checkpoint."""
-        return self.folder / "detection.pt"
-
-    @property
-    def classification_pt(self) -> Path:
-        """The classifier's checkpoint."""
-        return self.folder / "classification.pt"
-
-    @property
-    def calibration(self) -> Path:
-        """Temperature, refusal score, threshold, class means."""
-        return self.folder / "recogniser.json"
-
-    @property
-    def classes(self) -> Path:
-        """The class table."""
-        return self.folder / "classes.csv"
-
-    @property
-    def gallery(self) -> Path:
-        """Enrolled drugs, if there are any."""
-        return self.folder / "gallery.json"
-
-    @property
-    def model_card(self) -> Path:
-        """Data, metrics, limits."""
-        return self.folder / "model_card.md"
-
-    @property
-    def timm_dir(self) -> Path:
-        """The classifier as `timm.create_model("local-dir:...")` loads it."""
-        return self.folder / "timm"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.detection_onnx = folder / "detection.onnx"
+        self.classification_onnx = folder / "classification.onnx"
+        self.detection_pt = folder / "detection.pt"  # the checkpoints
+        self.classification_pt = folder / "classification.pt"
+        self.calibration = folder / "recogniser.json"
+        self.classes = folder / "classes.csv"
+        self.gallery = folder / "gallery.json"  # enrolled drugs, if there are any
+        self.model_card = folder / "model_card.md"
+        self.timm_dir = folder / "timm"  # for `timm.create_model("local-dir:...")`
 
     def describe(self) -> Description:
         """bundle.json; CheckpointError when it is missing, damaged or of another format."""
@@ -133,9 +97,8 @@ class Bundle:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except CheckpointError as error:
             return error.fact
-        return (
-            "" if digest == sealed[name] else f"{path} is damaged: {CHECKSUMS} has another sha256."
-        )
+        damaged = digest != sealed[name]
+        return f"{path} is damaged: {CHECKSUMS} has another sha256." if damaged else ""
 
     def _sealed(self) -> dict[str, str]:
         """The sha256 of every file by its name, from SHA256SUMS."""
@@ -150,3 +113,15 @@ class Bundle:
         found = (path for path in self.folder.rglob("*") if path.is_file())
         names = (path.relative_to(self.folder).as_posix() for path in found)
         return sorted(name for name in names if name != CHECKSUMS)
+
+
+def check_out(out: Path) -> None:
+    """ParameterError unless a bundle can be written to `out`: the whole folder is replaced, so it
+    must not hold anything else."""
+    if out.is_file():
+        raise ParameterError(f"--out {out} is a file.", "Name a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
+        raise ParameterError(
+            f"--out {out} holds other files, and the whole folder would be replaced.",
+            "Name a new folder, or that of an older bundle.",
+        )

@@ -12,15 +12,16 @@ from pillsnap.dataset import manifest
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.detection import detector
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
-from pillsnap.places import Places
+from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.places import MODELS, Places
 from pillsnap.recognition import calibration
 from pillsnap.release import graphs
-from pillsnap.release.bundle import DESCRIPTION, Bundle
+from pillsnap.release.bundle import Bundle, check_out
 from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
 
 Json = dict[str, Any]
 
+AGAIN = "Make it again: dvc repro"
 MOST_LOGIT_DIFFERENCE = 1e-3  # far below the difference between two classes
 MOST_SCORE_DIFFERENCE = 1e-3
 MOST_BOX_DIFFERENCE_PX = 0.1  # of the detector's input
@@ -31,15 +32,15 @@ def export(
 ) -> None:
     """Write the release bundle; MachineError when a graph differs from torch.
 
-    It is built next to `out` and replaces it only when it is complete; an existing folder must be
-    a bundle, else ParameterError. `batch_size` and `max_pixels` are the limits the bundle is used
-    within, `gallery` the file of enrolled drugs to include.
+    It is built next to `out` and replaces it only when complete; ParameterError if `out` holds
+    anything but a bundle. `batch_size` and `max_pixels` are limits for its use, `gallery` is the
+    file of enrolled drugs to include.
     """
     out = out.resolve()
     old = out.with_name(f".{out.name}.replaced")
     if old.is_dir() and not out.exists():  # a kill between the two renames below
         old.rename(out)
-    _refuse_foreign(out)
+    check_out(out)
     building = Bundle(out.with_name(f".{out.name}.building"))
     shutil.rmtree(building.folder, ignore_errors=True)
     building.folder.mkdir(parents=True)
@@ -56,35 +57,22 @@ def export(
         shutil.rmtree(building.folder, ignore_errors=True)
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Export replaces the whole folder, so it must not hold anything else."""
-    if out.is_file():
-        raise ParameterError(f"--out {out} is a file.", "Name a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
-        raise ParameterError(
-            f"--out {out} holds other files, and the whole folder would be replaced.",
-            "Name a new folder, or that of an older bundle.",
-        )
-
-
 def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None) -> Json:
     """Write all files but bundle.json; returns their part of bundle.json."""
     cpu = torch.device("cpu")
-    detection_path, classification_path = (
-        places.checkpoint(name) for name in ("detection", "classification")
-    )
+    detection_path, classification_path = map(places.checkpoint, MODELS)
     trained_detector = detector.load(detection_path, cpu)
     trained = classifier.load(classification_path, cpu, manifest.class_table_hash(places.classes))
     own_sha256 = files.sha256_of(classification_path)
     fitted = calibration.load(places.calibration, own_sha256)
     classes = manifest.read_classes(places.classes)
     if gallery is not None:
-        _check_gallery(gallery, own_sha256)
-    graphs.write_detection(
-        trained_detector,
-        bundle.detection_onnx,
-        {"confidence": fitted.detection_confidence, "iou": fitted.detection_iou},
-    )
+        cure = f"Remove {gallery} and enroll the photos again."
+        drugs = files.read_sealed_json(gallery, cure, CheckpointError)
+        if drugs.get("classification_sha256") != own_sha256:
+            raise CheckpointError(f"{gallery} was made with another classifier.", cure)
+    operating_point = {"confidence": fitted.detection_confidence, "iou": fitted.detection_iou}
+    graphs.write_detection(trained_detector, bundle.detection_onnx, operating_point)
     more = {
         "temperature": fitted.temperature,
         "refusal_score": fitted.score,
@@ -99,9 +87,8 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
     some = [frames.decode(i) for i in range(min(len(frames), batch_size))]
     graph = OnnxClassifier(bundle.classification_onnx, 0)
     classification = graphs.compare_classifiers(trained, graph, crops, batch_size)
-    detection = graphs.compare_detectors(
-        trained_detector, OnnxDetector(bundle.detection_onnx, 0), some
-    )
+    boxes = OnnxDetector(bundle.detection_onnx, 0)
+    detection = graphs.compare_detectors(trained_detector, boxes, some)
     _check_parity(classification, detection)
     parity = {"classification": classification, "detection": detection}
     return {"classes": len(classes), "parity": parity}
@@ -132,15 +119,5 @@ def _copy(places: Places, bundle: Bundle, gallery: Path | None) -> None:
     if gallery is not None:
         wanted[bundle.gallery] = gallery
     for target, source in wanted.items():
-        with files.opened(source, _AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+        with files.opened(source, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
             files.write_bytes(target, file.read())
-
-
-def _check_gallery(path: Path, classification_sha256: str) -> None:
-    cure = f"Remove {path} and enrol the photos again."
-    tree = files.read_sealed_json(path, cure, CheckpointError)
-    if tree.get("classification_sha256") != classification_sha256:
-        raise CheckpointError(f"{path} was made with another classifier.", cure)
-
-
-_AGAIN = "Make it again: dvc repro"

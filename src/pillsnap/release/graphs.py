@@ -113,10 +113,8 @@ def compare_classifiers(
     logit_error, embedding_error = 0.0, 0.0
     truth = store.table["class_index"].to_numpy()
     for rows, crops in _batches(store, batch_size):
-        (logits, embeddings), (other, other_embeddings) = (
-            model.classify(crops),
-            graph.classify(crops),
-        )
+        logits, embeddings = model.classify(crops)
+        other, other_embeddings = graph.classify(crops)
         first, second = logits.argmax(axis=1), other.argmax(axis=1)
         equal += int((first == second).sum())
         known += int((truth[rows] >= 0).sum())

@@ -6,10 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from pillsnap.prediction import load
-from pillsnap.prediction.load import Loaded
 from pillsnap.service.app import create_app
 from pillsnap.service.policy import POLICY
 from pillsnap.service.requests import Limits
@@ -35,16 +32,7 @@ def serve(
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     listener = listen(host, port, "pillsnap serve")  # refused now, not after loading the models
     loaded = load.load(backend, model, device)
-    warm_up(loaded)
     app = create_app(loaded, access, limits)
     where = address(host, listener.getsockname()[1])
     print(f"{where}  ({loaded.backend}, scale {loaded.scale})", file=sys.stderr)
     web.server(app, SHUTDOWN_S).run(sockets=[listener])
-
-
-def warm_up(loaded: Loaded) -> None:
-    """Run both models once, so that the first client does not wait for it."""
-    recogniser = loaded.recogniser
-    grey = np.full((640, 480, 3), 127, np.uint8)
-    recogniser.read([grey])
-    recogniser.classify(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))

@@ -43,7 +43,7 @@ class GpuReader:
         sample: Sample = {}
         memory = pynvml.nvmlDeviceGetMemoryInfo
         readings: dict[str, Callable[[], float | str]] = {
-            "gpu_name": lambda: _text(pynvml.nvmlDeviceGetName(self._handle)),
+            "gpu_name": lambda: pynvml.nvmlDeviceGetName(self._handle),
             "gpu_memory_used_mb": lambda: round(memory(self._handle).used / 2**20, 1),
             "gpu_memory_total_mb": lambda: round(memory(self._handle).total / 2**20, 1),
             "gpu_util_pct": lambda: pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu,
@@ -152,7 +152,3 @@ def mean_of(samples: list[Sample]) -> Sample:
 def numbers_only(sample: Mapping[str, float | str]) -> dict[str, float]:
     """The numeric values of a sample, without names."""
     return {key: value for key, value in sample.items() if not isinstance(value, str)}
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name

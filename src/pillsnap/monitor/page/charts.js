@@ -112,7 +112,12 @@ function goalLine(plot, spec) {
   ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.textAlign = "right";
   const below = y - plot.bbox.top < 16 * devicePixelRatio;
-  ctx.fillText(spec.goalText, left + width - 4, y + (below ? 13 : -5) * devicePixelRatio);
+  const base = y + (below ? 13 : -5) * devicePixelRatio;
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.strokeStyle = colour("card"); // keeps the text legible over a curve
+  ctx.setLineDash([]);
+  ctx.strokeText(spec.goalText, left + width - 4, base);
+  ctx.fillText(spec.goalText, left + width - 4, base);
   ctx.restore();
 }
 

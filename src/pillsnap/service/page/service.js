@@ -1,19 +1,21 @@
 "use strict";
 // Sends photos to v1/recognise and draws the boxes and names of the answer.
 
-const KNOWN = "#0072b2";
-const UNKNOWN = "#d55e00";
+const COLOURS = { confident: "#0072b2", doubtful: "#7a5a00", unknown: "#be4600" };
+const DOUBTFUL_BELOW = 0.9; // as in recognition/certainty.py
 const WORDS = {
   en: {
     note: "Not a medical device. Names may be wrong: check them against the package.",
     choose: "Choose photos or drop them here", key: "API key", working: "Recognising…",
-    unknown: "unknown", unknown_pill: "Unknown pill", nearest: "most similar", confidence: "confidence",
+    unknown: "Unknown pill", nearest: "most similar", confidence: "confidence",
+    doubtful: "Doubtful: check the imprint.", or: "or",
     none: "No pill found.", lost: "The service does not answer: {text}",
   },
   ko: {
     note: "의료기기가 아닙니다. 이름이 틀릴 수 있으니 약 포장과 대조해 확인하세요.",
     choose: "사진을 선택하거나 여기에 끌어다 놓으세요", key: "API 키", working: "인식하는 중…",
-    unknown: "알 수 없음", unknown_pill: "알 수 없는 알약", nearest: "가장 비슷한 약", confidence: "신뢰도",
+    unknown: "학습하지 않은 알약", nearest: "가장 비슷한 약", confidence: "신뢰도",
+    doubtful: "불확실: 각인을 확인하세요.", or: "또는",
     none: "알약을 찾지 못했습니다.", lost: "서비스가 응답하지 않습니다: {text}",
   },
 };
@@ -28,8 +30,19 @@ function element(name, text, className) {
   return made;
 }
 
+// The next three as in recognition/certainty.py.
 function percent(share) {
-  return (100 * share).toFixed(share > 0.995 ? 0 : 1) + "%";
+  const text = (100 * share).toFixed(0) + "%";
+  return text === "100%" ? ">99%" : text;
+}
+
+function certainty(pill) {
+  if (!pill.known) return "unknown";
+  return pill.confidence < DOUBTFUL_BELOW ? "doubtful" : "confident";
+}
+
+function second(pill) {
+  return certainty(pill) === "doubtful" ? pill.candidates[1] : undefined;
 }
 
 async function ask(files) {
@@ -50,9 +63,12 @@ async function ask(files) {
 
 function drawPill(pen, pill, unit) {
   const [x, y, width, height] = pill.box;
-  const name = pill.known ? pill.drug_name + " " + percent(pill.confidence) : word("unknown");
-  pen.strokeStyle = pen.fillStyle = pill.known ? KNOWN : UNKNOWN;
+  const look = certainty(pill), next = second(pill);
+  let name = pill.known ? pill.drug_name + " " + percent(pill.confidence) : word("unknown");
+  if (next) name += " " + word("or") + " " + next.drug_name + " " + percent(next.probability);
+  pen.strokeStyle = pen.fillStyle = COLOURS[look];
   pen.lineWidth = unit / 6;
+  pen.setLineDash(look === "doubtful" ? [unit / 2, unit / 3] : []);
   pen.strokeRect(x, y, width, height);
   pen.font = "600 " + unit + "px system-ui, 'Noto Sans KR', sans-serif";
   const plate = pen.measureText(name).width + unit / 2;
@@ -82,12 +98,14 @@ async function photo(file, image) {
 
 function listed(pill) {
   const item = element("li");
-  const first = pill.candidates[0];
+  const first = pill.candidates[0], next = second(pill);
   if (pill.known) {
-    item.append(element("span", pill.drug_name, "known"), " " + pill.code);
+    item.append(element("span", pill.drug_name, certainty(pill)), " " + pill.code);
     item.append(element("small", word("confidence") + " " + percent(pill.confidence) + " · EDI " + (pill.edi_codes.join(", ") || "–")));
+    if (certainty(pill) === "doubtful") item.append(element("small", word("doubtful"), "doubtful"));
+    if (next) item.append(element("small", word("or") + " " + next.drug_name + " " + next.code + " " + percent(next.probability)));
   } else {
-    item.append(element("span", word("unknown_pill"), "unknown"));
+    item.append(element("span", word("unknown"), "unknown"));
     item.append(element("small", word("nearest") + ": " + first.drug_name + " " + first.code));
   }
   return item;
