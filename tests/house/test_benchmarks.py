@@ -35,6 +35,7 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
+    "damage.py": ("--only labels multipart params.yaml --count 20", "| params.yaml | 20 |"),
     "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
@@ -43,6 +44,7 @@ TINY = {
     "split_flattery.py": ("--help", "--epochs"),
 }
 PARTS = {
+    "damage_targets.py", "drawn_damage.py",
     "drawn_set.py", "peers.py", "one_training.py", "drawn_crops.py", "drawn_events.py",
     "gpu_sections.py",
     "gpu_paths.py", "gpu_speed.py", "gpu_stage3.py",

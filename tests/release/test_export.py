@@ -44,7 +44,8 @@ def test_a_bundle_holds_all_that_recognition_needs(exported) -> None:
     assert names == {
         "SHA256SUMS", "bundle.json", "classes.csv",
         "classification.onnx", "classification.pt", "detection.onnx", "detection.pt",
-        "model_card.md", "recogniser.json", "timm", "timm/config.json", "timm/model.safetensors",
+        "licences.txt", "model_card.md", "recogniser.json", "sbom.cdx.json",
+        "timm", "timm/config.json", "timm/model.safetensors",
     }  # fmt: skip
 
 

@@ -1,0 +1,280 @@
+"""What damage.py damages: how a case of each kind is made, and how the product reads it."""
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from drawn_damage import damaged, damaged_json, damaged_picture, damaged_text, damaged_tree
+
+from make import evaluated_project, monitor_runs, odd_pictures
+from make.aihub_tree import Shot, label_of
+from make.drawn_models import GREEN, RED, frame
+from make.import_graph import ROOT
+from pillsnap import files, params
+from pillsnap.aihub import labels
+from pillsnap.aihub.labels import Expected
+from pillsnap.classification import classifier
+from pillsnap.monitor import events, view
+from pillsnap.monitor.state import State, fold
+from pillsnap.prediction import enrolment, load, pictures
+from pillsnap.prediction import gallery as galleries
+from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.release import export
+from pillsnap.service import multipart
+from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.validation import photos
+
+MAX_PIXELS = 50_000_000
+PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
+EXIF = odd_pictures.exif(6)
+REFUSED = object()
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that is damaged; `use` returns what was read, REFUSED, or raises UserError."""
+
+    count: int
+    make: Callable[[random.Random], Any]
+    use: Callable[[Any], Any]
+    whole: Any = None  # what an undamaged one is read as; None: any answer will do
+
+
+def project_content(backend: str, bundle: Path | None) -> Any:
+    """What a recogniser is made of, and what it sees in a picture."""
+    loaded = load.load(backend, bundle, "cpu")
+    tool = loaded.recogniser
+    fitted = replace(tool.calibration, class_means=np.empty(0))
+    means = tool.calibration.class_means.tobytes()
+    configs = json.dumps([tool.detector.config, tool.classifier.config], sort_keys=True)
+    pills = tool.recognise([PAIR], top=4)
+    limits = replace(loaded, recogniser=None)
+    return limits, repr(fitted), means, configs, tool.classes.to_csv(), pills
+
+
+def of_file(count: int, path: Path, use: Callable[[], Any], text: bool = False) -> Target:
+    """A file that is damaged in its place."""
+    content, whole = path.read_bytes(), use()
+
+    def put(case: bytes) -> Any:
+        path.write_bytes(case)
+        try:
+            return use()
+        finally:
+            path.write_bytes(content)
+
+    change = damaged_text if text else damaged
+    return Target(count, lambda chance: change(content, chance), put, whole)
+
+
+def sealed(count: int, path: Path, use: Callable[[], Any]) -> Target:
+    """A sealed JSON file whose values were changed before it was sealed."""
+    content, tree = path.read_bytes(), files.read_sealed_json(path, "")
+
+    def put(case: Any) -> Any:
+        try:
+            files.write_sealed_json(path, case)
+        except (ValueError, AttributeError, TypeError):  # NaN, or no object: nobody can write it
+            return REFUSED
+        try:
+            return use()
+        finally:
+            path.write_bytes(content)
+
+    return Target(count, lambda chance: damaged_tree(tree, chance), put)
+
+
+def initial_weights(path: Path) -> Any:
+    """What a training that starts from a file of weights starts with."""
+    model = classifier.build("test_resnet", 4, None, 0)
+    classifier.load_weights(model, path)
+    return {name: tensor.numpy().tobytes() for name, tensor in model.state_dict().items()}
+
+
+def unfinished() -> Target:
+    """The newest state of a training; REFUSED where the state before it is used instead."""
+    states = [{"epoch": epoch, "weights": torch.full((9999,), float(epoch))} for epoch in (1, 2)]
+    with WorkFolder("stage", "key", Path.cwd()) as folder:
+        for state in states:
+            folder.save(state)
+    path = folder.path / "newest.ckpt"
+
+    def use() -> Any:
+        state, _ = WorkFolder("stage", "key", Path.cwd()).load()
+        return REFUSED if repr(state) == repr(states[0]) else repr(state)
+
+    return of_file(500, path, use)
+
+
+def damaged_bundle(count: int, folder: Path) -> Target:
+    """One to three files of a bundle damaged, emptied, removed, swapped or put in."""
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    expected = {backend: project_content(backend, folder) for backend in ("torch", "onnx")}
+
+    def make(chance: random.Random) -> dict[Path, bytes | None]:
+        changes: dict[Path, bytes | None] = {}
+        for path in chance.sample(list(before), chance.choice((1, 1, 2, 3))):
+            other = before[chance.choice(list(before))]
+            put = chance.choice((None, b"", other, *[damaged(before[path], chance)] * 5))
+            changes[path if chance.random() < 0.95 else path.with_suffix(".more")] = put
+        return changes
+
+    def use(changes: dict[Path, bytes | None]) -> Any:
+        backend = "onnx" if len(str(changes)) % 2 else "torch"
+        for path, content in changes.items():
+            path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+        try:
+            return project_content(backend, folder) == expected[backend]
+        finally:
+            for path in changes:
+                path.unlink(missing_ok=True)
+                if path in before:
+                    path.write_bytes(before[path])
+
+    return Target(count, make, use, whole=True)
+
+
+def file_targets() -> dict[str, Target]:
+    """Checkpoints and a bundle of a project that is made in the folder we are in."""
+    places = evaluated_project.made(Path.cwd())
+    chdir(places.artifacts_dir.parents[1]).__enter__()
+    places = replace(places, artifacts_dir=Path("artifacts/demo"), data_dir=Path("data/demo"))
+    tool = load.load("torch", None, "cpu").recogniser
+    fitted = tool.calibration
+    drug = Photo("a.png", "", np.full(fitted.class_means.shape[1], 0.1, np.float32))
+    gallery, bundle = Path("gallery/demo.json"), Path("bundle")
+    drugs = (Entry("K-000777", "", (), (drug,)),)
+    galleries.save(gallery, Gallery(fitted.classification_sha256, 1, drugs))
+    export.export(places, bundle, 8, 10**6, gallery)
+    timm = bundle / "timm" / "model.safetensors"
+    by_torch, by_onnx = (
+        partial(project_content, *of) for of in (("torch", None), ("onnx", bundle))
+    )
+    named, found = (places.checkpoint(name) for name in ("classification", "detection"))
+
+    def enrolled() -> Any:
+        read = galleries.load(gallery, fitted.classification_sha256, fitted.class_means.shape[1])
+        return repr(enrolment.with_gallery(tool, read).recognise([PAIR], top=5)), repr(read)
+
+    return {
+        "classifier .pt": of_file(1000, named, by_torch),
+        "detector .pt": of_file(1000, found, by_torch),
+        "initial weights .pt": of_file(500, named, partial(initial_weights, named)),
+        "initial weights .safetensors": of_file(500, timm, partial(initial_weights, timm)),
+        "unfinished checkpoint": unfinished(),
+        "recogniser.json": of_file(500, places.calibration, by_torch, text=True),
+        "gallery": of_file(500, gallery, enrolled, text=True),
+        "classes.csv": of_file(500, places.classes, by_torch, text=True),
+        "detection.onnx": of_file(500, bundle / "detection.onnx", by_onnx),
+        "classification.onnx": of_file(500, bundle / "classification.onnx", by_onnx),
+        "sealed recogniser.json": sealed(500, places.calibration, by_torch),
+        "sealed gallery": sealed(500, gallery, enrolled),
+        "bundles": damaged_bundle(600, bundle),
+    }
+
+
+def text_targets() -> dict[str, Target]:
+    """Labels, events, forms and params.yaml."""
+    return {
+        "labels": label_target(),
+        "events": event_target(),
+        "multipart": form_target(),
+        "params.yaml": params_target(),
+    }
+
+
+def params_target() -> Target:
+    path = Path("damaged.yaml")
+    content = (ROOT / "params.yaml").read_bytes()
+
+    def use(case: bytes) -> Any:
+        path.write_bytes(case)
+        return params.load(path)
+
+    return Target(3000, lambda chance: damaged_text(content, chance), use)
+
+
+def label_target() -> Target:
+    shot = Shot(("K-000030",), latitude=90, longitude=300)
+    expected, tree = Expected("K-000030", f"{shot.stem}.png", 90, 300), label_of(shot, "K-000030")
+
+    def use(case: bytes) -> Any:
+        reading = labels.parse(case, expected)
+        return reading.label or REFUSED
+
+    return Target(100_000, lambda chance: damaged_json(tree, chance), use)
+
+
+def picture_targets() -> dict[str, Target]:
+    """Small and photo-sized pictures of all formats; a plain PNG must be whole or refused."""
+    photo = np.repeat(np.repeat(odd_pictures.PIXELS, 20, axis=0), 20, axis=1)
+    saved = odd_pictures.saved
+    png = saved(photo)
+    formats = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+    others = [saved(pixels, form) for form in formats for pixels in (odd_pictures.PIXELS, photo)]
+    others += [saved(photo, "JPEG", progressive=True), saved(photo, "JPEG", exif=EXIF)]
+    others += [*odd_pictures.AS_THEY_ARE.values(), odd_pictures.interlaced()]
+    pngs = [content for content in others if content.startswith(odd_pictures.SIGNATURE)]
+
+    def predict(case: bytes) -> Any:
+        return pictures.decode(case, "x", MAX_PIXELS).pixels
+
+    def validate(case: bytes) -> Any:
+        return photos.decode_png(case, Path("x"), MAX_PIXELS)
+
+    def alike(reader: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        return lambda case: np.array_equal(reader(case), photo)
+
+    return {
+        "pictures, predict": Target(10_000, partial(damaged_picture, others), predict),
+        "pictures, validate": Target(5_000, partial(damaged_picture, pngs), validate),
+        "plain PNG, predict": Target(2_500, partial(damaged, png), alike(predict), True),
+        "plain PNG, validate": Target(2_500, partial(damaged, png), alike(validate), True),
+    }
+
+
+def event_target() -> Target:
+    """Files of some lines, read and shown by the monitor."""
+    path = Path("events.jsonl")
+
+    def make(chance: random.Random) -> bytes:
+        kinds = [{**monitor_runs.LINE, "kind": chance.choice(events.KINDS)} for _ in range(5)]
+        return b"\n".join(damaged_json(line, chance) for line in kinds) + b"\n"
+
+    def use(case: bytes) -> Any:
+        path.write_bytes(case)
+        reader, found = events.EventReader(path), []
+        while (batch := reader.read()).more or batch.events:
+            found += batch.events
+        return json.dumps(view.of(fold(State(), found), 2.0)) if found else REFUSED
+
+    return Target(4_000, make, use)
+
+
+def form_target() -> Target:
+    head = b"Content-Disposition: form-data; name=\"image\"; filename*=utf-8''%EC%95%BD.png\r\n"
+    part = b"--XBX\r\n" + head + b"Content-Type: image/png\r\n\r\n" + bytes(100) + b"\r\n"
+    kind = b"multipart/form-data; charset=utf-8; boundary=XBX"
+
+    def make(chance: random.Random) -> tuple[str, bytes]:
+        announced = damaged_text(kind, chance) if chance.random() < 0.3 else kind
+        return announced.decode("latin-1"), damaged_text(3 * part + b"--XBX--\r\n", chance)
+
+    def use(case: tuple[str, bytes]) -> Any:
+        try:
+            return [name.encode() for name, _ in multipart.files(*case)]
+        except multipart.FormError:
+            return REFUSED
+
+    return Target(20_000, make, use)
