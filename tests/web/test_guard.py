@@ -52,7 +52,10 @@ BEARERS = (
     f"Bearer {SECRET}x",
     f"Bearer {SECRET[:-1]}",
 )
-COOKIES = ("pillsnap_monitor=wrong", f"pillsnap_monitor={SECRET}", 'pillsnap_monitor="')
+COOKIES = (
+    "pillsnap_monitor=wrong", f"pillsnap_monitor={SECRET}", 'pillsnap_monitor="', "a; ;=;==",
+    'pillsnap_monitor="' + r"\"" * 200_000 + '"',  # minutes by http.cookies
+)  # fmt: skip
 WRONG: list[dict[str, str]] = [
     {},
     *({"authorization": value} for value in BEARERS),

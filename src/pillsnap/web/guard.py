@@ -7,7 +7,6 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.responses import Response
@@ -196,13 +195,10 @@ def _query_token(scope: Scope) -> list[str]:
 
 
 def _cookies(policy: Policy, scope: Scope) -> list[str]:
-    jar: SimpleCookie = SimpleCookie()
-    try:
-        for value in _header(scope, b"cookie") if policy.cookie else []:
-            jar.load(value)
-    except CookieError:
-        return []
-    values = [jar[policy.cookie].value] if policy.cookie in jar else []
+    """Not by http.cookies, which takes 30 s for 60 KB of backslashes (CVE-2024-7592)."""
+    parts = [part for value in _header(scope, b"cookie") for part in value.split(";")]
+    pairs = [part.partition("=") for part in parts] if policy.cookie else []
+    values = [value.strip(' "') for name, _, value in pairs if name.strip() == policy.cookie]
     return [value.encode("ascii", "replace").decode() for value in values]
 
 
