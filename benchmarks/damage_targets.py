@@ -15,10 +15,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from drawn_damage import damaged, damaged_json, damaged_picture, damaged_text, damaged_tree
 
 from make import evaluated_project, monitor_runs, odd_pictures
 from make.aihub_tree import Shot, label_of
+from make.damage import damaged, damaged_json, damaged_picture, damaged_text, damaged_tree
 from make.drawn_models import GREEN, RED, frame
 from make.import_graph import ROOT
 from pillsnap import files, params

@@ -2,13 +2,16 @@
 
 import copy
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml, modify_yaml
+from hypothesis import given, settings
 
+from make.damage import SEEDS, damaged_text
 from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.errors import ParameterError
@@ -142,6 +145,15 @@ def test_a_file_that_cannot_be_read_safely_is_refused(tmp_path, text, words):
     with pytest.raises(ParameterError) as refused:
         params.load(tmp_path / "params.yaml")
     assert words in refused.value.fact
+
+
+@settings(max_examples=60, deadline=10_000)
+@given(SEEDS)
+def test_any_damaged_file_is_read_or_refused(tmp_path_factory, chance):
+    path = tmp_path_factory.getbasetemp() / "damaged.yaml"
+    path.write_bytes(damaged_text((ROOT / "params.yaml").read_bytes(), chance))
+    with suppress(ParameterError):
+        params.load(path)
 
 
 def test_a_dotted_key_finds_its_value():

@@ -1,13 +1,17 @@
 """validate and predict give one answer to a picture file: the same pixels, or a refusal by both."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from make import odd_pictures
+from make.damage import SEEDS, damaged_picture
 from make.odd_pictures import AS_THEY_ARE, CONVERTED, DAMAGED, DAMAGED_JPEGS, JPEGS, PIXELS
 from pillsnap.dataset import pixels as stored
+from pillsnap.errors import UserError
 from pillsnap.prediction import pictures
 from pillsnap.prediction.pictures import PictureDamagedError
 from pillsnap.validation import photos
@@ -71,6 +75,20 @@ def test_predict_reads_a_jpeg_as_evaluate_reads_its_frames(tmp_path, name: str) 
 def test_a_damaged_jpeg_is_refused(tmp_path, name: str) -> None:
     with pytest.raises(PictureDamagedError):
         predicted(tmp_path / "a.jpg", DAMAGED_JPEGS[name])
+
+
+@settings(max_examples=300, deadline=5000)
+@given(SEEDS)
+def test_any_damage_is_read_alike_or_refused(chance) -> None:
+    content = damaged_picture(
+        [*AS_THEY_ARE.values(), *(jpeg for jpeg, _ in JPEGS.values())], chance
+    )
+    found = []
+    for read in (pictures.decode, photos.decode_png):
+        with suppress(UserError):
+            found.append(read(content, Path("a"), LIMIT))
+    if len(found) == 2:
+        np.testing.assert_array_equal(found[0].pixels, found[1])
 
 
 def test_the_table_holds_every_kind() -> None:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,7 +47,8 @@ def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, A
 
 def load_published(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights and configuration of a published checkpoint; never runs code from the file."""
-    with files.opened(path, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+    opened = files.opened(path, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES)
+    with opened as file, warnings.catch_warnings(action="ignore"):  # torch's about damage
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
             weights, config, sealed = content["weights"], content["config"], content.get("sha256")

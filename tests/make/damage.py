@@ -5,6 +5,10 @@ import random
 import zlib
 from typing import Any
 
+from hypothesis import strategies as some
+
+SEEDS = some.integers(0, 2**32).map(random.Random)
+
 PIECES = (
     b"[", b'{"a":', b'\\"', b'"', b"\\", b",", b"]}", b"9", b"-", b"1e999", b"NaN", b"null", b"\0",
     b"\xff", b"\xb0\xa1", b"\xef\xbb\xbf", b"\xff\xfe", b"\n", b" ", b"\t", b"\r\n", b"&a [*a,",
