@@ -95,7 +95,7 @@ def outputs(
     model.load_state_dict(weights)
     mean, std = classifier.input_statistics(model)
     config = {"image_px": image_px, "mean": mean, "std": std}
-    namer = classifier.Classifier(model, config, devices.choose(params.train.device))
+    namer = classifier.TorchClassifier(model, config, devices.choose(params.train.device))
     crops = np.stack([store.decode(row) for row in range(len(store))])
     parts = [namer.classify(crops[i : i + 64]) for i in range(0, len(crops), 64)]
     logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -35,7 +35,7 @@ TASKS_OF_BATCH = 8  # whole batches of 128 for train, as each task gives it 16 c
 SEED = 1
 
 
-def draw_crop(pill: demo.Pill, crop_px: int, rng: np.random.Generator) -> bytes:
+def draw_crop(pill: demo.DrawnPill, crop_px: int, rng: np.random.Generator) -> bytes:
     """JPEG of one crop: any background, light, side, turn and place, as `demo.draw_frame` has."""
     back, light, side = (int(rng.integers(choices)) for choices in (3, 3, 2))
     latitude, longitude = int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20
@@ -60,14 +60,14 @@ def draw_crop(pill: demo.Pill, crop_px: int, rng: np.random.Generator) -> bytes:
     return pixels.encode(crop, JPEG_QUALITY)
 
 
-def draw_views(class_index: int, pill: demo.Pill, turn: int, crop_px: int) -> list[bytes]:
+def draw_views(class_index: int, pill: demo.DrawnPill, turn: int, crop_px: int) -> list[bytes]:
     """The crops of one task."""
     rngs = (np.random.default_rng((SEED, class_index, turn, view)) for view in range(VIEWS_OF_TASK))
     return [draw_crop(pill, crop_px, rng) for rng in rngs]
 
 
 def drawn(
-    pills: list[demo.Pill], per_class: int, crop_px: int, num_workers: int, stop: Path
+    pills: list[demo.DrawnPill], per_class: int, crop_px: int, num_workers: int, stop: Path
 ) -> Iterator[tuple[int, list[bytes]]]:
     """Crops of a class at a time, all classes before any comes again."""
     tasks = [(i, turn) for turn in range(per_class // VIEWS_OF_TASK) for i in range(len(pills))]

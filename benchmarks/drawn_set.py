@@ -67,9 +67,9 @@ def draw(
     return drawn
 
 
-def _view(rng: np.random.Generator) -> demo.View:
+def _view(rng: np.random.Generator) -> demo.DrawnView:
     back, light, side = (int(rng.integers(choices)) for choices in (3, 3, 2))
-    return demo.View(back, light, side, int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20)
+    return demo.DrawnView(back, light, side, int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20)
 
 
 def _row(

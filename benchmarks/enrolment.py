@@ -23,7 +23,7 @@ from pillsnap.places import Places
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import load as loading
 from pillsnap.prediction.enrolment import GalleryClassifier
-from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.recogniser import Recogniser
 
 
@@ -73,7 +73,7 @@ def enrolled(
     """A gallery of the rows; twins of trained or enrolled drugs only where they are wanted."""
     gallery, trained = Gallery("", 0, ()), list(recogniser.classes["mapping_code"])
     for code, chosen in rows.items():
-        photos = [Photo(str(row), f"{row:064d}", test.answer[1][row]) for row in chosen]
+        photos = [EnrolledPhoto(str(row), f"{row:064d}", test.answer[1][row]) for row in chosen]
         entry = Entry(code, code, (), tuple(photos))
         means = np.stack([*recogniser.calibration.class_means, *(e.mean for e in gallery.entries)])
         if twins or galleries.twin_of(entry, means, [*trained, *gallery.codes]) is None:

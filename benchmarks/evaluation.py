@@ -18,18 +18,19 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from make.made_answers import class_table, frame_answer
 from pillsnap.evaluation import (
     breakdown,
+    cards,
     evaluate,
     fit,
     montage,
     outputs,
     report,
-    summary,
     tables,
 )
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
 from pillsnap.params import Params, load
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.scores import Outputs
 
 Json = dict[str, Any]
 
@@ -67,20 +68,20 @@ def report_page(
     """The report with pictures of noise, which JPEG cannot compress."""
     rng, known = np.random.default_rng(0), answered.val
     photo = rng.integers(0, 256, (1280, 976, 3), dtype=np.uint8)
-    card = montage.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
-    cards = montage.montage([card] * montage.CARDS, 3, "")
+    card = cards.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
+    sheet = cards.montage([card] * cards.CARDS, "")
     shown = answered.val_frames.frames[: montage.FRAMES]
     iou = params.evaluate.match_iou
     frames = montage.frame_montage([montage.framed(photo, one, table, iou) for one in shown])
-    drawn = {"detections": frames, "confusions": cards, "unknown": cards}
+    drawn = {"detections": frames, "confusions": sheet, "unknown": sheet}
     pictures = {}
-    for name, sheet in drawn.items():
+    for name, picture in drawn.items():
         buffer = io.BytesIO()
-        sheet.save(buffer, "JPEG", quality=outputs.REPORT_QUALITY, subsampling=0)
+        picture.save(buffer, "JPEG", quality=outputs.REPORT_QUALITY, subsampling=0)
         pictures[name] = buffer.getvalue()
     measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "provenance": {}}
     measured |= {"split": breakdown.split_overlap({})}
-    measured["targets"] = summary.targets(params, measured)
+    measured["targets"] = outputs.targets(params, measured)
     plots = outputs.plots(answered, fitted, table, params.evaluate.worst_classes)
     classes = breakdown.per_class(known.truth, known.logits.argmax(axis=1), table)
     return report.render(measured, plots, classes, pictures, params.scale)
@@ -97,8 +98,11 @@ def main() -> None:
         for i in range(FRAMES)
     ]
     answered = Answers(val, test, FrameSet(frames), FrameSet(frames[1:200:2]))
+    none = Outputs(np.empty((0, classes)), np.empty((0, FEATURES)))
     marks = [time.process_time()]
-    fitted = fit.fit(val.outputs, val.truth, {"glued": test.outputs}, means, 0.95, 0)
+    fitted = fit.fit(
+        val.outputs, val.truth, {"val_unknown": none, "glued": test.outputs}, means, 0.95
+    )
     marks.append(time.process_time())
     measured = evaluate.measure(params, answered, fitted, table, ())
     marks.append(time.process_time())

@@ -18,7 +18,7 @@ import torch
 
 from pillsnap import files, params
 from pillsnap.classification.batches import Batch
-from pillsnap.classification.train import Plan
+from pillsnap.classification.train import ClassificationPlan
 from pillsnap.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -134,9 +134,9 @@ def project(scale: str = "stage3", **of_train: Any) -> Params:
     return params.parse(tree, ROOT / "params.yaml")
 
 
-def plan(asked: Asked, batch_size: int, **of_train: Any) -> Plan:
+def plan(asked: Asked, batch_size: int, **of_train: Any) -> ClassificationPlan:
     """The plan of a stage-3 training on this device."""
-    return Plan.of(project(batch_size=batch_size, **of_train), asked.device)
+    return ClassificationPlan.of(project(batch_size=batch_size, **of_train), asked.device)
 
 
 def made_batch(asked: Asked, count: int, image_px: int, classes: int, seed: int) -> Batch:

@@ -405,13 +405,13 @@ def detector_training(asked: Asked, record: Record) -> Facts:
     return {}
 
 
-def _detector_plan(asked: Asked, name: str, px: int, size: int) -> detection_plan.Plan:
+def _detector_plan(asked: Asked, name: str, px: int, size: int) -> detection_plan.DetectionPlan:
     wanted, whole = project(), plan(asked, 32)
-    return detection_plan.Plan(
+    return detection_plan.DetectionPlan(
         architecture=name, weights=None, image_px=px, epochs=2 if asked.small else 4,
         batch_size=size, lr=wanted.detection_lr, recipe=wanted.train_detection, seed=1,
         device=asked.device, dtype=torch.bfloat16 if asked.device.type == "cuda" else None,
-        compile=False, num_workers=whole.num_workers, goals={},
+        num_workers=whole.num_workers, goals={},
     )  # fmt: skip
 
 
@@ -419,11 +419,11 @@ def _draw_frames(folder: Path, count: int, longest_px: int) -> None:
     """A YOLO data set of `count` combinations, an eighth more for val; only so many are drawn."""
     camera = demo.Camera(longest_px * 3 // 4, longest_px, 0.8)
     pills, writer = demo.invent_pills(40, 1), DetectionWriter(folder)
-    drawn: list[demo.Frame] = []
+    drawn: list[demo.DrawnPhoto] = []
     for number in range(min(count, DRAWN_FRAMES)):
         rng = np.random.default_rng((1, number))
         chosen = [pills[i] for i in rng.choice(len(pills), 4, replace=False)]
-        view = demo.View(2, 2, 0, 75, 0)
+        view = demo.DrawnView(2, 2, 0, 75, 0)
         drawn.append(demo.draw_frame(demo.lay_out(chosen, camera, rng), view, camera, rng))
     jpegs = [pixels.encode(frame.photo, 95) for frame in drawn]
     for number in range(count + max(2, count // 8)):

@@ -17,7 +17,7 @@ from gpu_speed import CLASSES, PEAK_TFLOPS, STAGE_3
 
 from pillsnap.classification import classifier
 from pillsnap.classification.augment import Augmenter
-from pillsnap.classification.train import Plan, train
+from pillsnap.classification.train import ClassificationPlan, train
 from pillsnap.dataset.crops import CropStore
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
@@ -55,9 +55,9 @@ def _expected_rate(asked: Asked) -> float:
     with suppress(OSError, KeyError, ValueError):
         for check in orjson.loads((asked.work / "speed.json").read_bytes())["checks"]:
             for row in check.get("rows", []):
-                if (row["image_px"], row["batch_size"], row["compiled"]) == (224, 128, True):
+                if (row["image_px"], row["batch_size"], row["compiled"]) == (320, 128, True):
                     return 0.8 * float(row["images_per_s"])
-    return 1500.0
+    return 700.0
 
 
 def _crops(asked: Asked) -> Path:
@@ -67,7 +67,7 @@ def _crops(asked: Asked) -> Path:
     return folder
 
 
-def _trained(asked: Asked, wanted: Plan, name: str, seconds: float) -> Facts:
+def _trained(asked: Asked, wanted: ClassificationPlan, name: str, seconds: float) -> Facts:
     """Facts of a training that is interrupted, as by Ctrl-C, when its time is over."""
     _crops(asked)
     try:
@@ -80,7 +80,7 @@ def _trained(asked: Asked, wanted: Plan, name: str, seconds: float) -> Facts:
         return {"compiled_failed": f"{type(error).__name__}: {error}"[:500], **facts}
 
 
-def _trained_once(asked: Asked, wanted: Plan, name: str, seconds: float) -> Facts:
+def _trained_once(asked: Asked, wanted: ClassificationPlan, name: str, seconds: float) -> Facts:
     crops_dir, live_dir = asked.work / "crops", asked.work / "live" / name
     events = live_dir / "events.jsonl"
     image_px = 32 if asked.small else project().at_scale.image_px
@@ -135,7 +135,7 @@ def _interrupted_after(seconds: float, most_s: float, events: Path) -> Iterator[
         over.set()
 
 
-def _measured(told: list[Facts], wanted: Plan, counts: dict[str, int]) -> Facts:
+def _measured(told: list[Facts], wanted: ClassificationPlan, counts: dict[str, int]) -> Facts:
     """Rates, use of the GPU and top-1 by the events of a training."""
     ended = [event for event in told if event["kind"] == "epoch"]
     within = [event for event in told if event["kind"] == "progress"]

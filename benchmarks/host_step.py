@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import timm
 import torch
+from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from pillsnap.classification import classifier
 from pillsnap.classification.average import Average
 from pillsnap.training.safe_step import SafeStep, Statistics
 
@@ -39,7 +39,7 @@ def cut(model: nn.Module) -> nn.Module:
 
 def optimizer_of(model: nn.Module) -> torch.optim.AdamW:
     """As the trainer builds it."""
-    return torch.optim.AdamW(classifier.parameter_groups(model, 0.05), lr=1e-9, fused=True)
+    return torch.optim.AdamW(param_groups_weight_decay(model, 0.05), lr=1e-9, fused=True)
 
 
 def parts(model: nn.Module) -> list[Part]:

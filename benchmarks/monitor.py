@@ -37,7 +37,7 @@ from pillsnap.classification import classifier
 from pillsnap.classification import train as training
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch
-from pillsnap.classification.train import Plan, Trainer
+from pillsnap.classification.train import ClassificationPlan, Trainer
 from pillsnap.monitor import daemon
 from pillsnap.stage.log import RunLog
 from pillsnap.training import checkpoints
@@ -55,7 +55,7 @@ def train(folder: Path, steps: int) -> None:
     recipe = params.load(ROOT / "params.yaml").train_classification
     crops_dir = folder / f"crops_{CROP_PX}"
     known = len(training.CropDataset(crops_dir / "train.arrow", IMAGE_PX, None, 1))
-    plan = Plan(
+    plan = ClassificationPlan(
         epochs=2, repeats=max(1, round(steps * BATCH / known / 2)), batch_size=BATCH, lr=1e-3,
         recipe=recipe, seed=1, device=torch.device("cpu"), dtype=None, compile=False,
         num_workers=0, goals={},

@@ -17,9 +17,13 @@ def train_once(
 ) -> train.Trained:
     """Train by the scale's recipe on `crops_dir`; works in `folder`, nothing is published."""
     scale, device = params.at_scale, devices.choose(params.train.device)
-    plan = replace(train.Plan.of(params, device), epochs=epochs, goals={})
+    plan = replace(train.ClassificationPlan.of(params, device), epochs=epochs, goals={})
     model = classifier.build(
-        scale.classifier, class_count(params), scale.classifier_weights, params.seed
+        scale.classifier,
+        class_count(params),
+        scale.classifier_weights,
+        params.seed,
+        scale.drop_path,
     )
     with (
         RunLog("benchmark", folder / "live", "WARNING") as log,

@@ -25,7 +25,7 @@ from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils import LOGGER
 
 from pillsnap.classification import classifier, train
-from pillsnap.classification.train import Plan
+from pillsnap.classification.train import ClassificationPlan
 
 LOGGER.setLevel("ERROR")
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -45,7 +45,7 @@ def png_loader(frames_dir: Path, batch_size: int) -> DataLoader[Any]:
 
 
 def folder_loader(
-    folder: Path, image_px: int, plan: Plan, augment: bool, num_workers: int
+    folder: Path, image_px: int, plan: ClassificationPlan, augment: bool, num_workers: int
 ) -> DataLoader[Any]:
     """torchvision's ImageFolder with the recipe's kinds of change, as its documents teach it."""
     recipe = plan.recipe
@@ -87,7 +87,7 @@ def endless(loader: Any) -> Iterator[Any]:
 class PlainLoop:
     """The training loop of the tutorials with the same timm model, precision and optimizer."""
 
-    def __init__(self, name: str, classes: int, plan: Plan, total_steps: int) -> None:
+    def __init__(self, name: str, classes: int, plan: ClassificationPlan, total_steps: int) -> None:
         self._plan = plan
         self.model = classifier.build(name, classes, None, plan.seed).to(plan.device)
         self._optimizer = torch.optim.AdamW(
@@ -112,7 +112,9 @@ class PlainLoop:
 class UltralyticsRun(ClassificationTrainer):  # type: ignore[misc]  # Ultralytics has no types
     """Ultralytics' classification training, around the same timm model."""
 
-    def __init__(self, name: str, folder: Path, image_px: int, plan: Plan, save_dir: Path) -> None:
+    def __init__(
+        self, name: str, folder: Path, image_px: int, plan: ClassificationPlan, save_dir: Path
+    ) -> None:
         self._name, self._seed = name, plan.seed
         self.epoch_seconds: list[float] = []
         super().__init__(

@@ -26,13 +26,13 @@ from pillsnap import params
 from pillsnap.classification import classifier, train
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader
-from pillsnap.classification.train import Plan, Trainer
+from pillsnap.classification.train import ClassificationPlan, Trainer
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 from pillsnap.training.checkpoints import WorkFolder
 
 ROOT = Path(__file__).parents[1]
-INPUT_CASES = ((224, 256), (160, 256), (160, 192))  # px the model sees, px of the stored crop
+INPUT_CASES = ((320, 384), (224, 256), (160, 256), (160, 192))  # px of the input, of the crop
 WARM_UP_STEPS = 6
 
 Step = Callable[[], int]  # does one unit of work, gives the pictures in it
@@ -53,7 +53,9 @@ def take_turns(jobs: dict[str, Step], seconds: float, rounds: int, clock: Any) -
     return figures
 
 
-def our_loader(drawn: DrawnSet, crop_px: int, image_px: int, plan: Plan) -> Iterator[Batch]:
+def our_loader(
+    drawn: DrawnSet, crop_px: int, image_px: int, plan: ClassificationPlan
+) -> Iterator[Batch]:
     """Batches as the training draws them, epoch after epoch."""
     dataset = CropDataset(
         drawn.stores_dir(crop_px) / "train.arrow", image_px, Augmenter(image_px, plan.recipe), 1
@@ -65,7 +67,7 @@ def our_loader(drawn: DrawnSet, crop_px: int, image_px: int, plan: Plan) -> Iter
         batches.epoch += 1
 
 
-def input_jobs(drawn: DrawnSet, plan: Plan) -> dict[str, Step]:
+def input_jobs(drawn: DrawnSet, plan: ClassificationPlan) -> dict[str, Step]:
     """The loaders without workers: all their work is this process's CPU time."""
     png = peers.endless(peers.png_loader(drawn.frames_dir, 4))
     jobs: dict[str, Step] = {"PNG, PIL, 384 px": lambda: len(next(png)[1])}
@@ -87,7 +89,9 @@ def input_jobs(drawn: DrawnSet, plan: Plan) -> dict[str, Step]:
     return jobs
 
 
-def loop_jobs(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]) -> dict[str, Step]:
+def loop_jobs(
+    drawn: DrawnSet, plan: ClassificationPlan, model: str, sizes: tuple[int, int]
+) -> dict[str, Step]:
     """Optimizer steps: on tensors at hand, our whole loop, the plain ImageFolder loop."""
     crop_px, image_px = sizes
     batches = our_loader(drawn, crop_px, image_px, plan)
@@ -118,7 +122,9 @@ def loop_jobs(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]) -
     return {"model step alone": on_cached, "PillSnap": on_loaded, "torchvision": on_files}
 
 
-def ultralytics_rate(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]) -> float:
+def ultralytics_rate(
+    drawn: DrawnSet, plan: ClassificationPlan, model: str, sizes: tuple[int, int]
+) -> float:
     """Pictures a second in the later epochs of Ultralytics' training."""
     folder = drawn.files_dir(sizes[0])
     with tempfile.TemporaryDirectory() as save_dir:
@@ -129,7 +135,9 @@ def ultralytics_rate(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, 
     return len(run.train_loader.dataset) / statistics.median(run.epoch_seconds[1:])
 
 
-def our_accuracy(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]) -> float:
+def our_accuracy(
+    drawn: DrawnSet, plan: ClassificationPlan, model: str, sizes: tuple[int, int]
+) -> float:
     """Top-1 on val of a whole training: of the last epoch, as the others are measured."""
     net = classifier.build(model, drawn.classes, None, plan.seed)
     augmenter = Augmenter(sizes[1], plan.recipe)
@@ -145,7 +153,9 @@ def our_accuracy(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]
     return float(state["history"][-1]["metrics"]["top1"])
 
 
-def plain_accuracy(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]) -> float:
+def plain_accuracy(
+    drawn: DrawnSet, plan: ClassificationPlan, model: str, sizes: tuple[int, int]
+) -> float:
     """Top-1 on val after the plain loop."""
     folder, workers = drawn.files_dir(sizes[0]), plan.num_workers
     batches = peers.folder_loader(folder / "train", sizes[1], plan, True, workers)
@@ -157,7 +167,9 @@ def plain_accuracy(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, in
     return peers.top1(loop.model, iter(held))
 
 
-def ultralytics_accuracy(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[int, int]) -> float:
+def ultralytics_accuracy(
+    drawn: DrawnSet, plan: ClassificationPlan, model: str, sizes: tuple[int, int]
+) -> float:
     """Top-1 on val of Ultralytics' averaged weights."""
     folder = drawn.files_dir(sizes[0])
     with tempfile.TemporaryDirectory() as save_dir:
@@ -167,7 +179,7 @@ def ultralytics_accuracy(drawn: DrawnSet, plan: Plan, model: str, sizes: tuple[i
     return peers.top1(run.ema.ema.model, ((batch["img"], batch["cls"]) for batch in held))
 
 
-def report_input(drawn: DrawnSet, plan: Plan, asked: argparse.Namespace) -> None:
+def report_input(drawn: DrawnSet, plan: ClassificationPlan, asked: argparse.Namespace) -> None:
     """Print table (a)."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -180,7 +192,9 @@ def report_input(drawn: DrawnSet, plan: Plan, asked: argparse.Namespace) -> None
         print(f"| {name} | {rate:.0f} | {rate / first:.1f} |")
 
 
-def report_loop(drawn: DrawnSet, plan: Plan, asked: argparse.Namespace) -> dict[str, float]:
+def report_loop(
+    drawn: DrawnSet, plan: ClassificationPlan, asked: argparse.Namespace
+) -> dict[str, float]:
     """Print table (b); the rates of the first pair of threads and workers."""
     sizes = (asked.crop_px, asked.image_px)
     first: dict[str, float] = {}
@@ -212,7 +226,7 @@ def report_loop(drawn: DrawnSet, plan: Plan, asked: argparse.Namespace) -> dict[
 
 
 def report_accuracy(
-    drawn: DrawnSet, plan: Plan, rates: dict[str, float], asked: argparse.Namespace
+    drawn: DrawnSet, plan: ClassificationPlan, rates: dict[str, float], asked: argparse.Namespace
 ) -> None:
     """Print table (c): each gets the epochs that its own rate allows in the budget."""
     threads, workers = (int(part) for part in asked.pairs[0].split("x"))
@@ -256,7 +270,7 @@ def main() -> None:
     parser.add_argument("--frame-px", type=int, nargs=2, default=(976, 1280))
     asked = parser.parse_args()
     device = torch.device("cpu")
-    plan = Plan(
+    plan = ClassificationPlan(
         epochs=1, repeats=4, batch_size=32, lr=3e-3,
         recipe=params.load(ROOT / "params.yaml").train_classification, seed=1, device=device,
         dtype=devices.autocast_dtype(device, "auto"), compile=False, num_workers=0, goals={},

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pillsnap.classification import batch_size, classifier, train
 from pillsnap.classification.augment import Augmenter
+from pillsnap.classification.trainer import ClassificationPlan
 from pillsnap.dataset import manifest
 from pillsnap.params import Params
 from pillsnap.places import Places
@@ -16,10 +17,12 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
     scale, table = params.at_scale, Places.of(params).classes
     classes = len(manifest.read_classes(table))
     with session.opened("classification", params, log) as here:
-        model = classifier.build(scale.classifier, classes, scale.classifier_weights, params.seed)
+        model = classifier.build(
+            scale.classifier, classes, scale.classifier_weights, params.seed, scale.drop_path
+        )
         mean, std = classifier.input_statistics(model)
         here.announce(f"{scale.classifier}, {classes} classes")
-        plan = train.Plan.of(params, here.device, here.ranks)
+        plan = ClassificationPlan.of(params, here.device, here.ranks)
         size = batch_size.settle(params, model, plan, here.folder.path, log)
         plan = replace(plan, batch_size=size)
         augmenter = Augmenter(scale.image_px, plan.recipe)

@@ -64,7 +64,7 @@ def test_the_options_of_train_become_keys_of_params_yaml(monkeypatch):
     assert calls == [((wanted,), options)]
 
 
-@pytest.mark.parametrize("command", ["targets", "fingerprint", "verify", "demo"])
+@pytest.mark.parametrize("command", ["targets", "compare", "fingerprint", "verify", "demo"])
 def test_outside_the_repository_one_screen_says_where_to_go(tmp_path, command):
     done = call(tmp_path, command)
     assert done.returncode == 1

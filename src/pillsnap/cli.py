@@ -1,5 +1,6 @@
 """The `pillsnap` command. Each command imports what it needs when it runs, so help is instant."""
 
+import json
 import os
 import subprocess
 import sys
@@ -105,8 +106,29 @@ def targets() -> None:
     params = load()
     table, met = goals.compare(params)
     _print(table)
+    stale = goals.stale(params)
+    if stale:
+        typer.echo(f"These metrics are not of the checkpoints on disk: {stale}\n  -> dvc repro")
     _print(goals.readiness(params))
-    raise typer.Exit(0 if met else 1)
+    raise typer.Exit(0 if met and not stale else 1)
+
+
+@app.command()
+def compare(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Commits or experiments; without: HEAD and its five newest."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ten metrics of the workspace and of revisions side by side; the parameters that differ."""
+    from pillsnap.operation import compare as comparison
+
+    compared = comparison.compare(revisions or [])
+    if as_json:
+        typer.echo(json.dumps(compared, ensure_ascii=False, indent=1))
+    else:
+        _print(comparison.render(compared))
 
 
 @app.command()

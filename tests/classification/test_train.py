@@ -1,5 +1,7 @@
 """The classifier's training: learns, resumes exactly, redoes a step that ran out of memory."""
 
+import re
+
 import pytest
 import safetensors.torch
 import torch
@@ -16,7 +18,7 @@ from pillsnap.training import checkpoints
 
 
 def test_learns_classes_apart(tmp_path, crops_dir):
-    trained = fit(tmp_path, crops_dir, plan(epochs=8, repeats=4))
+    trained = fit(tmp_path, crops_dir, plan(epochs=4, repeats=4))
     assert trained.metrics["top1"] > 0.9
 
 
@@ -57,27 +59,17 @@ def fail_after(monkeypatch, errors):
     monkeypatch.setattr(Trainer, "gradients", failing)
 
 
-@pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_out_of_memory_is_redone_in_parts_with_the_same_batch(
-    tmp_path, crops_dir, monkeypatch, error
-):
-    fail_after(monkeypatch, [error])
-    fit(tmp_path, crops_dir, plan(epochs=1))
-    events = (tmp_path / "live" / "events.jsonl").read_text()
-    assert "redone in 2 parts" in events
-    assert "effective batch of 16" in events
-
-
 def some_batch(count):
     random = torch.Generator().manual_seed(count)
     pictures = torch.randint(0, 256, (count, 24, 24, 3), dtype=torch.uint8, generator=random)
     return Batch(pictures, torch.arange(count) % 4)
 
 
-def stepped(tmp_path, counts, **start):
+def stepped(tmp_path, counts, the_plan=None, **start):
     """A trainer after steps on batches of these sizes."""
     with RunLog("t", tmp_path / "live") as log:
-        trainer = Trainer(classifier.build(MODEL, 4, None, seed=7), plan(), 9, log)
+        model = classifier.build(MODEL, 4, None, seed=7, drop_path=0.2)
+        trainer = Trainer(model, the_plan or plan(), 9, log)
         for name, value in start.items():
             setattr(trainer, name, value)
         for count in counts:
@@ -85,12 +77,18 @@ def stepped(tmp_path, counts, **start):
     return trainer
 
 
-def test_a_redone_step_leaves_no_trace_of_the_failed_one(tmp_path, monkeypatch):
-    expected = stepped(tmp_path, [16], micro_batches=2).state()
-    fail_after(monkeypatch, OUT_OF_MEMORY[:1])
-    found = stepped(tmp_path, [16]).state()
-    for part in ("model", "average"):
-        assert checkpoints.weights_hash(found[part]) == checkpoints.weights_hash(expected[part])
+def weights_of(trainer):
+    """sha256 of the model's and the average's weights."""
+    return [checkpoints.weights_hash(trainer.state()[part]) for part in ("model", "average")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_a_step_out_of_memory_is_redone_in_parts_and_leaves_no_trace(tmp_path, monkeypatch, error):
+    expected = weights_of(stepped(tmp_path, [16], micro_batches=2))
+    fail_after(monkeypatch, [error])
+    assert weights_of(stepped(tmp_path, [16])) == expected
+    events = (tmp_path / "live" / "events.jsonl").read_text()
+    assert "redone in 2 parts, with the same effective batch of 16" in events
 
 
 def test_a_batch_that_does_not_divide_has_no_part_of_one_sample(tmp_path):
@@ -128,22 +126,20 @@ class FailingBackward(torch.autograd.Function):
     [raising, lambda _: raising, lambda model: lambda x: FailingBackward.apply(model(x))],
     ids=["compile", "forward", "backward"],
 )
-def test_a_compiler_that_fails_is_given_up_with_one_warning(
-    tmp_path, crops_dir, undisturbed, monkeypatch, broken
-):
+def test_a_compiler_that_fails_is_given_up_with_one_warning(tmp_path, monkeypatch, broken):
+    expected = weights_of(stepped(tmp_path, [16, 16]))
     monkeypatch.setattr(torch, "compile", broken)
-    trained = fit(tmp_path, crops_dir, plan(compile=True))
-    assert checkpoints.weights_hash(trained.weights) == undisturbed
+    assert weights_of(stepped(tmp_path, [16, 16], plan(compile=True))) == expected
     events = (tmp_path / "live" / "events.jsonl").read_text()
     warning = "torch.compile failed, the training continues without it: Cannot find a working"
     assert events.count(warning) == 1
 
 
-def test_an_error_of_the_model_is_not_hidden_by_the_compiler(tmp_path, crops_dir, monkeypatch):
+def test_an_error_of_the_model_is_not_hidden_by_the_compiler(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "gradients", raising)
     monkeypatch.setattr(torch, "compile", lambda model: model)
     with pytest.raises(RuntimeError, match="triton"):
-        fit(tmp_path, crops_dir, plan(compile=True))
+        stepped(tmp_path, [16], plan(compile=True))
 
 
 def test_losses_of_parts_add_up_to_that_of_the_batch(tmp_path):
@@ -161,13 +157,10 @@ def test_losses_of_parts_add_up_to_that_of_the_batch(tmp_path):
         assert float(trainer.gradients(batch, 8)) == pytest.approx(float(whole), rel=1e-5)
 
 
-def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, crops_dir, monkeypatch):
-    def never(self, batch, whole):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Trainer, "gradients", never)
+def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, monkeypatch):
+    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 9)
     with pytest.raises(MachineError, match=r"train\.batch_size \(is 16\)"):
-        fit(tmp_path, crops_dir, plan(epochs=1))
+        stepped(tmp_path, [16])
 
 
 def test_learning_rate_warms_up_then_falls_to_zero():
@@ -178,12 +171,6 @@ def test_learning_rate_warms_up_then_falls_to_zero():
     assert rates[-1] < 1e-5
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
-    torch.save(classifier.build("test_vit", 4, None, 0).state_dict(), tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match="another model"):
-        classifier.build(MODEL, 4, str(tmp_path / "w.pt"), 0)
-
-
 def test_weights_with_another_number_of_classes_start_with_a_new_head(tmp_path):
     source = classifier.build(MODEL, 9, None, 1)
     torch.save(source.state_dict(), tmp_path / "w.pt")
@@ -191,20 +178,25 @@ def test_weights_with_another_number_of_classes_start_with_a_new_head(tmp_path):
     assert torch.equal(model.state_dict()["conv1.0.weight"], source.state_dict()["conv1.0.weight"])
 
 
-def test_missing_weights_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="are missing"):
-        classifier.build(MODEL, 4, str(tmp_path / "absent.pt"), 0)
-
-
-def test_unknown_model_is_refused_with_near_names():
-    with pytest.raises(ParameterError, match="test_resnet_9000"):
-        classifier.build("test_resnet_9000", 4, None, 0)
-
-
-def test_hub_without_network_names_the_option(monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "weights", "drop_path", "error", "words"),
+    [
+        ("test_resnet_9000", None, 0.0, ParameterError, "test_resnet_9000"),
+        ("test_resnet.r160_in1k", "hub", 0.0, MachineError, "classifier_weights"),
+        (MODEL, "absent.pt", 0.0, CheckpointError, "are missing"),
+        (MODEL, "vit.pt", 0.0, CheckpointError, "another model"),
+        ("vgg11", None, 0.2, ParameterError, r"Set scales.<scale>.drop_path to 0\.0"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_refused(
+    tmp_path, monkeypatch, name, weights, drop_path, error, words
+):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(MachineError, match="classifier_weights"):
-        classifier.build("test_resnet.r160_in1k", 4, "hub", 0)
+    torch.save(classifier.build("test_vit", 4, None, 0).state_dict(), "vit.pt")
+    with pytest.raises(error) as refused:
+        classifier.build(name, 4, weights, 0, drop_path)
+    assert re.search(words, f"{refused.value.fact} {refused.value.cure}")
 
 
 def publish(path, **changes):
@@ -268,3 +260,15 @@ def test_loaded_classifier_gives_logits_and_unit_embeddings(tmp_path):
     logits, embeddings = loaded.classify(crops)
     assert logits.shape == (3, 4)
     assert torch.linalg.norm(torch.tensor(embeddings), dim=1).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_drop_path_skips_branches_in_training_only():
+    name, pictures = "test_vit2", torch.rand(2, 3, 64, 64)
+    model, plain = (classifier.build(name, 4, None, 0, share) for share in (0.9, 0.0))
+    assert torch.equal(model.eval()(pictures), plain.eval()(pictures))
+    assert not torch.equal(model.train()(pictures), plain.train()(pictures))
+
+
+def test_without_drop_path_a_model_needs_no_branches():
+    with torch.device("meta"):
+        classifier.build("vgg11", 4, None, 0, drop_path=0.0)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pillsnap.demo import Camera, DemoSpec, View, draw_frame, draw_tree, invent_pills, lay_out
+from pillsnap.demo import Camera, DemoSpec, DrawnView, draw_frame, draw_tree, invent_pills, lay_out
 from pillsnap.demo.plan import plan_tree
 from pillsnap.errors import DataError, MachineError, ParameterError
 
@@ -268,7 +268,9 @@ def test_drug_names_are_unique_and_edi_codes_a_list_single_blank_or_null() -> No
 def test_pills_are_as_large_as_in_the_real_frames() -> None:
     camera, rng = Camera(976, 1280, 0.0), np.random.default_rng(SEED)
     widths = [
-        draw_frame(lay_out([pill], camera, rng), View(2, 2, 0, 75, 40), camera, rng).boxes[0][2]
+        draw_frame(lay_out([pill], camera, rng), DrawnView(2, 2, 0, 75, 40), camera, rng).boxes[0][
+            2
+        ]
         for pill in invent_pills(12, SEED)
     ]
     assert min(widths) >= 125
@@ -278,7 +280,7 @@ def test_pills_are_as_large_as_in_the_real_frames() -> None:
 def test_boxes_are_tight() -> None:
     camera, rng = Camera(488, 640, 0.0), np.random.default_rng(SEED)
     pills = [p for p in invent_pills(60, SEED) if p.look.colors == ("빨강",)]
-    frame = draw_frame(lay_out(pills[:1], camera, rng), View(2, 2, 0, 90, 20), camera, rng)
+    frame = draw_frame(lay_out(pills[:1], camera, rng), DrawnView(2, 2, 0, 90, 20), camera, rng)
     reddish = frame.photo[..., 0].astype(int) - frame.photo[..., 1] > 40
     red = cv2.boundingRect(reddish.astype(np.uint8))
     assert np.abs(np.subtract(red, frame.boxes[0])).max() <= 2
@@ -287,7 +289,7 @@ def test_boxes_are_tight() -> None:
 def test_pills_of_a_combination_do_not_overlap() -> None:
     camera, rng = Camera(488, 640, 0.0), np.random.default_rng(SEED)
     frame = draw_frame(
-        lay_out(invent_pills(4, SEED), camera, rng), View(2, 2, 0, 70, 0), camera, rng
+        lay_out(invent_pills(4, SEED), camera, rng), DrawnView(2, 2, 0, 70, 0), camera, rng
     )
     cover = np.zeros((640, 488), int)
     for x, y, w, h in frame.boxes:
@@ -300,7 +302,7 @@ def test_front_and_back_look_different() -> None:
     camera, pill = Camera(244, 320, 0.0), invent_pills(6, SEED)[0]
     placed = lay_out([pill], camera, np.random.default_rng(1))
     fronts, backs = (
-        draw_frame(placed, View(2, 2, side, 90, 0), camera, np.random.default_rng(1)).photo
+        draw_frame(placed, DrawnView(2, 2, side, 90, 0), camera, np.random.default_rng(1)).photo
         for side in (0, 1)
     )
     assert not np.array_equal(fronts, backs)

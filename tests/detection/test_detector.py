@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from make import detection_files
+from make.hostile import Hostile
 from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.detection import detector, train
@@ -100,16 +101,29 @@ def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
 
 
 def plan(architecture="yolo11n", num_workers=0, bf16=False):
-    return detector_.Plan(
+    return detector_.DetectionPlan(
         architecture=architecture, weights=None, image_px=96, epochs=3, batch_size=4, lr=1e-3,
         recipe=RECIPE, seed=3, device=torch.device("cpu"), dtype=torch.bfloat16 if bf16 else None,
-        compile=False, num_workers=num_workers, goals={},
+        num_workers=num_workers, goals={},
     )  # fmt: skip
 
 
 def fit(folder, data_dir, the_plan):
     with RunLog("train_detection", folder / "live") as log, WorkFolder("d", "f", folder) as work:
         return train.train(the_plan, data_dir, work, folder / "live" / "detection", log)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A YOLO data set of few frames."""
+    return detection_files.write(tmp_path_factory.mktemp("frames"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, data_dir):
+    """sha256 of the weights that the training ends with."""
+    trained = fit(tmp_path_factory.mktemp("undisturbed"), data_dir, plan())
+    return checkpoints.weights_hash(trained.weights)
 
 
 def interrupt_after_the_first_epoch(monkeypatch):
@@ -129,8 +143,9 @@ def interrupt_after_the_first_epoch(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "bf16"), [("yolo11n", True), ("yolo26n", False)])
-def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, architecture, bf16):
-    data_dir = detection_files.write(tmp_path / "data")
+def test_interrupted_training_ends_with_the_same_weights(
+    tmp_path, data_dir, monkeypatch, architecture, bf16
+):
     whole = fit(tmp_path / "whole", data_dir, plan(architecture, bf16=bf16))
     saved = interrupt_after_the_first_epoch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
@@ -143,30 +158,24 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bf16", [True, False])
-def test_the_forward_pass_has_the_precision_asked_for(tmp_path, monkeypatch, bf16):
-    end_batch, kinds = PillTrainer._end_batch, []
-    preprocess = PillTrainer.preprocess_batch
+def test_the_forward_pass_has_the_precision_asked_for(tmp_path, data_dir, monkeypatch, bf16):
+    kinds = []
 
-    def heard(self, batch):
+    def first_step(_trainer, _batch):
         enabled = torch.is_autocast_enabled("cpu")
         kinds.append(torch.get_autocast_dtype("cpu") if enabled else torch.float32)
-        return preprocess(self, batch)
-
-    def once(self):
-        end_batch(self)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PillTrainer, "preprocess_batch", heard)
-    monkeypatch.setattr(PillTrainer, "_end_batch", once)
+    monkeypatch.setattr(PillTrainer, "preprocess_batch", first_step)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, detection_files.write(tmp_path / "data"), plan(bf16=bf16))
-    assert kinds[0] is (torch.bfloat16 if bf16 else torch.float32)
+        fit(tmp_path, data_dir, plan(bf16=bf16))
+    assert kinds == [torch.bfloat16 if bf16 else torch.float32]
 
 
 @pytest.mark.slow
-def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(tmp_path, monkeypatch):
-    data_dir = detection_files.write(tmp_path / "data")
-    whole = fit(tmp_path / "whole", data_dir, plan())
+def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(
+    tmp_path, data_dir, undisturbed, monkeypatch
+):
     end_batch, batches = PillTrainer._end_batch, []
 
     def signalled(self):
@@ -180,24 +189,23 @@ def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(tmp_path, monk
         fit(tmp_path / "parts", data_dir, plan())
     parts = fit(tmp_path / "parts", data_dir, plan())
     assert batches == [0, 0, 1, 1, 1, 2, 2]
-    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+    assert checkpoints.weights_hash(parts.weights) == undisturbed
 
 
 @pytest.mark.slow
-def test_every_step_takes_the_gradients_of_all_ranks(tmp_path, monkeypatch):
+def test_every_step_takes_the_gradients_of_all_ranks(tmp_path, data_dir, monkeypatch):
     shared = []
     monkeypatch.setattr(Ranks, "share", lambda _ranks, _model, part: shared.append(part))
-    fit(tmp_path, detection_files.write(tmp_path / "data"), replace(plan(), epochs=1))
+    fit(tmp_path, data_dir, replace(plan(), epochs=1))
     assert shared == [1.0, 1.0]
 
 
 @pytest.mark.slow
-def test_finished_training_is_not_trained_again(tmp_path, monkeypatch):
-    data_dir = detection_files.write(tmp_path / "data")
-    first = fit(tmp_path, data_dir, plan())
+def test_finished_training_is_not_trained_again(tmp_path, data_dir, undisturbed, monkeypatch):
+    fit(tmp_path, data_dir, plan())
     monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
     again = fit(tmp_path, data_dir, plan())
-    assert checkpoints.weights_hash(again.weights) == checkpoints.weights_hash(first.weights)
+    assert checkpoints.weights_hash(again.weights) == undisturbed
 
 
 def spoil_at(monkeypatch, bad):
@@ -225,8 +233,9 @@ def skipped(folder):
 
 
 @pytest.mark.slow
-def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(tmp_path, monkeypatch):
-    data_dir = detection_files.write(tmp_path / "data")
+def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(
+    tmp_path, data_dir, monkeypatch
+):
     spoil_at(monkeypatch, lambda epoch, step, _: (epoch, step) == (1, 1))
     whole = fit(tmp_path / "whole", data_dir, plan())
     interrupt_after_the_first_epoch(monkeypatch)
@@ -240,8 +249,9 @@ def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "epoch"), [("yolo11n", 0), ("yolo26n", 1)])
-def test_an_epoch_of_skipped_steps_is_repeated_once(tmp_path, monkeypatch, architecture, epoch):
-    data_dir = detection_files.write(tmp_path / "data")
+def test_an_epoch_of_skipped_steps_is_repeated_once(
+    tmp_path, data_dir, monkeypatch, architecture, epoch
+):
     whole = fit(tmp_path / "whole", data_dir, plan(architecture))
     steps = spoil_at(monkeypatch, lambda now, _, times: now == epoch and times < 2)
     trained = fit(tmp_path / "again", data_dir, plan(architecture))
@@ -251,23 +261,21 @@ def test_an_epoch_of_skipped_steps_is_repeated_once(tmp_path, monkeypatch, archi
 
 
 @pytest.mark.slow
-def test_an_epoch_that_fails_twice_is_refused_and_a_repeat_resumes(tmp_path, monkeypatch):
-    data_dir = detection_files.write(tmp_path / "data")
-    whole = fit(tmp_path / "whole", data_dir, plan())
+def test_an_epoch_that_fails_twice_is_refused_and_a_repeat_resumes(
+    tmp_path, data_dir, undisturbed, monkeypatch
+):
     spoil_at(monkeypatch, lambda epoch, _, times: epoch == 1 and times < 4)
     with pytest.raises(MachineError, match="Epoch 2 is unusable") as refused:
         fit(tmp_path / "parts", data_dir, plan())
     assert "lower train_detection.lr (is 0.001)" in refused.value.cure
     trained = fit(tmp_path / "parts", data_dir, plan())
-    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+    assert checkpoints.weights_hash(trained.weights) == undisturbed
 
 
 @pytest.mark.slow
 def test_an_unusable_epoch_after_a_damaged_checkpoint_is_refused_and_a_repeat_resumes(
-    tmp_path, monkeypatch
+    tmp_path, data_dir, undisturbed, monkeypatch
 ):
-    data_dir = detection_files.write(tmp_path / "data")
-    whole = fit(tmp_path / "whole", data_dir, plan())
 
     def bad(epoch, _step, times):
         if epoch == 1 and times < 2:
@@ -278,44 +286,15 @@ def test_an_unusable_epoch_after_a_damaged_checkpoint_is_refused_and_a_repeat_re
     with pytest.raises(MachineError, match="the checkpoint before it is damaged"):
         fit(tmp_path / "parts", data_dir, plan())
     trained = fit(tmp_path / "parts", data_dir, plan())
-    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
+    assert checkpoints.weights_hash(trained.weights) == undisturbed
 
 
 @pytest.mark.slow
-def test_a_compiler_that_fails_is_given_up_with_one_warning(tmp_path, monkeypatch):
-    data_dir = detection_files.write(tmp_path / "data")
-    whole = fit(tmp_path / "whole", data_dir, plan())
-
-    class Broken(torch.nn.Module):
-        def forward(self, _inputs):
-            raise RuntimeError("no compiler here")
-
-    def attempt(model, **options):
-        if options["mode"]:
-            model.forward = Broken().forward
-        return model
-
-    monkeypatch.setattr("ultralytics.engine.trainer.attempt_compile", attempt)
-    trained = fit(tmp_path / "broken", data_dir, replace(plan(), compile=True))
-    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
-    events = (tmp_path / "broken/live/events.jsonl").read_text()
-    assert events.count("torch.compile failed, the training continues without it: no compiler") == 1
-
-
-class _Hostile:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.slow
-def test_hostile_weights_never_run(tmp_path):
+def test_hostile_weights_never_run(tmp_path, data_dir):
     evil = tmp_path / "evil.pt"
-    evil.write_bytes(pickle.dumps({"model": _Hostile(tmp_path / "ran")}, protocol=2))
+    evil.write_bytes(pickle.dumps({"model": Hostile(tmp_path / "ran")}, protocol=2))
     with pytest.raises(CheckpointError, match=r"evil\.pt"):
-        fit(tmp_path, detection_files.write(tmp_path / "data"), replace(plan(), weights=str(evil)))
+        fit(tmp_path, data_dir, replace(plan(), weights=str(evil)))
     assert not (tmp_path / "ran").exists()
 
 

@@ -14,17 +14,16 @@ from make.made_answers import (
     frames,
     muddled,
     oracle,
-)
-from pillsnap.evaluation import breakdown, evaluate, metrics
+)  # fmt: skip
+from pillsnap.evaluation import breakdown, evaluate
 from pillsnap.evaluation.answers import FrameSet
 from pillsnap.params import load
 
+CHECKS = {
+    "near_duplicates_across_splits": 12, "duplicates_across_splits": 2, "group_leakage": 0,
+}  # fmt: skip
 VALIDATION = {
-    "checks": [
-        {"name": "near_duplicates_across_splits", "count": 12},
-        {"name": "duplicates_across_splits", "count": 2},
-        {"name": "group_leakage", "count": 0},
-    ],
+    "checks": [{"name": name, "count": count} for name, count in CHECKS.items()],
     "admitted": {"train": 900, "val": 30, "test": 10},
 }
 
@@ -45,13 +44,15 @@ def test_confusions_are_counted_by_pair_with_the_pill_of_highest_confidence() ->
     assert [(p.true, p.predicted, p.count, p.row) for p in pairs] == [(0, 1, 2, 1), (1, 0, 1, 3)]
 
 
-def test_per_class_metrics_are_scikit_learns() -> None:
+def test_per_class_metrics_are_scikit_learns_and_the_worst_are_those_with_errors() -> None:
     val = crop_answers(muddled, True, 1)
     predicted = val.logits.argmax(axis=1)
     table = breakdown.per_class(val.truth, predicted, class_table())
     expected = f1_score(val.truth, predicted, average=None, labels=range(CLASSES))
     assert table["f1"].to_numpy() == pytest.approx(expected, abs=1e-9)
-    assert metrics.macro_f1(predicted, val.truth) == pytest.approx(table["f1"].mean(), abs=1e-9)
+    table["f1"] = [0.5, 1.0, np.nan, 0.2, *[1.0] * 6]
+    rows = breakdown.worst(table, 5)
+    assert [row["class"] for row in rows] == ["K-000003 가나정 3mg", "K-000000 가나정 0mg"]
 
 
 def test_pills_of_measured_frames_have_their_outcome() -> None:
@@ -64,19 +65,11 @@ def test_pills_of_measured_frames_have_their_outcome() -> None:
     assert (seen["found"].sum(), seen["right"].sum(), seen["found"].notna().sum()) == (1, 1, 1)
 
 
-def test_near_duplicates_are_a_share_of_val_and_test() -> None:
+def test_near_duplicates_are_a_share_of_val_and_test_or_none_with_a_reason() -> None:
     section = breakdown.split_overlap(VALIDATION)
     assert section["near_duplicate_share"] == pytest.approx(12 / 40, abs=1e-12)
     assert (section["exact_duplicates_refused"], section["torn_groups"]) == (2, 0)
-
-
-def test_without_a_report_every_metric_of_the_split_has_a_reason() -> None:
-    section = breakdown.split_overlap({})
-    assert section["near_duplicate_share"] is None
-    assert "validation.json" in section["near_duplicate_share_reason"]
-    assert "validation.json" in section["torn_groups_reason"]
-
-
-def test_no_pill_in_val_and_test_gives_no_share() -> None:
-    section = breakdown.split_overlap({**VALIDATION, "admitted": {"train": 900}})
-    assert section["near_duplicate_share"] is None
+    for report in ({}, {**VALIDATION, "admitted": {"train": 900}}):
+        section = breakdown.split_overlap(report)
+        assert section["near_duplicate_share"] is None
+        assert "validation.json" in section["near_duplicate_share_reason"]

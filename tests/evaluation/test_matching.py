@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,50 +24,26 @@ def matched(predicted, named, labelled, true):
     )
 
 
-def test_a_box_with_the_right_name_is_right() -> None:
-    outcome = matched([NEAR], [4], [SQUARE], [4])
-    assert (outcome.predicted, outcome.labelled, outcome.exact) == (("right",), ("right",), True)
-
-
-def test_an_unknown_pill_is_right_when_refused() -> None:
-    assert matched([NEAR], [-1], [SQUARE], [-1]).exact
-
-
-def test_a_wrong_name_is_named_so_on_both_sides() -> None:
-    outcome = matched([NEAR], [5], [SQUARE], [4])
-    assert outcome.predicted == outcome.labelled == ("wrong_name",)
-
-
-def test_a_known_pill_called_unknown_is_refused() -> None:
-    assert matched([NEAR], [-1], [SQUARE], [4]).predicted == ("known_refused",)
-
-
-def test_an_unknown_pill_with_a_name_is_taken_for_known() -> None:
-    assert matched([NEAR], [5], [SQUARE], [-1]).predicted == ("unknown_taken_for_known",)
-
-
-def test_a_pill_without_a_box_is_missed() -> None:
-    outcome = matched([], [], [SQUARE], [4])
-    assert (outcome.labelled, outcome.errors()["missed"]) == (("missed",), 1)
-
-
-def test_a_box_away_from_every_pill_is_false() -> None:
-    outcome = matched([FAR], [4], [SQUARE], [4])
-    assert (outcome.predicted, outcome.labelled) == (("false_box",), ("missed",))
-
-
-def test_the_second_box_of_a_pill_is_duplicated() -> None:
-    outcome = matched([NEAR, SQUARE], [4, 4], [SQUARE], [4])
-    assert outcome.predicted == ("duplicated", "right")
-
-
-def test_the_right_name_wins_over_the_better_box() -> None:
-    outcome = matched([SQUARE, NEAR], [5, 4], [SQUARE], [4])
-    assert outcome.predicted == ("duplicated", "right")
-
-
-def test_an_empty_frame_read_as_empty_is_exact() -> None:
-    assert matched([], [], [], []).exact
+@pytest.mark.parametrize(
+    ("predicted", "named", "true", "of_predicted", "of_labelled"),
+    [
+        ([NEAR], [4], [4], ["right"], ["right"]),
+        ([NEAR], [-1], [-1], ["right"], ["right"]),
+        ([NEAR], [5], [4], ["wrong_name"], ["wrong_name"]),
+        ([NEAR], [-1], [4], ["known_refused"], ["known_refused"]),
+        ([NEAR], [5], [-1], ["unknown_taken_for_known"], ["unknown_taken_for_known"]),
+        ([], [], [4], [], ["missed"]),
+        ([FAR], [4], [4], ["false_box"], ["missed"]),
+        ([NEAR, SQUARE], [4, 4], [4], ["duplicated", "right"], ["right"]),
+        ([SQUARE, NEAR], [5, 4], [4], ["duplicated", "right"], ["right"]),  # right class first
+        ([], [], [], [], []),
+    ],
+)
+def test_each_pill_has_its_outcome(predicted, named, true, of_predicted, of_labelled) -> None:
+    outcome = matched(predicted, named, [SQUARE] * len(true), true)
+    assert (list(outcome.predicted), list(outcome.labelled)) == (of_predicted, of_labelled)
+    assert outcome.exact == ({*of_predicted, *of_labelled} <= {"right"})
+    assert outcome.errors()["missed"] == of_labelled.count("missed")
 
 
 def test_errors_count_a_wrong_pair_once() -> None:
@@ -106,18 +83,15 @@ def test_no_pairing_has_more_right_pills(predicted, labelled) -> None:
     assert len({p for p, _ in outcome.pairs}) == len({q for _, q in outcome.pairs})
 
 
-def test_greedy_gives_a_pill_to_the_first_box_only() -> None:
-    found, labelled = np.array([NEAR, SQUARE, FAR], np.float32), np.array([SQUARE], np.float32)
-    assert matching.greedy(found, labelled, 0.5).tolist() == [True, False, False]
-
-
-def test_greedy_takes_the_next_best_pill_when_the_best_is_taken() -> None:
-    found = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32)
-    labelled = np.array([[0, 0, 10, 10], [0, 2, 10, 12]], np.float32)
-    assert matching.greedy(found, labelled, 0.5).tolist() == [True, True]
-
-
-def test_greedy_without_pills_or_boxes_matches_nothing() -> None:
-    none, one = np.empty((0, 4), np.float32), np.array([SQUARE], np.float32)
-    assert matching.greedy(one, none, 0.5).tolist() == [False]
-    assert matching.greedy(none, one, 0.5).tolist() == []
+@pytest.mark.parametrize(
+    ("found", "labelled", "expected"),
+    [
+        ([NEAR, SQUARE, FAR], [SQUARE], [True, False, False]),
+        ([SQUARE, SQUARE], [SQUARE, [0, 2, 10, 12]], [True, True]),  # the next best pill
+        ([SQUARE], [], [False]),
+        ([], [SQUARE], []),
+    ],
+)
+def test_greedy_gives_each_pill_to_one_box(found, labelled, expected) -> None:
+    pair = [np.array(boxes, np.float32).reshape(-1, 4) for boxes in (found, labelled)]
+    assert matching.greedy(*pair, 0.5).tolist() == expected

@@ -1,4 +1,5 @@
 import subprocess
+from pathlib import Path
 
 import orjson
 import pytest
@@ -13,9 +14,89 @@ from make.made_answers import (
     muddled,
     oracle,
     parrot,
-)
+)  # fmt: skip
+from pillsnap import files
+from pillsnap.errors import DataError
 from pillsnap.evaluation import evaluate, outputs
 from pillsnap.params import load
+from pillsnap.places import Places
+
+PARAMS = load().model_copy(update={"evaluate": OPTIONS})
+CONTRACT = {
+    "classification": "top1 top5 macro_f1 ece pills single.top1 single.pills combination.top1 "
+    "combination.pills",
+    "detection": "map50 map50_95 precision recall frames boxes test.map50",
+    "pipeline": "pill_precision pill_recall pill_f1 frame_exact ms_per_frame_p50 ms_per_frame_p95 "
+    "frames single.pill_f1 single.frame_exact single.frames combination.pill_f1 "
+    "combination.frame_exact combination.frames",
+    "unknown": "auroc fpr_at_95_recall threshold pills codes accepted",
+    "sets": "coverage names_per_pill",
+    "training": "detection_minutes classification_minutes total_minutes epochs resumed",
+    "targets.classification_top1": "goal value met",
+    "targets.detection_map50": "goal value met",
+    "targets.training_minutes": "goal value met",
+}
+
+
+def measured(model, minutes: float | None = None) -> dict:
+    answered = answers(model, frames())
+    tree = evaluate.measure(PARAMS, answered, fitted(answered.val), class_table(), ())
+    tree["training"] = {"total_minutes": minutes}
+    return {**tree, "targets": outputs.targets(PARAMS, tree)}
+
+
+def leaves(tree: dict, above: str = "") -> list[str]:
+    """Dotted names of all values."""
+    return [
+        leaf
+        for name, inner in tree.items()
+        for leaf in (
+            leaves(inner, f"{above}{name}.") if isinstance(inner, dict) else [above + name]
+        )
+    ]
+
+
+def test_metrics_json_has_the_contracted_keys_and_no_other() -> None:
+    tree = measured(muddled)
+    found = outputs.headlines(tree)
+    wanted = [f"{section}.{key}" for section, keys in CONTRACT.items() for key in keys.split()]
+    assert leaves(found) == wanted
+    assert len(wanted) <= 55
+    assert found["classification"]["single"] == {
+        key: tree["classification"]["single"][key] for key in ("top1", "pills")
+    }
+    assert found["detection"]["test"]["map50"] == tree["detection"]["test"]["map50"] > 0
+    assert found["sets"] == {"coverage": None, "names_per_pill": None}
+    assert b"reason" not in orjson.dumps(found)
+
+
+def test_a_goal_is_met_missed_or_without_a_value() -> None:
+    tree = measured(oracle)
+    found = tree["targets"]
+    assert found["classification_top1"]["met"] is True
+    assert found["classification_top1"]["ci"].high == 1.0
+    assert found["training_minutes"] == {
+        "goal": PARAMS.targets.training_minutes, "value": None, "met": None, "ci": None,
+    }  # fmt: skip
+    tree["classification"]["top1"], tree["training"]["total_minutes"] = 0.5, 1.0
+    found = outputs.targets(PARAMS, tree)
+    assert found["classification_top1"]["met"] is False
+    assert found["training_minutes"]["met"] is True
+
+
+def test_a_missing_training_record_is_null_with_a_reason_and_a_damaged_one_is_refused(
+    tmp_path: Path,
+) -> None:
+    places, path = Places(tmp_path, tmp_path, "demo"), tmp_path / "live/detection/summary.json"
+    files.write_json(path, {"minutes": 1.5, "epochs": 3, "resumed": 1})
+    found = outputs.training(places)
+    assert (found["detection_minutes"], found["epochs"]) == (1.5, 3)
+    assert found["classification_minutes"] is found["total_minutes"] is None
+    assert "summary.json" in found["total_minutes_reason"]
+    path.write_text("{")
+    with pytest.raises(DataError, match="is not JSON") as refusal:
+        outputs.training(places)
+    assert refusal.value.cure == "Train again: dvc repro -f train_detection"
 
 
 @pytest.mark.parametrize("model", [oracle, guesser, parrot, muddled])
@@ -23,15 +104,14 @@ from pillsnap.params import load
 def test_everything_is_measured_and_every_null_has_a_reason(model, found: bool) -> None:
     answered = answers(model, frames(found=found))
     made = fitted(answered.val)
-    params = load().model_copy(update={"evaluate": OPTIONS})
-    measured = evaluate.measure(params, answered, made, class_table(), ())
+    measured = evaluate.measure(PARAMS, answered, made, class_table(), ())
     for section in ("classification", "detection", "pipeline", "unknown"):
         tree = orjson.loads(orjson.dumps(measured[section]))  # NaN becomes null here
         empty = {key for key, value in tree.items() if value is None}
         assert empty == {key.removesuffix("_reason") for key in tree if key.endswith("_reason")}
     plots = outputs.plots(answered, made, class_table(), 5)
     assert b"null" not in orjson.dumps(plots)
-    assert len(plots["worst_classes"]) == 5
+    assert len(plots["worst_classes"]) == (0 if model is oracle else 5)
     assert len(plots["pr_curve"]) == 101
 
 

@@ -11,7 +11,7 @@ from pillsnap.places import STAGES
 PACKAGE = SRC / "pillsnap"
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"errors", "params", "params_errors", "files", "boxes", "arrays", "places", "fonts"}
+GROUND = {"errors", "params", "files", "boxes", "arrays", "places", "fonts"}
 # A room imports rooms of lower floors and the ground; docs/architecture.md draws it.
 FLOORS = (
     {"stage", "dataset", "web"},
@@ -123,3 +123,14 @@ def test_repository_speaks_of_no_other_place():
     words = re.compile(r"\.\./shared|/work/|/root/|\bTODO\b|\bFIXME\b")
     for path in [*MODULES, ROOT / "run.py", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         assert not words.search(path.read_text(encoding="utf-8")), path
+
+
+def test_what_an_edit_reruns():
+    users = {
+        name: [stage for stage in STAGES if f"src/pillsnap/{name}" in PIPELINE[stage]["deps"]]
+        for name in set().union(*FLOORS)
+    }
+    nothing = ("operation", "service", "monitor", "web", "prediction", "release", "own_photos")
+    assert all(users[name] == [] for name in (*nothing, "register", "interchange", "demo"))
+    assert users["classification"] == ["train_classification", "evaluate"]
+    assert users["evaluation"] == ["evaluate"]

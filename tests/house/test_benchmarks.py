@@ -37,6 +37,7 @@ TINY = {
     ),
     "damage.py": ("--only labels multipart params.yaml --count 20", "| params.yaml | 20 |"),
     "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
+    "neighbours.py": ("1", "| classifier | OMP_NUM_THREADS=1 |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "onnx_speed.py": ("--help", "bundle"),

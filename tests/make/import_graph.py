@@ -20,7 +20,7 @@ def imported(path: Path) -> frozenset[Path]:
         else:
             continue
         found.update(file for name in names if (file := _file_of(name)))
-    return frozenset(found)
+    return frozenset(found - {path})  # a package's own name comes with its modules
 
 
 def closure(path: Path) -> set[Path]:

@@ -11,8 +11,10 @@ from pillsnap.evaluation.answers import Answers, CropAnswers, FrameAnswer, Frame
 from pillsnap.params import EvaluateParams
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.scores import Outputs
 
-CLASSES, PER_CLASS, SIZE = 10, 40, 16
+CLASSES, PER_CLASS = 10, 40
+NO_PILLS = Outputs(np.empty((0, CLASSES)), np.empty((0, CLASSES)))
 
 OPTIONS = EvaluateParams(
     device="cpu",
@@ -99,7 +101,8 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
 def fitted(val: CropAnswers) -> Calibration:
     """The calibration of made answers."""
     known, means = val.known(), np.eye(CLASSES, dtype=np.float32)
-    return fit.fit(known.outputs, known.truth, {}, means, 0.95, 0)
+    stand_ins = {"val_unknown": NO_PILLS, "glued": NO_PILLS}
+    return fit.fit(known.outputs, known.truth, stand_ins, means, 0.95)
 
 
 def frame_answer(
@@ -121,7 +124,6 @@ def frame_answer(
         found_score=score,
         predicted=found,
         predicted_class=named,
-        predicted_score=score,
         box_confidence=score,
         confidence=np.full(len(names), 0.9),
         refusal_score=np.full(len(names), 0.9),

@@ -35,6 +35,16 @@ IMAGE = idat(PIXELS.reshape(48, -1))
 DEEP = (PIXELS.astype(np.uint16) * 257).astype(">u2")
 
 
+def zeros(
+    side: int, depth: int = 8, colour: int = 0, channels: int = 1, text: bytes = b""
+) -> bytes:
+    """A sound square PNG of zeros: of any size in some KB."""
+    packer, row = zlib.compressobj(1), bytes(side * channels * depth // 8 + 1)
+    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    parts = ihdr(depth, colour, side=(side, side)), chunk(b"tEXt", text), chunk(b"IDAT", packed)
+    return SIGNATURE + b"".join(parts) + END
+
+
 def png(*between: bytes, head: bytes = ihdr(), image: bytes = IMAGE, after: bytes = b"") -> bytes:
     """A PNG with chunks before and after its pixels."""
     return SIGNATURE + head + b"".join(between) + image + after + END

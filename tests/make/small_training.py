@@ -9,7 +9,7 @@ from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.classification import classifier, train
 from pillsnap.classification.augment import Augmenter
-from pillsnap.classification.train import Plan, Trainer
+from pillsnap.classification.train import ClassificationPlan, Trainer
 from pillsnap.stage.log import RunLog
 from pillsnap.training.checkpoints import WorkFolder
 
@@ -24,7 +24,7 @@ def plan(**changes):
         "device": torch.device("cpu"), "dtype": None, "compile": False, "num_workers": 0,
         "goals": {},
     }  # fmt: skip
-    return Plan(**{**base, **changes})
+    return ClassificationPlan(**{**base, **changes})
 
 
 def fit(folder, crops_dir, the_plan, image_px=24):

@@ -121,25 +121,15 @@ def test_the_epochs_of_a_real_training_advance_on_the_page(seen: Seen, training:
     assert len({epoch for epoch in shown if epoch > 0}) >= 3
 
 
-def test_the_page_was_never_loaded_again(seen: Seen) -> None:
-    assert sum(url.endswith("/main.js") for url in seen.requests) == 1
-
-
-def test_real_stages_are_shown_separately(seen: Seen) -> None:
+def test_real_stages_are_shown_separately_without_a_reload_an_error_or_another_host(
+    seen: Seen,
+) -> None:
     assert any(epochs[0] == EPOCHS and 0 < epochs[1] < EPOCHS for epochs in seen.epochs)
     assert "mAP50-95" in seen.last[TRAININGS[0]]
     assert "top-5" in seen.last[TRAININGS[1]]
-
-
-def test_this_machines_gpu_or_its_absence_is_shown_in_korean(seen: Seen) -> None:
     assert ("NVIDIA GPU가 없어" in seen.last["machine"]) is not bool(GpuReader().read())
-
-
-def test_during_a_real_training_the_console_stays_empty(seen: Seen) -> None:
+    assert sum(url.endswith("/main.js") for url in seen.requests) == 1
     assert seen.complaints == []
-
-
-def test_during_a_real_training_no_other_host_is_asked(seen: Seen) -> None:
     ours = (seen.url, seen.url.replace("http:", "ws:"))
     assert [url for url in seen.requests if not url.startswith(ours)] == []
 

@@ -101,21 +101,15 @@ def params(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("scale", "name"), [(None, "demo"), ("stage1", "stage1")])
-def test_the_scale_names_its_folder(params: Path, scale: str | None, name: str) -> None:
-    assert command.artifacts_dir_of(params, scale) == params.parent / "artifacts" / name
-
-
-@pytest.mark.parametrize("scale", ["stage9", "../..", "demo/..", ""])
-def test_an_unknown_scale_is_refused(params: Path, scale: str) -> None:
-    with pytest.raises(ParameterError, match="demo, stage1"):
-        command.artifacts_dir_of(params, scale)
-
-
-@pytest.mark.parametrize("content", [None, "scale: [", "- 1", "scale: demo"])
-def test_parameters_without_scales_are_refused(tmp_path: Path, content: str | None) -> None:
-    path = tmp_path / "params.yaml"
-    if content is not None:
-        path.write_text(content, "utf-8")
+def test_the_scale_names_its_folder(params: Path) -> None:
+    for scale, name in ((None, "demo"), ("stage1", "stage1")):
+        assert command.artifacts_dir_of(params, scale) == params.parent / "artifacts" / name
+    for scale in ("stage9", "../..", "demo/..", ""):
+        with pytest.raises(ParameterError, match="demo, stage1"):
+            command.artifacts_dir_of(params, scale)
+    for content in ("scale: [", "- 1", "scale: demo"):
+        params.write_text(content, "utf-8")
+        with pytest.raises(ParameterError):
+            command.artifacts_dir_of(params, None)
     with pytest.raises(ParameterError):
-        command.artifacts_dir_of(path, None)
+        command.artifacts_dir_of(params.with_name("none.yaml"), None)

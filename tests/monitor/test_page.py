@@ -39,16 +39,6 @@ def epoch_end(epoch: int) -> bytes:
     return run.text()
 
 
-def test_epochs_advance_without_a_reload(tab: Tab, tmp_path: Path, events_path: Path) -> None:
-    with serving(tmp_path / "demo") as port:
-        tab.open(f"http://127.0.0.1:{port}/")
-        assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
-        for epoch in (12, 13):
-            append(events_path, epoch_end(epoch))
-            assert tab.shows("#train_classification", f"Epoch {epoch + 1} of 18, step 1 of 20")
-    assert sum(url.endswith("/main.js") for url in tab.requests) == 1
-
-
 def test_both_trainings_and_a_machine_without_gpu_are_shown(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
@@ -62,20 +52,15 @@ def test_both_trainings_and_a_machine_without_gpu_are_shown(
         assert "GPU load" not in tab.value("document.getElementById('machine').innerText")
 
 
-def test_a_gpu_is_shown_with_its_readings(tab: Tab, tmp_path: Path) -> None:
+def test_a_korean_browser_gets_korean_and_a_gpu_its_readings(tab: Tab, tmp_path: Path) -> None:
     write_run(tmp_path / "demo", drawn_run(time.time(), gpu=True))
-    with serving(tmp_path / "demo") as port:
-        tab.open(f"http://127.0.0.1:{port}/")
-        assert tab.shows("#machine", "RTX 5080")
-        assert tab.shows("#machine", "12.9 / 15.9 GB")
-
-
-def test_a_korean_browser_gets_korean(tab: Tab, tmp_path: Path, events_path: Path) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/", locale="ko-KR")
         assert tab.shows("#train_classification", "에폭 12/18, 스텝 11/20")
         assert tab.shows("#log", "자료/K-000030")
         assert tab.value("document.documentElement.lang") == "ko"
+        assert tab.shows("#machine", "RTX 5080")
+        assert tab.shows("#machine", "12.9 / 15.9 GB")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -143,46 +128,36 @@ def test_the_log_is_filtered_by_level_and_never_markup(
         assert tab.value(f"[...{levels}].join()") == "WARNING"
 
 
-def test_the_page_catches_up_after_a_server_restart(
+def test_epochs_advance_without_a_reload_even_after_a_server_restart(
     tab: Tab, tmp_path: Path, events_path: Path
 ) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/")
-        assert tab.shows("#train_classification", "Epoch 12")
+        assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
+        append(events_path, epoch_end(12))
+        assert tab.shows("#train_classification", "Epoch 13 of 18, step 1 of 20")
     assert tab.comes_true("document.getElementById('link').dataset.state !== 'live'")
-    append(events_path, epoch_end(12), epoch_end(13))
+    append(events_path, epoch_end(13), epoch_end(14))
     with serving(tmp_path / "demo", port):
-        assert tab.shows("#train_classification", "Epoch 14")
+        assert tab.shows("#train_classification", "Epoch 15")
         assert tab.value("document.getElementById('link').dataset.state") == "live"
+    assert sum(url.endswith("/main.js") for url in tab.requests) == 1
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_overflows_the_viewport(
+def test_nothing_overflows_and_every_control_has_a_name_and_is_reached_by_keyboard(
     tab: Tab, tmp_path: Path, events_path: Path, width: int
 ) -> None:
     with serving(tmp_path / "demo") as port:
         tab.open(f"http://127.0.0.1:{port}/", width=width)
         assert tab.comes_true("document.querySelectorAll('canvas').length > 6")
         assert tab.value("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_the_language_can_be_switched_by_keyboard(
-    tab: Tab, tmp_path: Path, events_path: Path
-) -> None:
-    with serving(tmp_path / "demo") as port:
-        tab.open(f"http://127.0.0.1:{port}/")
+        nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
         for _ in range(2):  # the link that skips to the content, then the button
             tab.press("Tab", 9)
         assert tab.value("document.activeElement.id") == "language"
         tab.press("Enter", 13)
         assert tab.shows("#train_detection", "검출")
-
-
-def test_every_control_and_landmark_has_a_name(tab: Tab, tmp_path: Path, events_path: Path) -> None:
-    with serving(tmp_path / "demo") as port:
-        tab.open(f"http://127.0.0.1:{port}/")
-        assert tab.comes_true("document.querySelectorAll('canvas').length > 6")
-        nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
     roles = {"button", "checkbox", "combobox", "img", "image", "meter", "progressbar", "region"}
     named = [n for n in nodes if n.get("role", {}).get("value") in roles and not n["ignored"]]
     nameless = [n["role"]["value"] for n in named if not n.get("name", {}).get("value")]

@@ -101,6 +101,9 @@ def test_a_late_line_of_a_resumed_run_changes_nothing(run: DrawnRun) -> None:
     training(run, STAGE, "a", epochs=6, until=3)
     training(run, STAGE, "b", epochs=6, until=6, begin=3)
     state = state_of(run)
+    assert [(t.run, t.runs, t.started_s, t.status) for t in state.trainings] == [
+        ("b", ("a", "b"), 1001.0, "done")
+    ]
     late = fold(state, [event("epoch", run="a", epoch=5, total=6), event("end", run="a")])
     assert late.trainings == state.trainings
 
@@ -112,14 +115,6 @@ def test_an_epoch_done_twice_counts_once_with_its_later_metrics(run: DrawnRun) -
     lines = [e for e in events_of(run.text()) if e.kind == "epoch" and e.epoch == 3]
     assert (sorted(curve.points), len(lines)) == ([1, 2, 3, 4, 5, 6], 2)
     assert curve.points[3] == lines[-1].metrics
-
-
-def test_a_resumption_keeps_the_first_start(run: DrawnRun) -> None:
-    training(run, STAGE, "a", epochs=6, until=3)
-    training(run, STAGE, "b", epochs=6, until=6, begin=3)
-    assert [(t.run, t.runs, t.started_s, t.status) for t in state_of(run).trainings] == [
-        ("b", ("a", "b"), 1001.0, "done")
-    ]
 
 
 def test_a_fresh_start_leaves_the_former_run_for_comparison(run: DrawnRun) -> None:

@@ -43,3 +43,17 @@ def test_work_of_minutes_passes_at_any_scale_and_more_of_it_is_a_warning(
     assert [check_speed.check(p, tmp_path)[0].status for p in (few, many)] == ["pass", "warn"]
     monkeypatch.setattr(check_speed, "on_gpu", lambda _: True)
     assert check_speed.check(many, tmp_path) == []
+
+
+def test_another_batch_size_is_offered_the_rate_by_the_square_root(tmp_path):
+    def points(**train):
+        params = loaded(tmp_path, scale="stage3", train=train)
+        return check_speed.learning_rate(params, tmp_path)
+
+    make_project(tmp_path)
+    assert points() == points(batch_size=32) == points(batch_size="auto") == []
+    (point,) = points(batch_size=128)
+    assert point.status == "warn"
+    cure = point.cure.removeprefix("By the square root: dvc exp run ").split(" -S ")
+    assert cure == ["-S train.batch_size=128", "train.lr=6.0e-04"]
+    assert points(batch_size=128, lr=6.0e-04) == []

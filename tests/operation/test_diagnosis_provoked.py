@@ -65,7 +65,7 @@ MOUNTS = [
     (
         "disk_full",
         "mount -t tmpfs -o size=1m none small",
-        "open('small/x', 'wb').write(bytes(1 << 21))",
+        "open('small/x', 'wb').write(bytes(2**21))",
     ),
 ]
 
@@ -83,24 +83,19 @@ def test_a_file_system_that_takes_no_file_is_recognised(tmp_path, kind, mount, c
 
 
 KILLED_LOADER = """
-import os, signal
-from torch.utils.data import DataLoader, Dataset
+import os
+from torch.utils.data import DataLoader, IterableDataset
 
-class Killing(Dataset):
-    def __len__(self):
-        return 8
-    def __getitem__(self, index):
-        os.kill(os.getpid(), signal.SIGKILL)
+class Killing(IterableDataset):
+    def __iter__(self):
+        os.kill(os.getpid(), 9)
 
-if __name__ == "__main__":
-    list(DataLoader(Killing(), num_workers=1))
+list(DataLoader(Killing(), num_workers=1, multiprocessing_context="fork"))
 """
 
 
 def test_a_killed_loader_process_is_recognised(tmp_path):
-    (tmp_path / "trainer.py").write_text(KILLED_LOADER)
-    code = "import runpy; runpy.run_path('trainer.py', run_name='__main__')"
-    assert test_diagnosis.run_and_explain(code, tmp_path).kind == "memory"
+    assert test_diagnosis.run_and_explain(KILLED_LOADER, tmp_path).kind == "memory"
 
 
 def test_a_monitor_whose_port_is_taken_is_recognised():

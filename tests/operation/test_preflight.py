@@ -29,7 +29,7 @@ def test_a_disk_too_small_for_the_scale_fails(project, monkeypatch):
 
 def test_crops_of_100000_pills_are_estimated_as_measured_until_they_are_there(project):
     stage3 = loaded(project, scale="stage3")
-    crops = 105_000 * 16_384 * 3  # also in DVC's cache and in the store of what is decoded
+    crops = 105_000 * 36_864 * 3  # also in DVC's cache and in the store of what is decoded
     assert crops < check_machine.crops_bytes(stage3, project) < 3 * crops
     (project / "data/stage3/crops").mkdir(parents=True)
     (project / "data/stage3/crops/train.arrow").touch()
@@ -57,8 +57,6 @@ def test_shared_memory_holds_the_batches_that_loaders_keep_ready(project, monkey
 
 
 def test_more_loaders_than_cores_or_memory_allow_are_warnings(project):
-    [one] = check_machine.processors(loaded(project, train={"num_workers": 1}), project)
-    assert one.value.endswith("1 loader process")
     greedy = loaded(project, train={"num_workers": 100_000})
     points = [*check_machine.processors(greedy, project), *check_machine.memory(greedy, project)]
     assert [point.status for point in points[:2]] == ["warn", "warn"]
@@ -74,7 +72,7 @@ def test_a_data_root_that_is_unset_or_empty_fails(project, monkeypatch):
 
 def test_photos_are_read_and_a_slow_disk_is_a_warning(project, monkeypatch):
     speed = by_name(check_data.data(loaded(project), project))["data root"]
-    assert "MB/s over 3 photos" in speed.value
+    assert "MB/s (photos read: 3)" in speed.value
     monkeypatch.setattr(check_data, "SLOW_MB_S", 1e12)
     assert check_data.data(loaded(project), project)[0].status == "warn"
 

@@ -1,11 +1,14 @@
 """The goals against a metrics.json, as `pillsnap targets` shows them."""
 
+import hashlib
+
 import pytest
 from typer.testing import CliRunner
 
 from make.import_graph import ROOT
 from pillsnap import cli, files
 from pillsnap.params import load
+from pillsnap.places import MODELS, Places
 
 GOALS = {
     "classification_top1": {"goal": 0.85, "value": 0.9123, "met": True},
@@ -50,3 +53,22 @@ def test_without_evaluation_json_there_is_no_interval(shown):
 def test_a_missed_goal_and_one_without_a_value_are_not_met(shown, missed):
     code, row = shown(**missed)
     assert (code, "NO" in row) == (1, True)
+
+
+@pytest.mark.parametrize("other", ["detection", "classification", "metrics.json", None])
+def test_metrics_of_other_checkpoints_end_with_1(shown, other: str | None) -> None:
+    shown()
+    places = Places.of(load())
+    for name in MODELS:
+        files.write_bytes(places.checkpoint(name), b"measured")
+    hashes = {f"{name}_sha256": hashlib.sha256(b"measured").hexdigest() for name in MODELS}
+    whole = places.artifacts_dir / "evaluation.json"
+    files.write_json(whole, files.read_json(whole, "") | {"provenance": hashes})
+    if other in MODELS:
+        files.write_bytes(places.checkpoint(other), b"trained since")
+    elif other:
+        path = places.artifacts_dir / other
+        files.write_json(path, files.read_json(path, "") | {"detection": {"map50": 0.9}})
+    done = CliRunner().invoke(cli.app, ["targets"])
+    assert done.exit_code == (1 if other else 0), done.output
+    assert ("not of the checkpoints on disk" in done.output) == bool(other)

@@ -12,7 +12,7 @@ import pytest
 
 from make import tiny_project
 from make.tiny_project import run
-from pillsnap.evaluation import summary
+from pillsnap.evaluation import outputs
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def test_manifests_hold_the_contract(project):
 def test_metrics_hold_the_contract(project):
     metrics = json.loads((project / "artifacts/demo/metrics.json").read_text())
     whole = json.loads((project / "artifacts/demo/evaluation.json").read_text())
-    assert metrics == summary.metrics(whole)
+    assert metrics == outputs.headlines(whole)
     assert metrics["training"]["epochs"] == 2
 
 
@@ -97,7 +97,7 @@ def test_plots_page_needs_no_network(project):
     run(project, "dvc", "plots", "show")
     page = (project / "dvc_plots/index.html").read_text(encoding="utf-8")
     assert "https://cdn" not in page
-    for title in ("detection loss", "classification accuracy", "reliability", "top confusions"):
+    for title in ("detection loss", "classification accuracy", "reliability", "confusions (true"):
         assert title in page
     assert page.count("<img") >= 2
 

@@ -21,7 +21,7 @@ from pillsnap import cli, files
 from pillsnap.errors import UserError
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import load
-from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 CHECKPOINTS = "artifacts/demo/checkpoints/demo"
@@ -70,7 +70,7 @@ def built(tmp_path_factory) -> Path:
         Image.fromarray(PAIR).save(PHOTO)
         Path("ward.txt").write_text("K-000001\n")
         fitted = load.load("torch", None, "cpu").recogniser.calibration
-        photo = Photo("a.png", "", np.zeros(fitted.class_means.shape[1], np.float32))
+        photo = EnrolledPhoto("a.png", "", np.zeros(fitted.class_means.shape[1], np.float32))
         drugs = (Entry("K-000777", "", (), (photo,)),)
         galleries.save(Path(GALLERY), Gallery(fitted.classification_sha256, 1, drugs))
         assert pillsnap("export --out bundle") == 0

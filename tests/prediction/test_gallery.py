@@ -12,7 +12,7 @@ from pillsnap import files
 from pillsnap.errors import CheckpointError, DataError
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.recogniser import Recogniser
 
 CODE = "K-123456"
@@ -106,7 +106,7 @@ def made(count=2) -> Gallery:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(count, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    pictures = tuple(Photo(f"{i}.png", f"{i}" * 64, row) for i, row in enumerate(rows))
+    pictures = tuple(EnrolledPhoto(f"{i}.png", f"{i}" * 64, row) for i, row in enumerate(rows))
     return Gallery("sha", 3, (Entry(CODE, "새약정", ("777",), pictures),))
 
 

@@ -7,13 +7,13 @@ import os
 import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from make import odd_pictures
 from make.import_graph import ROOT
 from pillsnap.prediction import pictures
 from pillsnap.prediction.pictures import LARGEST_BYTES, MEMORY_BYTES, PIXEL_BYTES
@@ -40,17 +40,8 @@ def square(side: int, mode: str = "RGB") -> Image.Image:
     return picture
 
 
-def png(path: Path, side: int, depth: int, colour: int, channels: int, more: bytes = b"") -> None:
-    """Grey of zeros: of any size in some KB."""
-    packer = zlib.compressobj(1)
-    row = bytes(side * channels * depth // 8 + 1)
-    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", header), (b"tEXt", more), (b"IDAT", packed), (b"IEND", b"")):
-        check = struct.pack(">I", zlib.crc32(kind + body))
-        content += struct.pack(">I", len(body)) + kind + body + check
-    path.write_bytes(content)
+def png(path: Path, *kind: object) -> None:
+    path.write_bytes(odd_pictures.zeros(*kind))
 
 
 def heavy_jpeg(path: Path) -> None:
@@ -63,7 +54,7 @@ def heavy_jpeg(path: Path) -> None:
 
 
 def sparse(path: Path) -> None:
-    path.write_bytes(pictures.png.SIGNATURE)
+    path.write_bytes(odd_pictures.SIGNATURE)
     os.truncate(path, 1 << 33)
 
 

@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from make import odd_pictures
 from make.drawn_models import RED, frame
 from make.import_graph import ROOT
 from pillsnap.params import load
@@ -34,19 +33,6 @@ def turned(path: Path) -> None:
     Image.fromarray(np.rot90(GOOD)).save(path, exif=exif, quality=95)
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def bomb(path: Path) -> None:
-    """A whole, sound PNG of 400 million grey pixels in less than half a megabyte."""
-    row, packer = bytes(BOMB_SIDE + 1), zlib.compressobj(1)
-    packed = b"".join(packer.compress(row) for _ in range(BOMB_SIDE)) + packer.flush()
-    header = struct.pack(">IIBBBBB", BOMB_SIDE, BOMB_SIDE, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-
-
 def edited(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     """A good photo whose bytes are changed."""
 
@@ -64,7 +50,7 @@ def false_checksum(content: bytes) -> bytes:
 
 
 def no_width(content: bytes) -> bytes:
-    return content[:8] + chunk(b"IHDR", bytes(4) + content[20:29]) + content[33:]
+    return content[:8] + odd_pictures.chunk(b"IHDR", bytes(4) + content[20:29]) + content[33:]
 
 
 def of(content: bytes) -> Callable[[Path], object]:
@@ -87,7 +73,7 @@ REFUSED = {
     "IMG_0001.HEIC": (of(b"\0\0\0\x18ftypheic" + bytes(100)), "HEIC or AVIF"),
     "empty.jpg": (of(b""), "the file is empty"),
     "text.png": (of(b"these are words"), "not a picture"),
-    "bomb.png": (bomb, "20000 x 20000 pixels"),
+    "bomb.png": (of(odd_pictures.zeros(BOMB_SIDE)), "20000 x 20000 pixels"),
     "cut short.png": (edited(lambda content: content[:-200]), "damaged"),
     "cut short.jpg": (edited(lambda content: content[:-200]), "damaged"),
     "false checksum.png": (edited(false_checksum), "damaged"),

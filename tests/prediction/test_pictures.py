@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from make import odd_pictures
 from pillsnap.dataset import pixels as crops
 from pillsnap.prediction import jpeg, pictures
 from pillsnap.recognition.recogniser import Pill
@@ -31,15 +32,10 @@ def saved(picture: Image.Image, form: str, **options) -> bytes:
 
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few hundred bytes that says it is huge."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    head = odd_pictures.ihdr(side=(width, height))
+    return odd_pictures.png(
+        head=head, image=odd_pictures.chunk(b"IDAT", zlib.compress(bytes(1000)))
+    )
 
 
 def decode(content: bytes, name: str, max_pixels: int) -> np.ndarray:

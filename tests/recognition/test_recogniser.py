@@ -8,25 +8,16 @@ from pillsnap.recognition.recogniser import whole_pixels
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 
 
-def test_each_pill_gets_its_box_and_its_code() -> None:
-    first, second = recogniser().recognise([PAIR], top=2)[0]
+def test_each_pill_gets_its_box_its_code_and_sorted_candidates() -> None:
+    first, second = recogniser().recognise([PAIR], top=3)[0]
     assert (first.box, first.code) == ((20, 30, 60, 60), "K-000000")
     assert (second.box, second.code) == ((150, 40, 50, 50), "K-000001")
     assert first.drug_name == "가나정 0mg"
-
-
-def test_edi_codes_come_with_the_code() -> None:
-    first, second = recogniser().recognise([PAIR], top=1)[0]
     assert (first.edi_codes, second.edi_codes) == (("111", "222"), ())
-
-
-def test_candidates_are_sorted_and_confidence_is_that_of_the_first() -> None:
-    pill = recogniser().recognise([PAIR], top=3)[0][0]
-    chances = [candidate.probability for candidate in pill.candidates]
+    chances = [candidate.probability for candidate in first.candidates]
     assert len(chances) == 3
     assert chances == sorted(chances, reverse=True)
-    assert pill.confidence == chances[0]
-    assert pill.candidates[0].code == pill.code
+    assert (first.confidence, first.code) == (chances[0], first.candidates[0].code)
 
 
 def test_a_refused_pill_keeps_its_candidates() -> None:
@@ -41,12 +32,9 @@ def test_a_frame_without_pills_has_none_also_between_others() -> None:
     assert found[0] == found[2]
 
 
-def test_only_frames_without_pills() -> None:
-    assert recogniser().recognise([frame()], top=1) == [[]]
-
-
-def test_a_box_below_the_operating_confidence_is_no_pill() -> None:
-    assert recogniser().recognise([frame((20, 30, 20, RED))], top=1) == [[]]
+@pytest.mark.parametrize("pills", [[], [(20, 30, 20, RED)]])
+def test_no_pill_and_one_below_the_operating_confidence_give_none(pills) -> None:
+    assert recogniser().recognise([frame(*pills)], top=1) == [[]]
 
 
 def test_a_batch_of_frames_reads_as_each_frame_alone() -> None:

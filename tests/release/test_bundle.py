@@ -72,13 +72,6 @@ def test_verifying_names_each_damage_with_a_cure_and_ends_with_1(bundle, capsys)
     assert printed.endswith("1 damaged\n")
 
 
-def test_a_folder_or_file_that_is_no_bundle_is_refused(tmp_path) -> None:
-    (tmp_path / "file").touch()
-    for path in (tmp_path, tmp_path / "file", tmp_path / "none"):
-        with pytest.raises(CheckpointError, match=f"{path} is no release bundle"):
-            Bundle(path).describe()
-
-
 @pytest.mark.parametrize(
     ("tree", "words"),
     [
@@ -87,7 +80,10 @@ def test_a_folder_or_file_that_is_no_bundle_is_refused(tmp_path) -> None:
         ({"batch_size": 0, "max_pixels": 5}, "batch_size: Input should be greater than 0"),
     ],
 )
-def test_a_description_of_another_kind_is_refused(bundle, tree: dict, words: str) -> None:
+def test_no_bundle_and_a_description_of_another_kind_are_refused(bundle, tree, words) -> None:
+    for path in (bundle.timm_dir, bundle.classes, bundle.folder / "none"):
+        with pytest.raises(CheckpointError, match=f"{path} is no release bundle"):
+            Bundle(path).describe()
     bundle.seal({"scale": "demo", **tree})
     with pytest.raises(CheckpointError, match=words):
         bundle.describe()

@@ -11,9 +11,9 @@ from ultralytics.utils.nms import non_max_suppression
 
 from make import crop_files
 from make.import_graph import SRC, closure
-from pillsnap.classification.classifier import Classifier
+from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
-from pillsnap.detection.detector import Detector
+from pillsnap.detection.detector import TorchDetector
 from pillsnap.errors import CheckpointError
 from pillsnap.release import graphs
 from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector, suppress
@@ -26,17 +26,17 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def classifier() -> Classifier:
+def classifier() -> TorchClassifier:
     torch.manual_seed(0)
-    return Classifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
+    return TorchClassifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
+def detector() -> TorchDetector:
     torch.manual_seed(0)
     model = DetectionModel("yolo11n.yaml", nc=1, verbose=False)
     config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96}
-    return Detector(model, config, CPU)
+    return TorchDetector(model, config, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_parity_is_measured_over_all_crops_and_frames(folder, classifier, detect
     boxed = graphs.compare_detectors(detector, boxes, [noise(80, 60, 3)])
     assert boxed["largest_box_difference_px"] < 0.05
     torch.manual_seed(1)
-    other = Classifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
+    other = TorchClassifier(timm.create_model("test_resnet", num_classes=4), CONFIG, CPU)
     named = graphs.compare_classifiers(other, graph, store, 7)
     assert named["largest_logit_difference"] > 1e-2
 

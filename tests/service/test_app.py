@@ -101,12 +101,9 @@ def test_a_request_that_cannot_be_read_is_refused(client, sent: dict, status: in
     assert client.post("/v1/recognise", **sent).status_code == status
 
 
-def test_another_method_and_another_path_are_refused_as_json(client) -> None:
+def test_another_method_path_host_or_origin_is_refused_as_json(client) -> None:
     assert client.get("/v1/recognise").status_code == 405
     assert client.get("/v2").json()["error"]["fact"] == "Not Found"
-
-
-def test_a_foreign_host_or_origin_is_refused_as_json(client) -> None:
     answer = client.get("/v1/model", headers={"host": "evil.example"})
     assert (answer.status_code, "Host" in answer.json()["error"]["fact"]) == (400, True)
     assert post(client, origin="http://evil.example").status_code == 403

@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 
 from make.services import LIMITS, files, loaded, png, post
 from pillsnap.service.app import create_app
-from pillsnap.service.bodies import Answer, Problem
+from pillsnap.service.bodies import Problem, ResponseBody
 from pillsnap.web.guard import Access
 
 
@@ -42,8 +42,8 @@ def test_every_route_is_described_with_the_limits_in_force(client) -> None:
 def test_answers_are_as_described(client) -> None:
     two = client.post("/v1/recognise", files=files(png(), b"words"))
     for body, answer in (
-        (Answer, two),
-        (Answer, post(client, b"words")),
+        (ResponseBody, two),
+        (ResponseBody, post(client, b"words")),
         (Problem, post(client, query="?top=x")),
         (Problem, client.get("/nothing")),
         (Problem, client.get("/v1/model", headers={"host": "evil.example"})),

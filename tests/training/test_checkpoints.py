@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from make import bit_flips
+from make.hostile import Hostile
 from make.import_graph import SRC
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.training import checkpoints
 from pillsnap.training.checkpoints import WorkFolder
-from pillsnap.training.run_key import run_key
+from pillsnap.training.session import run_key
 
 WEIGHTS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
 CONFIG = {"architecture": "x", "metrics": {"top1": 0.5}, "이름": "알약"}
@@ -34,11 +35,6 @@ def test_published_checkpoint_comes_back_and_is_plain_torch(tmp_path):
     assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
     assert config["이름"] == "알약"
     assert "weights" in torch.load(tmp_path / "1.pt", weights_only=True)
-
-
-def test_missing_checkpoint_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="is missing"):
-        checkpoints.load_published(tmp_path / "1.pt")
 
 
 @pytest.mark.parametrize("region", ["weights", "configuration", "whole file"])
@@ -69,46 +65,22 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, region):
     assert refused > flips / 3
 
 
-def test_a_checkpoint_whose_hash_leaves_out_the_configuration_is_refused(tmp_path):
-    path = tmp_path / "1.pt"
-    config = {**CONFIG, "weights_sha256": checkpoints.weights_hash(WEIGHTS)}
-    torch.save({"weights": WEIGHTS, "config": config}, path)
-    with pytest.raises(CheckpointError, match="did not hash the configuration") as refusal:
-        checkpoints.load_published(path)
-    assert refusal.value.cure.endswith("dvc repro")
-
-
-def test_an_empty_file_and_a_folder_are_no_checkpoints(tmp_path):
+def test_what_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "1.pt").touch()
-    for path, words in ((tmp_path / "1.pt", "not a PillSnap checkpoint"), (tmp_path, "not a file")):
+    refusals = {"1.pt": "not a PillSnap checkpoint", "": "not a file", "2.pt": "is missing"}
+    for name, words in refusals.items():
         with pytest.raises(CheckpointError, match=words):
-            checkpoints.load_published(path)
-
-
-class _Hostile:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
+            checkpoints.load_published(tmp_path / name)
 
 
 def test_hostile_checkpoint_never_runs(tmp_path):
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps(_Hostile(tmp_path / "ran")))
-    with pytest.raises(CheckpointError, match="not a PillSnap checkpoint"):
-        checkpoints.load_published(tmp_path / "evil.pt")
-    torch.save({"weights": _Hostile(tmp_path / "ran")}, tmp_path / "evil2.pt")
-    with pytest.raises(CheckpointError, match="not a PillSnap checkpoint"):
-        checkpoints.load_published(tmp_path / "evil2.pt")
+    hostile = Hostile(tmp_path / "ran")
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(hostile))
+    torch.save({"weights": hostile}, tmp_path / "evil2.pt")
+    for name in ("evil.pt", "evil2.pt"):
+        with pytest.raises(CheckpointError, match="not a PillSnap checkpoint"):
+            checkpoints.load_published(tmp_path / name)
     assert not (tmp_path / "ran").exists()
-
-
-def test_work_folder_gives_back_the_newest_state(tmp_path):
-    with WorkFolder("s", "f", tmp_path) as folder:
-        assert folder.load() == (None, [])
-        folder.save({"epoch": 1})
-        folder.save({"epoch": 2})
-        assert folder.load() == ({"epoch": 2}, [])
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "zero", "empty"])
@@ -207,10 +179,13 @@ with WorkFolder("s", "f", Path(sys.argv[1])) as folder:
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("after", range(3, 11))
-def test_kill_9_while_a_state_is_written_leaves_a_whole_one(tmp_path, after):
-    with start_saving(tmp_path) as saver:
+@pytest.mark.parametrize(
+    "after", [3, *(pytest.param(saves, marks=pytest.mark.slow) for saves in range(4, 11))]
+)
+def test_kill_9_while_a_state_is_written_leaves_a_whole_one_and_a_free_lock(tmp_path, after):
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-c", SAVES, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as saver:
         for _ in range(after):
             saver.stdout.readline()  # a state is copied and, from here on, written
         saver.kill()
@@ -222,12 +197,6 @@ def test_kill_9_while_a_state_is_written_leaves_a_whole_one(tmp_path, after):
     assert (state["best"]["weights"]["w"] == state["epoch"] // 2 * 2).all()
 
 
-def start_saving(folder):
-    environment = {**os.environ, "PYTHONPATH": str(SRC)}
-    command = [sys.executable, "-c", SAVES, str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-
-
 def test_second_trainer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
     with (
         WorkFolder("s", "f", tmp_path),
@@ -235,26 +204,6 @@ def test_second_trainer_is_refused_with_the_process_that_holds_the_lock(tmp_path
         WorkFolder("s", "f", tmp_path),
     ):
         pass
-
-
-def test_lock_is_free_after_kill_9(tmp_path):
-    code = (
-        "import sys,time; from pathlib import Path\n"
-        "from pillsnap.training.checkpoints import WorkFolder\n"
-        f"with WorkFolder('s', 'f', Path({str(tmp_path)!r})):\n"
-        "    print('held', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(SRC)},
-    )
-    assert holder.stdout.readline() == b"held\n"
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    with WorkFolder("s", "f", tmp_path) as folder:
-        assert folder.load() == (None, [])
 
 
 def test_lock_is_not_held_by_a_forked_child(tmp_path):
@@ -273,32 +222,23 @@ def test_lock_is_not_held_by_a_forked_child(tmp_path):
     os.waitpid(child, 0)
 
 
-def pipeline_root(tmp_path, lr=0.1, data="abc"):
-    (tmp_path / "params.yaml").write_text(f"scale: demo\nlr: {lr}\nother: 1\n")
-    (tmp_path / "dvc.yaml").write_text("stages: {s: {params: [lr], deps: ['${scale}']}}\n")
-    (tmp_path / "demo").mkdir(exist_ok=True)
-    (tmp_path / "demo" / "data.txt").write_text(data)
-    return run_key("s", tmp_path)
+def test_run_key_changes_with_parameters_data_and_modules_only(tmp_path):
+    def key(lr=0.1, other=1, **written):
+        (tmp_path / "params.yaml").write_text(f"scale: demo\nlr: {lr}\nother: {other}\n")
+        for name, text in {"room.py": "a = 1", "1.txt": "abc", **written}.items():
+            path = tmp_path / ("data" if name.endswith(".txt") else "demo") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return run_key("s", tmp_path)
 
-
-def test_run_key_changes_with_parameters_and_data_only(tmp_path):
-    first = pipeline_root(tmp_path)
-    assert pipeline_root(tmp_path, lr=0.2) != first
-    assert pipeline_root(tmp_path, data="abd") != first
-    assert pipeline_root(tmp_path) == first
-    text = (tmp_path / "params.yaml").read_text().replace("other: 1", "other: 2")
-    (tmp_path / "params.yaml").write_text(text)
-    assert run_key("s", tmp_path) == first
-
-
-def test_run_key_of_a_code_folder_looks_at_modules_only(tmp_path):
-    pipeline_root(tmp_path)
-    code = tmp_path / "demo" / "room.py"
-    code.write_text("a = 1")
-    first = run_key("s", tmp_path)
-    (tmp_path / "demo" / "__pycache__").mkdir()
-    (tmp_path / "demo" / "__pycache__" / "room.cpython-311.pyc").write_bytes(b"1")
-    (tmp_path / "demo" / ".room.py.swp").write_bytes(b"1")
-    assert run_key("s", tmp_path) == first
-    code.write_text("a = 2")
-    assert run_key("s", tmp_path) != first
+    (tmp_path / "dvc.yaml").write_text("stages: {s: {params: [lr], deps: ['${scale}', data]}}\n")
+    first = key()
+    for changed in ({"lr": 0.2}, {"room.py": "a = 2"}, {"1.txt": "abd"}):
+        assert key(**changed) != first
+        assert key() == first
+    for irrelevant in (
+        {"other": 2},
+        {"__pycache__/room.cpython-311.pyc": "1"},
+        {".room.py.swp": "1"},
+    ):
+        assert key(**irrelevant) == first

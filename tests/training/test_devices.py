@@ -1,43 +1,23 @@
 """The device: when to compile, which kernels, what running out of memory looks like."""
 
-import importlib.util
-import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from make.import_graph import SRC
 from pillsnap.training import devices
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 
 
-@pytest.fixture
-def gpu(monkeypatch):
-    """A GPU on which everything works."""
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/cc")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: "triton")
-    monkeypatch.setattr(devices.Path, "is_file", lambda _: True)
-
-
-def test_auto_compiles_on_a_gpu_only(gpu):
-    assert devices.compiles(GPU, "auto")
-    assert not devices.compiles(CPU, "auto")
-
-
 @pytest.mark.parametrize(
-    ("where", "name", "value"),
-    [
-        (importlib.util, "find_spec", None),
-        (shutil, "which", None),
-        (devices.Path, "is_file", False),
-        (torch.cuda, "get_device_capability", (6, 1)),
-    ],
+    ("device", "switch", "compiles"),
+    [(GPU, "auto", True), (CPU, "auto", False), (CPU, "on", True), (GPU, "off", False)],
 )
-def test_auto_does_not_compile_where_triton_cannot_work(gpu, monkeypatch, where, name, value):
-    monkeypatch.setattr(where, name, lambda _: value)
-    assert not devices.compiles(GPU, "auto")
-    assert devices.compiles(GPU, "on")  # the first step finds out
+def test_auto_compiles_on_a_gpu_only(device, switch, compiles):
+    assert devices.compiles(device, switch) is compiles
 
 
 @pytest.fixture
@@ -86,3 +66,14 @@ def test_running_out_of_memory_is_recognised(error):
 )
 def test_other_errors_are_not_taken_for_it(error):
     assert not devices.out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_spin_briefly_unless_the_user_chooses_otherwise(own, expected):
+    code = "import os, pillsnap; print(os.environ.get('GOMP_SPINCOUNT'))"
+    environment = {"PYTHONPATH": str(SRC), **own}
+    output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert output.strip() == expected

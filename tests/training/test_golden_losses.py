@@ -38,14 +38,7 @@ def test_first_losses_are_the_golden_ones(tmp_path, task):
     assert losses(tmp_path, task) == [pytest.approx(epoch, rel=TOLERANCE) for epoch in golden]
 
 
-def write() -> None:
-    """Measure and write the reference."""
-    found = {}
-    for task in MAKERS:
-        with tempfile.TemporaryDirectory() as folder:
-            found[task] = losses(Path(folder), task)
-    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    write()
+    with tempfile.TemporaryDirectory() as parent:
+        found = {task: losses(Path(parent, task), task) for task in MAKERS}
+    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")

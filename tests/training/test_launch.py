@@ -1,4 +1,4 @@
-"""A training in two processes: ends the same however it is disturbed, and leaves nothing behind."""
+"""Trainings as programs: end the same however they are disturbed, and leave nothing behind."""
 
 import os
 import signal
@@ -28,12 +28,6 @@ def begun(folder):
     return process, project.ranks_of(process)
 
 
-def test_a_repeat_ends_with_the_same_weights(tmp_path, task, undisturbed):
-    folder = project.make_two(tmp_path / "p", task)
-    assert project.finish(folder) == undisturbed
-    assert len(project.events(folder, "end")) == 1  # of rank 0 alone
-
-
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_is_started_again_and_changes_nothing(tmp_path, task, undisturbed, rank):
     folder = project.make_two(tmp_path / "p", task)
@@ -41,6 +35,7 @@ def test_a_killed_rank_is_started_again_and_changes_nothing(tmp_path, task, undi
     project.kill(ranks[rank])
     assert process.wait() == 0, project.printed(folder)
     assert len(project.events(folder, "start")) == 2, project.printed(folder)
+    assert len(project.events(folder, "end")) == 1  # of rank 0 alone
     assert project.weights_hash(folder) == undisturbed
 
 
@@ -87,3 +82,16 @@ def test_a_second_start_is_refused_while_the_first_runs(tmp_path, task, undistur
     assert "already runs" in project.printed(folder)
     assert process.wait() == 0
     assert project.weights_hash(folder) == undisturbed
+
+
+def test_a_killed_trainer_leaves_no_process(tmp_path):
+    folder = project.make(tmp_path / "p", train=400, epochs=50, num_workers=2)
+    process = project.begun(folder, project.start(folder))
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 3  # two loaders and the process that forks them
+    project.kill(process.pid)
+    process.wait()
+    _, alive = psutil.wait_procs(family, 10)
+    for one in alive:
+        one.kill()
+    assert not alive

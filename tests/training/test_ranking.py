@@ -20,14 +20,14 @@ def ranks(logits, kind):
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
-class TestRanks:
-    def test_the_rank_is_the_number_of_classes_above(self, kind):
-        assert ranks([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]], kind) == [0, 2, 1]
-
-    def test_ties_count_against_the_model(self, kind):
-        assert ranks([[1.0, 1.0, 1.0], [2.0, 2.0, 1.0], [3.0, 2.0, 2.0]], kind) == [2, 1, 2]
-
-    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-    def test_a_logit_that_is_not_finite_makes_the_true_class_the_last(self, kind, bad):
-        rows = [[bad, 0.0, 1.0], [bad, 0.0, 1.0], [0.0, 9.0, 1.0]]
-        assert ranks(rows, kind) == [3, 3, 0]
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]], [0, 2, 1]),
+        ([[1.0, 1.0, 1.0], [2.0, 2.0, 1.0], [3.0, 2.0, 2.0]], [2, 1, 2]),  # ties
+        *(([[bad, 0.0, 1.0], [bad, 0.0, 1.0], [0.0, 9.0, 1.0]], [3, 3, 0])
+          for bad in (math.nan, math.inf, -math.inf)),
+    ],
+)  # fmt: skip
+def test_the_rank_is_the_number_of_other_classes_at_least_as_high(kind, rows, expected):
+    assert ranks(rows, kind) == expected

@@ -56,15 +56,24 @@ def test_alone_nothing_is_sent():
     sums = [torch.ones(2)]
     ALONE.add(sums)
     assert sums[0].tolist() == [1, 1]
-    assert (ALONE.total(3), ALONE.any(True), ALONE.least(4)) == (3, True, 4)
+    assert (ALONE.total(3), ALONE.any(True), ALONE.same(4)) == (3, True, 4)
 
 
-def test_another_number_of_processes_than_asked_for_is_refused(monkeypatch):
+@pytest.mark.parametrize(
+    ("agent", "devices_", "error", "words"),
+    [
+        ({}, 1, ParameterError, r"train\.devices is 1, but torchrun started 2"),
+        ({"TORCHELASTIC_RUN_ID": "pills"}, 2, MachineError, f"export {ranks.OWN_STORE}=1"),
+    ],
+    ids=["another number of processes", "one store for all starts"],
+)
+def test_a_start_that_cannot_work_is_refused(monkeypatch, agent, devices_, error, words):
     started = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-    for name, value in started.items():
+    monkeypatch.delenv(ranks.OWN_STORE, raising=False)
+    for name, value in (started | agent).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ParameterError, match=r"train\.devices is 1, but torchrun started 2"):
-        ranks.joined(1, torch.device("cpu")).__enter__()
+    with pytest.raises(error, match=words):
+        ranks.joined(devices_, torch.device("cpu")).__enter__()
 
 
 def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch):
@@ -79,18 +88,6 @@ def test_one_named_gpu_for_several_processes_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ParameterError, match="CUDA_VISIBLE_DEVICES"):
         devices.choose("cuda:1", 0)
-
-
-def test_torchrun_without_a_store_for_every_start_is_refused(monkeypatch):
-    started = {
-        "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
-        "TORCHELASTIC_RUN_ID": "pills",
-    }  # fmt: skip
-    for name, value in started.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv(ranks.OWN_STORE, raising=False)
-    with pytest.raises(MachineError, match=f"export {ranks.OWN_STORE}=1"):
-        ranks.joined(2, torch.device("cpu")).__enter__()
 
 
 @pytest.mark.slow

@@ -221,9 +221,9 @@ def test_every_answer_carries_the_security_headers(policy: Policy) -> None:
 
 
 @POLICIES
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_loopback_needs_no_secret(policy: Policy, host: str) -> None:
-    assert access_for(policy, host, None, ()) == Access()
+def test_loopback_needs_no_secret(policy: Policy) -> None:
+    for host in ("127.0.0.1", "localhost", "::1"):
+        assert access_for(policy, host, None, ()) == Access()
 
 
 def secret_of(cure: str, variable: str) -> str:

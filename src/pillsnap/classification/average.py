@@ -1,7 +1,6 @@
 """An exponential moving average of a model's weights and buffers."""
 
 import copy
-import math
 
 import torch
 from torch import nn
@@ -10,10 +9,7 @@ WARMUP_POWER = 2 / 3
 
 
 class Average:
-    """The average that is evaluated and kept; its values are those of timm's ModelEmaV3.
-
-    The tensors are listed once: two state_dict() calls a step take longer than the update itself.
-    """
+    """The average that is evaluated and kept: timm's ModelEmaV3 with its tensors listed once."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(model).eval()
@@ -28,12 +24,8 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move towards the model's values after step `step`, counted from 0."""
-        torch._foreach_lerp_(self._averages, self._values, weight=1.0 - self._decay_at(step))
+        # Rises from 0, so that the first weights count for nothing.
+        decay = min(1 - step**-WARMUP_POWER, self._decay) if step > 1 else 0.0
+        torch._foreach_lerp_(self._averages, self._values, weight=1.0 - decay)
         if self._counters:
             torch._foreach_copy_(self._copies, self._counters)
-
-    def _decay_at(self, step: int) -> float:
-        """Starts at 0, so that the first weights count for nothing, and rises to the full decay."""
-        if step <= 1:
-            return 0.0
-        return min(1 - math.pow(step, -WARMUP_POWER), self._decay)

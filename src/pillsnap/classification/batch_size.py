@@ -4,6 +4,7 @@ import copy
 import gc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,22 +12,21 @@ from torch import nn
 
 from pillsnap import files
 from pillsnap.classification.batches import Batch
-from pillsnap.classification.trainer import Plan, Trainer
+from pillsnap.classification.trainer import ClassificationPlan, Trainer
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 from pillsnap.training.ranks import ALONE
 
-MULTIPLE = 8  # tensor cores work in eights
+LEAST = 8  # tensor cores work in eights
 KEPT_FREE = 0.125  # of the GPU's memory: for fragments, validation and other processes
 FILE = "batch_size.json"
 
 
-def settle(params: Params, model: nn.Module, plan: Plan, folder: Path, log: RunLog) -> int:
-    """Crops per step of all ranks together; a resumed run keeps what auto chose.
-
-    `folder` is the work folder of the run; only rank 0 uses it. `plan.batch_size` is not read.
-    """
+def settle(
+    params: Params, model: nn.Module, plan: ClassificationPlan, folder: Path, log: RunLog
+) -> int:
+    """Crops per step of all ranks together; `folder` keeps what auto chose for a resumed run."""
     if params.train.batch_size != "auto":
         return params.train.batch_size
     if plan.device.type != "cuda":
@@ -35,62 +35,46 @@ def settle(params: Params, model: nn.Module, plan: Plan, folder: Path, log: RunL
     kept = group.is_main and path.exists()
     chosen = group.total(files.read_json(path, f"rm {path}")["batch_size"] if kept else 0)
     if not chosen:
-        most = max(MULTIPLE, params.train.batch_size_most // group.world_size)
-        probe = Probe(model, plan, params.at_scale.image_px, log)
-        chosen = group.least(largest(probe.fits, most)) * group.world_size
+        most = max(LEAST, params.train.batch_size_most // group.world_size)
+        probe = partial(fits, model, plan, params.at_scale.image_px, log)
+        chosen = group.same(largest(probe, most)) * group.world_size
         log.info(f"batch size {chosen}, the largest that leaves {KEPT_FREE:.0%} of the memory free")
+        scaled = f"-S train.batch_size={chosen} -S train.lr={params.scaled_lr(chosen):.1e}"
+        log.info(f"train.lr is {params.lr:.1e}; scaled by the square root of the batch: {scaled}")
         if group.is_main:
             files.write_json(path, {"batch_size": chosen})
     return chosen
 
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest multiple of MULTIPLE, at most `most`, that fits; MULTIPLE if none does.
-
-    Doubles while it fits, then bisects.
-    """
-    good, units = 0, 1
-    while units * MULTIPLE <= most and fits(units * MULTIPLE):
-        good, units = units, units * 2
-    bad = min(units, most // MULTIPLE + 1)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if fits(middle * MULTIPLE) else (good, middle)
-    return max(good, 1) * MULTIPLE
+    """The largest of LEAST times 1, 2, 4, ..., at most `most`, that fits; LEAST if none does."""
+    size = LEAST
+    while size * 2 <= most and fits(size * 2):
+        size *= 2
+    return size
 
 
-class Probe:
-    """Measures the GPU memory of training steps on random pictures with a copy of the model."""
-
-    def __init__(self, model: nn.Module, plan: Plan, image_px: int, log: RunLog) -> None:
-        self._model, self._image_px, self._log = model, image_px, log
+def fits(
+    model: nn.Module, plan: ClassificationPlan, image_px: int, log: RunLog, batch_size: int
+) -> bool:
+    """Whether a step with so many random crops leaves KEPT_FREE of the GPU's memory free."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(plan.device)
+    free, total = torch.cuda.mem_get_info(plan.device)
+    before = torch.cuda.memory_reserved(plan.device)
+    try:
         # Not compiled: that saves no memory, and compiling for each size would take minutes.
-        self._plan = replace(plan, ranks=ALONE, compile=False)
-
-    def fits(self, batch_size: int) -> bool:
-        """Whether a step with so many crops leaves KEPT_FREE of the memory free."""
-        device = self._plan.device
-        gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        free, total = torch.cuda.mem_get_info(device)
-        before = torch.cuda.memory_reserved(device)
-        try:
-            self._step(batch_size)
-        except Exception as error:
-            if devices.out_of_memory(error):
-                return False
-            raise
-        taken = torch.cuda.max_memory_reserved(device) - before
-        return free - taken >= KEPT_FREE * total
-
-    def _step(self, batch_size: int) -> None:
-        """One whole step, with gradients, the optimizer's state and the average allocated."""
-        trainer = Trainer(copy.deepcopy(self._model), self._plan, 1, self._log)
-        shape = (batch_size, self._image_px, self._image_px, 3)
-        pictures = torch.randint(0, 256, shape, dtype=torch.uint8)
+        alone = replace(plan, ranks=ALONE, compile=False)
+        trainer = Trainer(copy.deepcopy(model), alone, 1, log)
+        pictures = torch.randint(0, 256, (batch_size, image_px, image_px, 3), dtype=torch.uint8)
         batch = Batch(pictures, torch.zeros(batch_size, dtype=torch.int64))
-        trainer.model.train()
         trainer.gradients(batch, batch_size)
         trainer.optimizer.step()
-        torch.cuda.synchronize(self._plan.device)
+        torch.cuda.synchronize(plan.device)
+    except Exception as error:
+        if devices.out_of_memory(error):
+            return False
+        raise
+    taken = torch.cuda.max_memory_reserved(plan.device) - before
+    return free - taken >= KEPT_FREE * total

@@ -44,16 +44,10 @@ class CropDataset(Dataset[Batch]):
         self._image_px, self._augmenter, self._seed = image_px, augmenter, seed
         table = self._store.table
         self._rows = np.flatnonzero(table["known"].to_numpy())
-        self._classes = table["class_index"].to_numpy()[self._rows]
+        self.classes: Ints = table["class_index"].to_numpy()[self._rows]  # of every sample
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    @property
-    def classes(self) -> Ints:
-        """Class index of every sample."""
-        classes: Ints = self._classes
-        return classes
 
     def __getitems__(self, keys: list[Key]) -> Batch:
         """A whole batch in one call; a rank's part of a small one may be empty."""
@@ -61,7 +55,7 @@ class CropDataset(Dataset[Batch]):
             empty = np.empty((0, self._image_px, self._image_px, 3), np.uint8)
             return Batch(torch.from_numpy(empty), torch.empty(0, dtype=torch.int64))
         pictures = [self._picture(epoch, index) for epoch, index in keys]
-        classes = self._classes[[index % len(self) for _, index in keys]]
+        classes = self.classes[[index % len(self) for _, index in keys]]
         return Batch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(classes.copy()))
 
     def _picture(self, epoch: int, index: int) -> Pixels:
@@ -72,6 +66,7 @@ class CropDataset(Dataset[Batch]):
         return self._augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
 
 
+@dataclass(eq=False)
 class EpochBatches(Sampler[list[Key]]):
     """Keys of the batches of one epoch, shuffled by (seed, epoch), from `start_step` on.
 
@@ -79,40 +74,40 @@ class EpochBatches(Sampler[list[Key]]):
     differently. The batches are the same for any number of ranks; each takes its part by position.
     """
 
-    def __init__(
-        self,
-        samples: int,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        repeats: int = 1,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        self._samples, self._batch_size = samples * repeats, batch_size
-        self._seed, self._shuffle, self._ranks = seed, shuffle, ranks
-        self.epoch, self.start_step = 0, 0
+    samples: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+    repeats: int = 1
+    ranks: Ranks = ALONE
+    epoch: int = 0
+    start_step: int = 0
+
+    @property
+    def _count(self) -> int:
+        return self.samples * self.repeats
 
     @property
     def steps(self) -> int:
         """Batches in a whole epoch; a lone last sample is dropped in training (batch norm)."""
-        whole, rest = divmod(self._samples, self._batch_size)
-        least = 2 if self._shuffle else 1
+        whole, rest = divmod(self._count, self.batch_size)
+        least = 2 if self.shuffle else 1
         return whole + (rest >= least)
 
     def size(self, step: int) -> int:
         """Samples in the batch of a step, over all ranks."""
-        return min(self._batch_size, self._samples - step * self._batch_size)
+        return min(self.batch_size, self._count - step * self.batch_size)
 
     def __len__(self) -> int:
         return self.steps - self.start_step
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.arange(self._samples)
-        if self._shuffle:
-            order = np.random.default_rng((self._seed, self.epoch)).permutation(self._samples)
+        order = np.arange(self._count)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self._count)
         for step in range(self.start_step, self.steps):
-            batch = order[step * self._batch_size : (step + 1) * self._batch_size]
-            part = batch[self._ranks.part(len(batch))]
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            part = batch[self.ranks.part(len(batch))]
             yield [(self.epoch, int(index)) for index in part]
 
 

@@ -8,7 +8,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
-from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pillsnap import files
@@ -20,31 +19,47 @@ from pillsnap.training import checkpoints, configs
 SAFETENSORS_HASH = "sha256"  # of the weights, in the metadata of a .safetensors that we export
 
 
-def build(name: str, classes: int, weights: str | None, seed: int) -> nn.Module:
-    """A timm model with `classes` outputs; weights: None from scratch, "hub", or a path."""
+def build(
+    name: str, classes: int, weights: str | None, seed: int, drop_path: float = 0.0
+) -> nn.Module:
+    """A timm model with `classes` outputs; weights: None from scratch, "hub", or a path.
+
+    `drop_path` is the largest share of residual branches that a training step skips (stochastic
+    depth, arXiv 1603.09382).
+    """
     torch.manual_seed(seed)
     if not timm.is_model(name.split(".")[0]):
         near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "timm.list_models()"
         raise ParameterError(f"timm knows no model {name!r}.", f"Near names: {near}")
-    if weights == "hub":
-        return _from_hub(name, classes)
-    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
-    if weights is not None:
-        load_weights(model, files.located(weights, CheckpointError))
+    options = {"drop_path_rate": drop_path} if drop_path else {}  # not every model takes it
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=weights == "hub", num_classes=classes, **options
+        )
+    except Exception as error:
+        if options and isinstance(error, TypeError):
+            fact = f"{name} has no residual branches to skip, but drop_path is {drop_path:g}."
+            raise ParameterError(fact, "Set scales.<scale>.drop_path to 0.0.") from None
+        if weights != "hub":
+            raise
+        raise MachineError(
+            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
+            "Fetch them where there is a network and set scales.<scale>.classifier_weights "
+            "to the path of the .safetensors; null trains from scratch.",
+        ) from None
+    if weights not in (None, "hub"):
+        load_weights(model, files.located(str(weights), CheckpointError))
     return model
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a .safetensors, a plain state_dict or a PillSnap checkpoint; what PillSnap wrote is
-    checked by the hash inside.
-
-    A head with another number of classes keeps its initial weights; any other mismatch is refused.
-    """
+    """Load a .safetensors, state_dict or PillSnap checkpoint; only the head may differ. What
+    PillSnap wrote is checked by the hash inside."""
     if not path.is_file():
         raise CheckpointError(
             f"Weights {path} are missing.", "Check scales.<scale>.classifier_weights."
         )
-    own = model.state_dict()
+    own, classifier = model.state_dict(), model.get_classifier()  # type: ignore[operator]
     try:
         weights = _weights_of(path)
         head = {name for name in own if own[name].shape != weights.get(name, own[name]).shape}
@@ -58,7 +73,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     result = model.load_state_dict(
         {k: v for k, v in weights.items() if k not in head}, strict=False
     )
-    head_names = {f"{_head_prefix(model)}.weight", f"{_head_prefix(model)}.bias"}
+    prefix = next(name for name, module in model.named_modules() if module is classifier)
+    head_names = {f"{prefix}.weight", f"{prefix}.bias"}
     wrong = sorted((set(result.missing_keys) | head) - head_names) + sorted(result.unexpected_keys)
     if wrong:
         raise CheckpointError(
@@ -71,12 +87,6 @@ def input_statistics(model: nn.Module) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the input, per RGB channel in 0..1."""
     config = resolve_model_data_config(model)
     return list(config["mean"]), list(config["std"])
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights with decay, biases and norms without."""
-    groups: list[dict[str, Any]] = param_groups_weight_decay(model, weight_decay)
-    return groups
 
 
 def embed(model: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,7 +115,7 @@ class Normaliser(nn.Module):
         return (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
-class Classifier:
+class TorchClassifier:
     """A trained classifier at inference."""
 
     def __init__(self, model: nn.Module, config: dict[str, Any], device: torch.device) -> None:
@@ -127,7 +137,7 @@ class Classifier:
         return logits.float().cpu().numpy(), embeddings.cpu().numpy()
 
 
-def load(path: Path, device: torch.device, class_table_hash: str | None) -> Classifier:
+def load(path: Path, device: torch.device, class_table_hash: str | None) -> TorchClassifier:
     """Load a published checkpoint; refused if it belongs to another class table."""
     weights, config = checkpoints.load_published(path)
     if class_table_hash is not None and config.get("class_table_hash") != class_table_hash:
@@ -142,7 +152,7 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Clas
             config["architecture"], pretrained=False, num_classes=config["classes"]
         )
         model.load_state_dict(weights)
-    return Classifier(model, config, device)
+    return TorchClassifier(model, config, device)
 
 
 def _weights_of(path: Path) -> dict[str, torch.Tensor]:
@@ -157,20 +167,3 @@ def _weights_of(path: Path) -> dict[str, torch.Tensor]:
             "Export it again (pillsnap export), or copy it again.",
         )
     return weights
-
-
-def _head_prefix(model: nn.Module) -> str:
-    head = model.get_classifier()  # type: ignore[operator]
-    return str(next(name for name, module in model.named_modules() if module is head))
-
-
-def _from_hub(name: str, classes: int) -> nn.Module:
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=True, num_classes=classes)
-    except Exception as error:
-        raise MachineError(
-            f"The pretrained weights of {name} could not be fetched: {reason_of(error)}",
-            "Fetch them where there is a network and set scales.<scale>.classifier_weights "
-            "to the path of the .safetensors; null trains from scratch.",
-        ) from None
-    return model

@@ -11,15 +11,13 @@ from torch.utils.data import DataLoader
 
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader, shield_loaders
-from pillsnap.classification.trainer import Plan, Trainer, autocast, learning_rate
+from pillsnap.classification.trainer import ClassificationPlan, Trainer, autocast, learning_rate
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, deferred
 from pillsnap.training import ranking
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.keeper import Keeper
-from pillsnap.training.plan import Trained
-
-__all__ = ["Plan", "Trained", "Trainer", "autocast", "learning_rate", "measure", "train"]
+from pillsnap.training.session import Trained
 
 SAVE_PERIOD_S = 120.0
 
@@ -30,7 +28,7 @@ class NotFiniteError(Exception):
 
 def train(
     model: nn.Module,
-    plan: Plan,
+    plan: ClassificationPlan,
     crops_dir: Path,
     augmenter: Augmenter,
     folder: WorkFolder,
@@ -50,7 +48,13 @@ def train(
     keeper = Keeper(plan, folder, live_dir, log)
     trainer = Trainer(model, plan, batches.steps, log)
     keeper.resume(trainer)
-    train_loader, val_loader = _loaders(train_set, val_set, batches, plan)
+    val_batches = EpochBatches(len(val_set), plan.batch_size * 2, plan.seed, False, 1, plan.ranks)
+    if plan.num_workers and plan.ranks.world_size > 1:
+        shield_loaders()
+    val_workers = max(plan.num_workers // 2, min(plan.num_workers, 1))
+    pin = plan.device.type == "cuda"
+    train_loader = loader(train_set, batches, plan.num_workers, pin)
+    val_loader = loader(val_set, val_batches, val_workers, pin)
     with deferred() as interrupt:
         while trainer.epoch < plan.epochs:
             batches.epoch, batches.start_step = trainer.epoch, trainer.step
@@ -59,22 +63,6 @@ def train(
             if not keeper.repeats(trainer, keeper.save(trainer)):
                 _close_epoch(trainer, val_loader, keeper)
     return keeper.finish()
-
-
-def _loaders(
-    train_set: CropDataset, val_set: CropDataset, batches: EpochBatches, plan: Plan
-) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
-    val_batches = EpochBatches(
-        len(val_set), plan.batch_size * 2, plan.seed, False, ranks=plan.ranks
-    )
-    val_workers = max(plan.num_workers // 2, min(plan.num_workers, 1))
-    pin = plan.device.type == "cuda"
-    if plan.num_workers and plan.ranks.world_size > 1:
-        shield_loaders()
-    return (
-        loader(train_set, batches, plan.num_workers, pin),
-        loader(val_set, val_batches, val_workers, pin),
-    )
 
 
 def _epoch(
@@ -127,11 +115,10 @@ def _close_epoch(trainer: Trainer, val_batches: Any, keeper: Keeper) -> None:
 
 
 @torch.inference_mode()
-def measure(model: nn.Module, normalise: nn.Module, batches: Any, plan: Plan) -> dict[str, float]:
-    """Cross-entropy (no smoothing), top-1 and top-5 shares on labelled crops, over all ranks.
-
-    NotFiniteError if the model gives a logit that is not finite.
-    """
+def measure(
+    model: nn.Module, normalise: nn.Module, batches: Any, plan: ClassificationPlan
+) -> dict[str, float]:
+    """Cross-entropy, top-1 and top-5 over all ranks; NotFiniteError if a logit is not finite."""
     model.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=plan.device)
     count = 0

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pillsnap.classification import classifier
@@ -20,9 +21,9 @@ from pillsnap.errors import MachineError, reason_of
 from pillsnap.params import Params, TrainClassificationParams
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
-from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, LEAST_PART, Ranks
 from pillsnap.training.safe_step import SafeStep
+from pillsnap.training.session import TrainingPlan, shared
 
 MEMORY_RETRIES = 3
 MERGE_AFTER_STEPS = 200
@@ -31,15 +32,16 @@ FIRST_LOSS_SCALE = 2.0**12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(TrainingPlan):
+class ClassificationPlan(TrainingPlan):
     """The settings of the classifier's training."""
 
     lr_key: ClassVar[str] = "train.lr"
     recipe: TrainClassificationParams
     repeats: int  # times an epoch shows each crop
+    compile: bool
 
     @classmethod
-    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":
+    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "ClassificationPlan":
         """The plan that params.yaml describes."""
         return cls(
             **shared(params, device, group),
@@ -55,12 +57,14 @@ class Plan(TrainingPlan):
 class Trainer:
     """The state of a training and one step of it."""
 
-    def __init__(self, model: nn.Module, plan: Plan, steps_per_epoch: int, log: RunLog) -> None:
+    def __init__(
+        self, model: nn.Module, plan: ClassificationPlan, steps_per_epoch: int, log: RunLog
+    ) -> None:
         self.plan, self.steps_per_epoch, self._log = plan, steps_per_epoch, log
         self.model = classifier.placed(model, plan.device).train()
         self.average = Average(self.model, plan.recipe.ema_decay)
         self.normalise = classifier.Normaliser(*classifier.input_statistics(model)).to(plan.device)
-        groups = classifier.parameter_groups(self.model, plan.recipe.weight_decay)
+        groups = param_groups_weight_decay(self.model, plan.recipe.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, fused=True)
         self.scaler = torch.amp.GradScaler(
             plan.device.type, FIRST_LOSS_SCALE, enabled=plan.dtype is torch.float16
@@ -125,10 +129,7 @@ class Trainer:
         return self.epoch * self.steps_per_epoch + self.step
 
     def train_step(self, batch: Batch, whole: int | None = None) -> None:
-        """One optimizer step; out of memory, it is redone in smaller parts, three times at most.
-
-        `batch` is this rank's part of a batch of `whole` samples (None: all of it).
-        """
+        """One optimizer step, redone in parts if memory ran out. `whole`: samples of all ranks."""
         whole = len(batch.classes) if whole is None else whole
         lr = learning_rate(self.global_step, self.plan, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
@@ -215,7 +216,7 @@ class Trainer:
 _PLAIN_STATE = ("epoch", "step", "seconds", "micro_batches", "good_steps")
 
 
-def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:
+def learning_rate(step: int, plan: ClassificationPlan, steps_per_epoch: int) -> float:
     """Linear warm-up, then a cosine to zero over all epochs."""
     warmup = plan.recipe.warmup_epochs * steps_per_epoch
     total = plan.epochs * steps_per_epoch
@@ -224,6 +225,6 @@ def learning_rate(step: int, plan: Plan, steps_per_epoch: int) -> float:
     return plan.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
-def autocast(plan: Plan) -> torch.autocast:
+def autocast(plan: ClassificationPlan) -> torch.autocast:
     """The precision of forward passes."""
     return torch.autocast(plan.device.type, dtype=plan.dtype, enabled=plan.dtype is not None)

@@ -32,7 +32,7 @@ STRENGTHS = (5, 10, 20, 25, 50, 75, 100, 150, 200, 250, 300, 500)
 
 
 @dataclass(frozen=True)
-class Drug:
+class DrugRecord:
     """The record of a code; `edi_codes`: a comma list, empty or null; `bare`: 18 nulls."""
 
     name: str
@@ -51,7 +51,7 @@ class Drug:
     bare: bool
 
 
-def invent_drug(index: int, code: str, capsule: bool, rng: np.random.Generator) -> Drug:
+def invent_drug(index: int, code: str, capsule: bool, rng: np.random.Generator) -> DrugRecord:
     """The `index`-th record of a tree; the first 2,700 names are unique."""
     (first, first_en), (second, second_en) = FIRST[index % 15], SECOND[index // 15 % 15]
     strength = STRENGTHS[(7 * index + 2 * (index // 225)) % len(STRENGTHS)]
@@ -59,7 +59,7 @@ def invent_drug(index: int, code: str, capsule: bool, rng: np.random.Generator) 
     company, company_en = COMPANIES[int(rng.integers(len(COMPANIES)))]
     material, material_en = MATERIALS[int(rng.integers(len(MATERIALS)))]
     year, month, day = (int(rng.integers(*span)) for span in ((1985, 2019), (1, 13), (1, 29)))
-    return Drug(
+    return DrugRecord(
         name=f"{first}{second}{form} {strength}mg",
         name_en=f"{first_en}{second_en} {form_en} {strength}mg",
         company=company,

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pillsnap.demo.pills import TABLET, Imprint, Pill
+from pillsnap.demo.pills import TABLET, DrawnPill, Imprint
 from pillsnap.fonts import korean_font_path
 
 LINE_MM = 0.42
@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 
 
 
 def draw_imprint(
-    pill: Pill, imprint: Imprint, shape: tuple[int, int], px_per_mm: float
+    pill: DrawnPill, imprint: Imprint, shape: tuple[int, int], px_per_mm: float
 ) -> np.ndarray:
     """The imprint as coverage [h, w] float32 in 0..1, without its score line."""
     canvas = Image.new("L", (shape[1], shape[0]), 0)
@@ -28,7 +28,7 @@ def draw_imprint(
     return np.asarray(canvas, dtype=np.float32) / 255
 
 
-def draw_score_line(pill: Pill, shape: tuple[int, int], px_per_mm: float) -> np.ndarray:
+def draw_score_line(pill: DrawnPill, shape: tuple[int, int], px_per_mm: float) -> np.ndarray:
     """The score line across the short side as coverage [h, w] float32 in 0..1."""
     x_mm = np.abs(np.arange(shape[1]) - (shape[1] - 1) / 2) / px_per_mm
     profile = np.clip(1 - x_mm / LINE_MM, 0, 1).astype(np.float32)
@@ -36,7 +36,7 @@ def draw_score_line(pill: Pill, shape: tuple[int, int], px_per_mm: float) -> np.
 
 
 def _cells(
-    pill: Pill, imprint: Imprint, shape: tuple[int, int], px_per_mm: float
+    pill: DrawnPill, imprint: Imprint, shape: tuple[int, int], px_per_mm: float
 ) -> tuple[Box, Box]:
     """Boxes of the left (or upper) and the right (or lower) part; equal if there is one part."""
     cx, cy = shape[1] / 2, shape[0] / 2

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from pillsnap.demo.optics import Box
-from pillsnap.demo.photos import View
-from pillsnap.demo.pills import Imprint, Pill
+from pillsnap.demo.photos import DrawnView
+from pillsnap.demo.pills import DrawnPill
 
 BACK_WORDS = ("남색 배경", "연녹색 배경", "연회색 배경")  # the data sheet has only the third
 SIDE_WORDS = ("앞면", "뒷면")
@@ -19,7 +19,7 @@ NULL_IN_BARE = (  # 18 fields that are null together in the labels of some codes
 
 
 def label_bytes(
-    stem: str, pill: Pill, view: View, box: Box, width_px: int, height_px: int
+    stem: str, pill: DrawnPill, view: DrawnView, box: Box, width_px: int, height_px: int
 ) -> bytes:
     """The label's content as UTF-8 JSON; `box` is (x, y, w, h) in px."""
     x, y, w, h = box
@@ -53,7 +53,7 @@ def label_bytes(
     return json.dumps(label, ensure_ascii=False).encode("utf-8")
 
 
-def _drug_fields(pill: Pill) -> dict[str, Any]:
+def _drug_fields(pill: DrawnPill) -> dict[str, Any]:
     drug = pill.drug
     return {
         "dl_idx": drug.dl_idx,
@@ -77,12 +77,12 @@ def _drug_fields(pill: Pill) -> dict[str, Any]:
     }
 
 
-def _look_fields(pill: Pill) -> dict[str, Any]:
+def _look_fields(pill: DrawnPill) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "drug_shape": pill.look.shape,
-        "thick": _number(pill.thick_mm),
-        "leng_long": _number(pill.long_mm),
-        "leng_short": _number(pill.short_mm),
+        "thick": _shortest(pill.thick_mm),
+        "leng_long": _shortest(pill.long_mm),
+        "leng_short": _shortest(pill.short_mm),
         "print_front": pill.front.text,
         "print_back": pill.back.text,
         "color_class1": pill.look.colors[0],
@@ -91,10 +91,7 @@ def _look_fields(pill: Pill) -> dict[str, Any]:
         "line_back": "-" if pill.back.line else "",
         "img_regist_ts": "20210101",
         "form_code_name": pill.form,
-        "mark_code_front_anal": _mark_word(pill.front),
-        "mark_code_back_anal": _mark_word(pill.back),
-        "mark_code_front_img": _mark_address(pill.front),
-        "mark_code_back_img": _mark_address(pill.back),
+        **_marks(pill),
     }
     if pill.front.mark is not None:
         fields["mark_code_front"] = f"M{pill.front.mark:04d}"
@@ -105,13 +102,13 @@ def _look_fields(pill: Pill) -> dict[str, Any]:
     return fields
 
 
-def _number(value: float) -> int | float:
+def _shortest(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
-def _mark_word(imprint: Imprint) -> str:
-    return "" if imprint.mark is None else "로고"
-
-
-def _mark_address(imprint: Imprint) -> str:
-    return "" if imprint.mark is None else f"http://pill.invalid/mark/{imprint.mark}.jpg"
+def _marks(pill: DrawnPill) -> dict[str, str]:
+    return {
+        f"mark_code_{side}_{kind}": "" if imprint.mark is None else text.format(imprint.mark)
+        for kind, text in (("anal", "로고"), ("img", "http://pill.invalid/mark/{}.jpg"))
+        for side, imprint in (("front", pill.front), ("back", pill.back))
+    }

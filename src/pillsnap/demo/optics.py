@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from pillsnap.demo.backdrops import LIGHTS, Light
-from pillsnap.demo.pills import TABLET, Pill
+from pillsnap.demo.pills import TABLET, DrawnPill
 from pillsnap.demo.sprites import Sprite, draw_sprite
 
 SPRITE_SCALE = 1.25  # size of a sprite relative to the pill in the photo
@@ -32,10 +32,11 @@ class Pose:
     exposure: float
 
 
-def add_pill(photo: np.ndarray, pill: Pill, pose: Pose) -> Box:
+def add_pill(photo: np.ndarray, pill: DrawnPill, pose: Pose) -> Box:
     """Draw a pill and its shadow into `photo` [h, w, 3] uint8; return its tight box in px."""
     sprite = draw_sprite(pill, pose.side, round(SPRITE_SCALE * pose.sprite_px_per_mm, 3))
-    wall_px = _wall_px(pill, pose)
+    wall_mm = WALL_SHARE * pill.thick_mm if pill.look.kind == TABLET else 0.0
+    wall_px = round(wall_mm * pose.px_per_mm * cos(pose.elevation))
     reach = int((0.52 * pill.long_mm + SHADOW_MM) * pose.px_per_mm) + wall_px + 2
     left, top = max(0, int(pose.x_px) - reach), max(0, int(pose.y_px) - reach)
     patch = photo[top : int(pose.y_px) + reach, left : int(pose.x_px) + reach]
@@ -49,18 +50,15 @@ def add_pill(photo: np.ndarray, pill: Pill, pose: Pose) -> Box:
     face = _light_face(paint, relief_mm, pill, pose, light)
     color = _add_wall(face, paint[..., 3], wall_px, pill)
     color *= np.array(light.gain, dtype=np.float32) * np.float32(pose.exposure)
-    patch[:] = _compose(patch, color, solid, _shadow(solid, pill, pose, light))
+    cover = (solid.astype(np.float32) / 255)[..., None]
+    table = patch * (1 - _shadow(solid, pill, pose, light))[..., None]
+    lens = cv2.GaussianBlur(table * (1 - cover) + color * cover, (0, 0), 0.6)
+    patch[:] = np.rint(lens).clip(0, 255)
     x, y, width, height = cv2.boundingRect((solid > 127).astype(np.uint8))
     return left + x, top + y, width, height
 
 
-def _wall_px(pill: Pill, pose: Pose) -> int:
-    if pill.look.kind != TABLET:
-        return 0
-    return round(WALL_SHARE * pill.thick_mm * pose.px_per_mm * cos(pose.elevation))
-
-
-def _matrix(sprite: Sprite, pill: Pill, pose: Pose) -> np.ndarray:
+def _matrix(sprite: Sprite, pill: DrawnPill, pose: Pose) -> np.ndarray:
     """Sprite px to frame px, [2, 3]; capsules keep their width at any elevation."""
     axis = np.array([cos(pose.turn), sin(pose.turn) * sin(pose.elevation)])
     if pill.look.kind == TABLET:
@@ -74,7 +72,7 @@ def _matrix(sprite: Sprite, pill: Pill, pose: Pose) -> np.ndarray:
 
 
 def _light_face(
-    paint: np.ndarray, relief_mm: np.ndarray, pill: Pill, pose: Pose, light: Light
+    paint: np.ndarray, relief_mm: np.ndarray, pill: DrawnPill, pose: Pose, light: Light
 ) -> np.ndarray:
     """The upper face under the lamp, [h, w, 3] float32, before the lamp's colour."""
     per_px = pose.px_per_mm / 8  # Sobel's 3 x 3 kernel sums to 8
@@ -92,7 +90,7 @@ def _light_face(
     return np.asarray(paint[..., :3] * shade[..., None] + glint[..., None], dtype=np.float32)
 
 
-def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: Pill) -> np.ndarray:
+def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: DrawnPill) -> np.ndarray:
     """The face with the tablet's side wall below it, darker towards the table."""
     if wall_px == 0:
         return face
@@ -102,7 +100,7 @@ def _add_wall(face: np.ndarray, coverage: np.ndarray, wall_px: int, pill: Pill) 
     return np.asarray(face * front + wall * (1 - front), dtype=np.float32)
 
 
-def _shadow(solid: np.ndarray, pill: Pill, pose: Pose, light: Light) -> np.ndarray:
+def _shadow(solid: np.ndarray, pill: DrawnPill, pose: Pose, light: Light) -> np.ndarray:
     """The share of light that the pill blocks, [h, w] float32; computed at quarter size."""
     height, width = solid.shape
     small = cv2.resize(solid, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
@@ -111,13 +109,3 @@ def _shadow(solid: np.ndarray, pill: Pill, pose: Pose, light: Light) -> np.ndarr
     cast = cv2.warpAffine(small, shift, (small.shape[1], small.shape[0]))
     soft = cv2.GaussianBlur(cast, (0, 0), 0.4 * pose.px_per_mm / 4)
     return np.asarray(cv2.resize(soft, (width, height)) * np.float32(light.shadow / 255))
-
-
-def _compose(
-    patch: np.ndarray, color: np.ndarray, solid: np.ndarray, shadow: np.ndarray
-) -> np.ndarray:
-    cover = (solid.astype(np.float32) / 255)[..., None]
-    table = patch * (1 - shadow)[..., None]
-    mixed = table * (1 - cover) + color * cover
-    lens = cv2.GaussianBlur(mixed, (0, 0), 0.6)
-    return np.asarray(np.rint(lens).clip(0, 255), dtype=np.uint8)

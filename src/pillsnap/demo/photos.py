@@ -8,7 +8,7 @@ import numpy as np
 
 from pillsnap.demo.backdrops import add_noise, brightness, cut_backdrop
 from pillsnap.demo.optics import Box, Pose, add_pill
-from pillsnap.demo.pills import Pill
+from pillsnap.demo.pills import DrawnPill
 
 WIDTH_MM = 39.0  # of the table across the frame: 25 px/mm at 976 px
 GAP_MM = 1.0
@@ -24,7 +24,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class View:
+class DrawnView:
     """The fields of a file name that describe the view; angles in degrees."""
 
     back: int
@@ -38,7 +38,7 @@ class View:
 class Placement:
     """A pill on the table: mm from the middle, turn in degrees, scale below 1 for a far camera."""
 
-    pill: Pill
+    pill: DrawnPill
     x_mm: float
     y_mm: float
     turn_deg: float
@@ -46,7 +46,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Frame:
+class DrawnPhoto:
     """`photo` [h, w, 3] uint8 RGB; `boxes` (x, y, w, h) in px, tight, and `codes`, one per pill."""
 
     photo: np.ndarray
@@ -54,7 +54,9 @@ class Frame:
     codes: tuple[str, ...]
 
 
-def lay_out(pills: Sequence[Pill], camera: Camera, rng: np.random.Generator) -> list[Placement]:
+def lay_out(
+    pills: Sequence[DrawnPill], camera: Camera, rng: np.random.Generator
+) -> list[Placement]:
     """Place one pill near the middle, or several without overlap and at any angle."""
     height_mm = WIDTH_MM * camera.height_px / camera.width_px
     if len(pills) == 1:
@@ -90,31 +92,23 @@ def _spots(
 
 
 def draw_frame(
-    placements: Sequence[Placement], view: View, camera: Camera, rng: np.random.Generator
-) -> Frame:
+    placements: Sequence[Placement], view: DrawnView, camera: Camera, rng: np.random.Generator
+) -> DrawnPhoto:
     """Render the pills; boxes and codes are in the order of `placements`."""
     exposure = float(rng.uniform(0.95, 1.04))
     photo = cut_backdrop(view.back, view.light, camera.width_px, camera.height_px, exposure, rng)
     boxes = tuple(_add_pill(photo, placement, view, exposure) for placement in placements)
     codes = tuple(placement.pill.code for placement in placements)
-    return Frame(add_noise(photo, camera.noise, rng), boxes, codes)
+    return DrawnPhoto(add_noise(photo, camera.noise, rng), boxes, codes)
 
 
-def _add_pill(photo: np.ndarray, placement: Placement, view: View, exposure: float) -> Box:
+def _add_pill(photo: np.ndarray, placement: Placement, view: DrawnView, exposure: float) -> Box:
     height, width = photo.shape[:2]
     px_per_mm = width / WIDTH_MM * placement.scale
     x = width / 2 + placement.x_mm * px_per_mm
     y = height / 2 + placement.y_mm * px_per_mm * sin(radians(view.latitude))
     bright = brightness(view.light, np.array([x / width - 0.5]), np.array([y / height - 0.5]))
-    pose = Pose(
-        side=view.side,
-        x_px=x,
-        y_px=y,
-        turn=radians(placement.turn_deg + view.longitude),
-        elevation=radians(view.latitude),
-        px_per_mm=px_per_mm,
-        sprite_px_per_mm=width / WIDTH_MM,
-        light=view.light,
-        exposure=exposure * float(bright[0]),
-    )
+    turn, elevation = radians(placement.turn_deg + view.longitude), radians(view.latitude)
+    scales, lit = (px_per_mm, width / WIDTH_MM), exposure * float(bright[0])
+    pose = Pose(view.side, x, y, turn, elevation, *scales, view.light, lit)
     return add_pill(photo, placement.pill, pose)

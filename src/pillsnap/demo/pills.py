@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from pillsnap.demo.drugs import Drug, invent_drug
+from pillsnap.demo.drugs import DrugRecord, invent_drug
 
 FRONT, BACK = 0, 1
 LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that reads as another when rotated, or as a digit
@@ -71,26 +71,26 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Pill(Body):
+class DrawnPill(Body):
     """A synthetic pill; the depth of its imprint is in mm."""
 
     code: str
     depth_mm: float
     front: Imprint
     back: Imprint
-    drug: Drug
+    drug: DrugRecord
 
     def imprint(self, side: int) -> Imprint:
         """The imprint of the front (0) or the back (1)."""
         return self.back if side == BACK else self.front
 
 
-def invent_pills(count: int, seed: int) -> list[Pill]:
+def invent_pills(count: int, seed: int) -> list[DrawnPill]:
     """`count` pills in ascending order of code; the same seed gives the same pills."""
     rng = np.random.default_rng([seed, count])
     numbers = rng.choice(HIGHEST_CODE - LOWEST_CODE, size=count, replace=False) + LOWEST_CODE
     looks = _spread_looks(count, rng)
-    pills: list[Pill] = []
+    pills: list[DrawnPill] = []
     seen: dict[Look, set[tuple[str, int | None]]] = {}
     styles = {look: _invent_style(look, rng) for look in dict.fromkeys(looks)}
     for index, (number, look) in enumerate(zip(sorted(numbers.tolist()), looks, strict=True)):
@@ -172,7 +172,7 @@ def _invent_pill(
     taken: set[tuple[str, int | None]],
     lone: bool,
     rng: np.random.Generator,
-) -> Pill:
+) -> DrawnPill:
     tablet = style.body.look.kind == TABLET
     printed = not tablet or rng.random() < 0.2
     front = _invent_imprint(style, printed, taken, rng)
@@ -183,7 +183,9 @@ def _invent_pill(
         back = _invent_imprint(style, printed, taken, rng)
     depth_mm = float(rng.uniform(0.1, 0.2))
     drug = invent_drug(index, code, not tablet, rng)
-    return Pill(**vars(style.body), code=code, depth_mm=depth_mm, front=front, back=back, drug=drug)
+    return DrawnPill(
+        **vars(style.body), code=code, depth_mm=depth_mm, front=front, back=back, drug=drug
+    )
 
 
 def _invent_imprint(
@@ -199,10 +201,7 @@ def _invent_imprint(
         left = "" if mark is not None or (kind > 0.9 and not line) else style.prefix
         right = number if kind < 0.75 else letter + number[:2]
         imprint = Imprint(left=left, right=right, mark=mark, line=line, printed=printed)
-        if (imprint.text, mark) not in taken and not _reads_upside_down(right):
+        upside_down = set(right) <= set("01689") and set(right) & set("69")  # reads rotated
+        if (imprint.text, mark) not in taken and not upside_down:
             taken.add((imprint.text, mark))
             return imprint
-
-
-def _reads_upside_down(text: str) -> bool:
-    return set(text) <= set("01689") and bool(set(text) & set("69"))

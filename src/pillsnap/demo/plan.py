@@ -8,8 +8,8 @@ from math import ceil
 
 import numpy as np
 
-from pillsnap.demo.photos import View
-from pillsnap.demo.pills import Pill, invent_pills
+from pillsnap.demo.photos import DrawnView
+from pillsnap.demo.pills import DrawnPill, invent_pills
 from pillsnap.errors import ParameterError
 
 BACKS, LIGHTS, SIDES = (0, 1, 2), (0, 1, 2), (0, 1)
@@ -38,13 +38,13 @@ class DemoSpec:
 
 
 @dataclass(frozen=True)
-class Folder:
+class PlannedFolder:
     """The photos of one code, or of one combination, in one shard; `part` is train or val."""
 
     part: str
     shard: int
-    pills: tuple[Pill, ...]
-    views: tuple[View, ...]
+    pills: tuple[DrawnPill, ...]
+    views: tuple[DrawnView, ...]
 
     @property
     def is_combination(self) -> bool:
@@ -59,31 +59,34 @@ class Folder:
     @property
     def image_dir(self) -> str:
         """Relative to the root, with `/`."""
-        kind, short = self._kinds()
-        return f"{self.part}/images/{kind}/{self._letter}S_{self.shard}_{short}/{self.name}"
+        return self._shard_dir("images")
 
-    def label_dir(self, pill: Pill) -> str:
+    def label_dir(self, pill: DrawnPill) -> str:
         """Folder of the labels of `pill`, relative to the root, with `/`."""
-        kind, short = self._kinds()
-        whole = f"{self.part}/labels/{kind}/{self._letter}L_{self.shard}_{short}/{self.name}_json"
+        whole = f"{self._shard_dir('labels')}_json"
         return f"{whole}/{pill.code}" if self.is_combination else whole
 
-    def stem(self, view: View) -> str:
+    def stem(self, view: DrawnView) -> str:
         """The file name that a photo and its labels share, without ending."""
         angles = f"{view.latitude}_{view.longitude:03d}"
         return f"{self.name}_0_{view.back}_{view.side}_{view.light}_{angles}_200"
 
-    @property
-    def _letter(self) -> str:
-        return "T" if self.part == "train" else "V"
-
-    def _kinds(self) -> tuple[str, str]:
-        return ("combination", "combo") if self.is_combination else ("single", "single")
+    def _shard_dir(self, what: str) -> str:
+        kind, short = ("combination", "combo") if self.is_combination else ("single", "single")
+        letters = ("T" if self.part == "train" else "V") + ("S" if what == "images" else "L")
+        return f"{self.part}/{what}/{kind}/{letters}_{self.shard}_{short}/{self.name}"
 
 
-def plan_tree(spec: DemoSpec, seed: int) -> list[Folder]:
+def plan_tree(spec: DemoSpec, seed: int) -> list[PlannedFolder]:
     """All folders of a tree; ParameterError for impossible numbers."""
-    _check(spec)
+    views = len(LATITUDES) * len(LONGITUDES)
+    for key in ("photos_per_group", "unknown_photos_per_group"):
+        if not 1 <= (count := getattr(spec, key)) <= views:
+            fact = f"demo.{key} is {count}; a group has {views} views."
+            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
+    if spec.classes < 5:
+        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
+        raise ParameterError(fact, "Raise demo.classes.")
     strays = ceil(spec.combination_folders / FOLDERS_PER_STRAY)
     pills = invent_pills(spec.classes + spec.unknown_classes + strays, seed)
     order = named_rng(seed, "roles").permutation(len(pills))
@@ -106,19 +109,9 @@ def named_rng(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
-def _check(spec: DemoSpec) -> None:
-    views = len(LATITUDES) * len(LONGITUDES)
-    for key in ("photos_per_group", "unknown_photos_per_group"):
-        count = getattr(spec, key)
-        if not 1 <= count <= views:
-            fact = f"demo.{key} is {count}; a group has {views} views."
-            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
-    if spec.classes < 5:
-        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
-        raise ParameterError(fact, "Raise demo.classes.")
-
-
-def _singles(part: str, pills: Sequence[Pill], per_group: int, seed: int) -> Iterator[Folder]:
+def _singles(
+    part: str, pills: Sequence[DrawnPill], per_group: int, seed: int
+) -> Iterator[PlannedFolder]:
     """One folder per code; the second code's photos are split over its own and the last shard."""
     per_shard = max(1, min(CODES_PER_SHARD, ceil(len(pills) / 3)))
     shards = ceil(len(pills) / per_shard)
@@ -126,38 +119,43 @@ def _singles(part: str, pills: Sequence[Pill], per_group: int, seed: int) -> Ite
         views = tuple(_single_views(pill, per_group, seed))
         shard = 1 + index // per_shard
         if index == 1 and part == "train" and shards > 1:
-            yield Folder(part, shards, (pill,), views[1::2])
+            yield PlannedFolder(part, shards, (pill,), views[1::2])
             views = views[::2]
-        yield Folder(part, shard, (pill,), views)
+        yield PlannedFolder(part, shard, (pill,), views)
 
 
-def _single_views(pill: Pill, per_group: int, seed: int) -> Iterator[View]:
+def _single_views(pill: DrawnPill, per_group: int, seed: int) -> Iterator[DrawnView]:
     angles = list(product(LATITUDES, LONGITUDES))
     for back, light, side in product(BACKS, LIGHTS, SIDES):
         rng = named_rng(seed, f"views {pill.code} {back} {light} {side}")
         for pick in sorted(rng.choice(len(angles), size=per_group, replace=False).tolist()):
-            yield View(back, light, side, *angles[pick])
+            yield DrawnView(back, light, side, *angles[pick])
 
 
 def _combinations(
-    part: str, count: int, known: Sequence[Pill], stray: Sequence[Pill], taken: set[str], seed: int
-) -> Iterator[Folder]:
+    part: str,
+    count: int,
+    known: Sequence[DrawnPill],
+    stray: Sequence[DrawnPill],
+    taken: set[str],
+    seed: int,
+) -> Iterator[PlannedFolder]:
     """Folders of 2 to 4 known pills, evenly chosen; now and then a stray code replaces one."""
     rng = named_rng(seed, f"combinations {part}")
     usable = known[: len(known) - len(known) // CODES_PER_ABSENT]
     shards = min(COMBINATION_SHARDS, ceil(count / FOLDERS_PER_SHARD)) if part == "train" else 1
-    deck: list[Pill] = []
+    deck: list[DrawnPill] = []
     for index in range(count):
         size = int(rng.choice([n for n, _ in PILLS_IN_FOLDER], p=[p for _, p in PILLS_IN_FOLDER]))
-        replaced = (
-            stray[index // FOLDERS_PER_STRAY] if stray and not index % FOLDERS_PER_STRAY else None
-        )
+        replacing = stray and not index % FOLDERS_PER_STRAY
+        side = int(index % BACK_SIDE_EVERY == 7)
+        views = tuple(DrawnView(2, 2, side, latitude, 0) for latitude in COMBINATION_LATITUDES)
         for _ in range(200):
             hand = _deal(deck, usable, size, rng)
-            if replaced is not None:
-                hand[0] = replaced
+            if replacing:
+                hand[0] = stray[index // FOLDERS_PER_STRAY]
             pills = tuple(sorted(hand, key=lambda p: p.code))
-            folder = Folder(part, 1 + index * shards // count, pills, _combination_views(index))
+            folder = PlannedFolder(part, 1 + index * shards // count, pills, views)
             if folder.name not in taken:
                 break
         else:
@@ -168,10 +166,10 @@ def _combinations(
 
 
 def _deal(
-    deck: list[Pill], pills: Sequence[Pill], size: int, rng: np.random.Generator
-) -> list[Pill]:
+    deck: list[DrawnPill], pills: Sequence[DrawnPill], size: int, rng: np.random.Generator
+) -> list[DrawnPill]:
     """Take `size` different pills from the deck; shuffled sets of all pills refill it."""
-    hand: list[Pill] = []
+    hand: list[DrawnPill] = []
     while len(hand) < size:
         fresh = next((i for i, pill in enumerate(deck) if pill not in hand), None)
         if fresh is None:
@@ -179,8 +177,3 @@ def _deal(
         else:
             hand.append(deck.pop(fresh))
     return hand
-
-
-def _combination_views(index: int) -> tuple[View, ...]:
-    side = int(index % BACK_SIDE_EVERY == 7)
-    return tuple(View(2, 2, side, latitude, 0) for latitude in COMBINATION_LATITUDES)

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from pillsnap.demo.imprints import draw_imprint, draw_score_line
-from pillsnap.demo.pills import HARD_CAPSULE, SOFT_CAPSULE, Pill
+from pillsnap.demo.pills import HARD_CAPSULE, SOFT_CAPSULE, DrawnPill
 
 MARGIN_MM = 0.5
 CORNERS = {"육각형": 6, "팔각형": 8, "삼각형": 3, "기타": 4}
-CAP_SHARE = 0.54  # of a capsule's length that its cap covers
+SEAM = 0.54 - 0.5  # where a capsule's cap ends: share of its length from the middle
 CAP_STEP_MM = 0.09
 BEVEL_MM = 0.55
 DARK = 135  # mean grey level below which ink is light
@@ -30,7 +30,7 @@ class Sprite:
 
 
 @functools.lru_cache(maxsize=48)
-def draw_sprite(pill: Pill, side: int, px_per_mm: float) -> Sprite:
+def draw_sprite(pill: DrawnPill, side: int, px_per_mm: float) -> Sprite:
     """The front (0) or back (1) of a pill, its long axis along x, at `px_per_mm`."""
     x_mm, y_mm = _grid(pill, px_per_mm)
     depth_mm = -_distance_outside(pill, x_mm, y_mm)
@@ -38,14 +38,14 @@ def draw_sprite(pill: Pill, side: int, px_per_mm: float) -> Sprite:
     relief = _body(pill, depth_mm, px_per_mm)
     color = _base_color(pill, x_mm, px_per_mm)
     if pill.look.kind == HARD_CAPSULE:
-        relief = relief + CAP_STEP_MM * (x_mm < _seam_mm(pill))
+        relief = relief + CAP_STEP_MM * (x_mm < SEAM * pill.long_mm)
     color, relief = _stamp(pill, side, color, relief, px_per_mm)
     paint = np.dstack([color, coverage * 255])
     whole = np.rint(paint).clip(0, 255).astype(np.uint8)
     return Sprite(whole, relief.astype(np.float32), px_per_mm)
 
 
-def _grid(pill: Pill, px_per_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def _grid(pill: DrawnPill, px_per_mm: float) -> tuple[np.ndarray, np.ndarray]:
     half_w = int(np.ceil((pill.long_mm / 2 + MARGIN_MM) * px_per_mm))
     half_h = int(np.ceil((pill.short_mm / 2 + MARGIN_MM) * px_per_mm))
     if pill.look.shape in CORNERS:
@@ -55,7 +55,7 @@ def _grid(pill: Pill, px_per_mm: float) -> tuple[np.ndarray, np.ndarray]:
     return x[None, :], y[:, None]
 
 
-def _distance_outside(pill: Pill, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _distance_outside(pill: DrawnPill, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Signed distance to the outline in mm, [h, w] float32, negative inside."""
     long, short = pill.long_mm / 2, pill.short_mm / 2
     shape = pill.look.shape
@@ -78,7 +78,7 @@ def _polygon(corners: int, radius: float, x: np.ndarray, y: np.ndarray) -> np.nd
     return np.asarray(np.logaddexp.reduce(reach, axis=0) / sharpness, dtype=np.float32)
 
 
-def _body(pill: Pill, depth_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
+def _body(pill: DrawnPill, depth_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
     """Height of the body above its rim in mm: capsules round, tablets bevelled and domed."""
     inside = np.maximum(depth_mm, 0)
     deepest = float(inside.max())
@@ -92,12 +92,7 @@ def _body(pill: Pill, depth_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
     return np.asarray(smooth, dtype=np.float32)
 
 
-def _seam_mm(pill: Pill) -> float:
-    """The x at which a capsule's cap ends."""
-    return (CAP_SHARE - 0.5) * pill.long_mm
-
-
-def _base_color(pill: Pill, x_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
+def _base_color(pill: DrawnPill, x_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
     """RGB [h, w, 3] float32: one colour, or the two of a capsule, with surface grain."""
     height = 2 * int(np.ceil((pill.short_mm / 2 + MARGIN_MM) * px_per_mm)) + 1
     if pill.look.shape in CORNERS:
@@ -105,7 +100,7 @@ def _base_color(pill: Pill, x_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
     color = np.empty((height, x_mm.shape[1], 3), dtype=np.float32)
     color[:] = pill.rgb[0]
     if len(pill.rgb) == 2:
-        blend = np.clip((x_mm[0] - _seam_mm(pill)) * px_per_mm + 0.5, 0, 1)[None, :, None]
+        blend = np.clip((x_mm[0] - SEAM * pill.long_mm) * px_per_mm + 0.5, 0, 1)[None, :, None]
         color = color * (1 - blend) + np.array(pill.rgb[1], dtype=np.float32) * blend
     grain = np.random.default_rng(int(pill.code[2:])).normal(0, 1, (height, x_mm.shape[1], 1))
     rough = 0.03 * (1 - min(1.0, pill.gloss * 1.5))
@@ -113,7 +108,7 @@ def _base_color(pill: Pill, x_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
 
 
 def _stamp(
-    pill: Pill, side: int, color: np.ndarray, relief: np.ndarray, px_per_mm: float
+    pill: DrawnPill, side: int, color: np.ndarray, relief: np.ndarray, px_per_mm: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Emboss or print the imprint into colours and relief."""
     imprint = pill.imprint(side)

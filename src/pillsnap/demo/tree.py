@@ -4,8 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from pillsnap import files
 from pillsnap.demo.label_files import label_bytes
 from pillsnap.demo.photos import Camera, draw_frame, lay_out
-from pillsnap.demo.plan import DemoSpec, Folder, named_rng, plan_tree
+from pillsnap.demo.plan import DemoSpec, PlannedFolder, named_rng, plan_tree
 from pillsnap.errors import DataError, MachineError
 from pillsnap.stage.pool import workers
 
@@ -45,21 +44,29 @@ def draw_tree(
     wanted = {"spec": asdict(spec), "seed": seed, "drawing": _drawing_version()}
     if _is_drawn(root, wanted):
         return
-    with _locked(root / LOCK):
+    with (root / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits here and finds the tree drawn
         if _is_drawn(root, wanted):
             return
-        _refuse_foreign(root)
+        for part in PARTS:
+            if (root / part).exists() and not (root / STAMP).exists():
+                fact = f"{root / part} was not drawn by the demo: {root / STAMP} is missing."
+                raise DataError(fact, "Choose another folder for the demo, or move this one.")
         folders = plan_tree(spec, seed)
         _refuse_full_disk(root, folders, spec)
         files.write_json(root / STAMP, {**wanted, "files": None})
         unfinished = root / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)
         _draw_folders(unfinished, folders, spec, seed, num_workers, on_progress)
-        _move_in(root, unfinished)
+        os.sync()  # the photos are on the disk before the stamp is
+        for part in PARTS:
+            shutil.rmtree(root / part, ignore_errors=True)
+            (unfinished / part).rename(root / part)
+        unfinished.rmdir()
         files.write_json(root / STAMP, {**wanted, "files": _count_files(root)})
 
 
-def draw_folder(root: Path, folder: Folder, spec: DemoSpec, seed: int) -> int:
+def draw_folder(root: Path, folder: PlannedFolder, spec: DemoSpec, seed: int) -> int:
     """Draw the photos, labels and contact sheet of one folder; return the number of photos."""
     cv2.setNumThreads(1)  # the processes share the cores out
     camera = Camera(spec.frame_width_px, spec.frame_height_px, spec.noise)
@@ -92,7 +99,7 @@ def png_bytes(photo: np.ndarray) -> bytes:
 
 def _draw_folders(
     root: Path,
-    folders: Sequence[Folder],
+    folders: Sequence[PlannedFolder],
     spec: DemoSpec,
     seed: int,
     num_workers: int,
@@ -113,14 +120,6 @@ def _draw_folders(
         junk.write_bytes(MAC_JUNK)
 
 
-def _move_in(root: Path, unfinished: Path) -> None:
-    os.sync()  # the photos are on the disk before the stamp is
-    for part in PARTS:
-        shutil.rmtree(root / part, ignore_errors=True)
-        (unfinished / part).rename(root / part)
-    unfinished.rmdir()
-
-
 def _is_drawn(root: Path, wanted: dict[str, object]) -> bool:
     """Whether the stamp matches and no file is missing."""
     try:
@@ -135,20 +134,13 @@ def _count_files(root: Path) -> int:
     return sum(len(names) for part in PARTS for _, _, names in os.walk(root / part))
 
 
-def _refuse_foreign(root: Path) -> None:
-    for part in PARTS:
-        if (root / part).exists() and not (root / STAMP).exists():
-            fact = f"{root / part} was not drawn by the demo: {root / STAMP} is missing."
-            raise DataError(fact, "Choose another folder for the demo, or move this one.")
-
-
-def _refuse_full_disk(root: Path, folders: Sequence[Folder], spec: DemoSpec) -> None:
+def _refuse_full_disk(root: Path, folders: Sequence[PlannedFolder], spec: DemoSpec) -> None:
     photos = sum(len(folder.views) for folder in folders)
     needed = int(photos * spec.frame_width_px * spec.frame_height_px * 3 * BYTES_PER_VALUE)
     free = shutil.disk_usage(root).free
     if needed > free:
-        needed_gb, free_gb = needed / 1e9, free / 1e9
-        fact = f"{root}: {photos} photos take up to {needed_gb:.1f} GB, {free_gb:.1f} GB are free."
+        sizes = f"take up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free."
+        fact = f"{root}: {photos} photos {sizes}"
         raise MachineError(fact, "Free disk space, or lower demo.classes or demo.photos_per_group.")
 
 
@@ -159,11 +151,3 @@ def _drawing_version() -> str:
         if path.name not in NOT_DRAWING:
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock `path`; a second process waits here and then finds the tree drawn."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

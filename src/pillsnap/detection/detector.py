@@ -21,7 +21,7 @@ from pillsnap.detection.letterbox import Found
 from pillsnap.training import checkpoints, configs
 
 
-class Detector:
+class TorchDetector:
     """A trained detector at inference."""
 
     def __init__(self, model: DetectionModel, config: dict[str, Any], device: torch.device) -> None:
@@ -33,10 +33,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Pixels], confidence: float, iou: float) -> list[Found]:
-        """Boxes [n, 4] in pixels of each frame and scores [n], best first.
-
-        `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
-        """
+        """Boxes [n, 4] in pixels and scores [n], best first, of uint8 RGB frames [h, w, 3]."""
         infer = partial(self._infer, confidence=confidence, iou=iou)
         return letterbox.detect(frames, self.config["image_px"], infer)
 
@@ -55,11 +52,11 @@ def build(architecture: str) -> DetectionModel:
     return DetectionModel(f"{architecture}.yaml", nc=1, verbose=False)
 
 
-def load(path: Path, device: torch.device) -> Detector:
+def load(path: Path, device: torch.device) -> TorchDetector:
     """Load a published checkpoint."""
     weights, config = checkpoints.load_published(path)
     configs.check(config, "detection", path, checkpoints.AGAIN)
     with checkpoints.fitting(path):
         model = build(config["architecture"])
         model.load_state_dict(weights)
-    return Detector(model, config, device)
+    return TorchDetector(model, config, device)

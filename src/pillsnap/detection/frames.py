@@ -7,6 +7,7 @@ import pillsnap.detection.settings  # noqa: F401  # first: sets switches
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +42,25 @@ class Frames(YOLODataset):  # type: ignore[misc]  # Ultralytics has no types
         return item
 
 
+@dataclass(eq=False)
 class Keys(Sampler[tuple[int, int]]):
-    """(epoch, index) in the order of (seed, epoch); each rank takes its part of every batch.
+    """(epoch, index), for each rank an equal part of a batch; the last one starts over."""
 
-    Parts are equal: where the frames do not suffice, the epoch's first ones are repeated.
-    """
-
-    def __init__(self, samples: int, seed: int, batch_size: int, ranks: Ranks = ALONE) -> None:
-        self._samples, self._seed, self.epoch = samples, seed, 0
-        self._batch_size, self._ranks = batch_size, ranks
+    samples: int
+    seed: int
+    batch_size: int
+    ranks: Ranks = ALONE
+    epoch: int = 0
 
     def __len__(self) -> int:
-        return math.ceil(self._samples / self._ranks.world_size)
+        return math.ceil(self.samples / self.ranks.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        rank, world_size = self._ranks.rank, self._ranks.world_size
-        order = np.random.default_rng((self._seed, self.epoch)).permutation(self._samples)
+        rank, world_size = self.ranks.rank, self.ranks.world_size
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.samples)
         order = np.resize(order, len(self) * world_size)
-        for start in range(0, len(order), self._batch_size):
-            batch = order[start : start + self._batch_size]
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
             for index in np.split(batch, world_size)[rank].tolist():
                 yield self.epoch, index
 

@@ -57,10 +57,7 @@ class Letterbox:
 def detect(
     frames: Sequence[Pixels], image_px: int, infer: Callable[[Pixels], Iterable[Found]]
 ) -> list[Found]:
-    """What `infer` finds in uint8 RGB frames [h, w, 3] of any sizes, in pixels of each frame.
-
-    `infer` gets letterboxed frames [n, h, w, 3]: those of equal size share a batch.
-    """
+    """What `infer` finds in uint8 RGB frames [h, w, 3]; it gets those of equal size at once."""
     found: dict[int, Found] = {}
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, frame in enumerate(frames):

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 
 from pillsnap.params import Params, TrainDetectionParams
-from pillsnap.training.plan import TrainingPlan, shared
 from pillsnap.training.ranks import ALONE, Ranks
+from pillsnap.training.session import TrainingPlan, shared
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(TrainingPlan):
+class DetectionPlan(TrainingPlan):
     """The settings of the detector's training; `batch_size` is a multiple of the ranks."""
 
     lr_key: ClassVar[str] = "train_detection.lr"
@@ -21,7 +21,7 @@ class Plan(TrainingPlan):
     image_px: int
 
     @classmethod
-    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "Plan":
+    def of(cls, params: Params, device: torch.device, group: Ranks = ALONE) -> "DetectionPlan":
         """The plan that params.yaml describes."""
         scale = params.at_scale
         return cls(
@@ -32,7 +32,6 @@ class Plan(TrainingPlan):
             architecture=scale.detector,
             weights=scale.detector_weights,
             image_px=scale.detection_px,
-            compile=params.train.compile == "on",
             goals={"goal/map50": params.targets.detection_map50},
         )
 

@@ -5,7 +5,6 @@ import pillsnap.detection.settings  # noqa: F401  first: sets Ultralytics' switc
 # isort: on
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,19 +14,21 @@ from ultralytics.utils.downloads import attempt_download_asset
 
 from pillsnap import files
 from pillsnap.boxes import MAX_PILLS
-from pillsnap.detection.plan import Plan
+from pillsnap.detection.plan import DetectionPlan
 from pillsnap.detection.trainer import PillTrainer, Run
-from pillsnap.errors import CheckpointError, MachineError, UserError, reason_of
+from pillsnap.errors import CheckpointError, MachineError, reason_of
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import deferred
 from pillsnap.training import devices
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.keeper import Keeper
-from pillsnap.training.plan import Trained
 from pillsnap.training.ranks import ALONE
+from pillsnap.training.session import Trained
 
 
-def train(plan: Plan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: RunLog) -> Trained:
+def train(
+    plan: DetectionPlan, data_dir: Path, folder: WorkFolder, live_dir: Path, log: RunLog
+) -> Trained:
     """Train on `data_dir` (a YOLO data set); the averaged weights of the epoch best on its val.
 
     Resumes from the state in `folder` where there is one. Every rank calls it; only rank 0 uses
@@ -66,12 +67,8 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
 
 
 def start_weights(architecture: str, weights: str | None) -> str | None:
-    """The .pt to start from, after it was read once."""
-    return _readable(pretrained_path(architecture, weights))
-
-
-def _readable(path: str | None) -> str | None:
-    """The same path; refused before the training starts if no YOLO can be read from it."""
+    """The .pt to start from; refused before the training starts if no YOLO can be read from it."""
+    path = pretrained_path(architecture, weights)
     try:
         if path is not None:
             load_checkpoint(path)
@@ -84,22 +81,17 @@ def _readable(path: str | None) -> str | None:
     return path
 
 
-def _start_weights(plan: Plan) -> str | None:
-    """Downloaded by rank 0, read by all."""
-    if plan.ranks.is_main:
-        pretrained_path(plan.architecture, plan.weights)
-    plan.ranks.total(0)
-    return start_weights(plan.architecture, plan.weights)
-
-
 def _trainer(run: Run) -> "PillTrainer":
     plan, recipe = run.plan, run.plan.recipe
     on_cuda = plan.device.type == "cuda"
+    if plan.ranks.is_main:
+        pretrained_path(plan.architecture, plan.weights)  # downloads for all
+    plan.ranks.total(0)
     if switches := {key: False for key, value in SETTINGS.items() if value is True}:
         SETTINGS.update(switches)
     overrides = {
         "model": f"{plan.architecture}.yaml",
-        "pretrained": _start_weights(plan) or False,
+        "pretrained": start_weights(plan.architecture, plan.weights) or False,
         "data": str(run.data_dir / "dataset.yaml"),
         "imgsz": plan.image_px,
         "epochs": plan.epochs,
@@ -108,7 +100,6 @@ def _trainer(run: Run) -> "PillTrainer":
         "nbs": plan.batch_size,  # one optimizer step per batch: 64 starves short trainings
         "optimizer": "AdamW",  # by name: "auto" ignores lr0
         "lr0": plan.lr,
-        "lrf": 0.01,
         "cos_lr": True,
         "momentum": 0.9,
         "weight_decay": recipe.weight_decay,
@@ -116,24 +107,19 @@ def _trainer(run: Run) -> "PillTrainer":
         "warmup_bias_lr": 0.0,
         "translate": recipe.translate,
         "scale": recipe.scale,
-        "degrees": recipe.degrees,
         "hsv_h": recipe.hue,
         "hsv_s": recipe.saturation,
         "hsv_v": recipe.value,
-        "mosaic": recipe.mosaic,
+        "mosaic": 0.0,
         "close_mosaic": 0,
         "fliplr": 0.0,
-        "flipud": 0.0,
         "erasing": 0.0,
         "amp": "bf16" if plan.bf16 and on_cuda else False,  # True would download a model for a test
-        "compile": plan.compile,
         "workers": plan.num_workers,
         "device": str(plan.device.index or 0) if on_cuda else "cpu",
         "seed": plan.seed,
         "deterministic": plan.deterministic or not on_cuda,
-        "single_cls": False,
         "plots": False,
-        "save": True,
         "save_dir": str(run.folder.resolve() / f"ultralytics{plan.ranks.rank}"),
         "exist_ok": True,
         "max_det": MAX_PILLS,
@@ -145,19 +131,16 @@ def _trainer(run: Run) -> "PillTrainer":
 
 
 def _fit(run: Run) -> PillTrainer:
-    """The trainer after its training; without torch.compile if the first step fails with it."""
+    """The trainer after its training."""
     plan, trainer = run.plan, _trainer(run)
     try:
         trainer.train()
-        return trainer
     except Exception as error:
-        if devices.out_of_memory(error):
-            tried = "also after halving it" if plan.ranks == ALONE else "of all processes"
-            raise MachineError(
-                f"Out of GPU memory with a batch of {plan.batch_size} frames, {tried}.",
-                "Lower train.detection_batch_size or scales.<scale>.detection_px.",
-            ) from None
-        if not plan.compile or trainer.steps or plan.ranks != ALONE or isinstance(error, UserError):
+        if not devices.out_of_memory(error):
             raise
-        run.log.warning(devices.COMPILE_FAILED + reason_of(error))
-    return _fit(replace(run, plan=replace(plan, compile=False)))
+        tried = "also after halving it" if plan.ranks == ALONE else "of all processes"
+        raise MachineError(
+            f"Out of GPU memory with a batch of {plan.batch_size} frames, {tried}.",
+            "Lower train.detection_batch_size or scales.<scale>.detection_px.",
+        ) from None
+    return trainer

@@ -21,7 +21,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from pillsnap.detection.frames import Frames, Keys, LazyLoader
 from pillsnap.detection.letterbox import STRIDE
-from pillsnap.detection.plan import Plan
+from pillsnap.detection.plan import DetectionPlan
 from pillsnap.errors import MachineError
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import Interrupt, leave_to_parent
@@ -41,7 +41,7 @@ METRIC_NAMES = {
 class Run:
     """What the trainer needs in addition to Ultralytics' own arguments."""
 
-    plan: Plan
+    plan: DetectionPlan
     data_dir: Path
     folder: Path  # for Ultralytics' files
     keeper: Keeper

@@ -79,7 +79,6 @@ class FrameAnswer:
     found_score: Floats
     predicted: Boxes  # at the operating point: what a user gets
     predicted_class: Ints
-    predicted_score: Floats  # box confidence x probability of the class
     box_confidence: Floats
     confidence: Floats  # calibrated probability of the first candidate
     refusal_score: Floats
@@ -119,29 +118,20 @@ class FrameSet:
 
     @cached_property
     def labelled(self) -> Instances:
-        """All labelled boxes as one class."""
-        return _instances([(frame.labelled, None, None) for frame in self.frames])
+        """All labelled boxes."""
+        boxes = [frame.labelled for frame in self.frames]
+        return _instances(boxes, [np.ones(len(box)) for box in boxes])
 
     @cached_property
     def found(self) -> Instances:
-        """All found boxes as one class."""
-        return _instances([(frame.found, None, frame.found_score) for frame in self.frames])
+        """All found boxes."""
+        scores = [frame.found_score for frame in self.frames]
+        return _instances([frame.found for frame in self.frames], scores)
 
     @cached_property
     def boxes(self) -> Evaluator:
         """mAP of boxes, whatever their classes."""
         return Evaluator(self.labelled, self.found, len(self))
-
-    @cached_property
-    def pills(self) -> Evaluator:
-        """mAP of classified pills: labels of known codes, predictions that were not refused."""
-        labels = [(f.labelled, f.labelled_class, None) for f in self.frames]
-        predicted = [(f.predicted, f.predicted_class, f.predicted_score) for f in self.frames]
-        labelled, accepted = (
-            instances.where(instances.class_index >= 0)
-            for instances in (_instances(labels), _instances(predicted))
-        )
-        return Evaluator(labelled, accepted, len(self))
 
     def matched(self, match_iou: float) -> Bools:
         """Which of the found boxes match a label, greedily by score within a frame, as in COCO."""
@@ -159,16 +149,10 @@ class Answers:
     test_frames: FrameSet
 
 
-Part = tuple[Boxes, Ints | None, Floats | None]
-
-
-def _instances(parts: Sequence[Part]) -> Instances:
-    counts = [len(box) for box, _, _ in parts]
-    classes = [np.zeros(len(b), np.int64) if c is None else c for b, c, _ in parts]
-    scores = [np.ones(len(b)) if s is None else np.asarray(s, np.float64) for b, _, s in parts]
+def _instances(boxes: Sequence[Boxes], scores: Sequence[Floats]) -> Instances:
+    counts = [len(box) for box in boxes]
     return Instances(
-        frame=np.repeat(np.arange(len(parts)), counts).astype(np.int64),
-        box=np.concatenate([b for b, _, _ in parts] or [np.empty((0, 4), np.float32)]),
-        class_index=np.concatenate([*classes, np.empty(0, np.int64)]),
+        frame=np.repeat(np.arange(len(boxes)), counts).astype(np.int64),
+        box=np.concatenate([*boxes, np.empty((0, 4), np.float32)]),
         score=np.concatenate([*scores, np.empty(0)]),
     )

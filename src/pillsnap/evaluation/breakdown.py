@@ -12,8 +12,7 @@ from pillsnap.arrays import Floats, Ints
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameSet
 from pillsnap.evaluation.sections import explained
-
-Json = dict[str, Any]
+from pillsnap.files import Json
 
 # Headings of the columns and meanings of their values; source: the AI Hub data sheet.
 CONDITIONS = {
@@ -54,25 +53,18 @@ def per_class(truth: Ints, predicted: Ints, classes: pd.DataFrame) -> pd.DataFra
     table["top1"] = _divide(right, pills)
     table["precision"] = _divide(right, given)
     table["f1"] = np.where(pills > 0, _divide(2 * right, pills + given), np.nan)
-    taken_for = pd.Series("", index=table.index)
-    for confusion in reversed(confusions(truth, predicted, np.zeros(len(truth)))):
-        taken_for[confusion.true] = classes["mapping_code"].iloc[confusion.predicted]
-    table["taken_for"] = taken_for
+    most_first = confusions(truth, predicted, np.zeros(len(truth)))
+    other = {confusion.true: confusion.predicted for confusion in reversed(most_first)}
+    table["taken_for"] = table["class_index"].map(other).map(classes["mapping_code"]).fillna("")
     return table
 
 
 def worst(table: pd.DataFrame, rows: int) -> list[Json]:
-    """The classes of the lowest F1 among those that have pills."""
-    seen = table[table["pills"] > 0].sort_values(["f1", "class_index"], kind="stable")
-    return [
-        {
-            "class": f"{row['mapping_code']} {row['drug_name']}",
-            "f1": float(row["f1"]),
-            "top1": float(row["top1"]),
-            "pills": int(row["pills"]),
-        }
-        for _, row in seen.head(rows).iterrows()
-    ]
+    """The classes of the lowest F1, worst first; without those that have no pill or no error."""
+    seen = table[table["f1"] < 1].sort_values(["f1", "class_index"], kind="stable")
+    named = seen.assign(**{"class": seen["mapping_code"] + " " + seen["drug_name"]})
+    columns = named[["class", "f1", "top1", "pills"]].head(rows)
+    return [{str(name): value for name, value in row.items()} for row in columns.to_dict("records")]
 
 
 def confusions(truth: Ints, predicted: Ints, confidence: Floats) -> list[Confusion]:

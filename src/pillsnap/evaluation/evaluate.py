@@ -6,13 +6,12 @@ Nothing measured on test is used for a choice.
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pillsnap import files
 from pillsnap.classification import classifier
-from pillsnap.classification.classifier import Classifier
+from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset import manifest
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
@@ -24,11 +23,11 @@ from pillsnap.evaluation import (
     inference,
     outputs,
     sections,
-    summary,
     unknown_pills,
 )
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
-from pillsnap.params import Params
+from pillsnap.files import Json
+from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
@@ -36,7 +35,18 @@ from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 
-Json = dict[str, Any]
+LOGGED = (
+    "classification.top1",
+    "classification.top5",
+    "classification.ece",
+    "detection.map50",
+    "detection.map50_95",
+    "pipeline.pill_f1",
+    "pipeline.frame_exact",
+    "pipeline.ms_per_frame_p50",
+    "unknown.auroc",
+    "training.total_minutes",
+)
 
 
 def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
@@ -64,11 +74,11 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     measured |= {
         "split": breakdown.split_overlap(validation),
         "speed": {**speed, "batch_size": params.evaluate.batch_size},
-        "training": summary.training(places),
+        "training": outputs.training(places),
         "models": _models(recogniser, model.parameters),
         "provenance": outputs.provenance(places, sampling, hashes, described),
     }
-    measured["targets"] = summary.targets(params, measured)
+    measured["targets"] = outputs.targets(params, measured)
     outputs.write(params, places, answered, fitted, classes, measured)
     return headline(measured)
 
@@ -111,18 +121,11 @@ def measure(
 
 def headline(measured: Json) -> dict[str, float | None]:
     """The metrics that the stage ends its log with."""
-    names = {
-        "classification": ("top1", "top5", "ece"),
-        "detection": ("map50", "map50_95"),
-        "pipeline": ("pill_f1", "frame_exact", "ms_per_frame_p50"),
-        "unknown": ("auroc",),
-        "training": ("total_minutes",),
-    }
-    return {f"{part}.{key}": measured[part][key] for part, keys in names.items() for key in keys}
+    return {name: at(measured, name) for name in LOGGED}
 
 
 def _calibrate(
-    params: Params, places: Places, model: Classifier, sha256: str, log: RunLog
+    params: Params, places: Places, model: TorchClassifier, sha256: str, log: RunLog
 ) -> tuple[Calibration, CropAnswers, CropAnswers]:
     """Classify the crops and calibrate on val's; the outputs on val and test."""
     options = params.evaluate
@@ -142,9 +145,7 @@ def _calibrate(
         "val_unknown": val.known(False).outputs,
         "glued": inference.classify_glued(model, stores["val"], params.seed, *size),
     }
-    fitted = fit.fit(
-        known.outputs, known.truth, stand_ins, means, options.known_recall, params.seed
-    )
+    fitted = fit.fit(known.outputs, known.truth, stand_ins, means, options.known_recall)
     fitted = replace(
         fitted,
         detection_confidence=options.detection_confidence,
@@ -168,14 +169,10 @@ def _read_frames(
 
 
 def _models(recogniser: Recogniser, parameters: int) -> Json:
-    configs = {
-        "detection": recogniser.detector.config,
-        "classification": recogniser.classifier.config,
-    }
     kept = ("architecture", "image_px")
-    found: Json = {name: {key: c.get(key) for key in kept} for name, c in configs.items()}
-    found["classification"]["parameters"] = parameters
-    return found
+    configs = (recogniser.detector.config, recogniser.classifier.config)
+    detection, classification = ({key: one.get(key) for key in kept} for one in configs)
+    return {"detection": detection, "classification": classification | {"parameters": parameters}}
 
 
 def _report(path: Path) -> Json:

@@ -1,13 +1,8 @@
 """The calibration: temperature, refusal score and threshold, fitted to val. Test chooses nothing.
 
-The refusal score is chosen on stand-ins for unknown pills, all made of val; the first that holds
-enough pills decides:
-  val_unknown  val's own pills of unknown codes, where it has them
-  glued        crops whose right half is another class's pill: new to every training
-  left_out     classes whose logits and means are taken away, a fifth of them at a time
-
-left_out is reported next to the others: the network was trained to keep exactly these classes
-apart, which favours every score, and those of the logits most.
+The refusal score is chosen on stand-ins for unknown pills, made of val: its own pills of unknown
+codes (`val_unknown`) where there are enough, else crops whose right half is another class's pill
+(`glued`).
 """
 
 from collections.abc import Mapping
@@ -25,18 +20,11 @@ from pillsnap.recognition.scores import SCORES, Compared, Outputs, confidences, 
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
 CHUNK = 4096  # pills in float64 at once: all of stage 4's would take 9 GB
-STAND_INS = ("val_unknown", "glued", "left_out")
 ENOUGH = 30  # pills: under it an AUROC is a guess
-FOLDS = 5  # every class is left out once
 
 
 def compare(
-    known: Outputs,
-    truth: Ints,
-    stand_ins: Mapping[str, Outputs],
-    means: Floats32,
-    temperature: float,
-    seed: int,
+    known: Outputs, stand_ins: Mapping[str, Outputs], means: Floats32, temperature: float
 ) -> Compared:
     """AUROC of every score against every stand-in; None against an empty one."""
     compared: Compared = {}
@@ -46,32 +34,7 @@ def compare(
             for score in SCORES
         }
         compared[name] = {score: metrics.auroc(*sides) for score, sides in scored.items()}
-    compared["left_out"] = left_out(known, truth, means, temperature, seed)
     return compared
-
-
-def left_out(
-    known: Outputs, truth: Ints, means: Floats32, temperature: float, seed: int
-) -> dict[str, float | None]:
-    """Mean AUROC of each score over the folds of left-out classes; None with too few classes."""
-    present = np.unique(truth)
-    fold_of = np.arange(known.logits.shape[1]) % FOLDS
-    np.random.default_rng(seed).shuffle(fold_of)
-    folds = [fold for fold in range(FOLDS) if 0 < (fold_of[present] == fold).sum() < len(present)]
-    found: dict[str, list[float | None]] = {score: [] for score in SCORES}
-    for fold in folds:
-        kept, out = fold_of != fold, fold_of[truth] == fold
-        pills = Outputs(known.logits[:, kept], known.embeddings)
-        for score in SCORES:
-            values = score_of(score, pills, means[kept], temperature)
-            found[score].append(metrics.auroc(values[~out], values[out]))
-    return {score: metrics.mean(np.array(values)) for score, values in found.items()}
-
-
-def chosen_on(stand_ins: Mapping[str, Outputs]) -> str:
-    """The first of STAND_INS that holds enough pills."""
-    held = [name for name in STAND_INS if len(stand_ins.get(name, ())) >= ENOUGH]
-    return held[0] if held else "left_out"
 
 
 def best_of(auroc: Mapping[str, float | None]) -> str:
@@ -119,15 +82,14 @@ def fit(
     stand_ins: Mapping[str, Outputs],
     means: Floats32,
     known_recall: float,
-    seed: int,
 ) -> Calibration:
-    """Calibrate on val's known pills; `stand_ins` holds outputs by the names of STAND_INS.
+    """Calibrate on val's known pills; `stand_ins` holds outputs of `val_unknown` and `glued`.
 
     The caller fills in the operating point and the hashes.
     """
     temperature = fit_temperature(known.logits, truth)
-    compared = compare(known, truth, stand_ins, means, temperature, seed)
-    basis = chosen_on(stand_ins)
+    compared = compare(known, stand_ins, means, temperature)
+    basis = "val_unknown" if len(stand_ins["val_unknown"]) >= ENOUGH else "glued"
     score = best_of(compared[basis])
     values = score_of(score, known, means, temperature)
     threshold = metrics.threshold_at(values, known_recall)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pillsnap import boxes
 from pillsnap.arrays import Floats32, Ints, Pixels
-from pillsnap.classification.classifier import Classifier
+from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore, LabelledFrame
 from pillsnap.evaluation import coco
@@ -24,7 +24,7 @@ TOP = 5  # candidates kept of each pill
 
 
 def class_means(
-    model: Classifier, store: CropStore, classes: int, batch_size: int, log: RunLog
+    model: TorchClassifier, store: CropStore, classes: int, batch_size: int, log: RunLog
 ) -> Floats32:
     """Mean embedding of each class over the store's known pills, L2-normalised, [classes, d]."""
     rows, truth = _known(store)
@@ -37,7 +37,7 @@ def class_means(
 
 
 def classify_crops(
-    model: Classifier, store: CropStore, classes: int, batch_size: int, log: RunLog
+    model: TorchClassifier, store: CropStore, classes: int, batch_size: int, log: RunLog
 ) -> CropAnswers:
     """The classifier on every crop of a store."""
     found = _joined(_batches(model, len(store), store.decode, batch_size, log), classes)
@@ -45,7 +45,7 @@ def classify_crops(
 
 
 def classify_glued(
-    model: Classifier, store: CropStore, seed: int, classes: int, batch_size: int, log: RunLog
+    model: TorchClassifier, store: CropStore, seed: int, classes: int, batch_size: int, log: RunLog
 ) -> Outputs:
     """The classifier on the store's known pills, each with the right half of a pill of another
     class: stand-ins for unknown pills, made without looking at test."""
@@ -139,7 +139,6 @@ def _read(
         found_score=found_score,
         predicted=boxes.from_xywh(reading.box),
         predicted_class=decision.class_index,
-        predicted_score=reading.box_confidence * decision.confidence,
         box_confidence=reading.box_confidence,
         confidence=decision.confidence,
         refusal_score=decision.refusal_score,
@@ -156,7 +155,11 @@ def _known(store: CropStore) -> tuple[list[int], Ints]:
 
 
 def _batches(
-    model: Classifier, count: int, picture: Callable[[int], Pixels], batch_size: int, log: RunLog
+    model: TorchClassifier,
+    count: int,
+    picture: Callable[[int], Pixels],
+    batch_size: int,
+    log: RunLog,
 ) -> Iterator[tuple[int, Outputs]]:
     """The classifier on pictures 0 .. `count` - 1: where each batch starts, and its outputs."""
     for start in range(0, count, batch_size):

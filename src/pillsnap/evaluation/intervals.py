@@ -1,10 +1,9 @@
 """95 % intervals whose unit is the group: the capture group, or the K-code for unknown pills.
 
-Pills of a group resemble each other, so the number of pills is divided by the design effect. All
-intervals are Wilson's at that effective number, with Student's t for groups - 1 degrees of freedom;
-where every group is right, the rule of three over groups. Variances are linearised: of AUROC as in
-Obuchowski 1997; average precision alone has a bootstrap variance, its 101 recall points being no
-smooth function. docs/evaluation.md gives the coverage in simulations.
+Wilson's intervals at the effective number of pills (pills / design effect), with Student's t for
+groups - 1 degrees of freedom; where every group is right, the rule of three over groups. Variances
+are linearised (AUROC: Obuchowski 1997), that of average precision is bootstrapped, because its 101
+recall points are no smooth function. docs/evaluation.md gives the coverage in simulations.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ RULE_OF_THREE = 0.05  # a share of 1 in n groups: the true one is above 0.05 ** 
 FEW = 20  # groups: under it an interval says how many there are
 
 Labels = Sequence[Any] | NDArray[Any]
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,9 @@ def average_precision(
         return None
     order = np.argsort(-score, kind="stable")
     score, matched, frame = score[order], matched[order], frame[order]
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=rounds)
     values = []
-    for drawn in _draws(count, rounds, np.random.default_rng(seed)):
+    for drawn in draws.astype(np.float64):  # how often each group is drawn
         weight = drawn[group_of]
         one = metrics.average_precision(score, matched, weight @ labelled, weight[frame])
         values += [] if one is None else [one]
@@ -121,11 +120,6 @@ def _variance(influence: Array, group_of: Ints) -> float:
     """Of a sum of items that are independent between groups only (linearisation)."""
     sums = np.bincount(group_of, influence)
     return float((sums**2).sum() * len(sums) / (len(sums) - 1))
-
-
-def _draws(count: int, rounds: int, rng: np.random.Generator) -> Matrix:
-    """How often each group is drawn, [rounds, groups]."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=rounds).astype(np.float64)
 
 
 def _wilson(value: float, variance: float, groups: int, units: float) -> Interval:

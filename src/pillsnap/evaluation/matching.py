@@ -1,16 +1,14 @@
-"""Predicted pills against the labelled pills of a frame, and what went wrong with each.
+"""Predicted pills against the labelled pills of a frame: the outcome of each.
 
-A class is an index, UNKNOWN (-1) for a labelled pill of an unknown code and for a
-predicted pill that was refused. So a predicted pill is right when it shares IoU >= match_iou and
-the class with a labelled pill, one to one: an unknown pill is right when it is refused.
+A class is an index, UNKNOWN (-1) for a labelled pill of an unknown code and for a predicted pill
+that was refused: an unknown pill is right when it is refused.
 
-Pairs are assigned optimally (Hungarian), first for the most right pairs, then for the most pairs,
-then for the largest overlap: the result depends neither on the order of equal scores nor on how a
-detector ranks its boxes, and the number of right pairs is the largest there is, which is what the
-definition above counts. Average precision alone pairs greedily by score, as COCO does.
+Pairs are assigned optimally (Hungarian): the most right pairs, then the most pairs, then the
+largest overlap, whatever the order of the boxes. Average precision alone pairs greedily by score,
+as COCO does.
 
 Outcomes:
-  right                    see above
+  right                    IoU >= match_iou with a labelled pill of the same class, one to one
   wrong_name               a known pill classified as another class
   known_refused            a known pill refused as unknown
   unknown_taken_for_known  an unknown pill that was not refused

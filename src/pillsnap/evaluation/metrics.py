@@ -55,10 +55,7 @@ def bins_of(confidence: Floats) -> Ints:
 
 def ece(confidence: Floats, right: Bools) -> float | None:
     """Expected calibration error over 15 bins of equal width (Guo et al. 2017), 0..1."""
-    if not len(confidence):
-        return None
-    gap = np.bincount(bins_of(confidence), confidence - right, minlength=ECE_BINS)
-    return float(np.abs(gap).sum() / len(confidence))
+    return _ece(bins_of(confidence), confidence, right) if len(confidence) else None
 
 
 def ece_noise(confidence: Floats, rounds: int, seed: int) -> tuple[float, float] | None:
@@ -67,11 +64,9 @@ def ece_noise(confidence: Floats, rounds: int, seed: int) -> tuple[float, float]
     if not len(confidence):
         return None
     rng, bins = np.random.default_rng(seed), bins_of(confidence)
-    found = []
-    for _ in range(rounds):
-        right = rng.random(len(confidence)) < confidence
-        gap = np.bincount(bins, confidence - right, minlength=ECE_BINS)
-        found.append(float(np.abs(gap).sum() / len(confidence)))
+    found = [
+        _ece(bins, confidence, rng.random(len(confidence)) < confidence) for _ in range(rounds)
+    ]
     return float(np.mean(found)), float(np.quantile(found, 0.95))
 
 
@@ -113,9 +108,7 @@ def threshold_at(known: Floats, recall: float) -> float | None:
 def fpr_at(known: Floats, unknown: Floats, recall: float) -> float | None:
     """Share of the unknown pills accepted at the threshold that accepts that share of the known."""
     threshold = threshold_at(known, recall)
-    if threshold is None or not len(unknown):
-        return None
-    return float(np.mean(unknown >= threshold))
+    return None if threshold is None else mean(unknown >= threshold)
 
 
 def coverage(score: Floats, right: Bools, points: int = 20) -> list[dict[str, float]]:
@@ -139,8 +132,7 @@ def average_precision(
     """
     if labelled <= 0:
         return None
-    precision = precision_curve(score, matched, labelled, weight)
-    return float(precision.mean())
+    return float(precision_curve(score, matched, labelled, weight).mean())
 
 
 def precision_curve(
@@ -157,6 +149,18 @@ def precision_curve(
     return np.asarray(envelope[np.minimum(reached, len(found))])
 
 
+def precision_recall(score: Floats, matched: Bools, labelled: int) -> list[dict[str, float]]:
+    """Rows recall, precision: `precision_curve` for a plot; [] without labelled boxes."""
+    if not labelled:
+        return []
+    points = zip(RECALL_POINTS, precision_curve(score, matched, labelled), strict=True)
+    return [{"recall": round(float(x), 2), "precision": float(y)} for x, y in points]
+
+
 def ratio(part: float, whole: float) -> float | None:
     """part / whole, or None of nothing."""
     return float(part / whole) if whole else None
+
+
+def _ece(bins: Ints, confidence: Floats, right: Bools) -> float:
+    return float(np.abs(np.bincount(bins, confidence - right)).sum() / len(confidence))

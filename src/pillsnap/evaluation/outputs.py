@@ -3,33 +3,56 @@
 import io
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from pillsnap import files
 from pillsnap.dataset import manifest
+from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.frames import FrameStore
 from pillsnap.evaluation import (
     breakdown,
+    cards,
     coco,
     metrics,
     model_card,
     montage,
     report,
     sections,
-    summary,
     tables,
 )
 from pillsnap.evaluation.answers import Answers
-from pillsnap.params import Params
-from pillsnap.places import Places
+from pillsnap.files import Json
+from pillsnap.params import Params, at
+from pillsnap.places import MODELS, Places
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
 
-Json = dict[str, Any]
-
-MONTAGES = ("detections", "confusions", "unknown")
+# All of metrics.json: `dvc metrics show` and `dvc exp show` make a column of each.
+HEADLINES = {
+    "classification": (
+        "top1", "top5", "macro_f1", "ece", "pills",
+        "single.top1", "single.pills", "combination.top1", "combination.pills",
+    ),
+    "detection": ("map50", "map50_95", "precision", "recall", "frames", "boxes", "test.map50"),
+    "pipeline": (
+        "pill_precision", "pill_recall", "pill_f1", "frame_exact",
+        "ms_per_frame_p50", "ms_per_frame_p95", "frames",
+        "single.pill_f1", "single.frame_exact", "single.frames",
+        "combination.pill_f1", "combination.frame_exact", "combination.frames",
+    ),
+    "unknown": ("auroc", "fpr_at_95_recall", "threshold", "pills", "codes", "accepted"),
+    "sets": ("coverage", "names_per_pill"),
+    "training": (
+        "detection_minutes", "classification_minutes", "total_minutes", "epochs", "resumed",
+    ),
+    "targets": tuple(
+        f"{goal}.{key}"
+        for goal in ("classification_top1", "detection_map50", "training_minutes")
+        for key in ("goal", "value", "met")
+    ),
+}  # fmt: skip
 # DVC 3.67 cannot draw an empty list: a plot without rows gets one that draws nothing.
 NOTHING: dict[str, Json] = {
     "pr_curve": {"recall": None, "precision": None},
@@ -38,6 +61,7 @@ NOTHING: dict[str, Json] = {
     "worst_classes": {"class": "none", "f1": None, "top1": None, "pills": 0},
     "confusions": {"pair": "none", "count": 0},
 }
+CURVE_IOU = 0.5  # of the precision-recall curve
 REPORT_QUALITY = 85  # JPEG quality of the montages in the report: a tenth of the PNGs
 
 
@@ -51,7 +75,7 @@ def write(
 ) -> None:
     """All files of the stage but the calibration, which was written when it was fitted."""
     out, options = places.artifacts_dir, params.evaluate
-    files.write_json(out / "metrics.json", summary.metrics(measured))
+    files.write_json(out / "metrics.json", headlines(measured))
     files.write_json(out / "evaluation.json", measured)
     curves = plots(answered, fitted, classes, options.worst_classes)
     for name, rows in curves.items():
@@ -60,9 +84,11 @@ def write(
     by_class = breakdown.per_class(known.truth, known.logits.argmax(axis=1), classes)
     tables.write_csv(out / "per_class.csv", by_class)
     _pills(out, answered, fitted, classes, options.match_iou)
-    _results(out, places, measured)
-    montage.draw(out / "figures", answered, fitted, classes, places, options)
-    pictures = {name: _jpeg(out / "figures" / f"{name}.png") for name in MONTAGES}
+    tables.write_csv(out / "results_detection.csv", tables.by_epoch(places.epochs))
+    sheets = montages(places, answered, fitted, classes, options.match_iou)
+    for name, sheet in sheets.items():
+        montage.save(out / "figures" / f"{name}.png", sheet)
+    pictures = {name: _jpeg(sheet) for name, sheet in sheets.items()}
     page = report.render(measured, curves, by_class, pictures, params.scale)
     files.write_text(out / "report.html", page)
     files.write_text(places.model_card, model_card.render(measured, classes, params.scale))
@@ -77,12 +103,74 @@ def plots(
     confidence = scores.confidences(known.logits, fitted.temperature)
     score = fitted.refusal_score(known.outputs)
     pairs = breakdown.confusions(truth, predicted, confidence)[:rows]
+    frames = answered.val_frames
+    boxes = (frames.found.score, frames.matched(CURVE_IOU), len(frames.labelled.frame))
     return {
-        "pr_curve": sections.pr_curve(answered.val_frames),
+        "pr_curve": metrics.precision_recall(*boxes),
         "reliability": metrics.reliability(confidence, predicted == truth),
         "coverage": metrics.coverage(score, predicted == truth),
         "worst_classes": breakdown.worst(breakdown.per_class(truth, predicted, classes), rows),
         "confusions": breakdown.confusion_rows(pairs, classes),
+    }
+
+
+def montages(
+    places: Places, answered: Answers, fitted: Calibration, classes: pd.DataFrame, match_iou: float
+) -> dict[str, Image.Image]:
+    """Name of each montage and its picture."""
+    stores = {split: CropStore(places.crops(split)) for split in ("val", "test")}
+    frames, store = answered.val_frames.frames, FrameStore(places.frames("val"))
+    pictures = [
+        montage.framed(store.decode(i), frames[i], classes, match_iou)
+        for i in montage.choose(frames, match_iou)
+    ]
+    confusions = cards.confusions(answered.val, fitted, classes, stores["val"])
+    unknown = cards.unknown(answered, fitted, classes, stores)
+    return {
+        "detections": montage.frame_montage(pictures),
+        "confusions": cards.montage(confusions, "val: no known pill was misclassified"),
+        "unknown": cards.montage(unknown, "test holds no unknown pill"),
+    }
+
+
+def headlines(measured: Json) -> Json:
+    """metrics.json: the headlines, null where there is no value."""
+    tree: Json = {}
+    for section, names in HEADLINES.items():
+        for name in names:
+            *parents, last = f"{section}.{name}".split(".")
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = at(measured, f"{section}.{name}")
+    return tree
+
+
+def training(places: Places) -> Json:
+    """Minutes and epochs of both trainings, by the summaries they left."""
+    paths = {name: places.artifacts_dir / "live" / name / "summary.json" for name in MODELS}
+    found = {name: _summary(path) for name, path in paths.items()}
+    epochs = [summary["epochs"] for summary in found.values() if summary]
+    whole = all(found.values())
+    values = {
+        **{f"{name}_minutes": summary.get("minutes") for name, summary in found.items()},
+        "total_minutes": sum(one["minutes"] for one in found.values()) if whole else None,
+        "epochs": max(epochs, default=None),
+        "resumed": sum(one["resumed"] for one in found.values()) if whole else None,
+    }
+    return sections.explained(values, "the training left no live/<training>/summary.json")
+
+
+def targets(params: Params, measured: Json) -> Json:
+    """Each goal with its value, its interval and whether it is met (None without a value)."""
+    goals = params.targets
+    values = {
+        "classification_top1": (goals.classification_top1, "classification", "top1"),
+        "detection_map50": (goals.detection_map50, "detection", "map50"),
+        "training_minutes": (goals.training_minutes, "training", "total_minutes"),
+    }
+    return {
+        name: _target(goal, measured[section], key) for name, (goal, section, key) in values.items()
     }
 
 
@@ -113,13 +201,6 @@ def _pills(
     files.write_json(out / "coco" / "detections.json", found)
 
 
-def _results(out: Path, places: Places, measured: Json) -> None:
-    """A row per model or epoch, as timm and Ultralytics have them."""
-    row = tables.timm_row(measured["classification"], measured["models"]["classification"])
-    tables.write_csv(out / "results_classification.csv", [row])
-    tables.write_csv(out / "results_detection.csv", tables.by_epoch(places.epochs))
-
-
 def _git_revision() -> str | None:
     """The commit of the work tree, or None outside a repository."""
     command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
@@ -130,7 +211,20 @@ def _git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def _jpeg(png: Path) -> bytes:
+def _jpeg(sheet: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.open(png).convert("RGB").save(buffer, "JPEG", quality=REPORT_QUALITY, subsampling=0)
+    sheet.save(buffer, "JPEG", quality=REPORT_QUALITY, subsampling=0)
     return buffer.getvalue()
+
+
+def _target(goal: float, section: Json, key: str) -> Json:
+    value = section[key]
+    met = None
+    if value is not None:
+        met = value <= goal if key.endswith("minutes") else value >= goal
+    return {"goal": goal, "value": value, "met": met, "ci": at(section, f"ci.{key}")}
+
+
+def _summary(path: Path) -> Json:
+    stage = f"train_{path.parent.name}"
+    return files.read_json(path, f"Train again: dvc repro -f {stage}") if path.is_file() else {}

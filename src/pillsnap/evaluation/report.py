@@ -1,7 +1,6 @@
-"""The evaluation as one HTML file that opens from disk: metrics, montages, curves, tables."""
+"""The evaluation report, one HTML file without outside requests."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,12 +9,11 @@ from pillsnap.evaluation import matching
 from pillsnap.stage import page
 
 Json = Mapping[str, Any]
-Point = tuple[float, float]
 
 SYNTHETIC = "Synthetic pills: these metrics say nothing about real pills."
-NO_DEVICE = "Not a medical device. A code given here is a suggestion that someone has to check."
+NO_DEVICE = "Not a medical device. Every predicted code must be checked by a person."
 COVERAGE_FLOOR = 0.5  # accuracy against coverage is drawn from here when it never falls lower
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 300, 220, 44, 34, 10, 10  # of a chart, px
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 300, 220, 44, 34, 18, 10  # of a chart, px
 TILES = (  # section, metric, title, goal
     ("classification", "top1", "top-1 on labelled boxes", "classification_top1"),
     ("classification", "top5", "top-5 on labelled boxes", ""),
@@ -24,49 +22,13 @@ TILES = (  # section, metric, title, goal
     ("detection", "map50", "mAP50 of the boxes", "detection_map50"),
     ("detection", "map50_95", "mAP50-95 of the boxes", ""),
     ("pipeline", "pill_f1", "F1 of detected and classified pills", ""),
-    ("pipeline", "pill_f1_unrefused", "the same, were no pill refused", ""),
-    ("pipeline", "frame_exact", "frames without an error", ""),
+    ("pipeline", "pill_f1_unrefused", "F1 if no pill were refused", ""),
+    ("pipeline", "frame_exact", "frames without error", ""),
     ("pipeline", "accepted_precision", "precision of accepted pills", ""),
-    ("pipeline", "ms_per_frame_p50", "ms a frame (median)", ""),
-    ("unknown", "auroc", "AUROC, known against unknown", ""),
+    ("pipeline", "ms_per_frame_p50", "ms per frame (median)", ""),
+    ("unknown", "auroc", "AUROC, known vs. unknown", ""),
     ("training", "total_minutes", "minutes of training", "training_minutes"),
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table: what is shown, and for numbers what it is sorted by."""
-
-    text: str
-    number: bool = False
-    sort: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A sortable table."""
-
-    heads: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A line chart in pixels of its SVG; without marks there is nothing to draw."""
-
-    title: str
-    across: str
-    up: str
-    line: str
-    marks: Sequence[tuple[float, float, str]]
-    rows: Sequence[tuple[str, float]]  # tick labels and y
-    columns: Sequence[tuple[str, float]]  # tick labels and x
-    diagonal: str
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    middle: float = (HEIGHT - BOTTOM + TOP) / 2
 
 
 def render(
@@ -113,32 +75,39 @@ def shown(value: Any, interval: Any = None) -> str:
     return f"{text} ({interval})" if interval else text
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Numbers, (number, interval) and None are right to sort by value, all else by its text."""
-    return Table(heads, [[_cell(value) for value in row] for row in rows])
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Json:
+    """A sortable table: numbers, (number, interval) and None are right and sort by value, all else
+    by its text."""
+    return {"heads": heads, "rows": [[_cell(value) for value in row] for row in rows]}
 
 
 def chart(
     title: str,
-    points: Sequence[Point],
+    points: Sequence[tuple[float, float, Any]],
     across: str,
     up: str,
     diagonal: bool = False,
     low: float = 0.0,
-) -> Chart:
-    """A line through points in 0..1 x low..1; `diagonal` adds y = x."""
+) -> Json:
+    """A line through points (x, y, note) in 0..1 x low..1, in pixels of its SVG; a note is written
+    above its point, `diagonal` adds y = x, and without points there is nothing to draw."""
     ticks = [step / 5 for step in range(6)]
-    marks = [(_x(x), _y(y, low), f"{across} {x:.3f}, {up} {y:.3f}") for x, y in points]
-    return Chart(
-        title=title,
-        across=across,
-        up=up,
-        line=" ".join(f"{x},{y}" for x, y, _ in marks),
-        marks=marks,
-        rows=[(f"{low + tick * (1 - low):.2g}", _y(low + tick * (1 - low), low)) for tick in ticks],
-        columns=[(f"{tick:.1g}", _x(tick)) for tick in ticks],
-        diagonal=f"{_x(low)},{_y(low, low)} {_x(1)},{_y(1, low)}" if diagonal else "",
-    )
+    marks = [(_x(x), _y(y, low), f"{across} {x:.3f}, {up} {y:.3f}", note) for x, y, note in points]
+    return {
+        "title": title,
+        "across": across,
+        "up": up,
+        "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
+        "marks": marks,
+        "rows": [(f"{y:.2g}", _y(y, low)) for y in (low + tick * (1 - low) for tick in ticks)],
+        "columns": [(f"{tick:.1g}", _x(tick)) for tick in ticks],
+        "diagonal": f"{_x(low)},{_y(low, low)} {_x(1)},{_y(1, low)}" if diagonal else "",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "middle": (HEIGHT - BOTTOM + TOP) / 2,
+    }
 
 
 def _tile(measured: Json, part: str, key: str, title: str, goal: str) -> Json:
@@ -153,7 +122,7 @@ def _tile(measured: Json, part: str, key: str, title: str, goal: str) -> Json:
     return tile
 
 
-def _pipeline(pipeline: Json) -> Table:
+def _pipeline(pipeline: Json) -> Json:
     parts = {
         "val, all": pipeline,
         "val, single": pipeline["single"],
@@ -168,9 +137,9 @@ def _pipeline(pipeline: Json) -> Table:
         + [part["errors"][kind] for kind in matching.ERRORS]
         for name, part in parts.items()
     ]
-    heads = ["frames of", "frames", "pills", "precision", "recall", "F1, none refused", "F1"]
+    heads = ["frames of", "frames", "pills", "precision", "recall", "F1 without refusal", "F1"]
     errors = [kind.replace("_", " ") for kind in matching.ERRORS]
-    return table([*heads, "without an error", *errors], rows)
+    return table([*heads, "frames without error", *errors], rows)
 
 
 def _unknown(part: Json) -> Json:
@@ -201,15 +170,15 @@ def _of_unknown(part: Json) -> Json:
     return {**values, "pills": shown(part["pills"]), "codes": shown(part["codes"])}
 
 
-def _charts(plots: Mapping[str, Sequence[Json]]) -> list[Chart]:
-    pr = [(row["recall"], row["precision"]) for row in plots["pr_curve"]]
-    reliability = [(row["confidence"], row["accuracy"]) for row in plots["reliability"]]
-    kept = [(row["coverage"], row["accuracy"]) for row in plots["coverage"]]
-    low = COVERAGE_FLOOR if kept and min(y for _, y in kept) >= COVERAGE_FLOOR else 0.0
+def _charts(plots: Mapping[str, Sequence[Json]]) -> list[Json]:
+    pr = [(row["recall"], row["precision"], "") for row in plots["pr_curve"]]
+    bins = [(row["confidence"], row["accuracy"], row["pills"]) for row in plots["reliability"]]
+    kept = [(row["coverage"], row["accuracy"], "") for row in plots["coverage"]]
+    low = COVERAGE_FLOOR if kept and min(y for _, y, _ in kept) >= COVERAGE_FLOOR else 0.0
     across = "share of pills accepted"
     return [
         chart("Detector: precision against recall", pr, "recall", "precision"),
-        chart("Calibration", reliability, "confidence", "accuracy", diagonal=True),
+        chart("Calibration (pills in each bin)", bins, "confidence", "accuracy", diagonal=True),
         chart("Accuracy against coverage", kept, across, "accuracy", low=low),
     ]
 
@@ -222,7 +191,7 @@ def _calibration(part: Json) -> str:
     )
 
 
-def _condition(rows: Sequence[Json]) -> Table:
+def _condition(rows: Sequence[Json]) -> Json:
     heads = ["value", "pills", "top-1", "found in frames", "right in frames", "pills in frames"]
     cells = [
         [r["value"], r["pills"], (r["top1"], r["ci"]), r["found"], r["right"], r["frame_pills"]]
@@ -231,7 +200,7 @@ def _condition(rows: Sequence[Json]) -> Table:
     return table(heads, cells)
 
 
-def _classes(classes: pd.DataFrame) -> Table:
+def _classes(classes: pd.DataFrame) -> Json:
     columns = {
         "mapping_code": "code",
         "drug_name": "name",
@@ -244,19 +213,17 @@ def _classes(classes: pd.DataFrame) -> Table:
     return table(list(columns.values()), classes[list(columns)].astype(object).values.tolist())
 
 
-def _facts(facts: Json) -> Table:
+def _facts(facts: Json) -> Json:
     rows = [[name.replace("_", " "), value] for name, value in facts.items()]
-    return table(["what", "value"], rows)
+    return table(["item", "value"], rows)
 
 
-def _cell(value: Any) -> Cell:
+def _cell(value: Any) -> Json:
     value, interval = value if isinstance(value, tuple) else (value, None)
-    if isinstance(value, bool):
-        return Cell(shown(value))
-    if isinstance(value, (str, Mapping)):
-        return Cell(str(value))
+    if isinstance(value, (bool, str, Mapping)):
+        return {"text": shown(value) if isinstance(value, bool) else str(value), "number": False}
     sort = "" if value is None or value != value else repr(value)
-    return Cell(shown(value, interval), number=True, sort=sort)
+    return {"text": shown(value, interval), "number": True, "sort": sort}
 
 
 def _x(value: float) -> float:

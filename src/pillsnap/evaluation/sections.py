@@ -5,7 +5,6 @@ under `ci`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,10 @@ from pillsnap.arrays import Array, Ints
 from pillsnap.evaluation import fit, intervals, matching, metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
 from pillsnap.evaluation.matching import FrameMatch
+from pillsnap.files import Json
 from pillsnap.params import EvaluateParams
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
-
-Json = dict[str, Any]
 
 IMAGE_TYPES = ("single", "combination")
 
@@ -105,13 +103,6 @@ def _detection(
     }
 
 
-def pr_curve(frames: FrameSet) -> list[dict[str, float]]:
-    """Rows recall, precision of the detector at IoU 0.5, as COCO interpolates them."""
-    curve = frames.boxes.measure(frames.rows()).curve.tolist()
-    points = zip(metrics.RECALL_POINTS.tolist(), curve, strict=False)
-    return [{"recall": round(recall, 2), "precision": precision} for recall, precision in points]
-
-
 def pipeline(frames: FrameSet, options: EvaluateParams) -> Json:
     """Detector and classifier together, what a user gets: on all frames and on each kind."""
     return {
@@ -133,7 +124,6 @@ def pipeline_of(frames: FrameSet, rows: Ints, options: EvaluateParams) -> Json:
         "pill_recall": metrics.ratio(right.sum(), labelled.sum()),
         "pill_f1": metrics.ratio(right.sum(), pills.sum()),
         "frame_exact": metrics.mean(exact),
-        "map50": frames.pills.measure(rows).map50,
     }
     return {
         **explained(

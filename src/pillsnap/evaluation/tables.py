@@ -1,9 +1,7 @@
-"""Tables that other programs read: Parquet rows of pills, COCO JSON, and the CSV of timm and
-Ultralytics."""
+"""Tables that other programs read: Parquet rows of pills, COCO JSON, Ultralytics' CSV."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +12,9 @@ from pillsnap import files
 from pillsnap.evaluation import coco
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
 from pillsnap.evaluation.inference import TOP
+from pillsnap.files import Json
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
-
-Json = dict[str, Any]
 
 BOX = ["box_x", "box_y", "box_w", "box_h"]
 PILL = ["image_path", "image_type", "group_id", *BOX, "mapping_code", "class_index", "known"]
@@ -75,19 +72,7 @@ def pills(split: str, frames: FrameSet, match_iou: float, classes: pd.DataFrame)
 def coco_files(frames: FrameSet) -> tuple[Json, list[Json]]:
     """COCO ground truth and results of the detector, one class (id 0, "pill")."""
     images = [{"id": i, "file_name": frame.image_path} for i, frame in enumerate(frames.frames)]
-    truth = coco.ground_truth(frames.labelled, images)
-    truth["categories"] = [{"id": 0, "name": "pill"}]
-    return truth, coco.detections(frames.found)
-
-
-def timm_row(classification: Json, model: Mapping[str, Any]) -> Json:
-    """A row as in timm's results-*.csv: per cent, and millions of parameters; "" for no value."""
-    row: Json = {"model": model["architecture"]}
-    for name in ("top1", "top5"):
-        value = classification[name]
-        row[name] = "" if value is None else f"{value * 100:.3f}"
-        row[f"{name}_err"] = "" if value is None else f"{100 - value * 100:.3f}"
-    return {**row, "param_count": f"{model['parameters'] / 1e6:.2f}", "img_size": model["image_px"]}
+    return coco.ground_truth(frames.labelled, images), coco.detections(frames.found)
 
 
 def by_epoch(metrics_dir: Path) -> list[Json]:

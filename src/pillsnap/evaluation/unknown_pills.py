@@ -1,12 +1,7 @@
-"""The section `unknown` of evaluation.json: known against unknown pills, by the score that was
-chosen on val.
-
-Like is compared with like: unknown pills are in single photos, so only known pills of single photos
-are compared with them. The unit of the intervals is the code, since the next unknown pill is of yet
-another code.
+"""The section `unknown` of evaluation.json: known against unknown pills in single photos, by the
+score that was chosen on val. The unit of the intervals is the code: the next unknown pill is of yet
+another one.
 """
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +10,9 @@ from pillsnap.arrays import Floats
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.evaluation.answers import CropAnswers
 from pillsnap.evaluation.sections import IMAGE_TYPES, explained
+from pillsnap.files import Json
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
-
-Json = dict[str, Any]
 
 KIND = "single"
 

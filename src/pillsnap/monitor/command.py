@@ -17,11 +17,8 @@ COMMAND = "pillsnap monitor"
 
 def artifacts_dir_of(params_path: Path, scale: str | None) -> Path:
     """artifacts/<scale> next to params.yaml; `scale` None means the one params.yaml names."""
-    params = files.read_yaml(
-        params_path,
-        "Run the command in the project folder, or restore the file: git checkout params.yaml",
-        ParameterError,
-    )
+    cure = "Run the command in the project folder, or restore the file: git checkout params.yaml"
+    params = files.read_yaml(params_path, cure, ParameterError)
     scales = params.get("scales")
     known = list(map(str, scales)) if isinstance(scales, dict) else []
     name = params.get("scale") if scale is None else scale

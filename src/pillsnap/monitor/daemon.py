@@ -5,9 +5,7 @@ The child inherits the locked file and the listening socket, so neither can fail
 
 import fcntl
 import http.client
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +22,7 @@ from pillsnap.monitor.policy import POLICY
 from pillsnap.web.guard import HEALTH
 from pillsnap.web.listener import address, listen, local
 
+LOCK, RECORD, LOG = "monitor.lock", "monitor.json", "monitor.log"
 READY_WITHIN_S = 15.0
 STOP_WITHIN_S = 5.0
 
@@ -54,16 +53,19 @@ def start(
 ) -> Daemon:
     """Start the monitor in the background and return once it answers."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _lock_path(run_dir).open("a") as lock:
+    with (run_dir / LOCK).open("a") as lock:
         if not _locked(lock.fileno()):
-            raise MachineError(*_running_already(running(run_dir)))
+            other = running(run_dir)
+            where = f" at {other.url} (pid {other.pid}, {other.artifacts_dir})" if other else ""
+            fact = f"A monitor runs in the background already{where}."
+            raise MachineError(fact, "Stop it: pillsnap monitor --stop")
         with listen(host, port, "pillsnap monitor --daemon") as listener:
             arguments = [str(artifacts_dir), host, str(listener.fileno()), *proxies]
             child = _spawn(arguments, token, run_dir, (lock.fileno(), listener.fileno()))
             bound = int(listener.getsockname()[1])
     started_s = psutil.Process(child.pid).create_time()
     daemon = Daemon(child.pid, started_s, host, bound, str(artifacts_dir))
-    files.write_text(_record_path(run_dir), json.dumps(asdict(daemon)) + "\n")
+    files.write_json(run_dir / RECORD, asdict(daemon))
     _await_answer(daemon, child, run_dir)
     return daemon
 
@@ -71,10 +73,10 @@ def start(
 def running(run_dir: Path) -> Daemon | None:
     """The monitor in the background, or None where none is alive."""
     try:
-        with _lock_path(run_dir).open("rb") as lock:
+        with (run_dir / LOCK).open("rb") as lock:
             if _locked(lock.fileno()):
                 return None
-        daemon = Daemon(**files.read_json(_record_path(run_dir), "pillsnap monitor --daemon"))
+        daemon = Daemon(**files.read_json(run_dir / RECORD, "pillsnap monitor --daemon"))
     except (OSError, UserError, TypeError):
         return None
     return daemon if _process(daemon) else None
@@ -86,9 +88,12 @@ def stop(run_dir: Path) -> Daemon | None:
     process = _process(daemon) if daemon else None
     if process is not None:
         with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-        _await_end(process)
-    _record_path(run_dir).unlink(missing_ok=True)
+            process.terminate()
+        _, alive = psutil.wait_procs([process], STOP_WITHIN_S)
+        for stubborn in alive:
+            stubborn.kill()
+        psutil.wait_procs(alive, STOP_WITHIN_S)
+    (run_dir / RECORD).unlink(missing_ok=True)
     return daemon
 
 
@@ -98,7 +103,7 @@ def _spawn(
     environment = {key: value for key, value in os.environ.items() if key != POLICY.variable}
     if token is not None:  # not among the arguments, where every user of the machine sees it
         environment[POLICY.variable] = token
-    with (run_dir / "monitor.log").open("wb") as log:
+    with (run_dir / LOG).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "pillsnap.monitor", *arguments],
             stdin=subprocess.DEVNULL,
@@ -117,7 +122,7 @@ def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path)
             child.returncode = 0  # it outlives this process: keeps Popen from warning about it
             return
         time.sleep(0.05)
-    log = (run_dir / "monitor.log").read_text("utf-8", "replace").strip().splitlines()
+    log = (run_dir / LOG).read_text("utf-8", "replace").strip().splitlines()
     stop(run_dir)
     raise MachineError(
         f"The monitor did not answer within {READY_WITHIN_S:.0f} s: {' | '.join(log[-3:])}",
@@ -134,14 +139,6 @@ def _answers(daemon: Daemon) -> bool:
     return False
 
 
-def _await_end(process: psutil.Process) -> None:
-    try:
-        process.wait(STOP_WITHIN_S)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_WITHIN_S)
-
-
 def _process(daemon: Daemon) -> psutil.Process | None:
     # The start time tells our process from a later one with the same number.
     try:
@@ -152,22 +149,9 @@ def _process(daemon: Daemon) -> psutil.Process | None:
         return None
 
 
-def _running_already(daemon: Daemon | None) -> tuple[str, str]:
-    where = f" at {daemon.url} (pid {daemon.pid}, {daemon.artifacts_dir})" if daemon else ""
-    return f"A monitor runs in the background already{where}.", "Stop it: pillsnap monitor --stop"
-
-
 def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def _lock_path(run_dir: Path) -> Path:
-    return run_dir / "monitor.lock"
-
-
-def _record_path(run_dir: Path) -> Path:
-    return run_dir / "monitor.json"

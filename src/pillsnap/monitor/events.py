@@ -1,10 +1,10 @@
 """Reads events of all stages from `live/events.jsonl`, one JSON object per line, as it grows."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -61,8 +61,8 @@ def parse(line: bytes) -> Event | None:
         epoch=_count(raw.get("epoch")),
         step=_count(raw.get("step")),
         total=_count(raw.get("total")),
-        metrics=_metrics(raw.get("metrics")),
-        hardware=_hardware(raw.get("hardware")),
+        metrics={key: float(v) if _is_number(v) else None for key, v in _items(raw, "metrics")},
+        hardware=_hardware(_items(raw, "hardware")),
         message=_text(raw.get("message")),
         level=raw["level"] if raw.get("level") in LEVELS else "INFO",
         cause=_text(raw.get("cause")),
@@ -70,8 +70,7 @@ def parse(line: bytes) -> Event | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class NewEvents(NamedTuple):
     """The events of one read; `restarted`: forget everything read before. `more`: read again."""
 
     events: tuple[Event, ...]
@@ -89,14 +88,14 @@ class EventReader:
         self._identity: tuple[int, int] | None = None
         self._tail = b""
 
-    def read(self) -> Batch:
+    def read(self) -> NewEvents:
         """Events since the last call, from at most `CHUNK_BYTES` of the file (OSError passes)."""
         try:
             with self.path.open("rb") as file:
                 restarted = self._restart_if_another(file.fileno())
                 return self._batch(file.fileno(), restarted)
         except FileNotFoundError:
-            return Batch((), restarted=self._forget(), more=False)
+            return NewEvents((), restarted=self._forget(), more=False)
 
     def size(self) -> int:
         """Bytes of the file now, 0 where there is none; costs one stat."""
@@ -105,7 +104,7 @@ class EventReader:
         except OSError:
             return 0
 
-    def _batch(self, descriptor: int, restarted: bool) -> Batch:
+    def _batch(self, descriptor: int, restarted: bool) -> NewEvents:
         chunk = os.pread(descriptor, CHUNK_BYTES, self._offset)
         if len(chunk) == CHUNK_BYTES and b"\n" not in chunk:
             chunk = os.pread(descriptor, LONGEST_LINE_BYTES, self._offset)
@@ -119,19 +118,17 @@ class EventReader:
         self._offset += end
         self._tail = (self._tail + whole)[-TAIL_BYTES:]
         more = end > 0 and os.fstat(descriptor).st_size > self._offset
-        return Batch(events, restarted, more)
+        return NewEvents(events, restarted, more)
 
     def _restart_if_another(self, descriptor: int) -> bool:
         status = os.fstat(descriptor)
-        identity = (status.st_dev, status.st_ino)
-        known = self._identity is not None
+        identity, known = (status.st_dev, status.st_ino), self._identity is not None
         same = identity == self._identity and status.st_size >= self._offset
-        if known and not (same and self._tail_is_unchanged(descriptor)):
+        restart = known and not (same and self._tail_is_unchanged(descriptor))
+        if restart:
             self._forget()
-            self._identity = identity
-            return True
         self._identity = identity
-        return False
+        return restart
 
     def _tail_is_unchanged(self, descriptor: int) -> bool:
         # Inodes are reused, and a cut file may grow past the old offset between two looks.
@@ -160,14 +157,10 @@ def _text(value: Any) -> str:
     return value[:LONGEST_TEXT].translate(_CONTROL) if isinstance(value, str) else ""
 
 
-def _metrics(value: Any) -> dict[str, float | None]:
-    if not isinstance(value, dict):
-        return {}
-    return {key: float(item) if _is_number(item) else None for key, item in value.items()}
+def _items(raw: dict[str, Any], name: str) -> Iterable[tuple[str, Any]]:
+    return raw[name].items() if isinstance(raw.get(name), dict) else ()
 
 
-def _hardware(value: Any) -> dict[str, float | str]:
-    if not isinstance(value, dict):
-        return {}
-    kept = {key: item for key, item in value.items() if _is_number(item) or isinstance(item, str)}
-    return {key: item[:100] if isinstance(item, str) else float(item) for key, item in kept.items()}
+def _hardware(items: Iterable[tuple[str, Any]]) -> dict[str, float | str]:
+    kept = ((key, item) for key, item in items if _is_number(item) or isinstance(item, str))
+    return {key: item[:100] if isinstance(item, str) else float(item) for key, item in kept}

@@ -17,11 +17,12 @@ def of(state: State, files: ArtifactFiles) -> Json:
     evaluate, validate = state.stages["evaluate"], state.stages["validate"]
     metrics_s, validation_s = files.modified_s["metrics"], files.modified_s["validation"]
     measured = metrics_s is not None and _is_measured(state, files.contents["metrics"], metrics_s)
-    measured = measured and _of_checkpoints(files)
-    validated = validation_s is not None and _made_by(validate, validation_s)
-    revision = _revision(files.contents["evaluation"])
+    started_s = validate.started_s if validate.status == "done" else None
+    validated = None not in (validation_s, started_s) and (validation_s or 0) >= (started_s or 0)
+    revision = _at(files.contents["evaluation"], "provenance.git_revision")
+    short = revision[:12] if isinstance(revision, str) else None
     return {
-        "metrics": _origin(metrics_s, evaluate, measured, revision),
+        "metrics": _origin(metrics_s, evaluate, measured and _of_checkpoints(files), short),
         "validation": _origin(validation_s, validate, validated, None),
     }
 
@@ -29,10 +30,6 @@ def of(state: State, files: ArtifactFiles) -> Json:
 def _origin(time_s: float | None, stage: StageState, current: bool, revision: str | None) -> Json:
     run = stage.run or None if current else None
     return {"time": time_s, "run": run, "revision": revision, "current": current}
-
-
-def _made_by(stage: StageState, modified_s: float) -> bool:
-    return stage.status == "done" and stage.started_s is not None and modified_s >= stage.started_s
 
 
 def _is_measured(state: State, metrics: Any, modified_s: float) -> bool:
@@ -67,8 +64,3 @@ def _at(tree: Any, name: str) -> Any:
     for part in name.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
-
-
-def _revision(evaluation: Any) -> str | None:
-    revision = _at(evaluation, "provenance.git_revision")
-    return revision[:12] if isinstance(revision, str) else None

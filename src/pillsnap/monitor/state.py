@@ -16,13 +16,9 @@ MOST_EARLIER = 8  # runs of a stage whose late lines are recognised
 MARKS = 4  # epochs that the time left is estimated from
 
 SAMPLED = (
-    "cpu_pct",
-    "ram_used_mb",
-    "gpu_util_pct",
-    "gpu_memory_used_mb",
-    "gpu_temperature_c",
-    "gpu_power_w",
-)
+    "cpu_pct", "ram_used_mb",
+    "gpu_util_pct", "gpu_memory_used_mb", "gpu_temperature_c", "gpu_power_w",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,6 @@ class State:
     hardware: Mapping[str, float | str] = field(default_factory=dict)
     hardware_time_s: float | None = None
     samples: tuple[tuple[float | None, ...], ...] = ()  # time, then SAMPLED
-    num_samples: int = 0
     num_events: int = 0
 
 
@@ -119,7 +114,8 @@ def _after(state: State, event: Event) -> State:
     if event.kind == "start" or event.run not in (stage.run, *stage.earlier):
         stage = _begun(stage, event)
     if event.run == stage.run:
-        stage = replace(_STEPS[event.kind](stage, event), updated_s=event.time_s)
+        step = _STEPS.get(event.kind)  # none for log lines
+        stage = replace(step(stage, event) if step else stage, updated_s=event.time_s)
     if event.stage in TRAININGS:
         trainings = updated(opened(trainings, event), event)
     state = replace(
@@ -174,9 +170,7 @@ def _progress(stage: StageState, event: Event) -> StageState:
 
 def _epoch(stage: StageState, event: Event) -> StageState:
     epochs = event.total or stage.epochs
-    marks = stage.marks
-    if epochs and event.epoch:
-        marks = (*marks, (event.time_s, event.epoch / epochs))[-MARKS:]
+    new = ((event.time_s, event.epoch / epochs),) if epochs and event.epoch else ()
     return replace(
         stage,
         status="running",
@@ -186,7 +180,7 @@ def _epoch(stage: StageState, event: Event) -> StageState:
         epochs=epochs,
         step=stage.total,
         metrics={**stage.metrics, **event.metrics},
-        marks=marks,
+        marks=(*stage.marks, *new)[-MARKS:],
     )
 
 
@@ -196,25 +190,12 @@ def _failure(stage: StageState, event: Event) -> StageState:
 
 
 def _end(stage: StageState, event: Event) -> StageState:
-    return replace(
-        stage,
-        status="done",
-        failure=None,
-        ended_s=event.time_s,
-        result=event.metrics,
-        message=event.message,
-    )
+    done = replace(stage, status="done", failure=None, ended_s=event.time_s)
+    return replace(done, result=event.metrics, message=event.message)
 
 
 _STEPS: Mapping[str, Callable[[StageState, Event], StageState]] = MappingProxyType(
-    {
-        "start": _start,
-        "progress": _progress,
-        "epoch": _epoch,
-        "log": lambda stage, _: stage,
-        "failure": _failure,
-        "end": _end,
-    }
+    {"start": _start, "progress": _progress, "epoch": _epoch, "failure": _failure, "end": _end}
 )
 
 
@@ -238,4 +219,4 @@ def _with_hardware(state: State, event: Event) -> State:
     row = (event.time_s, *(v if isinstance(v, float) else None for v in values))
     recent = (old for old in state.samples if 0 <= event.time_s - (old[0] or 0.0) <= SAMPLES_FOR_S)
     samples = (*recent, row)[-MOST_SAMPLES:]
-    return replace(state, samples=samples, num_samples=state.num_samples + 1)
+    return replace(state, samples=samples)

@@ -34,19 +34,12 @@ class ArtifactFiles:
     def refresh(self) -> None:
         """Read again what has changed since the last call."""
         for name, path in self._paths.items():
-            status = _status(path)
+            status = path.stat() if os.access(path, os.F_OK) else None
             mark = (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
             if mark != self._seen[name]:
                 self._seen[name] = mark
                 self.modified_s[name] = status.st_mtime if status else None
                 self.contents[name] = _content(path) if status else None
-
-
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
 
 
 def _content(path: Path) -> Any:
@@ -60,17 +53,13 @@ def _content(path: Path) -> Any:
         return {"problem": str(error).strip()[-LONGEST_TEXT:]}
 
 
-def _shortened(value: Any, depth: int) -> Any:
+def _shortened(value: Any, depth: int, most: int = MOST_ITEMS) -> Any:
     if isinstance(value, str):
         return value[:LONGEST_TEXT]
     if isinstance(value, dict):
-        items = list(value.items())[:MOST_ITEMS] if depth else []
-        return {
-            key: [_shortened(item, depth - 1) for item in inner[:MOST_EXAMPLES]]
-            if key == "examples" and isinstance(inner, list)
-            else _shortened(inner, depth - 1)
-            for key, inner in items
-        }
+        items = list(value.items())[:most] if depth else []
+        limit = {"examples": MOST_EXAMPLES}
+        return {k: _shortened(v, depth - 1, limit.get(k, MOST_ITEMS)) for k, v in items}
     if isinstance(value, list):
-        return [_shortened(item, depth - 1) for item in value[:MOST_ITEMS]] if depth else []
+        return [_shortened(item, depth - 1) for item in value[:most]] if depth else []
     return value

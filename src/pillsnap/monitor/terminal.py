@@ -43,10 +43,10 @@ class StatusReader:
         return self.state
 
     def view(self, now_s: float) -> RenderableType:
-        """Everything that is shown, as of now."""
+        """Stages, metrics, hardware, data checks, failures and the last log lines, as of now."""
         state, validation = self.read(), self._files.contents["validation"]
         earlier = not origins.of(state, self._files)["validation"]["current"]
-        return status_view(state, validation, earlier, now_s)
+        return _view(state, validation, earlier, now_s)
 
 
 def status_text(artifacts_dir: Path, now_s: float, width: int = 100) -> str:
@@ -69,17 +69,12 @@ def show(artifacts_dir: Path, watch: bool, interval_s: float = 1.0) -> None:
             time.sleep(interval_s)
 
 
-def status_view(
-    state: State, validation: Json | None, earlier: bool, now_s: float
-) -> RenderableType:
-    """Stages, metrics of both trainings, hardware, data checks, failures and the last log lines.
-
-    `earlier`: the data checks are from an earlier run than the newest in the log.
-    """
+def _view(state: State, validation: Json | None, earlier: bool, now_s: float) -> RenderableType:
     if not state.num_events:
         return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]
-    parts += [_metrics(name, state.stages[name]) for name in TRAININGS if _has(state, name)]
+    trained = [name for name in TRAININGS if state.stages[name].metrics]
+    parts += [_metrics(name, state.stages[name]) for name in trained]
     parts.append(_hardware(state))
     if validation is not None:
         parts.append(_validation(validation, earlier))
@@ -131,10 +126,6 @@ def _metrics(name: str, stage: StageState) -> Text:
     known = [(key, stage.metrics.get(key)) for key in METRICS]
     shown = [f"{key} {value:.4g}{goals.get(key, '')}" for key, value in known if value is not None]
     return Text(f"{name}: {', '.join(shown)}")
-
-
-def _has(state: State, name: str) -> bool:
-    return bool(state.stages[name].metrics)
 
 
 def _hardware(state: State) -> Text:

@@ -40,7 +40,8 @@ def opened(trainings: Trainings, event: Event) -> Trainings:
     new = Training(event.run, event.stage, event.time_s, runs=(event.run,))
     new = replace(own or new, run=event.run, epochs=event.total, status="running")
     others = tuple(t for t in trainings if t is not own)
-    resumed = next((t for t in reversed(others) if _resumes(event, t)), None)
+    same = [t for t in others if t.stage == event.stage and event.kind == "start"]
+    resumed = next((t for t in reversed(same) if event.epoch in t.points), None)
     if resumed is not None:
         done = event.epoch or 0
         kept = {epoch: point for epoch, point in resumed.points.items() if epoch <= done}
@@ -67,11 +68,9 @@ def updated(trainings: Trainings, event: Event) -> Trainings:
         if event.kind == "epoch" and event.epoch:
             points = {**training.points, event.epoch: event.metrics}
             return replace(training, points=points, epochs=event.total or training.epochs)
-        if event.kind == "failure":
-            return replace(training, status="failed")
         if event.kind == "end":
             return replace(training, status="done", result=event.metrics)
-        return training  # an epoch without a number
+        return replace(training, status="failed") if event.kind == "failure" else training
 
     return tuple(map(after, trainings))
 
@@ -80,18 +79,9 @@ def thinned(trace: Trace, point: tuple[float, float]) -> Trace:
     """The trace with a point more, in at most MOST_TRACE_POINTS + 1 points."""
     if trace and point[0] < trace[-1][0]:  # the epoch started again
         trace = tuple(old for old in trace if old[0] < point[0])
-    if len(trace) > 2 and point[0] - trace[-2][0] < _spacing(trace):
+    spacing = (trace[-1][0] - trace[0][0]) / MOST_TRACE_POINTS if trace else 0.0
+    if len(trace) > 2 and point[0] - trace[-2][0] < spacing:
         return (*trace[:-1], point)  # too near its neighbour: the newest point moves instead
     if len(trace) >= MOST_TRACE_POINTS:
         trace = trace[::2]
     return (*trace, point)
-
-
-def _resumes(event: Event, training: Training) -> bool:
-    return (
-        event.kind == "start" and training.stage == event.stage and event.epoch in training.points
-    )
-
-
-def _spacing(trace: Trace) -> float:
-    return (trace[-1][0] - trace[0][0]) / MOST_TRACE_POINTS

@@ -1,10 +1,11 @@
 """A State as the JSON the page and the API get: sections that change on their own."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pillsnap.monitor.state import SAMPLED, LogLine, StageState, State, seconds_left, share_done
+from pillsnap.monitor.state import SAMPLED, StageState, State, seconds_left, share_done
 from pillsnap.monitor.trainings import Training
 from pillsnap.places import STAGES, TRAININGS
 
@@ -36,7 +37,7 @@ def of(state: State, now_s: float) -> Json:
             "time": state.hardware_time_s,
             "columns": ["time", *SAMPLED],
         },
-        "logs": [_log_line(line) for line in state.logs],
+        "logs": [_plain(line) for line in state.logs],
         "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
     }
 
@@ -51,59 +52,33 @@ def source(path: Path, state: State, num_skipped: int, problem: str) -> Json:
     }
 
 
-def _log_line(line: LogLine) -> Json:
-    return {
-        "number": line.number,
-        "time": line.time_s,
-        "stage": line.stage,
-        "level": line.level,
-        "message": line.message,
-    }
+def _plain(record: Any, *without: str) -> Json:
+    """The fields of a dataclass by name, those of times without their unit."""
+    names = [field.name for field in fields(record) if field.name not in without]
+    return {name.removesuffix("_s"): getattr(record, name) for name in names}
 
 
 def _stage(stage: StageState, now_s: float) -> Json:
-    failure = stage.failure
     return {
+        **_plain(stage, "marks", "trace", "earlier"),
         "status": status_of(stage, now_s),
-        "run": stage.run,
-        "started": stage.started_s,
-        "updated": stage.updated_s,
-        "ended": stage.ended_s,
-        "epoch": stage.epoch,
-        "epochs_done": stage.epochs_done,
-        "epochs": stage.epochs,
-        "step": stage.step,
-        "total": stage.total,
         "share_done": share_done(stage),
         "images_per_s": stage.metrics.get("images_per_s"),
         "eta_s": seconds_left(stage),
         "metrics": _rounded(stage.metrics),
-        "goals": dict(stage.goals),
         "result": _rounded(stage.result),
-        "message": stage.message,
-        "failure": None
-        if failure is None
-        else {
-            "time": failure.time_s,
-            "message": failure.message,
-            "cause": failure.cause,
-            "cures": list(failure.cures),
-        },
+        "failure": _plain(stage.failure) if stage.failure else None,
     }
 
 
 def _training(training: Training) -> Json:
     numbers = sorted(training.points)
     names = sorted({name for point in training.points.values() for name in point})
+    curves = {name: [_short(training.points[n].get(name)) for n in numbers] for name in names}
     return {
-        "run": training.run,
-        "started": training.started_s,
-        "status": training.status,
-        "epochs": training.epochs,
+        **_plain(training, "stage", "points", "runs"),
         "epoch": numbers,
-        "metrics": {
-            name: [_short(training.points[n].get(name)) for n in numbers] for name in names
-        },
+        "metrics": curves,
         "result": _rounded(training.result),
     }
 

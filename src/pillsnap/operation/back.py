@@ -6,7 +6,6 @@ from pathlib import Path
 from pillsnap.errors import MachineError
 from pillsnap.operation import git_state
 
-COMMAND = "pillsnap train --back"
 FILES = ("params.yaml", "dvc.lock")
 KEPT = Path(".checkpoints/back")
 
@@ -31,11 +30,10 @@ def restore(root: Path) -> str:
         if (root / name).is_file():
             shutil.copy(root / name, root / KEPT / name)
     done = git_state.git(root, "checkout", "HEAD", "--", *committed, locks=True)
+    names = " and ".join(changed)
     if not done.ok:
-        raise MachineError(
-            f"git cannot restore {' and '.join(changed)}: {done.error}.", "git status"
-        )
+        raise MachineError(f"git cannot restore {names}: {done.error}.", "git status")
     return (
-        f"{' and '.join(changed)} are as committed again; the replaced ones are in {KEPT}/. "
+        f"{names} are as committed again; the replaced ones are in {KEPT}/. "
         "dvc repro brings back the outputs (from DVC's cache, where they are there)."
     )

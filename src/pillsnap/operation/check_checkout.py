@@ -48,8 +48,7 @@ def git(_params: Params, root: Path) -> list[Point]:
     state = git_state.read(root)
     if state.hindrance:
         return [warned("git", f"{state.hindrance}: no experiments, only dvc repro", state.cure)]
-    files = "1 file" if state.changed == 1 else f"{state.changed} files"
-    changed = f", {files} changed" if state.changed else ""
+    changed = f", changed files: {state.changed}" if state.changed else ""
     return [passed("git", f"{state.branch} at {state.commit}{changed}, {state.identity}")]
 
 

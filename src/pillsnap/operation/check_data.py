@@ -34,9 +34,8 @@ def data(params: Params, root: Path) -> list[Point]:
         return [failed("data root", f"{data_root} holds no PNG under {{train,val}}/images", cure)]
     mb_s = count_bytes / 1e6 / max(seconds, 1e-6)
     total = params.at_scale.samples * count_bytes / read
-    photos_read = "1 photo" if read == 1 else f"{read} photos"
-    value = f"{data_root}: {mb_s:.0f} MB/s over {photos_read}; reading "
-    value += f"{gb(total)} once takes about {max(1.0, total / 1e6 / mb_s):,.0f} s"
+    value = f"{data_root}: {mb_s:.0f} MB/s (photos read: {read}); "
+    value += f"reading {gb(total)} once takes about {max(1.0, total / 1e6 / mb_s):,.0f} s"
     slow = warned("data root", value, "Copy the tree to a local disk, if there is one.")
     speed = passed("data root", value) if mb_s >= SLOW_MB_S else slow
     return [speed, _fingerprint(params, root, data_root)]

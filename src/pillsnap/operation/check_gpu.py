@@ -16,8 +16,7 @@ from pillsnap.operation.point import Point, failed, passed, warned
 from pillsnap.params import Params
 
 MOST_USED_SHARE = 0.20  # of the GPU's memory, before we start
-NVIDIA_SMI = "nvidia-smi  # if it fails: install or restart the driver"
-ON_CPU = "or train without: dvc exp run -S train.device=cpu"
+NVIDIA_SMI = "nvidia-smi  # if it fails: install the driver, or set train.device: cpu"
 
 
 @dataclass(frozen=True)
@@ -129,10 +128,8 @@ def _points(gpu: Gpu, torch: Torch, suffix: str) -> list[Point]:
 
 def _without(device: str, count: int, reason: str) -> Point:
     if device == "auto":
-        trains = "the CPU trains" if count == 1 else f"{count} processes train on the CPU"
-        return passed("gpu", f"none ({reason}); {trains}")
-    fact = f"train.device is {device}, but: {reason}"
-    return failed("gpu", fact, f"{NVIDIA_SMI}, {ON_CPU}")
+        return passed("gpu", f"none ({reason}); processes that train on the CPU: {count}")
+    return failed("gpu", f"train.device is {device}, but: {reason}", NVIDIA_SMI)
 
 
 def _too_few(device: str, count: int, seen: int) -> Point:

@@ -57,7 +57,7 @@ def memory(params: Params, _root: Path) -> list[Point]:
     total, free = memory_bytes()
     needed = TRAINER_BYTES + workers * WORKER_BYTES
     value = f"{gb(free)} of {gb(total)} free; "
-    value += f"{_loaders(workers)} and a trainer: about {gb(needed)}"
+    value += f"trainer and {workers} loaders need about {gb(needed)}"
     ram = passed("memory", value)
     if free < needed:
         judge = failed if free < TRAINER_BYTES else warned
@@ -136,14 +136,10 @@ def frame_batches_bytes(params: Params, workers: int) -> float:
 def processors(params: Params, _root: Path) -> list[Point]:
     """Cores this process may use against the loader processes."""
     cores, workers = cpu_count(), _workers(params)
-    value = f"{cores} {'core' if cores == 1 else 'cores'}, {_loaders(workers)}"
+    value = f"cores: {cores}, loader processes: {workers}"
     if workers <= cores:
         return [passed("processors", value)]
     return [warned("processors", value, f"dvc exp run -S train.num_workers={max(0, cores - 1)}")]
-
-
-def _loaders(workers: int) -> str:
-    return "1 loader process" if workers == 1 else f"{workers} loader processes"
 
 
 def _workers(params: Params) -> int:

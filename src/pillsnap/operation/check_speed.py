@@ -1,4 +1,4 @@
-"""Checklist: how long both trainings take where the CPU trains, by speeds measured here."""
+"""Checklist: how long the CPU trains, by steps measured here; the learning rate of a batch."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from pillsnap.operation.check_machine import on_gpu, training_crops, training_frames
 from pillsnap.operation.point import Point, duration, passed, warned
-from pillsnap.params import Params
+from pillsnap.params import LR_BATCH_SIZE, Params
 from pillsnap.stage.hardware import cpu_count
 
 BATCH = 4  # pictures that are measured
@@ -31,6 +31,19 @@ def check(params: Params, _root: Path) -> list[Point]:
     seconds += training_frames(params) / pictures_per_s(model, scale.detection_px)
     minutes = params.train.epochs * seconds / 60
     return [judge(minutes, cpu_count(), params.targets.training_minutes)]
+
+
+def learning_rate(params: Params, _root: Path) -> list[Point]:
+    """Offers the learning rate for a batch size that the scale's own was not chosen for.
+
+    Nothing for `auto`: the training logs the rate once the batch size is known.
+    """
+    size = params.batch_size
+    if params.train.lr is not None or size == LR_BATCH_SIZE:
+        return []
+    value = f"{params.lr:.1e} is for batches of {LR_BATCH_SIZE}, train.batch_size is {size}"
+    scaled = f"-S train.batch_size={size} -S train.lr={params.scaled_lr(size):.1e}"
+    return [warned("learning rate", value, f"By the square root: dvc exp run {scaled}")]
 
 
 def judge(minutes: float, cores: int, goal: float) -> Point:

@@ -26,13 +26,15 @@ def _classifier(params: Params) -> Point:
     name, scale = "classifier weights", params.at_scale
     wanted, offline = scale.classifier_weights, os.environ.get("HF_HUB_OFFLINE") == "1"
     files = ("model.safetensors", "pytorch_model.bin")
-    repository = f"timm/{scale.classifier}"
-    kept = any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+    found = (try_to_load_from_cache(f"timm/{scale.classifier}", file) for file in files)
+    kept = any(isinstance(path, str) for path in found)
     if wanted == "hub" and not kept:
         wanted = None  # the model's name is judged all the same
     point = _loaded(
         name,
-        lambda: classifier.build(scale.classifier, scale.classes, wanted, params.seed),
+        lambda: classifier.build(
+            scale.classifier, scale.classes, wanted, params.seed, scale.drop_path
+        ),
         scale.classifier_weights,
     )
     if scale.classifier_weights != "hub" or kept or point.status == "fail":

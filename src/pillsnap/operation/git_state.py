@@ -24,7 +24,7 @@ class GitState:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GitOutput:
     """What a git command printed; `error` is its first line on stderr, without `fatal: `."""
 
     ok: bool
@@ -58,7 +58,7 @@ def read(root: Path) -> GitState:
     return GitState(branch, commit.out, len(changed.splitlines()), f"{name} <{address}>")
 
 
-def git(root: Path, *arguments: str, locks: bool = False) -> Answer:
+def git(root: Path, *arguments: str, locks: bool = False) -> GitOutput:
     """The answer of a git command in `root`, in English; `locks` for one that writes."""
     optional = [] if locks else ["--no-optional-locks"]
     try:
@@ -71,8 +71,8 @@ def git(root: Path, *arguments: str, locks: bool = False) -> Answer:
             timeout=TIMEOUT_S,
         )
     except FileNotFoundError:
-        return Answer(False, error=NOT_INSTALLED)
+        return GitOutput(False, error=NOT_INSTALLED)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Answer(False, error=str(error))
+        return GitOutput(False, error=str(error))
     first_line = done.stderr.strip().partition("\n")[0]
-    return Answer(done.returncode == 0, done.stdout.strip(), first_line.removeprefix("fatal: "))
+    return GitOutput(done.returncode == 0, done.stdout.strip(), first_line.removeprefix("fatal: "))

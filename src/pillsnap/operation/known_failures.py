@@ -75,8 +75,7 @@ MACHINE = (
         r"|BrokenProcessPool|A worker process was killed|malloc of size \d+ failed"
         r"|DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly",
         "The machine ran out of memory, or a process was killed.",
-        "The kernel kills the largest process (signal 9) when memory runs out; now "
-        "{ram} is free, {num_workers} loader processes were asked for.",
+        "The kernel kills when memory runs out; now {ram} is free, loaders: {num_workers}.",
         "sudo dmesg | grep -i 'killed process'  # whether it was the kernel",
         "dvc exp run -S train.num_workers=1  # and validate.num_workers=1 for the photos",
         "pillsnap train --batch-size {half_batch_size}",
@@ -137,8 +136,7 @@ INPUTS = (
         r"is unusable even after going back|loss is not a number|NaN persisted for"
         r"|corrupted with NaN|(Loss|Fitness) NaN/Inf|FloatingPointError|returned nan values",
         "The loss is not a number any more.",
-        "The learning rate (classifier {lr}, detector {detection_lr}) is too high for these "
-        "weights, or half precision overflowed.",
+        "The learning rate (classifier {lr}, detector {detection_lr}) is too high, or fp16 fails.",
         "pillsnap train --fresh --lr {tenth_lr}",
         "dvc exp run -S train.mixed_precision=off",
     ),

@@ -30,6 +30,7 @@ CHECKS: tuple[Callable[[Params, Path], list[Point]], ...] = (
     check_data.manifests,
     check_weights.check,
     check_speed.check,
+    check_speed.learning_rate,
     check_checkout.git,
     check_checkout.remote,
 )

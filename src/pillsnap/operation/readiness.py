@@ -105,7 +105,8 @@ def validation(places: Places, there: Params) -> Point:
 def training(model: str, here: Params, there: Params) -> Point:
     """The time of a training, by that of this scale, its validation included."""
     name = f"train {model}"
-    differ = [key for key in SAME[model] if _of(here, key) != _of(there, key)]
+    ours, theirs = here.at_scale, there.at_scale
+    differ = [key for key in SAME[model] if getattr(ours, key) != getattr(theirs, key)]
     if differ:
         return warned(name, f"null: {', '.join(differ)} differ from {NEXT}'s", MEASURE)
     summary = _read(here.artifacts_dir / "live" / model / "summary.json")
@@ -113,10 +114,6 @@ def training(model: str, here: Params, there: Params) -> Point:
         return warned(name, "null: no whole training here", MEASURE)
     rate = PICTURES[model](here) * summary["epochs"] / (summary["minutes"] * 60)
     return _minutes(name, PICTURES[model](there) * there.train.epochs, rate, "pictures")
-
-
-def _of(params: Params, key: str) -> object:
-    return getattr(params.at_scale, key)
 
 
 def _minutes(name: str, count: float, per_s: float, unit: str) -> Point:

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from pillsnap import files
 from pillsnap.params import Params, at
+from pillsnap.places import MODELS, Places
 
 HEADLINES = (
     "classification.top1",
@@ -42,11 +43,22 @@ def headlines(params: Params) -> Table:
     return table
 
 
+def stale(params: Params) -> str:
+    """Why metrics.json is not of the checkpoints on disk; empty when it is, or without any."""
+    measured, places = _evaluation(params), Places.of(params)
+    for name in MODELS:
+        path = places.checkpoint(name)
+        if path.is_file() and files.sha256_of(path) != at(measured, f"provenance.{name}_sha256"):
+            return f"evaluation.json is not of {path}."
+    metrics = read(params)
+    if measured and any(at(measured, name) != at(metrics, name) for name in HEADLINES):
+        return "metrics.json is not of the evaluation in evaluation.json."
+    return ""
+
+
 def compare(params: Params) -> tuple[Table, bool]:
     """Goal, value and interval of each target, and whether all are met."""
-    metrics = read(params)
-    evaluation = params.artifacts_dir / "evaluation.json"  # DVC has it, git does not
-    whole = files.read_json(evaluation, "dvc checkout") if evaluation.is_file() else {}
+    metrics, whole = read(params), _evaluation(params)
     table = Table(title=f"goals at scale {params.scale}", title_justify="left")
     for name in ("target", "goal", "measured", "met"):
         table.add_column(name)
@@ -71,6 +83,12 @@ def readiness(params: Params) -> Table:
     table.title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
     table.title_justify = "left"
     return table
+
+
+def _evaluation(params: Params) -> dict[str, Any]:
+    """evaluation.json, which DVC has and git does not; empty where it was not fetched."""
+    path = params.artifacts_dir / "evaluation.json"
+    return files.read_json(path, "dvc checkout") if path.is_file() else {}
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,6 @@ from pillsnap.aihub import fingerprint
 from pillsnap.errors import MachineError, UserError
 from pillsnap.monitor.events import EventReader
 from pillsnap.operation import (
-    back,
     changes,
     diagnosis,
     git_state,
@@ -32,7 +31,6 @@ from pillsnap.params import Params
 from pillsnap.stage.log import CONSOLE_VARIABLE
 from pillsnap.stage.run import DONE, FAULT, INTERRUPTED, LOG_LEVEL_VARIABLE
 
-NAME = "train"
 ROOT = Path()
 TAIL_LINES = 600
 
@@ -50,7 +48,7 @@ def train(
     None is not wanted. `checkpoint` holds weights that the classifier starts from; without
     `resume` unfinished trainings are removed first; `yes` asks nothing.
     """
-    with Output(NAME, ROOT / "logs") as output:
+    with Output("train", ROOT / "logs") as output:
         try:
             run = _prepare(wanted, checkpoint, output, log_level)
             _announce(run, resume)
@@ -203,7 +201,7 @@ def _ended_early(run: _Run, code: int) -> int:
     if run.changes:
         run.output.show(
             f"params.yaml keeps {', '.join(run.changes)} as given, so that the next call resumes "
-            f"with it. Back to the committed params.yaml: {back.COMMAND}",
+            f"with it. Back to the committed params.yaml: pillsnap train --back",
             "WARNING",
         )
     return code

@@ -2,22 +2,21 @@
 set's. The photos are in a folder per K-code, one pill each, or have labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from pillsnap import params
 from pillsnap.dataset import names
 from pillsnap.dataset.findings import Findings
-from pillsnap.errors import DataError, UserError
+from pillsnap.errors import DataError
 from pillsnap.evaluation import intervals
 from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
 from pillsnap.prediction import load, pictures, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.output import Answer
 from pillsnap.prediction.predict import Tally
 from pillsnap.recognition.recogniser import Pill
 
@@ -27,22 +26,18 @@ TOP = 5
 OUTCOMES = ("right", "wrong_name", "known_refused", "unknown_named", "no_pill", "several_pills")
 
 
-@dataclass(frozen=True)
-class Photo:
+class CodedPhoto(NamedTuple):
     """A photo of one pill, and the code of its folder."""
 
     path: Path
     code: str
 
 
-def photos_in(folder: Path) -> list[Photo]:
+def photos_in(folder: Path) -> list[CodedPhoto]:
     """All pictures in folders with a K-code as name, sorted; DataError if there is none."""
     below = [(path, path.relative_to(folder).parts) for path in pictures.in_folder(folder)]
-    found = [
-        Photo(path, parts[0])
-        for path, parts in below
-        if len(parts) > 1 and names.CODE.fullmatch(parts[0])
-    ]
+    deeper = [(path, parts[0]) for path, parts in below if len(parts) > 1]
+    found = [CodedPhoto(path, code) for path, code in deeper if names.CODE.fullmatch(code)]
     if not found:
         raise DataError(
             f"{folder} holds neither a folder like K-012345 with pictures in it nor labels.",
@@ -52,33 +47,47 @@ def photos_in(folder: Path) -> list[Photo]:
     return found
 
 
-def evaluate(loaded: Loaded, photos: Sequence[Photo]) -> Json:
+def evaluate(loaded: Loaded, photos: Sequence[CodedPhoto]) -> Json:
     """Metrics of the photos: counts of each outcome, in total and by code."""
     paths = [photo.path for photo in photos]
-    answers = predict.recognise(loaded, paths, TOP, None, None, Tally())
     classes = set(loaded.recogniser.classes["mapping_code"])
-    rows = [
-        (photo, answer, outcome(photo.code, answer.pills, photo.code in classes))
-        for photo, answer in zip(photos, answers, strict=True)
-    ]
-    read = [row for row in rows if row[1].error is None]
-    known = [row for row in read if row[0].code in classes]
-    exact = np.array([what == "right" for _, _, what in known], dtype=np.float64)
-    codes = [photo.code for photo, _, _ in known]
+    refused, rows = [], []
+    answers = predict.recognise(loaded, paths, TOP, None, None, Tally())
+    for (_, code), answer in zip(photos, answers, strict=True):
+        if answer.error is not None:
+            refused.append({"path": answer.path, "fact": answer.error.fact})
+            continue
+        first = answer.pills[0].candidates if answer.pills else ()
+        hit = code in [candidate.code for candidate in first]
+        rows.append((code, code in classes, hit, outcome(code, answer.pills, code in classes)))
+    table = pd.DataFrame(rows, columns=["code", "known", "top5", "outcome"])
+    of = {known: table[table["known"] == known] for known in (True, False)}
+    exact = (of[True]["outcome"] == "right").to_numpy(np.float64)
     return {
         "photos": len(photos),
-        "refused": [_refused(answer) for _, answer, _ in rows if answer.error is not None],
+        "refused": refused,
         "known": {
-            "photos": len(known),
-            "codes": len({photo.code for photo, _, _ in known}),
-            "frame_exact": float(exact.mean()) if len(exact) else None,
-            "frame_exact_ci": intervals.ratio(exact, np.ones(len(exact)), codes),
-            "top5": _top5(known),
+            "photos": len(exact),
+            "codes": of[True]["code"].nunique(),
+            "frame_exact": _share(exact),
+            "frame_exact_ci": intervals.ratio(exact, np.ones(len(exact)), list(of[True]["code"])),
+            "top5": _share(of[True]["top5"]),
         },
-        "unknown": _unknown([row for row in read if row[0].code not in classes]),
-        "outcomes": {name: sum(what == name for _, _, what in read) for name in OUTCOMES},
-        "by_code": _by_code(read),
+        "unknown": {
+            "photos": len(of[False]),
+            "frame_exact": _share(of[False]["outcome"] == "right"),
+            "named": _share(of[False]["outcome"] == "unknown_named"),
+        },
+        "outcomes": {name: int((table["outcome"] == name).sum()) for name in OUTCOMES},
+        "by_code": [
+            {"code": code, "photos": len(own), "right": int((own["outcome"] == "right").sum())}
+            for code, own in table.groupby("code")
+        ],
     }
+
+
+def _share(hits: Any) -> float | None:
+    return float(np.mean(hits)) if len(hits) else None
 
 
 def outcome(code: str, pills: Sequence[Pill], known: bool) -> str:
@@ -91,44 +100,6 @@ def outcome(code: str, pills: Sequence[Pill], known: bool) -> str:
     if not known:
         return "unknown_named"
     return "right" if named == code else "wrong_name"
-
-
-def _refused(answer: Answer) -> Json:
-    assert isinstance(answer.error, UserError)
-    return {"path": answer.path, "fact": answer.error.fact}
-
-
-def _top5(rows: Sequence[tuple[Photo, Answer, str]]) -> float | None:
-    if not rows:
-        return None
-    hits = [
-        photo.code in [candidate.code for candidate in answer.pills[0].candidates]
-        for photo, answer, _ in rows
-        if answer.pills
-    ]
-    return sum(hits) / len(rows)
-
-
-def _unknown(rows: Sequence[tuple[Photo, Answer, str]]) -> Json:
-    named = sum(what == "unknown_named" for _, _, what in rows)
-    exact = sum(what == "right" for _, _, what in rows)
-    return {
-        "photos": len(rows),
-        "frame_exact": exact / len(rows) if rows else None,
-        "named": named / len(rows) if rows else None,
-    }
-
-
-def _by_code(rows: Sequence[tuple[Photo, Answer, str]]) -> list[Json]:
-    codes = sorted({photo.code for photo, _, _ in rows})
-    return [
-        {
-            "code": code,
-            "photos": sum(photo.code == code for photo, _, _ in rows),
-            "right": sum(photo.code == code and what == "right" for photo, _, what in rows),
-        }
-        for code in codes
-    ]
 
 
 def render(metrics: Json) -> list[str]:
@@ -162,7 +133,8 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     else:
         metrics = evaluate(loaded, photos)
         left_out.add_all("photo_unusable", (one["fact"] for one in metrics["refused"]))
-        own, lines = kinds(metrics), render(metrics)
+        parts = {"single": metrics["known"], "unknown": metrics["unknown"]}
+        own, lines = {kind: part for kind, part in parts.items() if part["photos"]}, render(metrics)
     why = [
         f"left out, {name}: {count}, first {left_out.examples[name][0]}"
         for name, count in left_out.counts.items()
@@ -174,9 +146,3 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     own_sha256 = loaded.recogniser.calibration.classification_sha256
     gaps = gap.render(gap.compare(own, evaluation_path, own_sha256))
     return "\n".join([*lines, *why, *gaps])
-
-
-def kinds(metrics: Json) -> dict[str, Json]:
-    """The metrics by kind of photo, without kinds that have no photo."""
-    parts = {"single": metrics["known"], "unknown": metrics["unknown"]}
-    return {name: part for name, part in parts.items() if part["photos"]}

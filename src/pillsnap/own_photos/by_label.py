@@ -45,18 +45,11 @@ class LabelledPhoto:
     size: tuple[int, int]  # width, height in the labels
 
 
-def photos_in(folder: Path) -> dict[str, list[Path]]:
-    """Pictures of a folder and those below by their name without extension, in NFC, sorted."""
-    return _by_stem(pictures.in_folder(folder))
-
-
 def read(folder: Path, left_out: Findings) -> list[LabelledPhoto]:
-    """The photos that have labels, sorted by name; `left_out` gets those that cannot be used, with
-    the reason.
-
-    Empty, without a finding, if no label has a photo.
-    """
-    photos, labels = photos_in(folder), _by_stem(pictures.in_folder(folder, {".json"}))
+    """The photos that have labels, sorted by name; `left_out` gets those that cannot be used.
+    Empty, without a finding, if no label has a photo."""
+    photos = _by_stem(pictures.in_folder(folder))
+    labels = _by_stem(pictures.in_folder(folder, {".json"}))
     if not photos.keys() & labels.keys():
         return []
     for stem in sorted(labels.keys() - photos.keys()):
@@ -81,11 +74,11 @@ def evaluate(
             sides = f"{answer.size}, the labels say {photo.size} (width, height)"
             left_out.add("photo_of_another_size", f"{photo.path}: {sides}")
         else:
-            kinds[_kind(photo, index_of)].append(frame_answer(photo, answer.pills, index_of))
-    sets = {name: FrameSet(frames) for name, frames in kinds.items() if frames}
-    return {
-        name: sections.pipeline_of(frames, frames.rows(), options) for name, frames in sets.items()
-    }
+            single = "single" if photo.codes[0] in index_of else "unknown"
+            kind = "combination" if len(photo.codes) > 1 else single
+            kinds[kind].append(frame_answer(photo, answer.pills, index_of))
+    sets = {kind: FrameSet(frames) for kind, frames in kinds.items() if frames}
+    return {kind: sections.pipeline_of(own, own.rows(), options) for kind, own in sets.items()}
 
 
 def frame_answer(
@@ -107,7 +100,6 @@ def frame_answer(
         found_score=box_confidence,
         predicted=named,
         predicted_class=np.array(predicted_class, dtype=np.int64),
-        predicted_score=box_confidence * confidence,
         box_confidence=box_confidence,
         confidence=confidence,
         refusal_score=np.full(len(pills), np.nan),
@@ -126,13 +118,8 @@ def render(metrics: Mapping[str, Json]) -> list[str]:
     ]
 
 
-def _kind(photo: LabelledPhoto, index_of: Mapping[str, int]) -> str:
-    if len(photo.codes) > 1:
-        return "combination"
-    return "single" if photo.codes[0] in index_of else "unknown"
-
-
 def _by_stem(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Paths by their name without extension, in NFC."""
     found: dict[str, list[Path]] = {}
     for path in paths:
         found.setdefault(nfc(path.stem), []).append(path)
@@ -173,7 +160,8 @@ def _pills(photo: Path, paths: list[Path], left_out: Findings) -> Iterator[tuple
         except DataError as error:
             left_out.add("label_unreadable", error.fact)
             continue
-        code = _code_of_folder(path) or _code_in(content)
+        folder = path.parent.name.removesuffix("_json")
+        code = folder if CODE.fullmatch(folder) else _code_in(content)
         if not code:
             left_out.add("label_without_code", f"{path}: neither the label nor its folder has one")
             continue
@@ -182,11 +170,6 @@ def _pills(photo: Path, paths: list[Path], left_out: Findings) -> Iterator[tuple
             left_out.add(reading.reason, f"{path}: {reading.detail}".rstrip(": "))
             continue
         yield code, reading.label
-
-
-def _code_of_folder(path: Path) -> str:
-    name = path.parent.name.removesuffix("_json")
-    return name if CODE.fullmatch(name) else ""
 
 
 def _code_in(content: bytes) -> str:

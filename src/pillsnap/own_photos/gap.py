@@ -31,18 +31,11 @@ LIKE = {
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """The models that were measured."""
-
-    classification_sha256: str
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """What is read of evaluation.json."""
 
     pipeline: dict[str, Any]
-    provenance: Provenance
+    provenance: dict[str, Any]
 
 
 def compare(own: Mapping[str, Json], evaluation_path: Path, classifier_sha256: str) -> list[Json]:
@@ -67,7 +60,7 @@ def _measured(path: Path, classifier_sha256: str) -> tuple[Json, str]:
         found = files.typed(files.read_json(path, cure), Evaluation, path, cure)
     except DataError as error:
         return {}, f"{error.fact} Make it: {cure}"
-    if found.provenance.classification_sha256 != classifier_sha256:
+    if found.provenance.get("classification_sha256") != classifier_sha256:
         return {}, f"{path} was measured with another classifier: dvc repro evaluate"
     return found.pipeline, ""
 

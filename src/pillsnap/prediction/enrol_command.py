@@ -20,7 +20,7 @@ def enroll(drug: Entry, images: Sequence[Path], single: bool, twin: bool, device
         loaded = load.for_single(loaded)
     after = enrolment.enrol(loaded.recogniser, before, drug, images, loaded.max_pixels, twin)
     galleries.save(loaded.gallery_path, after)
-    count = next(count for code, _, count in enrolment.listing(after) if code == drug.code)
+    count = next(len(entry.photos) for entry in after.entries if entry.code == drug.code)
     return f"{drug.code}: {count} photos; {_summary(loaded.gallery_path, after)}"
 
 
@@ -35,8 +35,8 @@ def unenroll(code: str) -> str:
 def listing() -> str:
     """Every enrolled drug, a line each: code, photos, name."""
     path, gallery = _own()
-    rows = enrolment.listing(gallery)
-    lines = [f"{code}  {count:3} photos  {name}" for code, name, count in rows]
+    drugs = gallery.entries
+    lines = [f"{drug.code}  {len(drug.photos):3} photos  {drug.drug_name}" for drug in drugs]
     return "\n".join([*lines, _summary(path, gallery)])
 
 

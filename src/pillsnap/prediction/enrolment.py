@@ -14,7 +14,7 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import pictures
-from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
@@ -80,14 +80,11 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
         return recogniser
     fitted, classes = recogniser.calibration, recogniser.classes
     trained, enrolled = fitted.class_means, gallery.means
-    more = pd.DataFrame(
-        {
-            "class_index": np.arange(len(gallery.entries)) + len(classes),
-            "mapping_code": gallery.codes,
-            "drug_name": [entry.drug_name for entry in gallery.entries],
-            "edi_codes": ["|".join(entry.edi_codes) for entry in gallery.entries],
-        }
-    )
+    rows = [
+        (len(classes) + i, entry.code, entry.drug_name, "|".join(entry.edi_codes))
+        for i, entry in enumerate(gallery.entries)
+    ]
+    more = pd.DataFrame(rows, columns=["class_index", "mapping_code", "drug_name", "edi_codes"])
     return Recogniser(
         recogniser.detector,
         GalleryClassifier(recogniser.classifier, enrolled, fitted),
@@ -135,16 +132,11 @@ def enrol(
     return changed
 
 
-def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> Photo:
+def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> EnrolledPhoto:
     reading = recogniser.read([pictures.read(path, max_pixels).pixels])[0]
     if len(reading.box) != 1:
         raise DataError(
             f"{path}: {len(reading.box)} pills found, one is needed.",
             "Photograph one pill alone, or give its crop with --single.",
         )
-    return Photo(path.name, files.sha256_of(path), reading.embeddings[0])
-
-
-def listing(gallery: Gallery) -> Sequence[tuple[str, str, int]]:
-    """Code, drug and number of photos of each enrolled drug."""
-    return [(entry.code, entry.drug_name, len(entry.photos)) for entry in gallery.entries]
+    return EnrolledPhoto(path.name, files.sha256_of(path), reading.embeddings[0])

@@ -28,7 +28,7 @@ def _decoded(text: Any) -> Floats32:
 
 
 @dataclass(frozen=True)
-class Photo:
+class EnrolledPhoto:
     """An enrolled photo: its file name, the sha256 of its bytes, its pill's embedding [d]."""
 
     name: str
@@ -43,7 +43,7 @@ class Entry:
     code: Annotated[str, Field(pattern=f"^{CODE.pattern}$")]
     drug_name: str
     edi_codes: tuple[str, ...]
-    photos: Annotated[tuple[Photo, ...], Field(min_length=1)]
+    photos: Annotated[tuple[EnrolledPhoto, ...], Field(min_length=1)]
 
     @property
     def mean(self) -> Floats32:
@@ -91,7 +91,7 @@ def with_photos(gallery: Gallery, added: Entry) -> Gallery:
     drug_name = added.drug_name or (own.drug_name if own else "")
     edi_codes = added.edi_codes or (own.edi_codes if own else ())
     entry = Entry(added.code, drug_name, edi_codes, photos)
-    return _changed(gallery, [*_others(gallery, added.code), entry])
+    return _changed(gallery, added.code, entry)
 
 
 def without(gallery: Gallery, code: str) -> Gallery:
@@ -99,7 +99,7 @@ def without(gallery: Gallery, code: str) -> Gallery:
     if code not in gallery.codes:
         has = ", ".join(gallery.codes) or "nothing"
         raise DataError(f"{code} is not enrolled; the gallery holds {has}.", "Check the code.")
-    return _changed(gallery, _others(gallery, code))
+    return _changed(gallery, code)
 
 
 def twin_of(entry: Entry, means: Floats32, codes: Sequence[str]) -> tuple[str, int] | None:
@@ -122,10 +122,8 @@ def twin_of(entry: Entry, means: Floats32, codes: Sequence[str]) -> tuple[str, i
 def save(path: Path, gallery: Gallery) -> None:
     """Write a gallery as JSON; equal galleries give equal bytes."""
     tree = asdict(gallery)
-    for entry in tree["entries"]:
-        for photo in entry["photos"]:
-            content = photo["embedding"].astype("<f4").tobytes()
-            photo["embedding"] = base64.b64encode(content).decode()
+    for photo in (photo for entry in tree["entries"] for photo in entry["photos"]):
+        photo["embedding"] = base64.b64encode(photo["embedding"].astype("<f4").tobytes()).decode()
     files.write_sealed_json(path, {**tree, "format": FORMAT})
 
 
@@ -147,28 +145,23 @@ def load(path: Path, classification_sha256: str, embedding_size: int) -> Gallery
     gallery = read(path)
     if gallery is None:
         return Gallery(classification_sha256, 0, ())
-    cure = f"Remove {path} and enrol the photos again."
+    fact, sizes = "", {len(one.embedding) for entry in gallery.entries for one in entry.photos}
     if gallery.classification_sha256 != classification_sha256:
-        raise CheckpointError(
-            f"{path} was made with another classifier: its embeddings are not comparable.", cure
+        fact = f"{path} was made with another classifier: its embeddings are not comparable."
+    elif sizes - {embedding_size}:
+        fact = (
+            f"{path}: embeddings of {sorted(sizes)} values, the classifier's have {embedding_size}."
         )
-    sizes = {len(photo.embedding) for entry in gallery.entries for photo in entry.photos}
-    if sizes - {embedding_size}:
-        raise CheckpointError(
-            f"{path}: embeddings of {sorted(sizes)} values, the classifier's have "
-            f"{embedding_size}.",
-            cure,
-        )
+    if fact:
+        raise CheckpointError(fact, f"Remove {path} and enroll the photos again.")
     return gallery
 
 
-def _changed(gallery: Gallery, entries: list[Entry]) -> Gallery:
-    ordered = tuple(sorted(entries, key=lambda entry: entry.code))
+def _changed(gallery: Gallery, code: str, *added: Entry) -> Gallery:
+    """The gallery with `added` in place of a code's entry."""
+    others = (entry for entry in gallery.entries if entry.code != code)
+    ordered = tuple(sorted([*others, *added], key=lambda entry: entry.code))
     return replace(gallery, version=gallery.version + 1, entries=ordered)
-
-
-def _others(gallery: Gallery, code: str) -> list[Entry]:
-    return [entry for entry in gallery.entries if entry.code != code]
 
 
 def _stacked(entry: Entry) -> Floats32:

@@ -87,12 +87,8 @@ def check_checkpoints(places: Places) -> None:
 
 
 def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
-    """The models of `pillsnap predict` and `pillsnap serve`, run once; UserError if they cannot be
-    used.
-
-    From the project in this folder, or from a release bundle. The gallery is left out unless
-    `enrolled`.
-    """
+    """The models of the project in this folder or of a release bundle, run once, with the gallery
+    if `enrolled`; UserError if they cannot be used."""
     check(backend, bundle_dir, device)
     if bundle_dir is None and backend == "torch":
         loaded = _from_checkpoints(params.load(), device)

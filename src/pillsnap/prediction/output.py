@@ -39,14 +39,9 @@ def write(form: str, answers: Iterable[Answer], out: TextIO) -> None:
     {"table": _table, "json": _json, "csv": _csv}[form](map(_printable, answers), out)
 
 
-def pill_json(pill: Pill) -> dict[str, Any]:
-    """A pill as plain values, of the same keys everywhere."""
-    return asdict(pill)
-
-
 def answer_json(answer: Answer) -> dict[str, Any]:
     """`{path, pills}`, and `error: {fact, cure}` for a refused picture."""
-    tree: dict[str, Any] = {"path": answer.path, "pills": [pill_json(p) for p in answer.pills]}
+    tree: dict[str, Any] = {"path": answer.path, "pills": [asdict(pill) for pill in answer.pills]}
     if answer.error is not None:
         tree["error"] = {"fact": answer.error.fact, "cure": answer.error.cure}
     return tree
@@ -85,16 +80,9 @@ def _csv(answers: Iterable[Answer], out: TextIO) -> None:
 
 def _csv_pill(pill: Pill) -> list[Any]:
     candidates = "|".join(f"{c.code}:{c.probability:.4f}" for c in pill.candidates)
-    return [
-        *pill.box,
-        pill.known,
-        pill.code or "",
-        pill.drug_name or "",
-        "|".join(pill.edi_codes),
-        f"{pill.confidence:.4f}",
-        f"{pill.box_confidence:.4f}",
-        candidates,
-    ]
+    text = [pill.code or "", pill.drug_name or "", "|".join(pill.edi_codes)]
+    confidences = [f"{share:.4f}" for share in (pill.confidence, pill.box_confidence)]
+    return [*pill.box, pill.known, *text, *confidences, candidates]
 
 
 def _table(answers: Iterable[Answer], out: TextIO) -> None:

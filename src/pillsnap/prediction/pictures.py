@@ -119,7 +119,9 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
     kind = _kind(start, name)
     if file_bytes > LARGEST_BYTES:
         cure = "Save the picture as JPEG, or shrink it."
-        raise _too_large(name, f"{file_bytes:,} bytes, the limit is {LARGEST_BYTES:,}", cure)
+        raise PictureTooLargeError(
+            f"{name}: {file_bytes:,} bytes, more than {LARGEST_BYTES:,}.", cure
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on odd EXIF: the pixels are what counts
@@ -177,7 +179,7 @@ def _jpeg(
     factor = next(fitting, None)
     if factor is None:
         cure = "Save it as baseline (not progressive) JPEG, or shrink it."
-        raise _too_large(name, f"{width} x {height} pixels of a progressive JPEG", cure)
+        raise PictureTooLargeError(f"{name}: {width} x {height} pixels, progressive.", cure)
     picture.draft(None, (width // factor, height // factor))
     turned = pillow.orientation(picture)
     pixels = pillow.upright(pillow.rgb(picture), turned)
@@ -219,17 +221,14 @@ def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int,
         cure = "Shrink the picture, or raise validate.max_pixels."
         if held <= max_pixels:
             cure = "Save it as JPEG, which is scaled down while decoding, or shrink it."
-        raise _too_large(name, f"{width} x {height} pixels, the limit is {most:,} pixels", cure)
+        fact = f"{name}: {width} x {height} pixels, the limit is {most:,} pixels."
+        raise PictureTooLargeError(fact, cure)
     short, long = sorted((width, height))
     if short < SHORTEST_SIDE_PX or long > LONGEST_TO_SHORTEST * short:
         raise PictureKindError(
             f"{name}: {width} x {height} pixels, too thin for a photo of a pill.",
             f"Give a photo of at least {SHORTEST_SIDE_PX} pixels a side.",
         )
-
-
-def _too_large(name: str, detail: str, cure: str) -> PictureTooLargeError:
-    return PictureTooLargeError(f"{name}: {detail}.", cure)
 
 
 def _damaged(name: str, detail: str) -> PictureDamagedError:

@@ -35,6 +35,13 @@ class Tally:
     unknown: int = 0
     seconds: float = 0.0  # of reading and recognising
 
+    def count(self, answer: Answer) -> None:
+        """Add an answer."""
+        self.pictures += 1
+        self.refused += answer.error is not None
+        self.pills += len(answer.pills)
+        self.unknown += sum(not pill.known for pill in answer.pills)
+
 
 def predict(
     loaded: Loaded,
@@ -66,11 +73,8 @@ def check_annotate_dir(folder: Path | None) -> None:
 
 
 def expand(images: Sequence[str]) -> list[Path]:
-    """The pictures that paths, folders (with those below) and globs name, each once, folders
-    sorted.
-
-    A path that does not exist is kept: reading it gives the reason.
-    """
+    """The pictures that paths, folders and globs name, each once, folders sorted. A path that does
+    not exist is kept: reading it gives the reason."""
     return list(dict.fromkeys(path for image in images for path in _expanded(image)))
 
 
@@ -126,7 +130,7 @@ def recognise(
         for answer in answers:
             if answer.error is not None:
                 print(f"{answer.error.fact}\n  -> {answer.error.cure}", file=sys.stderr)
-            _count(tally, answer)
+            tally.count(answer)
             yield answer
         begun_s = time.perf_counter()
 
@@ -167,22 +171,17 @@ def _expanded(image: str) -> list[Path]:
     try:
         path = photos.locate(Path(image).expanduser())
         if path.is_dir():
-            return _pictures_in(path)
+            found = pictures.in_folder(path)
+            if not found:
+                kinds = ", ".join(sorted(pictures.SUFFIXES))
+                cure = "Name the folder the photos are in."
+                raise DataError(f"{path} holds no picture ({kinds}).", cure)
+            return found
         matches = [] if path.exists() else glob.glob(str(path), recursive=True)  # noqa: PTH207
         found = [Path(match) for match in sorted(matches)]
         return [match for match in found if not match.is_dir()] or [path]
     except (OSError, RuntimeError):  # a name that is too long, a home folder that is not known
         return [Path(image)]
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    found = pictures.in_folder(folder)
-    if not found:
-        raise DataError(
-            f"{folder} holds no picture ({', '.join(sorted(pictures.SUFFIXES))}).",
-            "Name the folder the photos are in.",
-        )
-    return found
 
 
 def _annotate(
@@ -201,13 +200,6 @@ def _annotate(
             f"{folder / name} cannot be written: {error.strerror}.",
             "Name another folder: --annotate FOLDER",
         ) from None
-
-
-def _count(tally: Tally, answer: Answer) -> None:
-    tally.pictures += 1
-    tally.refused += answer.error is not None
-    tally.pills += len(answer.pills)
-    tally.unknown += sum(not pill.known for pill in answer.pills)
 
 
 def _report(tally: Tally) -> None:

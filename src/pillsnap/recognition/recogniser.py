@@ -58,7 +58,7 @@ class Pill:
 
 
 @dataclass(frozen=True)
-class Reading:
+class FrameOutputs:
     """Outputs of both models for the pills of a frame, before any is accepted or refused."""
 
     box: Ints  # [n, 4] x, y, width, height in pixels, inside the frame
@@ -128,14 +128,14 @@ class Recogniser:
         allowed = self._allowed(codes)
         return [self._pills(reading, top, allowed) for reading in self.read(frames)]
 
-    def read(self, frames: Sequence[Pixels]) -> list[Reading]:
+    def read(self, frames: Sequence[Pixels]) -> list[FrameOutputs]:
         """Detect, crop and classify, without accepting or refusing."""
         found = self.detect(frames)
         pictures = [self.cut(frame, box) for frame, (box, _) in zip(frames, found, strict=True)]
         logits, embeddings = self.classify(np.concatenate(pictures))
         ends = np.cumsum([len(part) for part in pictures])[:-1]
         parts = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
-        return [Reading(box, score, *outputs) for (box, score), *outputs in parts]
+        return [FrameOutputs(box, score, *outputs) for (box, score), *outputs in parts]
 
     def detect(self, frames: Sequence[Pixels]) -> list[tuple[Ints, Floats32]]:
         """Whole-pixel boxes [n, 4] x, y, width, height and confidences [n] at the calibrated
@@ -163,7 +163,7 @@ class Recogniser:
         parts = [self.classifier.classify(pictures[i : i + self.batch_size]) for i in starts]
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
 
-    def decide(self, reading: Reading) -> Decision:
+    def decide(self, reading: FrameOutputs) -> Decision:
         """The likeliest of all classes for each pill, or a refusal."""
         fitted = self.calibration
         score = fitted.refusal_score(reading.outputs)
@@ -172,7 +172,7 @@ class Recogniser:
         index = np.where(score >= fitted.threshold, best, UNKNOWN).astype(np.int64)
         return Decision(index, confidence, score)
 
-    def probabilities(self, reading: Reading) -> NDArray[np.float64]:
+    def probabilities(self, reading: FrameOutputs) -> NDArray[np.float64]:
         """Calibrated probability of every class for each pill, [n, classes]."""
         return scores.probabilities(reading.logits, self.calibration.temperature)
 
@@ -187,7 +187,7 @@ class Recogniser:
             raise DataError(f"The list of codes {what}.", "List codes of classes.csv, or no list.")
         return np.array(sorted({self._index_of[code] for code in codes}), dtype=np.int64)
 
-    def _pills(self, reading: Reading, top: int, allowed: Ints) -> list[Pill]:
+    def _pills(self, reading: FrameOutputs, top: int, allowed: Ints) -> list[Pill]:
         fitted = self.calibration
         score = fitted.refusal_score(reading.outputs, allowed)
         chances = scores.probabilities(reading.logits[:, allowed], fitted.temperature)
@@ -209,7 +209,7 @@ class Recogniser:
         row = self.classes.iloc[index]
         return Candidate(str(row["mapping_code"]), str(row["drug_name"]), probability)
 
-    def _pill(self, reading: Reading, row: int, known: bool, best: list[Candidate]) -> Pill:
+    def _pill(self, reading: FrameOutputs, row: int, known: bool, best: list[Candidate]) -> Pill:
         first = best[0]
         edi = str(self.classes.iloc[self._index_of[first.code]]["edi_codes"])
         x, y, width, height = (int(side) for side in reading.box[row])

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from torch import nn
 from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.classification import classifier
-from pillsnap.classification.classifier import Classifier
+from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
-from pillsnap.detection.detector import Detector
+from pillsnap.detection.detector import TorchDetector
 from pillsnap.detection.letterbox import Letterbox
 from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector
 from pillsnap.training import checkpoints
@@ -55,7 +55,7 @@ class ClassificationGraph(nn.Module):
         return classifier.embed(self.model, self.normalise(crops))
 
 
-def write_detection(detector: Detector, path: Path, more: Json) -> None:
+def write_detection(detector: TorchDetector, path: Path, more: Json) -> None:
     """The detector's graph; its metadata is the checkpoint's configuration and `more`."""
     graph = DetectionGraph(detector._model).eval()
     heads = [module for module in graph.modules() if hasattr(module, "export")]
@@ -64,14 +64,14 @@ def write_detection(detector: Detector, path: Path, more: Json) -> None:
     for head in heads:  # Ultralytics' head caches its anchors for one size unless it exports
         head.export, head.dynamic, head.format = True, True, "onnx"  # type: ignore[assignment]
     try:
-        _write(graph, example, path, {"boxes": {0: "n", 2: "anchors"}}, sides,
-               {**detector.config, **more})  # fmt: skip
+        answers = {"boxes": {0: "n", 2: "anchors"}}
+        _write(graph, example, path, answers, sides, {**detector.config, **more})
     finally:
         for head in heads:
             head.export, head.format = False, None  # type: ignore[assignment]
 
 
-def write_classification(model: Classifier, path: Path, more: Json) -> None:
+def write_classification(model: TorchClassifier, path: Path, more: Json) -> None:
     """The classifier's graph; its metadata is the checkpoint's configuration and `more`."""
     graph = ClassificationGraph(model._model, model._normalise).eval()
     side = int(model.config["image_px"])
@@ -80,24 +80,19 @@ def write_classification(model: Classifier, path: Path, more: Json) -> None:
     _write(graph, example, path, answers, {0: "n"}, {**model.config, **more})
 
 
-def write_timm(model: Classifier, folder: Path, codes: Sequence[str]) -> None:
+def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> None:
     """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
     config = model.config
     side = int(config["image_px"])
     weights = {name: tensor.contiguous() for name, tensor in model._model.state_dict().items()}
+    scaling = {"fixed_input_size": False, "interpolation": "bilinear", "crop_pct": 1.0}
+    normalisation = {"mean": config["mean"], "std": config["std"]}
+    count = {"num_classes": config["classes"]}
     pretrained = {
         "architecture": config["architecture"],
-        "num_classes": config["classes"],
+        **count,
         "label_names": list(codes),
-        "pretrained_cfg": {
-            "num_classes": config["classes"],
-            "input_size": [3, side, side],
-            "fixed_input_size": False,
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "mean": config["mean"],
-            "std": config["std"],
-        },
+        "pretrained_cfg": {**count, "input_size": [3, side, side], **scaling, **normalisation},
     }
     files.write_text(folder / "config.json", json.dumps(pretrained, indent=2) + "\n")
     sealed = {classifier.SAFETENSORS_HASH: checkpoints.weights_hash(weights)}
@@ -105,39 +100,38 @@ def write_timm(model: Classifier, folder: Path, codes: Sequence[str]) -> None:
 
 
 def compare_classifiers(
-    model: Classifier, graph: OnnxClassifier, store: CropStore, batch_size: int
+    model: TorchClassifier, graph: OnnxClassifier, store: CropStore, batch_size: int
 ) -> Json:
     """Over all crops of a store: their number, the share with the same first class, top-1 of both
     on the known ones, the largest differences of logits and embeddings."""
-    equal, known, right, graph_right = 0, 0, 0, 0
-    logit_error, embedding_error = 0.0, 0.0
     truth = store.table["class_index"].to_numpy()
-    for rows, crops in _batches(store, batch_size):
-        logits, embeddings = model.classify(crops)
-        other, other_embeddings = graph.classify(crops)
-        first, second = logits.argmax(axis=1), other.argmax(axis=1)
+    known = int((truth >= 0).sum())
+    equal, right, largest = 0, np.zeros(2, np.int64), np.zeros(2)
+    for start in range(0, len(store), batch_size):
+        rows = range(start, min(start + batch_size, len(store)))
+        crops = np.stack([store.decode(row) for row in rows])
+        outputs = [model.classify(crops), graph.classify(crops)]
+        first, second = (logits.argmax(axis=1) for logits, _ in outputs)
         equal += int((first == second).sum())
-        known += int((truth[rows] >= 0).sum())
-        right += int((first == truth[rows]).sum())
-        graph_right += int((second == truth[rows]).sum())
-        logit_error = max(logit_error, float(np.abs(logits - other).max()))
-        embedding_error = max(embedding_error, float(np.abs(embeddings - other_embeddings).max()))
+        right += [int((found == truth[rows]).sum()) for found in (first, second)]
+        largest = np.maximum(largest, [np.abs(a - b).max() for a, b in zip(*outputs, strict=True)])
     return {
         "crops": len(store),
         "same_top1": equal / len(store),
-        "top1_torch": right / known if known else None,
-        "top1_onnx": graph_right / known if known else None,
-        "largest_logit_difference": logit_error,
-        "largest_embedding_difference": embedding_error,
+        "top1_torch": int(right[0]) / known if known else None,
+        "top1_onnx": int(right[1]) / known if known else None,
+        "largest_logit_difference": float(largest[0]),
+        "largest_embedding_difference": float(largest[1]),
     }
 
 
 @torch.inference_mode()
-def compare_detectors(detector: Detector, graph: OnnxDetector, frames: Sequence[Pixels]) -> Json:
+def compare_detectors(
+    detector: TorchDetector, graph: OnnxDetector, frames: Sequence[Pixels]
+) -> Json:
     """Over all anchors of some frames: the largest differences of boxes (pixels of the detector's
     input) and scores, before non-maximum suppression."""
-    torch_graph = DetectionGraph(detector._model)
-    box_px, score = 0.0, 0.0
+    torch_graph, box_px, score = DetectionGraph(detector._model), 0.0, 0.0
     for frame in frames:
         fit = Letterbox.of(frame.shape[1], frame.shape[0], detector.config["image_px"])
         batch = fit.apply(frame)[None]
@@ -149,13 +143,6 @@ def compare_detectors(detector: Detector, graph: OnnxDetector, frames: Sequence[
         "largest_box_difference_px": box_px,
         "largest_score_difference": score,
     }
-
-
-def _batches(store: CropStore, batch_size: int) -> Iterator[tuple[slice, Pixels]]:
-    for start in range(0, len(store), batch_size):
-        stop = min(start + batch_size, len(store))
-        crops = np.stack([store.decode(row) for row in range(start, stop)])
-        yield slice(start, stop), crops
 
 
 def _write(

@@ -38,12 +38,11 @@ class OnnxDetector:
 
         `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
         """
-        image_px = self.config["image_px"]
-        return letterbox.detect(
-            frames,
-            image_px,
-            lambda batch: [suppress(rows, confidence, iou, MAX_PILLS) for rows in self.raw(batch)],
-        )
+
+        def detect(batch: Pixels) -> list[tuple[Boxes, Floats32]]:
+            return [suppress(rows, confidence, iou, MAX_PILLS) for rows in self.raw(batch)]
+
+        return letterbox.detect(frames, self.config["image_px"], detect)
 
     def raw(self, batch: Pixels) -> Floats32:
         """The graph's output [n, 5, anchors] for letterboxed frames [n, h, w, 3]."""
@@ -87,9 +86,7 @@ def suppress(
 def _open(path: Path, kind: str, num_threads: int) -> tuple[ort.InferenceSession, dict[str, Any]]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_threads  # 0: one per core
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # leave cores to others
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # not busy when idle
     options.log_severity_level = 3  # errors
     with files.opened(path, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
         content = file.read()

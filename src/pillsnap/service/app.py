@@ -19,7 +19,7 @@ from pillsnap.prediction import pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.service import bodies, openapi, requests
 from pillsnap.service.batching import Batcher
-from pillsnap.service.bodies import Answer, Error, Recognised, Refused
+from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
 from pillsnap.service.policy import POLICY
 from pillsnap.service.requests import Limits
@@ -43,8 +43,9 @@ class Service:
         """Answer a request where there is room for it, and count it."""
         counters, started_s = self.counters, time.perf_counter()
         if counters.in_flight >= self.limits.queue:
+            retry = {"Retry-After": "1"}
             response = bodies.problem(
-                429, "The service is busy.", "Try again in a second.", **{"Retry-After": "1"}
+                429, "The service is busy.", "Try again in a second.", **retry
             )
         else:
             counters.in_flight += 1
@@ -64,29 +65,22 @@ class Service:
         classes = self.loaded.recogniser.classes["mapping_code"]
         untrained = sorted(set(asked.codes or ()) - set(classes))
         if untrained:
-            return bodies.problem(
-                400,
-                f"The classifier has no class {', '.join(untrained[:10])}.",
-                "GET /v1/model lists its classes.",
-            )
+            fact = f"The classifier has no class {', '.join(untrained[:10])}."
+            return bodies.problem(400, fact, "GET /v1/model lists its classes.")
         found = await asyncio.gather(
-            *(
-                self._picture(name, content, asked.top, asked.codes)
-                for name, content in asked.pictures
-            )
+            *(self._picture(*picture, asked.top, asked.codes) for picture in asked.pictures)
         )
         errors = [error for _, error in found if error is not None]
         status = bodies.status_of(errors[0]) if len(errors) == len(found) else 200
-        return bodies.json(Answer([picture for picture, _ in found]), status)
+        return bodies.json(ResponseBody([picture for picture, _ in found]), status)
 
     async def _picture(
         self, name: str, content: bytes, top: int, codes: tuple[str, ...] | None
     ) -> tuple[Recognised | Refused, UserError | None]:
         async with self._decoding:
             try:
-                picture = await asyncio.to_thread(
-                    pictures.decode, content, name, self.loaded.max_pixels
-                )
+                most = self.loaded.max_pixels
+                picture = await asyncio.to_thread(pictures.decode, content, name, most)
             except UserError as error:
                 self.counters.refused()
                 return Refused(name, [], Error(error.fact, error.cure)), error

@@ -21,11 +21,6 @@ class Job:
     codes: tuple[str, ...] | None
     answer: asyncio.Future[list[Pill]]
 
-    @property
-    def pixels(self) -> int:
-        """Size of the picture."""
-        return int(self.frame.shape[0] * self.frame.shape[1])
-
 
 class Batcher:
     """One thread runs the models; a batch is what came in while it was busy with the last one.
@@ -55,7 +50,9 @@ class Batcher:
                 try:
                     found = await loop.run_in_executor(self._thread, self._run, jobs)
                 except Exception as error:  # fails these requests, not the service
-                    _fail(jobs, error)
+                    for job in jobs:
+                        if not job.answer.done():
+                            job.answer.set_exception(error)
                     continue
                 for job, pills in zip(jobs, found, strict=True):
                     if not job.answer.done():  # its client may have gone
@@ -65,11 +62,11 @@ class Batcher:
 
     async def _next(self) -> list[Job]:
         jobs = [self._left or await self._waiting.get()]
-        self._left, held = None, jobs[0].pixels
+        self._left, held = None, jobs[0].frame[..., 0].size
         with suppress(asyncio.QueueEmpty):
             while len(jobs) < self._batch_size:
                 job = self._waiting.get_nowait()
-                held += job.pixels
+                held += job.frame[..., 0].size
                 if held > self._loaded.max_pixels:
                     self._left = job
                     break
@@ -87,9 +84,3 @@ class Batcher:
             pills = self._loaded.recogniser.recognise(frames, top, codes)
             found.update(zip(members, pills, strict=True))
         return [found[i] for i in range(len(jobs))]
-
-
-def _fail(jobs: Sequence[Job], error: Exception) -> None:
-    for job in jobs:
-        if not job.answer.done():
-            job.answer.set_exception(error)

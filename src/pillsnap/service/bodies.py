@@ -46,7 +46,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResponseBody:
     """The pictures of a request, in the order sent."""
 
     images: list[Recognised | Refused]

@@ -21,9 +21,8 @@ class Counters:
         """A recognition request was answered."""
         self._requests[status] += 1
         self._latency_sum_s += seconds
-        self._latency[
-            next((edge for edge in LATENCY_BUCKETS_S if seconds <= edge), float("inf"))
-        ] += 1
+        edge = next((edge for edge in LATENCY_BUCKETS_S if seconds <= edge), float("inf"))
+        self._latency[edge] += 1
 
     def picture(self, pills: int, unknown: int) -> None:
         """A picture was recognised."""

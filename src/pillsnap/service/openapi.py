@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pillsnap.service.bodies import Answer, Problem
+from pillsnap.service.bodies import Problem, ResponseBody
 from pillsnap.service.requests import Limits
 
 Json = dict[str, Any]
@@ -24,7 +24,7 @@ PROBLEMS = {
 def describe(limits: Limits) -> Json:
     """The description, with the limits in force."""
     _, schemas = TypeAdapter.json_schemas(
-        [(body.__name__, "serialization", TypeAdapter(body)) for body in (Answer, Problem)],
+        [(body.__name__, "serialization", TypeAdapter(body)) for body in (ResponseBody, Problem)],
         ref_template="#/components/schemas/{model}",
     )
     files = {"type": "array", "items": {"type": "string", "format": "binary"}}

@@ -45,13 +45,16 @@ async def read(request: Request, limits: Limits) -> Asked:
     content_type = request.headers.get("content-type", "")
     kind = content_type.split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        pictures = _form(content_type, content, limits)
+        try:
+            pictures = list(multipart.files(content_type, content))
+        except multipart.FormError as error:
+            raise HTTPException(400, str(error)) from None
+        if len(pictures) > limits.pictures:
+            raise HTTPException(413, f"{len(pictures)} pictures; {limits.pictures} are allowed.")
     elif kind.startswith("image/") or kind == "application/octet-stream":
         pictures = [("image", content)]
     else:
-        raise HTTPException(
-            415, "Send multipart/form-data with pictures, or one picture as image/*."
-        )
+        raise HTTPException(415, "Send multipart/form-data with pictures, or one as image/*.")
     if not pictures:
         raise HTTPException(400, "The request holds no picture.")
     return Asked(pictures, top, codes)
@@ -68,16 +71,6 @@ async def _body(request: Request, most_bytes: int) -> bytes:
             raise HTTPException(413, f"The request is larger than {most_bytes:,} bytes.")
         parts.append(part)
     return b"".join(parts)
-
-
-def _form(content_type: str, content: bytes, limits: Limits) -> list[tuple[str, bytes]]:
-    try:
-        pictures = list(multipart.files(content_type, content))
-    except multipart.FormError as error:
-        raise HTTPException(400, str(error)) from None
-    if len(pictures) > limits.pictures:
-        raise HTTPException(413, f"{len(pictures)} pictures; {limits.pictures} are allowed.")
-    return pictures
 
 
 def _top(request: Request, limits: Limits) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from pillsnap import files
 from pillsnap.errors import CheckpointError, MachineError, reason_of
@@ -32,16 +33,13 @@ State = dict[str, Any]
 
 
 def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Write a published checkpoint: equal weights and configuration give equal bytes.
-
-    `sha256` covers both, because torch.load does not notice a flipped bit in either.
-    """
+    """Write weights, configuration and a hash of both; equal content gives equal bytes."""
     weights = {name: weights[name].detach().cpu().contiguous().clone() for name in sorted(weights)}
     # Through JSON: pickle writes a string object met twice differently from two equal ones.
     plain = json.loads(json.dumps(config))
     content = {"weights": weights, "config": plain, "sha256": _published_hash(weights, plain)}
     buffer = io.BytesIO()
-    _save(content, buffer, path)
+    torch.save(content, buffer)
     files.write_bytes(path, buffer.getvalue())
 
 
@@ -56,11 +54,6 @@ def load_published(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
         except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
             fact = f"{path} is not a PillSnap checkpoint: {reason_of(error)}"
             raise CheckpointError(fact, AGAIN) from None
-    if sealed is None and "weights_sha256" in config:
-        raise CheckpointError(
-            f"{path} is from a version that did not hash the configuration.",
-            "Train it again: dvc repro",
-        )
     if sealed != found:
         fact = f"{path} is damaged: its weights or configuration do not match their hash."
         raise CheckpointError(fact, AGAIN)
@@ -147,7 +140,7 @@ class WorkFolder:
         state["best"]["weights"] are not copied: they must not change.
         """
         self.flush()
-        copied = _on_host({name: value for name, value in state.items() if name != "best"})
+        copied = on_host({name: value for name, value in state.items() if name != "best"})
         best = {"best": {**state["best"]}} if state.get("best") else {}
         self._pending = self._writer.submit(self._write, copied | best)
 
@@ -203,18 +196,15 @@ class WorkFolder:
         return None if weights is None else state
 
 
-def _on_host(value: Any) -> Any:
-    """Nested tensors and plain values, copied to host memory."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {name: _on_host(item) for name, item in value.items()}
-    return [_on_host(item) for item in value] if isinstance(value, list) else value
+def on_host(state: State) -> State:
+    """A copy of nested tensors and plain values in host memory."""
+    copied: State = tree_map_only(torch.Tensor, lambda t: t.detach().to("cpu", copy=True), state)
+    return copied
 
 
 def _write_state(path: Path, state: State) -> None:
     buffer = io.BytesIO()
-    _save(state, buffer, path)
+    torch.save(state, buffer)
     with path.open("wb") as file:
         file.write(MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
         file.write(buffer.getbuffer())
@@ -233,12 +223,3 @@ def _read_state(path: Path) -> State | None:
     state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     assert isinstance(state, dict)
     return state
-
-
-def _save(content: State, buffer: io.BytesIO, path: Path) -> None:
-    try:
-        torch.save(content, buffer)
-    except RuntimeError as error:
-        raise MachineError(
-            f"{path} could not be written: {error}", "Free memory or disk."
-        ) from None

@@ -1,10 +1,6 @@
 """The device of a run, its precision and its compiler."""
 
-import importlib.util
 import os
-import shutil
-import sysconfig
-from pathlib import Path
 
 import torch
 
@@ -12,7 +8,6 @@ from pillsnap.errors import MachineError, ParameterError
 from pillsnap.stage.hardware import cpu_count
 
 COMPILE_FAILED = "torch.compile failed, the training continues without it: "
-TRITON_CAPABILITY = (7, 0)  # of the GPU; older ones are not supported
 OUT_OF_MEMORY = (
     "out of memory",  # torch, CUDA
     "cudaErrorMemoryAllocation",
@@ -24,41 +19,34 @@ OUT_OF_MEMORY = (
 
 
 def choose(name: str, local_rank: int | None = None) -> torch.device:
-    """The device a parameter names: auto is the first GPU, else the CPU.
-
-    With several processes on this host each takes the GPU with its local rank.
-    """
-    if local_rank is not None:
-        return _own(choose(name), name, local_rank)
+    """The device a parameter names; several processes on a host take the GPU of their rank."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ParameterError(
             f"device is {name!r}, which torch does not know.", "Use auto, cpu, cuda or cuda:1."
         ) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    seen = torch.cuda.device_count()
+    if device.type != "cuda":
+        return device
+    if local_rank is None and (device.index or 0) >= seen:
         raise MachineError(
-            f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices.",
+            f"device is {name!r}, but torch sees {seen} CUDA devices.",
             "Set the device to auto, or check the driver: nvidia-smi",
         )
-    return device
-
-
-def _own(device: torch.device, name: str, local_rank: int) -> torch.device:
-    if device.type != "cuda":
+    if local_rank is None:
         return device
     if device.index is not None:
         raise ParameterError(
             f"train.device is {name!r}, one GPU, but train.devices asks for several processes.",
             "Set train.device to auto or cuda; CUDA_VISIBLE_DEVICES=1,2 chooses among the GPUs.",
         )
-    if local_rank >= torch.cuda.device_count():
+    if local_rank >= seen:
         raise MachineError(
-            f"Process {local_rank + 1} on this host has no GPU of its own: torch sees "
-            f"{torch.cuda.device_count()}.",
-            f"Set train.devices to {torch.cuda.device_count()} (times the number of hosts).",
+            f"Process {local_rank + 1} on this host has no GPU of its own: torch sees {seen}.",
+            f"Set train.devices to {seen} (times the number of hosts).",
         )
     return torch.device("cuda", local_rank)
 
@@ -79,25 +67,12 @@ def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | 
 
 
 def compiles(device: torch.device, switch: str) -> bool:
-    """Whether to use torch.compile: auto does on GPUs; on CPUs small models were slower with it."""
-    if switch != "auto":
-        return switch == "on"
-    return device.type == "cuda" and _triton_works(torch.cuda.get_device_capability(device))
-
-
-def _triton_works(capability: tuple[int, int]) -> bool:
-    """Triton builds a C module at first use, which needs a compiler and Python's headers."""
-    headers = Path(sysconfig.get_path("include")) / "Python.h"
-    compiler = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
-    installed = importlib.util.find_spec("triton") is not None
-    return installed and headers.is_file() and compiler and capability >= TRITON_CAPABILITY
+    """Whether to use torch.compile: auto does on GPUs, where the first step shows if it works."""
+    return switch == "on" or (switch == "auto" and device.type == "cuda")
 
 
 def choose_kernels(device: torch.device, deterministic: bool) -> None:
-    """Let cuDNN try which algorithms are fastest here, or use only reproducible ones.
-
-    On a CPU nothing changes: its results are reproducible as they are.
-    """
+    """Let cuDNN try which algorithms are fastest, or use reproducible ones; on a CPU all are."""
     if device.type != "cuda":
         return
     torch.backends.cudnn.benchmark = not deterministic
@@ -115,10 +90,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def loader_workers(num_workers: int | str, on_gpu: bool, trainers: int = 1) -> int:
-    """Loader processes per trainer: auto leaves the trainer one of its cores, and is 8 at most.
-
-    A trainer on the CPU loads in its own process, so that the model has all cores.
-    """
+    """Loader processes per trainer; auto leaves it one core, and loads in it on a CPU."""
     if num_workers == "auto":
         return max(0, min(8, cpu_count() // trainers - 1)) if on_gpu else 0
     return int(num_workers)

@@ -1,19 +1,34 @@
-"""What is kept of a training while it runs: its state, its best weights, its record."""
+"""What is kept of a training while it runs: its state, its best weights, its record.
+
+DVCLive under DVC outs loses its history on resume (3.49), so the history is kept in the checkpoint
+and replayed.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from dvclive import Live
 
+from pillsnap import files
 from pillsnap.errors import MachineError
+from pillsnap.stage.hardware import numbers_only
 from pillsnap.stage.log import RunLog
-from pillsnap.training.checkpoints import WorkFolder
-from pillsnap.training.plan import Trained, TrainingPlan
-from pillsnap.training.record import Recorder
+from pillsnap.training.checkpoints import State, WorkFolder, on_host
 from pillsnap.training.safe_step import all_finite
+from pillsnap.training.session import Trained, TrainingPlan
 
-State = dict[str, Any]
+Epoch = dict[str, Any]  # metrics, hardware, seconds, as stored in the checkpoint
+
+PLOTTED = {
+    "cpu_pct",
+    "ram_used_mb",
+    "gpu_util_pct",
+    "gpu_memory_used_mb",
+    "gpu_temperature_c",
+    "gpu_power_w",
+}
 
 
 class Resumable(Protocol):
@@ -30,10 +45,7 @@ class Resumable(Protocol):
 
 
 class Keeper:
-    """Stores and restores a training and records its epochs; only rank 0 touches files.
-
-    Every rank holds the same state, so every rank calls the same methods.
-    """
+    """Stores, restores and records a training; every rank calls it, only rank 0 writes."""
 
     def __init__(self, plan: TrainingPlan, folder: WorkFolder, live_dir: Path, log: RunLog) -> None:
         self._plan, self._folder, self._log = plan, folder, log
@@ -56,7 +68,7 @@ class Keeper:
         state, self._stored = self._stored or self._load(), None
         if state is None:
             if self._plan.ranks.world_size > 1:
-                trainer.restore(self._plan.ranks.same(trainer.state()))
+                trainer.restore(self._plan.ranks.same(on_host(trainer.state())))
             self.save(trainer)
             return
         trainer.restore(state)
@@ -90,11 +102,7 @@ class Keeper:
         """
         if not self._plan.ranks.any(reason is not None):
             return False
-        self._go_back(trainer, reason or "it failed in another process")
-        return True
-
-    def _go_back(self, trainer: Resumable, reason: str) -> None:
-        epoch = self.epochs + 1
+        reason, epoch = reason or "it failed in another process", self.epochs + 1
         if epoch == self._repeated:
             raise MachineError(
                 f"Epoch {epoch} is unusable even after going back to the last checkpoint: "
@@ -109,6 +117,7 @@ class Keeper:
         assert state is not None, "resume() stores a state"
         self._use_record(state)
         trainer.restore(state)
+        return True
 
     def offer(
         self,
@@ -146,9 +155,57 @@ class Keeper:
 
     def _load(self) -> State | None:
         """Rank 0's stored state, in every rank."""
-        ranks = self._plan.ranks
-        state, damaged = self._folder.load() if ranks.is_main else (None, [])
+        state, damaged = self._folder.load() if self._plan.ranks.is_main else (None, [])
         for line in damaged:
             self._log.warning(line)
-        shared: State | None = ranks.same({"state": state})["state"]
+        shared: State | None = self._plan.ranks.same(state)
         return shared
+
+
+class Recorder:
+    """Writes the epochs to `live_dir` (rank 0 only), at first those of an interrupted run."""
+
+    def __init__(
+        self, live_dir: Path | None, log: RunLog, epochs: int, history: list[Epoch]
+    ) -> None:
+        self._live: Any = None
+        if live_dir is not None:
+            self._live = Live(
+                str(live_dir), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False
+            )
+        self._live_dir, self._log, self._epochs = live_dir, log, epochs
+        self.history = list(history)
+        for number, epoch in enumerate(self.history, start=1):
+            self._write(number, epoch)
+
+    def record(self, metrics: dict[str, float], seconds: float) -> None:
+        """Add a complete epoch; `announce` it once the checkpoint that contains it is written."""
+        hardware = self._log.hardware()
+        self.history.append({"metrics": metrics, "hardware": hardware, "seconds": seconds})
+        self._write(len(self.history), self.history[-1])
+
+    def announce(self) -> None:
+        """Log the last epoch."""
+        last = self.history[-1]
+        shown = {**last["metrics"], "seconds": round(last["seconds"], 2)}
+        self._log.epoch(len(self.history), self._epochs, shown, last["hardware"])
+
+    def finish(self, **facts: Any) -> None:
+        """Close DVCLive's files and write summary.json; its minutes are those of all epochs."""
+        if self._live_dir is None:
+            return
+        self._live.end()
+        minutes = sum(epoch["seconds"] for epoch in self.history) / 60
+        summary = {"minutes": round(minutes, 4), "epochs": len(self.history), **facts}
+        files.write_json(self._live_dir / "summary.json", summary)
+
+    def _write(self, number: int, epoch: Epoch) -> None:
+        if self._live is None:
+            return
+        self._live.step = number
+        hardware = numbers_only(epoch["hardware"])
+        for name, value in epoch["metrics"].items():
+            self._live.log_metric(name, value)
+        for name in PLOTTED & hardware.keys():
+            self._live.log_metric(f"hardware/{name}", hardware[name])
+        self._live.make_summary()

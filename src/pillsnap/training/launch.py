@@ -18,11 +18,9 @@ from pillsnap.stage import run as stage
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import DONE, FAULT, INTERRUPTED, Work
 from pillsnap.training import ranks
-from pillsnap.training.ranks import PeerLostError
 
 RESTARTS = 3
 RANK0_FIRST_S = 5.0
-PEER_LOST = 75  # exit code: temporary, torchrun starts all processes again
 # Sent to the agent by a process whose failure a restart would repeat; torchrun handles it too.
 GIVE_UP = signal.SIGQUIT
 
@@ -81,32 +79,14 @@ def _lost(reason: str) -> Work:
 
 def _as_rank(name: str, work: Work) -> NoReturn:
     signal.signal(GIVE_UP, lambda *_: os._exit(FAULT))  # a peer gave up; the default dumps core
-    if int(os.environ["RANK"]) > 0:
-        code = _followed(name, work)
-        _give_up_on(code)
-        sys.exit(code)
     try:
-        stage.run(name, _restartable(work))
+        if int(os.environ["RANK"]) > 0:
+            sys.exit(_followed(name, work))
+        stage.run(name, work)
     except SystemExit as ended:
-        _give_up_on(ended.code)
+        if ended.code == FAULT:  # the user must act first: another start would fail as well
+            os.kill(os.getppid(), GIVE_UP)
         raise
-
-
-def _give_up_on(code: object) -> None:
-    if code == FAULT:  # the user must act first: another start would fail as well
-        os.kill(os.getppid(), GIVE_UP)
-
-
-def _restartable(work: Work) -> Work:
-    def restartable(params: Params, log: RunLog) -> dict[str, float | None]:
-        try:
-            return work(params, log)
-        except PeerLostError as error:
-            log.warning(f"Another process has ended ({error}): all are started again.")
-            os._exit(PEER_LOST)  # at once: an orderly exit would wait for the others
-
-    restartable.__doc__ = work.__doc__
-    return restartable
 
 
 def _followed(name: str, work: Work) -> int:
@@ -120,8 +100,6 @@ def _followed(name: str, work: Work) -> int:
         rank = os.environ["RANK"]
         print(f"{name}, rank {rank}: {error.fact} -> {error.cure}", file=sys.stderr)
         return FAULT
-    except PeerLostError:
-        os._exit(PEER_LOST)
     except KeyboardInterrupt:
         return INTERRUPTED
     return DONE

@@ -4,7 +4,6 @@ Gradients are summed here, not by DistributedDataParallel: parts of a batch may 
 step that ran out of memory in one process is redone by all. Every process holds the same model.
 """
 
-import io
 import os
 import signal
 from collections.abc import Iterator
@@ -63,10 +62,7 @@ class Ranks:
             tensor.copy_(part.view(tensor.shape))
 
     def share(self, model: nn.Module, part: float, *sums: torch.Tensor) -> None:
-        """Sum the ranks' gradients and `sums`; average their batch norms' running statistics.
-
-        `part` is this process's share of the batch, 0 to 1.
-        """
+        """Sum gradients and `sums`, average batch norms; our `part` of the batch is 0 to 1."""
         if self.world_size == 1:
             return
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -90,29 +86,12 @@ class Ranks:
         """Whether the flag is set in any process."""
         return self.total(int(flag)) > 0
 
-    def least(self, number: int) -> int:
-        """The smallest of all processes' numbers."""
-        if self.world_size == 1:
-            return number
-        lowest = torch.tensor(number)
-        _sent(dist.all_reduce, lowest, op=dist.ReduceOp.MIN)
-        return int(lowest)
-
-    def same(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Rank 0's tensors and plain values, in every process."""
-        if self.world_size == 1:
-            return state
-        buffer = io.BytesIO()
-        if self.is_main:
-            torch.save(state, buffer)
-        size = self.total(buffer.getbuffer().nbytes)
-        payload = torch.zeros(size, dtype=torch.uint8)
-        if self.is_main:
-            payload = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-        _sent(dist.broadcast, payload, src=0)
-        stream = io.BytesIO(payload.numpy().tobytes())
-        shared: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
-        return shared
+    def same(self, state: Any) -> Any:
+        """Rank 0's tensors (in host memory) and plain values, in every process."""
+        shared = [state]
+        if self.world_size > 1:
+            _sent(dist.broadcast_object_list, shared, src=0, device=torch.device("cpu"))
+        return shared[0]
 
 
 ALONE = Ranks()
@@ -135,10 +114,7 @@ def on_this_host() -> int:
 
 @contextmanager
 def joined(devices: int, device: torch.device) -> Iterator[Ranks]:
-    """Join the other processes; ALONE unless torchrun started this one.
-
-    ParameterError when torchrun started another number of processes than `devices`.
-    """
+    """Join the other processes that torchrun started, `devices` in all; ALONE without it."""
     if not started_by_torchrun():
         yield ALONE
         return

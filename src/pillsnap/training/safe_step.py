@@ -1,12 +1,12 @@
 """An optimizer step that a loss or gradient that is not finite cannot ruin."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
 from pillsnap.training.ranks import running_statistics
 
@@ -100,16 +100,8 @@ class Statistics:
 def all_finite(state: Any) -> bool:
     """Whether the floating-point tensors in nested dicts and lists are finite. Waits."""
     groups: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
-    for tensor in _tensors(state):
-        if tensor.is_floating_point() and tensor.numel():
-            groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    for leaf in tree_leaves(state):
+        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
+            groups.setdefault((leaf.device, leaf.dtype), []).append(leaf)
     norms = (torch.stack(list(torch._foreach_norm(g, math.inf))) for g in groups.values())
     return all(bool(norm.isfinite().all()) for norm in norms)
-
-
-def _tensors(state: Any) -> Iterator[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        yield state
-    elif isinstance(state, dict | list | tuple):
-        for item in state.values() if isinstance(state, dict) else state:
-            yield from _tensors(item)

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -97,7 +98,10 @@ def refusal(policy: Policy, access: Access, scope: Scope) -> tuple[int, str] | N
         return 403, f"Pages of another origin may not use the {policy.server}; see --allow-host."
     first = "/" + scope["path"].lstrip("/").split("/")[0]
     secret = None if first in policy.open_paths else access.secret
-    if secret and not _shows(policy, secret, scope):
+    bearers = [v[7:] for v in _header(scope, b"authorization") if v[:7].lower() == "bearer "]
+    offered = [*bearers, *_header(scope, b"x-api-key")]
+    offered += _query_token(scope) if policy.cookie else []
+    if secret and not _is_among(secret, [*map(_digest, offered), *_cookies(policy, scope)]):
         return 401, policy.credentials
     return None
 
@@ -166,23 +170,13 @@ def _name_of(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False
 
 
 def _header(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-
-
-def _shows(policy: Policy, secret: str, scope: Scope) -> bool:
-    bearers = [v[7:] for v in _header(scope, b"authorization") if v[:7].lower() == "bearer "]
-    offered = [*bearers, *_header(scope, b"x-api-key")]
-    if policy.cookie:
-        offered += _query_token(scope)
-    return _is_among(secret, [*map(_digest, offered), *_cookies(policy, scope)])
 
 
 def _is_among(secret: str, digests: Iterable[str]) -> bool:

@@ -1,5 +1,6 @@
 """params.yaml, typed and frozen: the only place where the pipeline's numbers come from."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
-from pillsnap import files, params_errors
+from pillsnap import files
 from pillsnap.errors import ParameterError
+from pillsnap.params import refusals
 
 DATA_ROOT_VARIABLE = "PILLSNAP_DATA_ROOT"
+LR_BATCH_SIZE = 32  # that scales.<scale>.lr was chosen for
 LARGEST_SEED = 2**32 - 1  # NumPy's; Ultralytics adds the number of the process before it
 
 Whole = Annotated[int, Strict()]  # neither true nor 2.0
@@ -54,6 +57,7 @@ class ScaleParams(Section):
     classifier_weights: str | None
     image_px: Annotated[Whole, Field(ge=32, le=1024)]
     repeats: Positive
+    drop_path: Annotated[Real, Field(ge=0.0, lt=1.0)]
     detector: Annotated[str, Field(pattern=r"^yolo(11|26)[nsmlx]$")]
     detector_weights: str | None
     detection_px: Annotated[Whole, Field(ge=64, multiple_of=32)]
@@ -99,7 +103,6 @@ class TrainParams(Section):
 
     epochs: Positive
     batch_size: Positive | Literal["auto"]
-    batch_size_cpu: Positive
     batch_size_most: Annotated[Whole, Field(ge=8)]
     detection_batch_size: Positive
     devices: Positive
@@ -119,11 +122,9 @@ class TrainDetectionParams(Section):
     weight_decay: Share  # Ultralytics takes no more
     translate: Share
     scale: Share
-    degrees: Annotated[Real, Field(ge=0.0, le=180.0)]
     hue: Share
     saturation: Share
     value: Share
-    mosaic: Share
 
 
 class TrainClassificationParams(Section):
@@ -213,7 +214,11 @@ class Params(Section):
     def batch_size(self) -> int:
         """Crops per step; for auto, before a GPU was tried, what it means on a CPU."""
         asked = self.train.batch_size
-        return self.train.batch_size_cpu if asked == "auto" else asked
+        return LR_BATCH_SIZE if asked == "auto" else asked
+
+    def scaled_lr(self, batch_size: int) -> float:
+        """The scale's learning rate for another batch size, by the square root of their ratio."""
+        return self.at_scale.lr * math.sqrt(batch_size / LR_BATCH_SIZE)
 
     @property
     def at_scale(self) -> ScaleParams:
@@ -245,11 +250,11 @@ class Params(Section):
         named = os.environ.get(DATA_ROOT_VARIABLE, "").strip()
         root = named or self.data.root or self.at_scale.root
         if not root:
-            raise params_errors.no_root(self.scale)
+            raise refusals.no_root(self.scale)
         path = files.located(root, ParameterError)
         is_drawn = self.scale == "demo" and root == self.at_scale.root
         if not (path / "train" if is_drawn else path).is_dir():
-            raise params_errors.no_photos(path, is_drawn)
+            raise refusals.no_photos(path, is_drawn)
         return path
 
 
@@ -279,4 +284,4 @@ def parse(tree: dict[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise params_errors.refusal(error, tree, path) from None
+        raise refusals.refusal(error, tree, path) from None

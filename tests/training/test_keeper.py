@@ -5,7 +5,7 @@ import json
 import pandas as pd
 
 from pillsnap.stage.log import RunLog
-from pillsnap.training.record import Recorder
+from pillsnap.training.keeper import Recorder
 
 
 def test_replayed_history_leaves_no_gap_and_no_double_step(tmp_path):
