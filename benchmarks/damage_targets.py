@@ -25,13 +25,17 @@ from pillsnap import files, params
 from pillsnap.aihub import labels
 from pillsnap.aihub.labels import Expected
 from pillsnap.classification import classifier
+from pillsnap.dataset import manifest
+from pillsnap.detection import detector
 from pillsnap.monitor import events, view
 from pillsnap.monitor.state import State, fold
 from pillsnap.prediction import enrolment, load, pictures
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction.gallery import Entry, Gallery, Photo
+from pillsnap.recognition import calibration
 from pillsnap.release import export
 from pillsnap.service import multipart
+from pillsnap.training import checkpoints
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.validation import photos
 
@@ -39,6 +43,7 @@ MAX_PIXELS = 50_000_000
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 EXIF = odd_pictures.exif(6)
 REFUSED = object()
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,13 @@ def sealed(count: int, path: Path, use: Callable[[], Any]) -> Target:
             path.write_bytes(content)
 
     return Target(count, lambda chance: damaged_tree(tree, chance), put)
+
+
+def published(path: Path, load: Callable[[Path], Any]) -> Any:
+    """What a published checkpoint holds, once a model was made of it."""
+    load(path)
+    weights, config = checkpoints.load_published(path)
+    return checkpoints.weights_hash(weights), json.dumps(config)
 
 
 def initial_weights(path: Path) -> Any:
@@ -163,17 +175,27 @@ def file_targets() -> dict[str, Target]:
     )
     named, found = (places.checkpoint(name) for name in ("classification", "detection"))
 
+    def as_classifier(path: Path) -> Any:
+        return classifier.load(path, CPU, manifest.class_table_hash(places.classes))
+
+    def as_detector(path: Path) -> Any:
+        return detector.load(path, CPU)
+
+    def calibrated() -> Any:
+        read = calibration.load(places.calibration, fitted.classification_sha256)
+        return repr(read), read.class_means.tobytes()
+
     def enrolled() -> Any:
         read = galleries.load(gallery, fitted.classification_sha256, fitted.class_means.shape[1])
         return repr(enrolment.with_gallery(tool, read).recognise([PAIR], top=5)), repr(read)
 
     return {
-        "classifier .pt": of_file(1000, named, by_torch),
-        "detector .pt": of_file(1000, found, by_torch),
+        "classifier .pt": of_file(1000, named, partial(published, named, as_classifier)),
+        "detector .pt": of_file(1000, found, partial(published, found, as_detector)),
         "initial weights .pt": of_file(500, named, partial(initial_weights, named)),
         "initial weights .safetensors": of_file(500, timm, partial(initial_weights, timm)),
         "unfinished checkpoint": unfinished(),
-        "recogniser.json": of_file(500, places.calibration, by_torch, text=True),
+        "recogniser.json": of_file(500, places.calibration, calibrated, text=True),
         "gallery": of_file(500, gallery, enrolled, text=True),
         "classes.csv": of_file(500, places.classes, by_torch, text=True),
         "detection.onnx": of_file(500, bundle / "detection.onnx", by_onnx),
