@@ -25,7 +25,8 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-from damage_targets import REFUSED, Target, file_targets, picture_targets, text_targets
+from damage_models import model_targets
+from damage_targets import REFUSED, Target, picture_targets, text_targets
 
 from pillsnap.errors import UserError
 
@@ -89,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         targets = text_targets() | picture_targets()
         if not asked.only or set(asked.only) - targets.keys():
-            targets |= file_targets()
+            targets |= model_targets()
         print("| input | cases | refused | whole | read | silent | failed | slowest, s | + MB |")
         print("|---|---|---|---|---|---|---|---|---|", flush=True)
         sound = True

@@ -45,7 +45,7 @@ TINY = {
     "split_flattery.py": ("--help", "--epochs"),
 }
 PARTS = {
-    "damage_targets.py",
+    "damage_models.py", "damage_targets.py",
     "drawn_set.py", "peers.py", "one_training.py", "drawn_crops.py", "drawn_events.py",
     "gpu_sections.py",
     "gpu_paths.py", "gpu_speed.py", "gpu_stage3.py",
