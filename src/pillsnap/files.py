@@ -22,7 +22,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
-LARGEST_YAML_BYTES = 1 << 20  # a second to read; dvc.lock of all stages is 26 KB
+DEEPEST_YAML = 32  # levels; dvc.yaml has 6
+LARGEST_YAML_BYTES = 1 << 16  # up to 1 s to read; dvc.lock has 26 KB
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
@@ -118,6 +119,7 @@ def read_yaml(path: Path, cure: str, error: type[UserError] = DataError) -> Json
     content = read_bytes(path, cure, error, LARGEST_YAML_BYTES)
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _WithoutAliases
+    yaml.max_depth = DEEPEST_YAML
     try:
         tree = yaml.load(content.decode("utf-8-sig"))  # as bytes it would take UTF-16 too
     except (YAMLError, ValueError, RecursionError) as problem:

@@ -136,7 +136,8 @@ def test_missing_file_is_refused(tmp_path):
         ("", "holds nothing instead of keys"),
         ("seed: 1".encode("utf-16"), "can't decode byte 0xff in position 0"),
         ("a: 1\nb: &b [1]\nc: *b\n", "line 2: an anchor with aliases, which are not read"),
-        ("#" * (1 << 20) + "\n", "is 1,048,577 bytes long"),
+        ("#" * (1 << 16) + "\n", "is 65,537 bytes long"),
+        ("a: " + "[" * 40 + "]" * 40, "maximum depth of data structure exceeded"),
     ],
 )
 def test_a_file_that_cannot_be_read_safely_is_refused(tmp_path, text, words):
