@@ -121,7 +121,7 @@ def ours_build(root: Path, out: Path, samples: int) -> None:
     from pillsnap import params
     from pillsnap.aihub import fingerprint, reading
     from pillsnap.manifest import build, tables
-    from pillsnap.manifest.choice import UnknownPills
+    from pillsnap.manifest.classes import UnknownPills
 
     stage = params.load().scales["stage3"]
     wanted = stage.model_copy(

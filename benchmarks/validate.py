@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import cv2
 import numpy as np
@@ -91,11 +92,28 @@ def plain(root: Path, frames: int) -> dict[str, float]:
     return {"frames_per_s": frames / (time.perf_counter() - begun_s)}
 
 
-def ours(root: Path, frames: int, workers: int) -> dict[str, float]:
+def pack(root: Path, frames: int) -> list[Path]:
+    """The same photos in an archive each for those stored and those deflated."""
+    archives = {method: root / f"{frames}_{method}.zip" for method in (ZIP_STORED, ZIP_DEFLATED)}
+    paths = [path for _, path in link(root, frames)]
+    if not archives[ZIP_STORED].exists():
+        for (method, archive), half in zip(
+            archives.items(), (paths[::2], paths[1::2]), strict=True
+        ):
+            with ZipFile(archive, "w", method) as file:
+                for path in half:
+                    file.write(path, path.name)
+    return [archive / path.name for at, archive in enumerate(archives.values())
+            for path in paths[at::2]]  # fmt: skip
+
+
+def ours(root: Path, frames: int, workers: int, zipped: bool = False) -> dict[str, float]:
+    paths = pack(root, frames) if zipped else [path for _, path in link(root, frames)]
     tasks = [
         FrameTask(path.name, path, (BOX,), (WIDTH, HEIGHT), frozenset([Kind.CROP]))
-        for _, path in link(root, frames)
+        for path in paths
     ]
+    before_s = time.process_time()
     steps: list[tuple[float, int]] = []
 
     def record(done: int, _total: int) -> None:
@@ -104,7 +122,10 @@ def ours(root: Path, frames: int, workers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as work, WorkStore(Path(work) / "a.sqlite") as store:
         prepare(tasks, RECIPE, store, workers, record)
     (first_s, first), (last_s, last) = steps[1], steps[-1]
-    return {"frames_per_s": (last - first) / (last_s - first_s)}
+    return {
+        "frames_per_s": (last - first) / (last_s - first_s),
+        "ours_cpu_s": time.process_time() - before_s,
+    }
 
 
 def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
@@ -157,6 +178,7 @@ def _row(path: Path, split: str, codes: list[str], number: int) -> dict[str, Any
 def measure(job: str, root: Path, frames: int, workers: int) -> dict[str, float]:
     """Run a job in this process; its results, CPU seconds and peak memory."""
     jobs = {"plain": lambda: plain(root, frames), "ours": lambda: ours(root, frames, workers),
+            "zipped": lambda: ours(root, frames, workers, zipped=True),
             "whole": lambda: whole(root, frames, workers)}  # fmt: skip
     before_s = time.process_time()
     result = jobs[job]()
@@ -199,7 +221,12 @@ def report(root: Path, frames: int, rounds: int, sizes: list[int], workers: int)
             draw(root / "drawn" / split / f"{number}.png", number + 100 * (split == "val"))
     sizes_mb = [path.stat().st_size / 1e6 for path in root.rglob("*.png")]
     print(f"photos of {statistics.mean(sizes_mb):.2f} MB, {frames} a run, {rounds} rounds")
-    runs = {"plain": ("plain", 1), "one": ("ours", 1), "more": ("ours", workers)}
+    runs = {
+        "plain": ("plain", 1),
+        "one": ("ours", 1),
+        "zipped": ("zipped", 1),
+        "more": ("ours", workers),
+    }
     found: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, (job, processes) in runs.items():
@@ -215,6 +242,12 @@ def report(root: Path, frames: int, rounds: int, sizes: list[int], workers: int)
     print(f"1 process             {rate['one']:7.1f} frames/s")
     print(f"{workers} processes           {rate['more']:7.1f} frames/s, "
           f"{rate['more'] / rate['one']:.2f} times as many")  # fmt: skip
+    ratios = [one["ours_cpu_s"] / two["ours_cpu_s"]
+              for one, two in zip(found["one"], found["zipped"], strict=True)]  # fmt: skip
+    peaks = [statistics.median(run["peak_mb"] for run in found[name]) for name in ("one", "zipped")]
+    print(f"out of zip archives   {statistics.median(ratios):7.2f} times as many per CPU-second "
+          f"({min(ratios):.2f} to {max(ratios):.2f}), peak {peaks[1]:.0f} MB "
+          f"against {peaks[0]:.0f} MB")  # fmt: skip
     for size in sizes:
         run = fresh("whole", root, size, workers)
         print(f"whole run, {size:7d} frames: peak {run['peak_mb']:.0f} MB, "

@@ -2,7 +2,7 @@
 
 from pillsnap.aihub import fingerprint, reading
 from pillsnap.manifest import build, tables
-from pillsnap.manifest.choice import UnknownPills
+from pillsnap.manifest.classes import UnknownPills
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import run

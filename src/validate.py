@@ -6,13 +6,13 @@ from pathlib import Path
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import run
-from pillsnap.validation.validate import Places, Settings, validate
+from pillsnap.validation.validate import Settings, ValidationPaths, validate
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Check rows and photos of the manifests; write crops, frames and the detection set."""
     work_dir = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / "validate" / params.scale
-    places = Places(params.data_root(), params.artifacts_dir, params.data_dir, work_dir)
+    places = ValidationPaths(params.data_root(), params.artifacts_dir, params.data_dir, work_dir)
     return validate(places, Settings(params.at_scale, params.validate_, params.seed), log)
 
 

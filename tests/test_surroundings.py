@@ -21,8 +21,9 @@ from pillsnap.errors import DataError
 from pillsnap.prediction import output
 from pillsnap.recognition.recogniser import Candidate, Pill
 surroundings.prepare(sys.argv)
-candidates = (Candidate("K-000250", {DRUG!a}, 0.9),)
-pill = Pill((1, 2, 30, 40), True, "K-000250", {DRUG!a}, ("645302132",), 0.9, 0.98, candidates)
+first = Candidate("K-000250", {DRUG!a}, 0.9)
+named = (True, first.code, {DRUG!a}, ("645302132",), 0.9)
+pill = Pill((1, 2, 30, 40), *named, 0.98, (first,), (first.code,), 1.0, 1.0)
 refused = DataError({DRUG!a}, "cure")
 answers = [output.Answer({DRUG!a}, [pill], None), output.Answer("x\\udcb0.png", [], refused)]
 form = next((name for name in ("json", "csv") if "--" + name in sys.argv), "table")

@@ -18,18 +18,31 @@ ROOT = Path(__file__).parents[2]
 SHOT = Shot(("K-000001",), back=0, light=0, latitude=75)
 
 
-def test_it_counts_photos_and_labels_and_their_bytes(tmp_path: Path) -> None:
-    write_tree(tmp_path, ["K-000001"])
-    taken = fingerprint.take(tmp_path)
+def test_it_counts_photos_and_labels_and_their_bytes_wherever_they_are(tmp_path: Path) -> None:
+    write_tree(tmp_path / "a", ["K-000001"])
+    taken = fingerprint.take(tmp_path / "a")
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert taken.count == len(files) == 72
     assert taken.bytes == sum(path.stat().st_size for path in files)
-
-
-def test_equal_trees_at_two_places_have_one_fingerprint(tmp_path: Path) -> None:
-    write_tree(tmp_path / "a", ["K-000001"])
     write_tree(tmp_path / "b", ["K-000001"])
-    assert fingerprint.take(tmp_path / "a") == fingerprint.take(tmp_path / "b")
+    (tmp_path / "b/train/images/._x.png").write_bytes(b"mac")
+    (tmp_path / "b/train/readme.txt").write_text("hello")
+    assert fingerprint.take(tmp_path / "b") == taken
+
+
+def test_a_fingerprint_of_nothing_is_refused_with_the_largest_findings(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.png", "e.png", "._f.png", "train/g.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"?")
+    (tmp_path / "TS_1_단일.zip").write_bytes(b"cut short")
+    with pytest.raises(DataError, match="holds no photo") as refusal:
+        fingerprint.take(tmp_path)
+    assert [line.strip() for line in refusal.value.fact.splitlines()[1:]] == [
+        "file_ignored: 4, e.g. a.jpg",
+        "file_outside_train_and_val: 2, e.g. d.png",
+        "archive_unreadable: 1, e.g. TS_1_단일.zip: damaged archive: File is not a zip file",
+    ]
+    assert "data/README.md" in refusal.value.cure
 
 
 @pytest.mark.parametrize("change", ["grow", "remove", "rename", "add"])
@@ -48,14 +61,6 @@ def test_a_changed_file_changes_it(tmp_path: Path, change: str) -> None:
     assert fingerprint.take(tmp_path).sha256 != before.sha256
 
 
-def test_other_files_do_not_change_it(tmp_path: Path) -> None:
-    write_tree(tmp_path, ["K-000001"])
-    before = fingerprint.take(tmp_path)
-    photo_path(tmp_path, SHOT).with_name("._x.png").write_bytes(b"mac")
-    (tmp_path / "train/readme.txt").write_text("hello")
-    assert fingerprint.take(tmp_path) == before
-
-
 def test_composed_and_decomposed_names_have_one_fingerprint(tmp_path: Path) -> None:
     for form in ("NFC", "NFD"):
         write_tree(tmp_path / form, ["K-000001"])
@@ -64,19 +69,13 @@ def test_composed_and_decomposed_names_have_one_fingerprint(tmp_path: Path) -> N
     assert fingerprint.take(tmp_path / "NFC") == fingerprint.take(tmp_path / "NFD")
 
 
-def test_a_fingerprint_is_read_back(tmp_path: Path) -> None:
+def test_a_fingerprint_is_read_back_and_unset_is_none(tmp_path: Path) -> None:
     path = tmp_path / "stage1.json"
     fingerprint.write(path, "stage1", Fingerprint(3, 4, "ab"))
     assert fingerprint.read(path) == Fingerprint(3, 4, "ab")
-    assert orjson.loads(path.read_bytes())["scale"] == "stage1"
-
-
-def test_unset_is_written_as_nulls_and_read_as_none(tmp_path: Path) -> None:
-    path = tmp_path / "stage1.json"
     fingerprint.write(path, "stage1", None)
-    assert orjson.loads(path.read_bytes()) == {
-        "scale": "stage1", "count": None, "bytes": None, "sha256": None,
-    }  # fmt: skip
+    unset = {"scale": "stage1", "count": None, "bytes": None, "sha256": None}
+    assert orjson.loads(path.read_bytes()) == unset
     assert fingerprint.read(path) is None
 
 
@@ -101,17 +100,14 @@ def test_the_cure_of_a_damaged_record_works(
     assert fingerprint.read(path) == fingerprint.take(tmp_path / "tree")
 
 
-def test_an_unset_record_names_the_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recorded", [None, Fingerprint(34, 4, "cd")])
+def test_an_unset_record_or_another_tree_names_the_counts_and_the_command(
+    tmp_path: Path, recorded: Fingerprint | None
+) -> None:
     with pytest.raises(DataError, match="pillsnap fingerprint") as refusal:
-        fingerprint.check(Fingerprint(12, 4, "ab"), None, Path("demo.json"), tmp_path)
+        fingerprint.check(Fingerprint(12, 4, "ab"), recorded, Path("demo.json"), tmp_path)
     assert "12 photos and labels" in refusal.value.fact
-
-
-def test_another_tree_is_refused_with_both_counts(tmp_path: Path) -> None:
-    found, recorded = Fingerprint(12, 4, "ab"), Fingerprint(34, 4, "cd")
-    with pytest.raises(DataError, match="pillsnap fingerprint") as refusal:
-        fingerprint.check(found, recorded, Path("demo.json"), tmp_path)
-    assert "12" in refusal.value.fact and "34" in refusal.value.fact
+    assert ("34" in refusal.value.fact) == (recorded is not None)
 
 
 def test_the_committed_records_are_readable() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from make.aihub_tree import Shot, label_of
 from pillsnap.aihub.decoding import KEYS_READ
-from pillsnap.aihub.labels import Expected, Reading, parse
+from pillsnap.aihub.labels import DRUG_KEYS, Expected, LabelReading, parse
 
 SHOT = Shot(("K-000030",), latitude=90, longitude=300)
 EXPECTED = Expected("K-000030", f"{SHOT.stem}.png", 90, 300)
@@ -34,7 +34,7 @@ def annotation(**values: Any) -> bytes:
     return edited(lambda label: label["annotations"][0].update(values))
 
 
-def notes(reading: Reading) -> list[str]:
+def notes(reading: LabelReading) -> list[str]:
     assert reading.label is not None, reading
     return [name for name, _ in reading.notes]
 
@@ -124,6 +124,7 @@ def test_a_label_that_cannot_be_used_has_its_reason(content: bytes, reason: str)
         (annotation(area=1), "box_area_differs"),
         (annotation(area=None), "box_area_differs"),
         (image(dl_mapping_code=None, drug_N=None), "label_without_code"),
+        (image(dl_name=None, print_front=None), "label_with_nulls"),
         (image(camera_lo=320), "view_differs_from_name"),
         (image(camera_la="60"), "view_differs_from_name"),
     ],
@@ -150,35 +151,30 @@ def test_varying_types_and_meaningless_ids_are_accepted_without_a_note(content: 
     assert notes(parse(content, EXPECTED)) == []
 
 
-def test_text_in_cp949_is_read_in_korean() -> None:
-    content = image(dl_name="똠방각하정").decode().encode("cp949")
-    reading = parse(content, EXPECTED)
-    assert reading.label is not None
-    assert reading.label.drug.drug_name == "똠방각하정"
+CP949 = image(dl_name="똠방각하정").decode().encode("cp949")
+CONTROLS = edited(lambda label: None).replace("시험정".encode(), b"a\\n\\u0000\\ud800b", 1)
 
 
-def test_a_trailing_comma_inside_a_text_stays() -> None:
-    content = image(dl_name='a,] ",} b')[:-1] + b",}"
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (CP949, "똠방각하정"),
+        (image(dl_name='a,] ",} b')[:-1] + b",}", 'a,] ",} b'),
+        (image(dl_name=unicodedata.normalize("NFD", "시험정")), "시험정"),
+        (CONTROLS, "a   b 30밀리그램"),
+        *((image(dl_name=value), "") for value in ([], {}, True, ["K"], {"a": [1]}, None)),
+    ],
+)
+def test_a_name_is_clean_text_in_nfc(content: bytes, name: str) -> None:
     reading = parse(content, EXPECTED)
     assert reading.label is not None
-    assert reading.label.drug.drug_name == 'a,] ",} b'
+    assert reading.label.drug.drug_name == name
 
 
 def test_nulls_in_every_drug_field_leave_a_usable_box() -> None:
-    nulls = dict.fromkeys(
-        ("dl_idx", "dl_name", "dl_name_en", "item_seq", "di_edi_code", "drug_shape", "thick",
-         "print_front", "print_back", "color_class1", "color_class2", "chart")
-    )  # fmt: skip
-    reading = parse(image(**nulls), EXPECTED)
+    reading = parse(image(**dict.fromkeys(DRUG_KEYS)), EXPECTED)
     assert reading.label is not None
     assert set(reading.label.drug) == {""}
-
-
-@pytest.mark.parametrize("value", [[], {}, True, ["K"], {"a": [1]}])
-def test_a_drug_field_of_another_type_is_blank(value: object) -> None:
-    reading = parse(image(dl_name=value), EXPECTED)
-    assert reading.label is not None
-    assert reading.label.drug.drug_name == ""
 
 
 @pytest.mark.parametrize(
@@ -199,24 +195,6 @@ def test_edi_codes_are_joined_without_blanks_and_duplicates(value: object, codes
     assert reading.label.drug.edi_codes == codes
 
 
-def test_names_in_nfd_are_read_in_nfc() -> None:
-    reading = parse(image(dl_name=unicodedata.normalize("NFD", "시험정")), EXPECTED)
-    assert reading.label is not None
-    assert reading.label.drug.drug_name == "시험정"
-
-
-def test_control_characters_and_lone_surrogates_leave_the_text_writable() -> None:
-    content = edited(lambda label: None).replace("시험정".encode(), b"a\\n\\u0000\\ud800b", 1)
-    reading = parse(content, EXPECTED)
-    assert reading.label is not None
-    assert reading.label.drug.drug_name == "a   b 30밀리그램"
-
-
-def test_a_duplicate_key_with_two_values_is_refused() -> None:
-    content = GOOD.replace(b'"bbox":', b'"bbox":[1,2,3,4],"bbox":')
-    assert parse(content, EXPECTED).reason == "label_key_duplicated"
-
-
 @pytest.mark.parametrize("key", KEYS_READ)
 @pytest.mark.parametrize("between", [b":", b" : ", b"\t:\n"])
 def test_a_duplicate_key_is_found_however_it_is_spaced(key: bytes, between: bytes) -> None:
@@ -225,8 +203,14 @@ def test_a_duplicate_key_is_found_however_it_is_spaced(key: bytes, between: byte
     assert parse(content, EXPECTED).reason == "label_key_duplicated"
 
 
-def test_a_duplicate_key_is_found_next_to_texts_with_colons() -> None:
-    content = GOOD.replace(b'"bbox":', b'"note":"a: b","bbox":[1,2,3,4],"bbox":')
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.replace(b'"bbox":', b'"bbox":[1,2,3,4],"bbox":'),
+        GOOD.replace(b'"bbox":', b'"note":"a: b","bbox":[1,2,3,4],"bbox":'),
+    ],
+)
+def test_a_duplicate_key_with_two_values_is_refused(content: bytes) -> None:
     assert parse(content, EXPECTED).reason == "label_key_duplicated"
 
 

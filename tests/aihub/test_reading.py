@@ -9,14 +9,14 @@ import pytest
 
 from make.aihub_tree import Shot, label_of
 from pillsnap.aihub import reading
-from pillsnap.aihub.reading import COLUMNS, LARGEST_LABEL_BYTES, UNREAD, Batch, Readings
+from pillsnap.aihub.reading import COLUMNS, LARGEST_LABEL_BYTES, UNREAD, LabelBatch, Readings
 from pillsnap.stage.pool import workers
 
 SHOTS = [Shot(("K-000001",), longitude=20 * at) for at in range(10)]
 OTHERS = [Shot(("K-000002",), longitude=20 * at) for at in range(7)]
 BATCHES = [
-    Batch("one", "K-000001", [shot.stem for shot in SHOTS]),
-    Batch("two", "K-000002", [shot.stem for shot in OTHERS]),
+    LabelBatch("one", ".json", "K-000001", [shot.stem for shot in SHOTS]),
+    LabelBatch("two", ".json", "K-000002", [shot.stem for shot in OTHERS]),
 ]
 
 

@@ -32,11 +32,8 @@ def test_any_text_is_read_back_as_it_was(tmp_path: Path, name: str) -> None:
     manifest.write(tmp_path / "a.csv", rows(drug_name=["plain", name]))
     column = list(manifest.COLUMNS).index("drug_name")
     assert [line[column] for line in lines(tmp_path / "a.csv")] == ["drug_name", "plain", name]
-
-
-def test_only_what_needs_quotes_is_quoted(tmp_path: Path) -> None:
-    manifest.write(tmp_path / "a.csv", rows(drug_name=["정", "a,b"]))
-    assert (tmp_path / "a.csv").read_text("utf-8").count('"') == 2
+    quoted = any(sign in name for sign in manifest.QUOTED_FOR)
+    assert ('"' in (tmp_path / "a.csv").read_text("utf-8")) == quoted
 
 
 def test_rows_are_sorted_by_photo_code_and_box(tmp_path: Path) -> None:
@@ -59,12 +56,9 @@ def test_lists_arrays_and_a_data_frame_give_the_same_bytes(tmp_path: Path) -> No
     assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
 
 
-def test_columns_are_in_the_order_of_the_contract(tmp_path: Path) -> None:
+def test_columns_are_in_the_order_of_the_contract_also_without_rows(tmp_path: Path) -> None:
     manifest.write(tmp_path / "a.csv", dict(reversed(rows(known=[True]).items())))
     assert lines(tmp_path / "a.csv")[0] == list(manifest.COLUMNS)
-
-
-def test_no_rows_leave_the_header(tmp_path: Path) -> None:
     manifest.write(tmp_path / "a.csv", {name: [] for name in manifest.COLUMNS})
     assert len(manifest.read(tmp_path / "a.csv")) == 0
 
@@ -74,13 +68,10 @@ def test_columns_of_different_lengths_raise(tmp_path: Path) -> None:
         manifest.write(tmp_path / "a.csv", rows(known=[True, False]) | {"shard": ["one"]})
 
 
-def test_a_missing_manifest_names_the_command(tmp_path: Path) -> None:
+def test_a_missing_manifest_or_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is missing") as refused:
         manifest.read(tmp_path / "a.csv")
     assert "dvc repro" in refused.value.cure
-
-
-def test_a_manifest_without_a_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_path\n")
     with pytest.raises(DataError, match="lacks the columns label_path"):
         manifest.read(tmp_path / "a.csv")

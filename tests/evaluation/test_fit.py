@@ -37,7 +37,7 @@ def test_the_score_is_the_best_on_vals_unknown_pills_or_else_on_glued_ones(
     val_unknown: Outputs, glued: Outputs, basis: str
 ) -> None:
     stand_ins = {"val_unknown": val_unknown, "glued": glued}
-    fitted = fit.fit(VAL.outputs, VAL.truth, stand_ins, MEANS, 0.95)
+    fitted = fit.fit(VAL.outputs, VAL.truth, stand_ins, MEANS, 0.95, 0.01)
     assert fitted.chosen_on == basis
     assert fitted.score == fit.best_of(fitted.compared[basis])
     assert set(fitted.compared) == set(stand_ins)

@@ -1,6 +1,7 @@
 """The house rules that a machine can hold: layers, deps, sizes of modules."""
 
 import re
+from collections import Counter
 
 import pytest
 import yaml
@@ -123,6 +124,12 @@ def test_repository_speaks_of_no_other_place():
     words = re.compile(r"\.\./shared|/work/|/root/|\bTODO\b|\bFIXME\b")
     for path in [*MODULES, ROOT / "run.py", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         assert not words.search(path.read_text(encoding="utf-8")), path
+
+
+def test_a_name_of_a_public_class_has_one_meaning():
+    pattern = re.compile(r"^class ([A-Z]\w*)", re.MULTILINE)
+    names = Counter(name for path in MODULES for name in pattern.findall(path.read_text("utf-8")))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_what_an_edit_reruns():

@@ -40,6 +40,7 @@ TINY = {
     "neighbours.py": ("1", "| classifier | OMP_NUM_THREADS=1 |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
+    "prescriptions.py": ("--help", "--count"),
     "onnx_speed.py": ("--help", "bundle"),
     "service.py": ("--help", "photos"),
     "split_flattery.py": ("--help", "--epochs"),

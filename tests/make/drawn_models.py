@@ -52,7 +52,7 @@ class ColourClassifier:
 def recogniser(batch_size: int = 3) -> Recogniser:
     """A recogniser of four colours that refuses a fifth."""
     means = COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)
-    calibration = Calibration(1.0, "class_mean", 0.98, means, {}, "", 0.25, 0.6, "", "")
+    calibration = Calibration(1.0, "class_mean", 0.98, 0.1, means, {}, "", 0.25, 0.6, "", "")
     return Recogniser(SquareDetector(), ColourClassifier(), calibration, classes(), batch_size)
 
 

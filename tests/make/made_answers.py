@@ -23,6 +23,7 @@ OPTIONS = EvaluateParams(
     detection_iou=0.6,
     match_iou=0.5,
     known_recall=0.95,
+    set_risk=0.01,
     bootstrap_rounds=100,
     worst_classes=5,
 )
@@ -102,7 +103,7 @@ def fitted(val: CropAnswers) -> Calibration:
     """The calibration of made answers."""
     known, means = val.known(), np.eye(CLASSES, dtype=np.float32)
     stand_ins = {"val_unknown": NO_PILLS, "glued": NO_PILLS}
-    return fit.fit(known.outputs, known.truth, stand_ins, means, 0.95)
+    return fit.fit(known.outputs, known.truth, stand_ins, means, 0.95, 0.01)
 
 
 def frame_answer(

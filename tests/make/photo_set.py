@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 from pillsnap import params
 from pillsnap.dataset import manifest
 from pillsnap.params import Params, ScaleParams
-from pillsnap.validation.validate import Log, Places, Settings, validate
+from pillsnap.validation.validate import Log, Settings, ValidationPaths, validate
 
 WIDTH, HEIGHT = 120, 160
 CODES = ("K-000001", "K-000002", "K-000003")
@@ -50,8 +51,8 @@ class PhotoSet:
     log: RecordedLog = field(default_factory=RecordedLog)
 
     @property
-    def places(self) -> Places:
-        return Places(
+    def places(self) -> ValidationPaths:
+        return ValidationPaths(
             self.base / "root", self.base / "artifacts", self.base / "data", self.base / "work"
         )
 
@@ -202,6 +203,22 @@ def shot(
         }
         for place, code in enumerate(codes)
     ]
+
+
+def pack(photos: PhotoSet) -> None:
+    """Pack every shard into an archive in its place, and change the rows."""
+    root = photos.places.root
+    for shard in [path for path in root.glob("*/*/*/*") if path.is_dir()]:
+        with ZipFile(shard.with_name(f"{shard.name}.zip"), "w", 8) as archive:
+            for path in sorted(shard.rglob("*.*")):
+                archive.write(path, path.relative_to(shard))
+                path.unlink()
+    for column in ("image_path", "label_path"):
+        changed = photos.rows[column].str.replace(
+            r"((?:[^/]*/){3}[^/]*)", r"\1.zip", n=1, regex=True
+        )
+        photos.rows[column] = changed
+    photos.write()
 
 
 def draw(path: Path, pills: pd.DataFrame) -> None:

@@ -1,5 +1,7 @@
 """From a tree to manifests: invalid labels are replaced, equal inputs give equal bytes."""
 
+import itertools
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +16,12 @@ from make.aihub_tree import Shot, edit_label, label_path, photo_path, write_shot
 from pillsnap import params
 from pillsnap.aihub import fingerprint
 from pillsnap.dataset import manifest
+from pillsnap.dataset.names import parse_codes
 from pillsnap.errors import DataError
 from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
-from pillsnap.manifest.choice import UnknownPills
+from pillsnap.manifest.classes import UnknownPills
 
 SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
 CODES = [f"K-{number:06d}" for number in range(1, 9)]
@@ -66,27 +69,14 @@ def test_samples_classes_and_shares_are_exact(root: Path) -> None:
     assert len(rows_of(build(root), 1)) == 40
 
 
-def test_no_group_is_in_two_splits(root: Path) -> None:
-    chosen = build(root)
+def test_rows_follow_groups_names_and_classes(root: Path) -> None:
+    chosen = build(root, order(combination_share=0.3))
     groups = [set(rows_of(chosen, side)["group_id"]) for side in range(3)]
     assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
-
-
-def test_a_combination_frame_has_a_row_per_code_in_its_name(root: Path) -> None:
-    rows = samples(build(root))
-    frames = rows[rows["image_type"] == "combination"].groupby("image_path")
-    for path, frame in frames:
-        codes = aihub_codes(str(path))
-        assert sorted(frame["mapping_code"]) == codes
-
-
-def aihub_codes(path: str) -> list[str]:
-    digits = path.rpartition("/")[2].partition("_")[0].removeprefix("K-").split("-")
-    return [f"K-{number}" for number in digits]
-
-
-def test_rows_of_codes_that_are_no_classes_are_unknown(root: Path) -> None:
-    rows = samples(build(root, order(combination_share=0.3)))
+    rows = samples(chosen)
+    for path, frame in rows[rows["image_type"] == "combination"].groupby("image_path"):
+        name = str(path).rpartition("/")[2].partition("_")[0]
+        assert tuple(sorted(frame["mapping_code"])) == parse_codes(name)
     outside = rows[rows["mapping_code"] == "K-000099"]
     assert len(outside) and not outside["known"].any()
     assert set(outside["class_index"]) == {-1}
@@ -110,15 +100,12 @@ def test_a_row_has_the_fields_of_name_and_label(root: Path) -> None:
     rows = samples(build(root))
     row = rows[rows["image_type"] == "single"].iloc[0]
     label = orjson.loads((root / row["label_path"]).read_bytes())
+    image = label["images"][0]
     assert (root / row["image_path"]).is_file()
-    assert [row["box_x"], row["box_y"], row["box_w"], row["box_h"]] == label["annotations"][0][
-        "bbox"
-    ]
-    assert row["edi_codes"] == label["images"][0]["di_edi_code"].replace(",", "|")
-    assert row["drug_name"] == label["images"][0]["dl_name"]
-    assert (row["latitude"], row["longitude"]) == (
-        label["images"][0]["camera_la"], label["images"][0]["camera_lo"],
-    )  # fmt: skip
+    assert [row[f"box_{side}"] for side in "xywh"] == label["annotations"][0]["bbox"]
+    assert row["edi_codes"] == image["di_edi_code"].replace(",", "|")
+    assert row["drug_name"] == image["dl_name"]
+    assert (row["latitude"], row["longitude"]) == (image["camera_la"], image["camera_lo"])
 
 
 def test_files_are_read_back_as_written(root: Path, tmp_path: Path) -> None:
@@ -138,10 +125,6 @@ def written(root: Path, out: Path, an_order: Order | None = None) -> list[bytes]
     return [(out / name).read_bytes() for name in (*FILES, "sampling.json")]
 
 
-def test_two_builds_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    assert written(root, tmp_path / "a") == written(root, tmp_path / "b")
-
-
 def test_workers_do_not_change_the_bytes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,34 +135,23 @@ def test_workers_do_not_change_the_bytes(
     assert written(root, tmp_path / "b", order(num_workers=2)) == one
 
 
-def test_a_tree_copied_in_another_order_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
+def test_copies_in_another_order_and_links_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
     for path in sorted(root.rglob("*"), reverse=True):
         if path.is_file():
             target = tmp_path / "copy" / path.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-    assert written(root, tmp_path / "a") == written(tmp_path / "copy", tmp_path / "b")
+    first = written(root, tmp_path / "a")
+    assert written(tmp_path / "copy", tmp_path / "b") == first
+    shard = root / "train/images/single/TS_1_single"
+    shutil.move(shard, tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    assert written(root, tmp_path / "c") == first
 
 
 def test_another_seed_is_another_choice(root: Path) -> None:
     first, second = (set(samples(build(root, order(seed=seed)))["image_path"]) for seed in (1, 2))
     assert first != second
-
-
-def test_other_shards_give_the_same_choice(root: Path) -> None:
-    first = samples(build(root))
-    for kind, ending in (("images", "TS_1_single"), ("labels", "TL_1_single")):
-        shard = root / "train" / kind / "single" / ending
-        shard.rename(shard.with_name(ending.replace("1", "40")))
-    second = samples(build(root))
-    stems = [sorted(one["image_path"].str.rpartition("/")[2]) for one in (first, second)]
-    assert stems[0] == stems[1]
-
-
-def test_a_read_only_root_is_enough(root: Path, tmp_path: Path) -> None:
-    before = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*"))
-    tables.write(build(root), tmp_path / "out")
-    assert sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*")) == before
 
 
 def box(value: Any) -> Callable[[dict[str, Any]], None]:
@@ -198,17 +170,6 @@ def test_invalid_labels_are_replaced_and_counted(root: Path) -> None:
     assert chosen.left_out.counts == {"box_outside_frame": 5}
     assert chosen.findings.counts == {"box_outside_frame": 5}
     assert chosen.labels_read >= len(rows) + len(rows_of(chosen, 2)) + 5
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "label_not_json"), (b"\xff\xfe\xff\x81", "label_not_text")]
-)
-def test_a_damaged_label_is_named(root: Path, content: bytes, reason: str) -> None:
-    path = samples(build(root))["label_path"].iloc[0]
-    (root / path).write_bytes(content)
-    chosen = build(root)
-    assert chosen.findings.counts == {reason: 1}
-    assert path in chosen.findings.examples[reason][0]
 
 
 def share_a_box(root: Path, shot: Shot) -> None:
@@ -261,24 +222,15 @@ def test_where_labels_differ_on_the_drug_the_most_frequent_text_is_taken(root: P
     assert tables.classes_of(chosen, drugs)["drug_name"][0] == "시험정 1밀리그램"
 
 
-def test_an_unset_fingerprint_is_refused(root: Path) -> None:
-    with pytest.raises(DataError, match="pillsnap fingerprint"):
-        selection.build(root, order(), None, lambda done, total: None)
-
-
-def test_a_tree_that_has_changed_is_refused(root: Path) -> None:
+def test_a_tree_that_was_not_recorded_or_has_changed_is_refused(root: Path) -> None:
     recorded = fingerprint.take(root)
     photo_path(root, Shot((CODES[0],), 0, 0, 0, 75)).unlink()
-    with pytest.raises(DataError, match=f"{recorded.count - 1} photos and labels"):
-        selection.build(root, order(), recorded, lambda done, total: None)
-
-
-def test_a_linked_shard_is_used(root: Path, tmp_path: Path) -> None:
-    first = samples(build(root))
-    shard = root / "train/images/single/TS_1_single"
-    shutil.move(shard, tmp_path / "elsewhere")
-    shard.symlink_to(tmp_path / "elsewhere")
-    assert samples(build(root)).equals(first)
+    for one, text in (
+        (None, "no fingerprint yet"),
+        (recorded, f"found {recorded.count - 1} photos"),
+    ):
+        with pytest.raises(DataError, match=text):
+            selection.build(root, order(), one, lambda done, total: None)
 
 
 def test_a_data_folder_in_between_is_part_of_the_paths(root: Path, tmp_path: Path) -> None:
@@ -292,3 +244,43 @@ def test_a_code_in_two_shards_is_one_class(root: Path) -> None:
         write_shot(root, shot)
     rows = samples(build(root))
     assert rows[rows["mapping_code"] == CODES[0]]["class_index"].unique().tolist() == [0]
+
+
+def test_a_refusal_shows_findings_and_its_line_works_although_labels_are_invalid(
+    root: Path,
+) -> None:
+    for number, path in enumerate(sorted((root / "train/labels").rglob("*.json"))):
+        if number % 3 == 0:
+            path.write_bytes(b"{")
+    photo_path(root, Shot((CODES[0],), 0, 0, 0, 75)).with_suffix(".txt").write_text("?")
+    with pytest.raises(DataError) as refusal:
+        build(root, order(samples=5000, classes=20))
+    assert re.search(r"\n  label_not_json: \d+, e.g. train/labels/", refusal.value.fact)
+    assert "\n  file_ignored: 1, e.g. train/images/" in refusal.value.fact
+    found = re.findall(r"-S scales\.stage1\.(\w+)=(\S+)", refusal.value.cure)
+    numbers = {key: float(value) if "share" in key else int(value) for key, value in found}
+    assert len(samples(build(root, order(**numbers)))) == numbers["samples"]
+
+
+def test_a_tree_without_labels_is_refused_without_counting_to_zero(tmp_path: Path) -> None:
+    write_tree(tmp_path, CODES)
+    shutil.rmtree(tmp_path / "train/labels")
+    with pytest.raises(DataError) as refusal:
+        build(tmp_path)
+    assert "train has no photo with a label" in refusal.value.fact
+    assert "photo_without_label: 288, e.g. " in refusal.value.fact
+    assert not re.search(r"\b0 of|at most 0", str(refusal.value))
+
+
+def test_single_photos_of_known_codes_in_val_are_counted(root: Path) -> None:
+    write_shot(root, Shot((CODES[0],), part="val"))
+    chosen = build(root)
+    assert chosen.left_out.counts == {"known_single_in_val": 1}
+    assert CODES[0] in chosen.left_out.examples["known_single_in_val"][0]
+
+
+def test_combinations_alone_are_a_data_set(tmp_path: Path) -> None:
+    pairs = [tuple(CODES[at] for at in one) for one in itertools.combinations(range(6), 3)]
+    write_tree(tmp_path, combos=pairs)
+    chosen = build(tmp_path, order(samples=180, classes=6, combination_share=1.0))
+    assert len(samples(chosen)) == 180 and set(samples(chosen)["image_type"]) == {"combination"}

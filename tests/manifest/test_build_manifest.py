@@ -49,14 +49,6 @@ def test_it_writes_what_the_contract_names(workplace: Path) -> None:
     assert cv2.imread(str(artifacts / "sampling.png")) is not None
 
 
-def test_an_unset_fingerprint_is_one_screen_and_exit_1(workplace: Path) -> None:
-    fingerprint.write(workplace / fingerprint.path_of("demo"), "demo", None)
-    done = run(workplace)
-    assert done.returncode == 1
-    assert "pillsnap fingerprint" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_too_few_classes_is_one_screen_and_exit_1(workplace: Path) -> None:
     shutil.rmtree(workplace / "data/demo/train/images/single/TS_1_single/K-000001")
     for code in CODES[1:4]:

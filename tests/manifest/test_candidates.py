@@ -1,6 +1,5 @@
 """Photos matched with their labels by file name, and what that leaves out."""
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,20 +43,13 @@ def test_a_combination_merges_its_label_files(tmp_path: Path) -> None:
     assert paths == [label_path(tmp_path, PAIR, code) for code in PAIR.codes]
 
 
-def test_a_code_in_two_shards_is_one_code(tmp_path: Path) -> None:
-    write_shot(tmp_path, SHOT)
-    write_shot(tmp_path, replace(SHOT, shard=63, longitude=20))
+@pytest.mark.parametrize("shot", [SHOT, PAIR])
+def test_a_code_or_combination_in_two_shards_is_one_group(tmp_path: Path, shot: Shot) -> None:
+    write_shot(tmp_path, shot)
+    write_shot(tmp_path, replace(shot, shard=2, latitude=60))
     found, left_out, _ = collect(tmp_path)
-    assert found.codes == ["K-000001"] and len(found.stems) == 2
-    assert len(found.groups) == 1
-    assert not left_out
-
-
-def test_a_combination_in_two_shards_is_one_group(tmp_path: Path) -> None:
-    write_shot(tmp_path, PAIR)
-    write_shot(tmp_path, replace(PAIR, shard=2, latitude=90))
-    found, *_ = collect(tmp_path)
-    assert len(found.groups) == 1 and len(found.stems) == 2
+    assert len(found.groups) == 1 and len(found.stems) == 2 and not left_out
+    assert found.codes == list(shot.codes)
 
 
 def test_labels_in_another_shard_are_found(tmp_path: Path) -> None:
@@ -67,15 +59,6 @@ def test_labels_in_another_shard_are_found(tmp_path: Path) -> None:
     )
     found, left_out, _ = collect(tmp_path)
     assert list(found.pills) == [2] and not left_out
-
-
-def test_a_decomposed_shard_folder_is_matched(tmp_path: Path) -> None:
-    write_shot(tmp_path, SHOT)
-    shard = tmp_path / "train/images/single/TS_1_single"
-    shard.rename(shard.with_name(unicodedata.normalize("NFD", "TS_1_단일")))
-    found, left_out, _ = collect(tmp_path)
-    assert not left_out
-    assert (tmp_path / found.photo_path(0)).is_file()
 
 
 def add_second_copy(root: Path) -> None:
@@ -97,12 +80,6 @@ def drop_label(root: Path) -> None:
     label_path(root, SHOT).unlink()
 
 
-def combination_among_singles(root: Path) -> None:
-    path = root / "train/images/single/TS_1_single" / PAIR.name / f"{PAIR.stem}.png"
-    path.parent.mkdir()
-    path.write_bytes(b"photo")
-
-
 def label_of_another_code(root: Path) -> None:
     write_shot(root, PAIR)
     path = label_path(root, PAIR, "K-000009")
@@ -117,7 +94,6 @@ def label_of_another_code(root: Path) -> None:
         (misplace_photo, "photo_in_wrong_folder"),
         (misname_photo, "file_name_invalid"),
         (drop_label, "photo_without_label"),
-        (combination_among_singles, "photo_in_wrong_folder"),
         (label_of_another_code, "label_of_another_code"),
     ],
 )
@@ -146,18 +122,18 @@ def test_a_label_without_a_photo_is_counted(tmp_path: Path) -> None:
     assert collect(tmp_path)[2] == {"label_without_photo": 3}
 
 
-def test_a_label_in_the_folder_of_another_code_is_not_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "finding"),
+    [("K-000009_json", "label_in_wrong_folder"), ("misc", "label_outside_a_code_folder")],
+)
+def test_a_label_outside_the_folder_of_its_code_is_not_used(
+    tmp_path: Path, folder: str, finding: str
+) -> None:
     write_shot(tmp_path, SHOT)
-    move_label(tmp_path, "K-000009_json")
+    move_label(tmp_path, folder)
     _, left_out, findings = collect(tmp_path)
-    assert findings == {"label_in_wrong_folder": 1}
+    assert findings == {finding: 1}
     assert left_out == {"photo_without_label": 1}
-
-
-def test_a_label_outside_any_code_folder_is_counted(tmp_path: Path) -> None:
-    write_shot(tmp_path, SHOT)
-    move_label(tmp_path, "misc")
-    assert collect(tmp_path)[2] == {"label_outside_a_code_folder": 1}
 
 
 def test_a_second_label_of_a_photo_is_counted_and_the_first_used(tmp_path: Path) -> None:
@@ -185,5 +161,4 @@ def test_a_code_repeated_in_a_name_makes_the_frame_incomplete(tmp_path: Path) ->
 
 
 def test_an_empty_tree_has_no_candidates(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
     assert len(collect(tmp_path)[0].stems) == 0

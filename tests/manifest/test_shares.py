@@ -18,22 +18,21 @@ def test_a_hash_depends_on_name_and_seed_alone() -> None:
     assert hashes(["a"], 1 << 70).dtype == np.uint64
 
 
-def test_the_first_groups_nearest_to_the_target_are_held_out() -> None:
-    assert list(held_out(ints(5, 5, 5, 5), 9.0, 1, 1)) == [0, 1]
-
-
-def test_the_minimum_is_held_out_and_kept() -> None:
-    assert list(held_out(ints(5, 5, 5, 5), 1.0, 8, 1)) == [0, 1]
-    assert list(held_out(ints(5, 5, 5, 5), 19.0, 1, 8)) == [0, 1]
-
-
-def test_one_group_alone_is_held_out_where_the_first_will_not_do() -> None:
-    assert list(held_out(ints(90, 8, 2), 10.0, 5, 50)) == [1]
-
-
-@pytest.mark.parametrize("sizes", [(), (9,), (4, 4)])
-def test_groups_that_cannot_serve_both_sides_give_none(sizes: tuple[int, ...]) -> None:
-    assert held_out(ints(*sizes), 2.0, 5, 3) is None
+@pytest.mark.parametrize(
+    ("sizes", "target", "least_held", "least_kept", "held"),
+    [
+        ((5, 5, 5, 5), 9.0, 1, 1, [0, 1]),  # the first, nearest to the target
+        ((5, 5, 5, 5), 1.0, 8, 1, [0, 1]),
+        ((5, 5, 5, 5), 19.0, 1, 8, [0, 1]),
+        ((90, 8, 2), 10.0, 5, 50, [1]),  # one alone where the first will not do
+        *((sizes, 2.0, 5, 3, None) for sizes in ((), (9,), (4, 4))),
+    ],
+)
+def test_groups_are_held_out_whole(
+    sizes: tuple[int, ...], target: float, least_held: int, least_kept: int, held: list[int] | None
+) -> None:
+    found = held_out(ints(*sizes), target, least_held, least_kept)
+    assert (found if found is None else list(found)) == held
 
 
 def test_shares_are_level_within_their_bounds() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 import yaml
 
-from make.photo_set import make
+from make.download import flip_bit
+from make.photo_set import make, pack
 from pillsnap.operation.verify import verify
 from pillsnap.training import checkpoints
 
@@ -73,6 +74,18 @@ def repository(made):
     yield made
     shutil.rmtree(made.base)
     kept.rename(made.base)
+
+
+def test_a_flipped_bit_inside_an_archive_is_found(repository):
+    photos = repository.photos
+    pack(photos)
+    photos.run()
+    path = photos.path(photos.photo("val"))
+    assert not [one for one in repository.verify().damages if ".zip" in one.path]
+    flip_bit(path)
+    [damage] = [one for one in repository.verify().damages if ".zip" in one.path]
+    assert damage.path == str(path)
+    assert "damaged archive: " in damage.fact
 
 
 def flip(path):

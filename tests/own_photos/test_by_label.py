@@ -8,6 +8,7 @@ from PIL import Image
 
 from make import aihub_tree
 from make.aihub_tree import Shot
+from make.download import download
 from make.drawn_models import BLUE, GREEN, RED, STRANGE, frame, recogniser
 from make.made_answers import OPTIONS
 from pillsnap.dataset.findings import Findings
@@ -63,6 +64,19 @@ def test_an_aihub_tree_is_read_with_all_pills_of_a_combination(tmp_path) -> None
     x, y, width, _ = square(ONE, "K-000000")
     assert single.box.tolist() == [[x, y, x + width, y + width]]
     assert (single.size, len(pair.box)) == (SIZE, 2)
+
+
+def test_photos_and_labels_are_read_out_of_archives_and_a_broken_one_is_named(tmp_path) -> None:
+    for shot in (ONE, TWO):
+        write(tmp_path / "tree", shot)
+    root = download(tmp_path / "tree", tmp_path / "download", packed=bool)
+    assert measured(root)["single"]["frame_exact"] == 1.0
+    [labels] = root.rglob("TL_1_단일.zip")
+    labels.write_bytes(labels.read_bytes()[:-40])
+    left_out = Findings()
+    assert len(by_label.read(root, left_out)) == 1
+    assert left_out.counts == {"label_unreadable": 1, "photo_without_label": 1}
+    assert "TL_1_단일.zip" in left_out.examples["label_unreadable"][0]
 
 
 def test_correctly_classified_pills_are_exact_in_each_kind_of_photo(tmp_path) -> None:

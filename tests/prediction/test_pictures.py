@@ -187,7 +187,7 @@ def test_a_jpeg_of_usual_size_and_its_boxes_stay_as_they_are() -> None:
 
 
 def pill_at(*box: int) -> Pill:
-    return Pill(box, False, None, None, (), 0.5, 0.5, ())
+    return Pill(box, False, None, None, (), 0.5, 0.5, (), (), 0.0, 0.0)
 
 
 def test_what_does_not_fit_into_memory_is_cured_by_saving_it_as_jpeg(monkeypatch) -> None:

@@ -21,16 +21,12 @@ def test_every_check_is_in_the_table_once_with_a_cure() -> None:
     assert all(check.cure.endswith(".") and check.meaning for check in check_table.CHECKS)
 
 
-def test_an_error_fails_and_a_refusal_only_warns() -> None:
+def test_an_error_fails_a_refusal_warns_and_what_was_not_run_does_not_pass() -> None:
     found = findings("group_leakage", "photo_damaged")
     status = statuses(found)
     assert [check.name for check in check_table.failed(found)] == ["group_leakage"]
-    assert status["group_leakage"] == "fail"
-    assert status["photo_damaged"] == "warn"
-    assert status["schema"] == "pass"
-
-
-def test_checks_that_were_not_run_do_not_pass() -> None:
+    wanted = {"group_leakage": "fail", "photo_damaged": "warn", "schema": "pass"}
+    assert wanted.items() <= status.items()
     status = statuses(findings("schema"))
     assert status.pop("schema") == "fail"
     assert set(status.values()) == {"warn"}

@@ -8,7 +8,7 @@ import pytest
 from make.photo_set import CODES, PhotoSet, make
 from pillsnap.dataset import manifest
 from pillsnap.validation import checks
-from pillsnap.validation.checks import EXAMPLES_SHOWN, Verdict
+from pillsnap.validation.checks import EXAMPLES_SHOWN, CheckedRows
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def photos(tmp_path: Path) -> PhotoSet:
     return make(tmp_path)
 
 
-def run(photos: PhotoSet) -> Verdict:
+def run(photos: PhotoSet) -> CheckedRows:
     classes = pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
     return checks.run(photos.rows, classes, photos.places.root, photos.settings.scale)
 

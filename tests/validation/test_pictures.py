@@ -21,12 +21,10 @@ def having(photos: PhotoSet, kind: Kind, partly_labelled: frozenset[str] = NONE)
     return frames[[kind in kinds[path] for path in frames["image_path"]]]
 
 
-def test_every_photo_gives_crops(photos: PhotoSet) -> None:
+def test_each_kind_is_made_of_its_splits(photos: PhotoSet) -> None:
     assert len(having(photos, Kind.CROP)) == photos.rows["image_path"].nunique()
-
-
-def test_test_photos_never_train_the_detector(photos: PhotoSet) -> None:
     assert set(having(photos, Kind.DETECTION)["split"]) == {"train", "val"}
+    assert set(having(photos, Kind.FRAME)["split"]) == {"val", "test"}
 
 
 def test_val_gets_its_part_of_single_detection_frames(photos: PhotoSet) -> None:
@@ -35,10 +33,6 @@ def test_val_gets_its_part_of_single_detection_frames(photos: PhotoSet) -> None:
     share = photos.settings.scale.val_share
     wanted = photos.settings.scale.detection_single_frames
     assert dict(singles) == {"train": wanted, "val": round(wanted * share / (1 - share))}
-
-
-def test_train_photos_are_never_evaluation_frames(photos: PhotoSet) -> None:
-    assert set(having(photos, Kind.FRAME)["split"]) == {"val", "test"}
 
 
 def test_evaluation_frames_are_limited_for_each_kind(photos: PhotoSet) -> None:

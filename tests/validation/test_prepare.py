@@ -69,15 +69,10 @@ def test_nothing_is_decoded_twice(tmp_path: Path) -> None:
     assert run(tasks, tmp_path / "a.sqlite").decoded == 0
 
 
-def test_a_photo_is_not_decoded_again_for_fewer_pictures(tmp_path: Path) -> None:
-    run([task(tmp_path, 1)], tmp_path / "a.sqlite")
-    less = task(tmp_path, 1, frozenset([Kind.CROP]))
-    assert run([less], tmp_path / "a.sqlite").decoded == 0
-
-
-def test_a_photo_decoded_for_more_pictures_keeps_the_others(tmp_path: Path) -> None:
+def test_a_photo_is_decoded_again_for_more_pictures_and_not_for_fewer(tmp_path: Path) -> None:
     work = tmp_path / "a.sqlite"
     run([task(tmp_path, 1, frozenset([Kind.CROP, Kind.FRAME]))], work)
+    assert run([task(tmp_path, 1, frozenset([Kind.CROP]))], work).decoded == 0
     prepared = run([task(tmp_path, 1, frozenset([Kind.CROP, Kind.DETECTION]))], work)
     assert prepared.decoded == 1
     with WorkStore(work) as store:
@@ -133,11 +128,6 @@ def test_a_name_too_long_for_the_disk_is_named(tmp_path: Path) -> None:
     long = FrameTask("x", tmp_path / ("x" * 300), (BOX,), (48, 64), ALL)
     _, [rejected] = with_keys([long])
     assert rejected.reason == "photo_unreadable"
-
-
-def test_other_settings_have_another_version() -> None:
-    assert replace(RECIPE, crop_px=25).pictures_version != RECIPE.pictures_version
-    assert replace(RECIPE).pictures_version == RECIPE.pictures_version
 
 
 def golden_task(folder: Path) -> FrameTask:

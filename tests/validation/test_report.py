@@ -43,14 +43,11 @@ def test_the_verdict_comes_first(findings: Findings, words: str) -> None:
     assert words in page[: page.index("<h2>")]
 
 
-def test_a_failed_check_shows_its_cure() -> None:
+def test_cures_examples_and_counts_are_shown() -> None:
     page = render(verdict(finding("group_leakage", "g: a and b")), NONE, [])
     head = page[: page.index("<h2>")]
     assert "Capture groups are in both train and val." in head
     assert "dvc repro -f build_manifest" in head
-
-
-def test_examples_and_counts_are_shown() -> None:
     page = render(verdict(finding("photo_damaged", "약/a.png: cut")), NONE, [])
     assert "약/a.png: cut" in page
     assert "1,200" in page

@@ -50,12 +50,9 @@ def test_schema_names_the_row(valid: pd.DataFrame, fault: str) -> None:
     assert findings.counts == {"schema": 1}
     [example] = findings.examples["schema"]
     assert example.startswith(f"{rows.loc[0, 'image_path']}: {column} ")
-
-
-def test_a_photo_in_two_splits_is_named(valid: pd.DataFrame) -> None:
-    findings = Findings()
-    row_checks.check_schema(pd.concat([valid, valid[:1].assign(split="val")]), findings)
-    assert findings.counts == {"schema": 2}
+    in_two = Findings()
+    row_checks.check_schema(pd.concat([valid, valid[:1].assign(split="val")]), in_two)
+    assert in_two.counts == {"schema": 2}
 
 
 BOXES: dict[str, tuple[str, tuple[int, int, int, int]]] = {
@@ -75,32 +72,22 @@ def test_bad_boxes_are_rejected(valid: pd.DataFrame, fault: str) -> None:
     rows, findings = valid.copy(), Findings()
     box(rows, *values)
     rejected = row_checks.check_boxes(rows, findings)
+    box(rows, 0, 0, WIDTH, HEIGHT)  # touches the edges
+    assert set(row_checks.check_boxes(rows, Findings())) == {""}
     assert findings.counts == {name: 1}
     assert findings.examples[name][0].startswith(f"{rows.loc[0, 'image_path']}: K-000001, box")
     assert list(rejected[rejected != ""].index) == [0]
 
 
-def test_a_box_that_touches_the_edge_is_inside(valid: pd.DataFrame) -> None:
-    rows, findings = valid.copy(), Findings()
-    box(rows, 0, 0, WIDTH, HEIGHT)
-    assert set(row_checks.check_boxes(rows, findings)) == {""}
-
-
-def test_a_pill_listed_twice_counts_once(valid: pd.DataFrame) -> None:
+def test_pills_listed_twice_and_boxes_shared_by_two_codes_are_rejected(valid: pd.DataFrame) -> None:
     findings = Findings()
-    rejected = row_checks.check_boxes(pd.concat([valid, valid[:1]], ignore_index=True), findings)
-    assert findings.counts == {"box_duplicated": 1}
-    assert list(rejected[rejected != ""].index) == [len(valid)]
-
-
-def test_two_codes_in_one_box_are_both_rejected(valid: pd.DataFrame) -> None:
-    rows, findings = valid.copy(), Findings()
-    first = rows.index[rows["image_type"] == "combination"][0]
+    rows = pd.concat([valid, valid[:1]], ignore_index=True)
+    first = first_combination(rows)
     columns = ["box_x", "box_y", "box_w", "box_h"]
     rows.loc[first + 1, columns] = rows.loc[first, columns]
     rejected = row_checks.check_boxes(rows, findings)
-    assert findings.counts == {"box_shared": 2}
-    assert list(rejected[rejected != ""].index) == [first, first + 1]
+    assert findings.counts == {"box_duplicated": 1, "box_shared": 2}
+    assert list(rejected[rejected != ""].index) == [first, first + 1, len(valid)]
 
 
 @pytest.mark.parametrize("size", [(2, 2), (WIDTH - 8, HEIGHT - 10)])
@@ -113,45 +100,31 @@ def test_an_unusual_area_is_reported(valid: pd.DataFrame, size: tuple[int, int])
     assert list(unusual[unusual].index) == [0]
 
 
+def renamed(rows: pd.DataFrame, at: int) -> pd.DataFrame:
+    rows.loc[at, "mapping_code"] = "K-000777"
+    return rows
+
+
 def first_combination(rows: pd.DataFrame) -> int:
     return int(rows.index[rows["image_type"] == "combination"][0])
-
-
-def drop_pill(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.drop(index=first_combination(rows))
-
-
-def rename_pill(rows: pd.DataFrame) -> pd.DataFrame:
-    rows.loc[first_combination(rows), "mapping_code"] = "K-000777"
-    return rows
-
-
-def repeat_pill(rows: pd.DataFrame) -> pd.DataFrame:
-    first = first_combination(rows)
-    return pd.concat([rows, rows.loc[[first]].assign(box_x=0)], ignore_index=True)
-
-
-def rename_single(rows: pd.DataFrame) -> pd.DataFrame:
-    rows.loc[0, "mapping_code"] = "K-000777"
-    return rows
 
 
 @pytest.mark.parametrize(
     ("change", "counts"),
     [
-        (drop_pill, {"combination_incomplete": 1}),
-        (rename_pill, {"codes_in_name": 1, "combination_incomplete": 1}),
-        (repeat_pill, {"codes_in_name": 1}),
-        (rename_single, {"codes_in_name": 1}),
+        (lambda t, at: t.drop(index=at), {"combination_incomplete": 1}),
+        (lambda t, at: renamed(t, at), {"codes_in_name": 1, "combination_incomplete": 1}),
+        (lambda t, at: pd.concat([t, t.loc[[at]].assign(box_x=0)]), {"codes_in_name": 1}),
+        (lambda t, _: renamed(t, 0), {"codes_in_name": 1}),
     ],
 )
 def test_labels_are_compared_with_the_codes_in_the_name(
     valid: pd.DataFrame,
-    change: Callable[[pd.DataFrame], pd.DataFrame],
+    change: Callable[[pd.DataFrame, int], pd.DataFrame],
     counts: dict[str, int],
 ) -> None:
     findings = Findings()
-    rows = change(valid.copy())
+    rows = change(valid.copy(), first_combination(valid)).reset_index(drop=True)
     extra_codes, incomplete = row_checks.check_names(rows, findings)
     assert findings.counts == counts
     assert len(extra_codes) == counts.get("codes_in_name", 0)

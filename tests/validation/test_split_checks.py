@@ -84,45 +84,30 @@ def test_counts_that_differ_from_the_parameters_are_named(
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_class_without_a_pill_in_a_split_is_named(
+def test_a_class_without_enough_pills_in_a_split_is_named(
     photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame, split: str
 ) -> None:
-    findings = Findings()
-    kept = rows[(rows["mapping_code"] != CODES[1]) | (rows["split"] != split)]
-    split_checks.check_parity(kept, classes, photos.settings.scale, findings)
-    assert findings.counts == {"class_parity": 1}
-    assert findings.examples["class_parity"] == [f"K-000002: 0 of 2 in {split}"]
-
-
-def test_a_class_below_its_minimum_after_rejections_is_named(
-    photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame
-) -> None:
-    findings = Findings()
-    val = rows.index[(rows["mapping_code"] == CODES[0]) & (rows["split"] == "val")]
-    split_checks.check_parity(rows.drop(index=val[1:]), classes, photos.settings.scale, findings)
-    assert findings.counts == {"class_thinned": 1}
+    for kept, name in ((0, "class_parity"), (1, "class_thinned")):
+        findings = Findings()
+        of_code = rows.index[(rows["mapping_code"] == CODES[1]) & (rows["split"] == split)]
+        fewer = rows.drop(index=of_code[kept:])
+        split_checks.check_parity(fewer, classes, photos.settings.scale, findings)
+        assert findings.examples == {name: [f"K-000002: {kept} of 2 in {split}"]}
 
 
 def frames(*photos: tuple[str, str, str]) -> pd.DataFrame:
     return pd.DataFrame(photos, columns=["split", "image_path", "pixel_hash"])
 
 
-def test_a_val_photo_that_train_holds_is_rejected() -> None:
+def test_photos_that_an_earlier_split_has_are_rejected_repetitions_are_reported() -> None:
     findings = Findings()
     rejected = split_checks.check_duplicates(
-        frames(("val", "a", "1"), ("train", "b", "1"), ("test", "c", "2")), findings
+        frames(("val", "a", "1"), ("train", "b", "1"), ("test", "c", "2"), ("train", "d", "1")),
+        findings,
     )
     assert rejected == {"a": "same pixels as b (train)"}
-    assert findings.counts == {"duplicates_across_splits": 1}
-
-
-def test_a_repetition_within_a_split_is_reported() -> None:
-    findings = Findings()
-    rejected = split_checks.check_duplicates(
-        frames(("train", "b", "1"), ("train", "a", "1")), findings
-    )
-    assert rejected == {}
-    assert findings.examples["duplicates"] == ["b (train): same pixels as a (train)"]
+    assert findings.counts == {"duplicates_across_splits": 1, "duplicates": 1}
+    assert findings.examples["duplicates"] == ["d (train): same pixels as b (train)"]
 
 
 def pills(*hashes: tuple[str, str, int]) -> pd.DataFrame:
@@ -141,31 +126,12 @@ def test_near_duplicates_are_reported_with_their_distance() -> None:
     }
 
 
-def test_the_nearest_of_several_near_duplicates_counts() -> None:
-    found = split_checks.check_near_duplicates(
-        pills(("train", "K", 0b111), ("train", "K", 0b1), ("val", "K", 0b0)), 64, Findings()
-    )
-    assert found == [(1, 2, 1)]
-
-
-def test_other_codes_are_no_near_duplicates() -> None:
-    found = split_checks.check_near_duplicates(
-        pills(("train", "K", 0), ("val", "L", 0)), 64, Findings()
-    )
-    assert found == []
-
-
 def test_near_duplicates_agree_with_a_plain_search() -> None:
     chance = np.random.default_rng(0)
     count = 300
-    table = pills(
-        *zip(
-            chance.choice(["train", "val", "test"], count),
-            chance.choice(["K", "L"], count),
-            (int(value) for value in chance.integers(0, 2**64, count, dtype=np.uint64)),
-            strict=True,
-        )
-    )
+    hashes = (int(value) for value in chance.integers(0, 2**64, count, dtype=np.uint64))
+    splits, codes = chance.choice(["train", "val", "test"], count), chance.choice(["K", "L"], count)
+    table = pills(*zip(splits, codes, hashes, strict=True))
     found = split_checks.check_near_duplicates(table, 22, Findings())
     expected = []
     rows = list(table.itertuples())
@@ -180,8 +146,5 @@ def test_near_duplicates_agree_with_a_plain_search() -> None:
 
 
 def test_the_histogram_counts_pills_by_distance() -> None:
-    assert split_checks.near_histogram([(0, 1, 2), (2, 3, 2), (2, 4, 2)]) == {
-        "0": 1,
-        "1": 0,
-        "2": 2,
-    }
+    found = split_checks.near_histogram([(0, 1, 2), (2, 3, 2), (2, 4, 2)])
+    assert found == {"0": 1, "1": 0, "2": 2}

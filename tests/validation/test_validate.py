@@ -43,16 +43,12 @@ def test_crops_are_the_manifests_rows_in_order(photos: PhotoSet) -> None:
         pd.testing.assert_frame_equal(store.table[columns], rows[columns], check_dtype=False)
 
 
-def test_a_crop_shows_its_own_pill(photos: PhotoSet) -> None:
+def test_pictures_show_their_pills_at_their_size(photos: PhotoSet) -> None:
     photos.run()
     store = CropStore(photos.places.data_dir / "crops" / "train.arrow")
     for index, code in enumerate(store.table["mapping_code"]):
         middle = store.decode(index)[10:22, 10:22].reshape(-1, 3).mean(axis=0)
         assert int(middle.argmax()) == int(code[-1]) % 3
-
-
-def test_evaluation_frames_keep_size_and_pills(photos: PhotoSet) -> None:
-    photos.run()
     table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow").to_pylist()
     combination = next(row for row in table if row["image_type"] == "combination")
     assert crops.decode(combination["jpeg"]).shape == (160, 120, 3)
@@ -60,15 +56,13 @@ def test_evaluation_frames_keep_size_and_pills(photos: PhotoSet) -> None:
     assert [pill["mapping_code"] for pill in combination["pills"]] == list(CODES[1:])
 
 
-def test_the_detection_set_holds_all_combinations_and_some_singles(photos: PhotoSet) -> None:
+def test_detection_gets_combinations_and_some_singles_test_unknown_singles(
+    photos: PhotoSet,
+) -> None:
     photos.run()
-    names = [path.stem for path in (photos.places.data_dir / "detection/images/train").iterdir()]
+    names = detection_names(photos, "train")
     assert sum("-000" in name[8:] for name in names) == 4
     assert len(names) == 4 + photos.settings.scale.detection_single_frames
-
-
-def test_test_frames_are_combinations_and_unknown_singles(photos: PhotoSet) -> None:
-    photos.run()
     table = arrow.open_arrow(photos.places.data_dir / "frames" / "test.arrow").to_pylist()
     singles = [row for row in table if row["image_type"] == "single"]
     assert len(table) == 4
@@ -137,15 +131,6 @@ def test_an_incomplete_combination_gives_crops_until_its_label_is_added(
     assert photos.check("combination_incomplete")["count"] == 0
 
 
-def test_a_val_photo_that_train_holds_is_left_out(photos: PhotoSet) -> None:
-    val, train = photos.photo("val"), photos.photo("train")
-    shutil.copy(photos.path(train), photos.path(val))
-    photos.run()
-    assert photos.rejected() == [(val, "duplicates_across_splits")]
-    store = CropStore(photos.places.data_dir / "crops" / "val.arrow")
-    assert val not in set(store.table["image_path"])
-
-
 def leak_group(photos: PhotoSet) -> None:
     photos.rows.loc[photos.rows["split"] == "val", "group_id"] = photos.rows.loc[0, "group_id"]
 
@@ -189,17 +174,11 @@ def test_a_failed_check_is_reported_and_leaves_no_outs(
     assert photos.outs() == {}
 
 
-def test_too_many_rejected_rows_fail(photos: PhotoSet) -> None:
+def test_too_many_rejected_rows_fail_and_the_cure_works(photos: PhotoSet) -> None:
     photos.path(photos.photo("train")).unlink()
-    with pytest.raises(DataError, match=r"rejected_share.*1 of 38 rows \(2\.63%\)"):
+    with pytest.raises(DataError, match=r"rejected_share.*1 of 38 rows \(2\.63%\)") as refusal:
         photos.run(max_rejected=0.02)
     assert photos.rejected() == [(photos.photo("train"), "photo_missing")]
-
-
-def test_the_cure_of_too_many_rejected_rows_works(photos: PhotoSet) -> None:
-    photos.path(photos.photo("train")).unlink()
-    with pytest.raises(DataError, match="rejected_share") as refusal:
-        photos.run(max_rejected=0.02)
     assert "raise validate.max_rejected" in refusal.value.cure
     assert photos.run(max_rejected=0.03)["rejected"] == 1
 
@@ -251,22 +230,17 @@ def test_a_removed_label_is_reported(photos: PhotoSet) -> None:
     assert photos.check("label_missing")["examples"] == [label]
 
 
-def test_two_runs_give_the_same_bytes(photos: PhotoSet) -> None:
+def test_a_second_run_reads_no_photo_and_gives_the_same_bytes_as_a_fresh_one(
+    photos: PhotoSet,
+) -> None:
     photos.run()
     first = photos.outs()
+    assert photos.decoded == 28 and len(first) > 20
+    photos.run()
+    assert photos.decoded == 0 and photos.outs() == first
     shutil.rmtree(photos.places.work_dir)
     photos.run()
-    assert photos.outs() == first
-    assert len(first) > 20
-
-
-def test_a_second_run_reads_no_photo(photos: PhotoSet) -> None:
-    photos.run()
-    first = photos.outs()
-    assert photos.decoded == 28
-    photos.run()
-    assert photos.decoded == 0
-    assert photos.outs() == first
+    assert photos.decoded == 28 and photos.outs() == first
 
 
 def test_only_added_photos_are_read(photos: PhotoSet) -> None:

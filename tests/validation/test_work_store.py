@@ -6,42 +6,34 @@ from pathlib import Path
 import pytest
 
 from pillsnap.errors import DataError, MachineError
-from pillsnap.validation.work_store import Hashes, Kind, Picture, Prepared, WorkStore
+from pillsnap.validation.work_store import Hashes, Kind, Prepared, PreparedPicture, WorkStore
 
 LARGE = 2**64 - 3
 
 
 def photo(key: str, *kinds: Kind) -> Prepared:
-    pictures = [Picture(Kind.CROP, b"one", 5), Picture(Kind.CROP, b"two", LARGE)]
-    return Prepared(key, f"c{key}", f"p{key}", (*pictures, *(Picture(k, b"x") for k in kinds)))
+    pictures = [PreparedPicture(Kind.CROP, b"one", 5), PreparedPicture(Kind.CROP, b"two", LARGE)]
+    return Prepared(
+        key, f"c{key}", f"p{key}", (*pictures, *(PreparedPicture(k, b"x") for k in kinds))
+    )
 
 
-def test_a_photo_comes_back_with_its_pictures_in_order(tmp_path: Path) -> None:
+def test_photos_come_back_in_order_also_after_reopening_until_replaced(tmp_path: Path) -> None:
     with WorkStore(tmp_path / "a.sqlite") as store:
-        store.add([photo("k", Kind.FRAME)])
+        store.add([photo("k", Kind.FRAME), photo("l", Kind.DETECTION)])
+    with WorkStore(tmp_path / "a.sqlite") as store:
         assert store.jpegs("k", Kind.CROP) == [b"one", b"two"]
         assert store.jpegs("k", Kind.FRAME) == [b"x"]
-        assert store.hashes() == {"k": Hashes("ck", "pk", (5, LARGE))}
-
-
-def test_stored_photos_are_there_after_reopening(tmp_path: Path) -> None:
-    with WorkStore(tmp_path / "a.sqlite") as store:
-        store.add([photo("k"), photo("l", Kind.DETECTION)])
-    with WorkStore(tmp_path / "a.sqlite") as store:
-        kinds = store.kinds()
-    assert kinds == {"k": {Kind.CROP}, "l": {Kind.CROP, Kind.DETECTION}}
-
-
-def test_a_photo_stored_again_replaces_the_old_one(tmp_path: Path) -> None:
-    with WorkStore(tmp_path / "a.sqlite") as store:
-        store.add([photo("k", Kind.FRAME)])
+        assert store.hashes()["k"] == Hashes("ck", "pk", (5, LARGE))
+        kinds = {"k": {Kind.CROP, Kind.FRAME}, "l": {Kind.CROP, Kind.DETECTION}}
+        assert store.kinds() == kinds
         store.add([photo("k")])
         assert store.jpegs("k", Kind.CROP) == [b"one", b"two"]
         assert store.jpegs("k", Kind.FRAME) == []
 
 
 def test_a_failed_chunk_leaves_nothing_behind(tmp_path: Path) -> None:
-    broken = Prepared("l", "c", "p", (Picture(Kind.CROP, None),))  # type: ignore[arg-type]
+    broken = Prepared("l", "c", "p", (PreparedPicture(Kind.CROP, None),))  # type: ignore[arg-type]
     with WorkStore(tmp_path / "a.sqlite") as store:
         with pytest.raises(TypeError):
             store.add([photo("k"), broken])

@@ -28,16 +28,28 @@ def take(root: Path) -> Fingerprint:
 
 
 def of(tree: Tree) -> Fingerprint:
-    """sha256 over the sorted lines `relative path NUL size newline`, paths in NFC with /."""
+    """sha256 over the sorted lines `relative path NUL size newline`, paths in NFC with /.
+
+    DataError where there is no photo.
+    """
     lines = [
         names.nfc(f"{folder.path}/{name}\0{size}\n")
         for folder in tree.folders
         for name, size in zip(folder.names, folder.sizes, strict=True)
     ]
     lines.sort()
+    if all(folder.kind != "images" for folder in tree.folders):
+        raise DataError(
+            f"{tree.root} holds no photo (.png) of AI Hub's train or val part."
+            + tree.findings.largest(),
+            "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that AI Hub's download is in, "
+            "unpacked or not. data/README.md shows the layouts.",
+        )
     total_bytes = sum(sum(folder.sizes) for folder in tree.folders)
-    digest = hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
-    return Fingerprint(len(lines), total_bytes, digest)
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode())
+    return Fingerprint(len(lines), total_bytes, digest.hexdigest())
 
 
 def path_of(scale: str) -> Path:

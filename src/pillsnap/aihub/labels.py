@@ -20,7 +20,7 @@ DRUG_KEYS = (
 )  # in the order of Drug's fields  # fmt: skip
 
 
-class Drug(NamedTuple):
+class DrugFields(NamedTuple):
     """The drug fields of a label as clean text ("" where a field is missing)."""
 
     edi_codes: str  # joined by |
@@ -42,7 +42,7 @@ class Label(NamedTuple):
     box_h: int
     image_width: int
     image_height: int
-    drug: Drug
+    drug: DrugFields
 
 
 class Expected(NamedTuple):
@@ -55,7 +55,7 @@ class Expected(NamedTuple):
 
 
 @dataclass
-class Reading:
+class LabelReading:
     """A label, or None and the reason; `notes`: irregularities that do not invalidate it."""
 
     label: Label | None = None
@@ -64,16 +64,16 @@ class Reading:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def parse(content: bytes, expected: Expected) -> Reading:
+def parse(content: bytes, expected: Expected) -> LabelReading:
     """Parse a label's bytes; never raises."""
-    reading = Reading()
+    reading = LabelReading()
     try:
         tree = decode(content, reading.notes)
         image = _only(tree, "images")
         _check_identity(image, expected, reading.notes)
         width, height = _side(image, "width"), _side(image, "height")
         box = _box(_annotation(tree), width, height, reading.notes)
-        reading.label = Label(*box, width, height, _drug(image))
+        reading.label = Label(*box, width, height, _drug(image, reading.notes))
     except RefusalError as refusal:
         reading.reason, reading.detail = refusal.reason, refusal.detail
     return reading
@@ -180,8 +180,11 @@ def _as_float(value: float) -> float:
         return math.inf
 
 
-def _drug(image: dict[str, Any]) -> Drug:
+def _drug(image: dict[str, Any], notes: list[tuple[str, str]]) -> DrugFields:
     values = [image.get(key) for key in DRUG_KEYS]
+    if None in values:
+        nulls = (key for key, value in zip(DRUG_KEYS, values, strict=True) if value is None)
+        notes.append(("label_with_nulls", ", ".join(nulls)))
     try:
         return _clean_drug(*values)
     except TypeError:  # a list or mapping instead of text is not hashable
@@ -189,8 +192,8 @@ def _drug(image: dict[str, Any]) -> Drug:
 
 
 @lru_cache(maxsize=4096, typed=True)  # a code's labels are alike: 4 times as fast
-def _clean_drug(edi_codes: object, *texts: object) -> Drug:
-    return Drug(_edi_codes(edi_codes), *map(_text, texts))
+def _clean_drug(edi_codes: object, *texts: object) -> DrugFields:
+    return DrugFields(_edi_codes(edi_codes), *map(_text, texts))
 
 
 def _edi_codes(value: object) -> str:

@@ -3,32 +3,30 @@
 Light imports only: the worker processes load this module.
 """
 
-import errno
 import gc
-import os
-import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from pillsnap.aihub.labels import Drug, Expected, Reading, parse
+from pillsnap.aihub.labels import DrugFields, Expected, LabelReading, parse
+from pillsnap.dataset import source
 from pillsnap.dataset.names import parse_view
 from pillsnap.stage.pool import Spread
 
 CHUNK = 2000  # labels per task of a worker
 LARGEST_LABEL_BYTES = 1 << 20
-READ_BYTES = 1 << 14
 UNREAD = -1
 COLUMNS = 7  # of a label: box x, y, w, h, photo w, h, number of its drug
 NO_LABEL = (UNREAD,) * COLUMNS
 
 
-class Batch(NamedTuple):
+class LabelBatch(NamedTuple):
     """Labels to read, of one code in one folder (relative to the root)."""
 
     folder: str
+    ending: str  # of the file names
     code: str
     stems: list[str]
 
@@ -37,12 +35,12 @@ class Readings(NamedTuple):
     """The content of some labels in their order; equal drugs are kept once."""
 
     values: bytes  # [labels, COLUMNS] int32; UNREAD where a label cannot be used
-    drugs: list[Drug]
+    drugs: list[DrugFields]
     remarks: list[tuple[int, str, str, list[tuple[str, str]]]]  # label, reason, detail, notes
 
 
 def read(
-    root: str, batches: Sequence[Batch], spread: Spread, progress: Callable[[int, int], None]
+    root: str, batches: Sequence[LabelBatch], spread: Spread, progress: Callable[[int, int], None]
 ) -> Iterator[Readings]:
     """Readings chunk by chunk, in order; calls `progress(done, total)` after each."""
     chunks = _chunks(batches)
@@ -54,18 +52,18 @@ def read(
         yield readings
 
 
-def _chunks(batches: Sequence[Batch]) -> list[list[Batch]]:
+def _chunks(batches: Sequence[LabelBatch]) -> list[list[LabelBatch]]:
     """The batches regrouped into chunks of CHUNK labels; the last may be smaller."""
-    chunks: list[list[Batch]] = []
+    chunks: list[list[LabelBatch]] = []
     room = 0
-    for folder, code, stems in batches:
+    for folder, ending, code, stems in batches:
         start = 0
         while start < len(stems):
             if not room:
                 chunks.append([])
                 room = CHUNK
             part = stems[start : start + room]
-            chunks[-1].append(Batch(folder, code, part))
+            chunks[-1].append(LabelBatch(folder, ending, code, part))
             start, room = start + len(part), room - len(part)
     return chunks
 
@@ -83,9 +81,9 @@ def without_gc() -> Iterator[None]:
 
 
 @without_gc()
-def _read_chunk(root: str, batches: Sequence[Batch]) -> Readings:
+def _read_chunk(root: str, batches: Sequence[LabelBatch]) -> Readings:
     values = array("i")
-    drugs: dict[Drug, int] = {}
+    drugs: dict[DrugFields, int] = {}
     remarks = []
     number = 0
     for batch in batches:
@@ -109,47 +107,16 @@ def _angles(view: str) -> tuple[int, int]:
     return parsed.latitude, parsed.longitude
 
 
-def _read_batch(root: str, batch: Batch) -> Iterator[Reading]:
-    """Relative to the open folder: the kernel then resolves no path for each label."""
-    try:
-        folder = os.open(f"{root}/{batch.folder}", os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        yield from [_unreadable(error)] * len(batch.stems)
-        return
-    try:
-        for stem in batch.stems:
-            latitude, longitude = _angles(stem.partition("_")[2])
-            expected = Expected(batch.code, f"{stem}.png", latitude, longitude)
-            yield _read_one(f"{stem}.json", folder, expected)
-    finally:
-        os.close(folder)
-
-
-def _read_one(name: str, folder: int, expected: Expected) -> Reading:
-    try:
-        content = _content(name, folder)
-    except OSError as error:
-        return _unreadable(error)
-    if len(content) > LARGEST_LABEL_BYTES:
-        return Reading(reason="label_too_large", detail=f"over {LARGEST_LABEL_BYTES} bytes")
-    return parse(content, expected)
-
-
-def _unreadable(error: OSError) -> Reading:
-    return Reading(reason="label_unreadable", detail=error.strerror or type(error).__name__)
-
-
-def _content(name: str, folder: int) -> bytes:
-    """A file's bytes, at most just over the limit; takes a third of the time of open()."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=folder)  # a FIFO would wait
-    try:
-        content = os.read(descriptor, READ_BYTES)
-        if 0 < len(content) < READ_BYTES:  # the whole of a regular file
-            return content
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        while (more := os.read(descriptor, READ_BYTES)) and len(content) <= LARGEST_LABEL_BYTES:
-            content += more
-        return content
-    finally:
-        os.close(descriptor)
+def _read_batch(root: str, batch: LabelBatch) -> Iterator[LabelReading]:
+    for stem in batch.stems:
+        latitude, longitude = _angles(stem.partition("_")[2])
+        expected = Expected(batch.code, f"{stem}.png", latitude, longitude)
+        try:
+            path = f"{root}/{batch.folder}/{stem}{batch.ending}"
+            content = source.read(path, LARGEST_LABEL_BYTES)
+        except source.TooLargeError as error:
+            yield LabelReading(reason="label_too_large", detail=error.strerror or "")
+        except OSError as error:
+            yield LabelReading(reason="label_unreadable", detail=error.strerror or "")
+        else:
+            yield parse(content, expected)

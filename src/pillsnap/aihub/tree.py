@@ -1,36 +1,45 @@
-"""Scans an AI Hub tree (data set 576) for photo and label files.
+"""Scans a root for AI Hub's photos and labels (data set 576): the download as it is, in zip
+archives or unpacked, or a rearranged tree. data/README.md shows the layouts.
 
-Layout and file names: data/README.md. Nothing is ever written under the root.
+Part, kind and code of a file are read from its path; nothing is ever written under the root.
 """
 
 import os
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import attrgetter
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
-from pillsnap.dataset.findings import EXAMPLES_KEPT, Findings
-from pillsnap.dataset.names import nfc
+from pillsnap.dataset import source
+from pillsnap.dataset.findings import Findings
+from pillsnap.dataset.names import CODE, nfc, parse_codes
 from pillsnap.errors import DataError
 from pillsnap.stage.pool import Spread
 
 PARTS = ("train", "val")
-KINDS = {"images": ".png", "labels": ".json"}
+KINDS = {".png": "images", ".json": "labels"}
 TYPES = ("single", "combination")
+PART = re.compile(r"(?:[0-9]+[._ -]*)?(train|val)", re.IGNORECASE)  # 1.Training, val
+SHARD = re.compile(r"([TV])([SL])_([0-9]+)(?![0-9])")  # TS_1_단일: part, images or labels, number
+LABELS = re.compile(r"(?:^|/)[TV]L_[0-9]+[^/]*$|_json$")  # a shard that holds no photo
+TASKS = 64  # that the shards are dealt out to
+Files = dict[str, int]  # bytes by name
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that contains photos or labels."""
+    """A folder, on disk or in an archive, that contains photos or labels with one ending."""
 
     path: str  # as on disk, relative to the root, with /
     part: str  # train | val
     kind: str  # images | labels
     image_type: str  # single | combination
     shard: str  # TS_1_single
-    inner: tuple[str, ...]  # the folders under the shard, in NFC
+    name: str  # of the folder itself, in NFC
+    ending: str  # .png | .json, as on disk
     names: tuple[str, ...]  # file names as on disk, sorted
     sizes: tuple[int, ...]  # bytes
 
@@ -44,84 +53,74 @@ class Tree:
     findings: Findings = field(default_factory=Findings)
 
 
-class _Share(NamedTuple):
-    """The part of a tree that one walk covers."""
-
-    root: Path
-    tops: list[tuple[str, str, str, str]]
-    which: slice
-
-
-class _Walked(NamedTuple):
-    folders: list[Folder]
-    findings: Findings
-    entered: set[tuple[int, int]]  # device and inode of the folders under the tops
-
-
 def scan(root: Path, spread: Spread = map) -> Tree:
-    """Walk `<root>/{train,val}` or `<root>/data/{train,val}`; each folder is entered once.
+    """Find the photos and labels under `root`; each folder and archive is entered once.
 
-    Symbolic links are followed. Irregularities become findings. DataError where neither folder
-    exists. `spread` may walk images and labels, single and combination, in parallel.
+    Symbolic links are followed. Irregularities become findings, unreadable archives and folders
+    among them; DataError where the root itself cannot be listed. `spread` may scan in parallel.
     """
-    tops = _tops(root)
-    shares = [_Share(root, tops, slice(at, at + 1)) for at in range(len(tops))]
-    status = [(root / path).stat() for path, *_ in tops]
-    apart = len({(one.st_dev, one.st_ino) for one in status}) == len(tops)
-    walks = list(spread(_walk, shares)) if apart else []
+    outer = _outer(root)
+    tasks = [outer.shards[at::TASKS] for at in range(min(TASKS, len(outer.shards)))]
+    walks = list(spread(partial(_walk, os.fspath(root), frozenset(outer.entered)), tasks))
     entered = [identity for walk in walks for identity in walk.entered]
-    if not apart or len(set(entered)) < len(entered):  # links between them: one walk for all
-        walks = [_walk(_Share(root, tops, slice(None)))]
-    folders = tuple(folder for walk in walks for folder in walk.folders)
-    return Tree(root, folders, _merged(walk.findings for walk in walks))
+    if len(set(entered)) < len(entered):  # links between shards: one walk for all
+        walks = [_walk(os.fspath(root), frozenset(outer.entered), outer.shards)]
+    findings = outer.findings
+    for walk in walks:
+        findings.merge(walk.findings)
+    folders = [*outer.folders, *(folder for walk in walks for folder in walk.folders)]
+    folders.sort(key=lambda folder: (nfc(folder.path).split("/"), folder.path, folder.ending))
+    return Tree(root, tuple(folders), findings)
 
 
-def _merged(parts: Iterable[Findings]) -> Findings:
-    findings = Findings()
-    for part in parts:
-        for name, count in part.counts.items():
-            examples = findings.examples.get(name, []) + part.examples[name]
-            findings.examples[name] = examples[:EXAMPLES_KEPT]
-            findings.counts[name] = findings.counts.get(name, 0) + count
-    return findings
+def sample(root: Path, count: int) -> list[str]:
+    """Paths of some photos, from as many shards as possible, without scanning them whole."""
+    outer, paths = _outer(root), list[str]()
+    shards = [path for path in outer.shards if not LABELS.search(path)]
+    each = max(1, -(-count // max(1, len(shards))))
+    for path in shards[:count]:
+        photos = (
+            f"{folder.path}/{name}"
+            for folder in _Walk(os.fspath(root), outer.entered).below(path)
+            if folder.kind == "images"
+            for name in folder.names
+        )
+        paths += islice(photos, each)
+    return paths[:count]
 
 
-def _walk(share: _Share) -> _Walked:
-    walk = _Walk(share.root)
-    for path, *_ in share.tops:  # first, so that no link elsewhere claims them
-        walk.enter(path, (share.root / path).stat())
-    tops = frozenset(walk.entered)
-    for path, part, kind, image_type in share.tops[share.which]:
-        walk.top(path, part, kind, image_type)
-    return _Walked(walk.folders, walk.findings, walk.entered - tops)
+def _outer(root: Path) -> "_Walk":
+    """The folders above the shards, entered; their `shards` are the folders and archives below."""
+    walk = _Walk(os.fspath(root), set())
+    try:
+        walk.enter("", root.stat())
+        os.scandir(root).close()
+    except OSError as error:
+        raise DataError(
+            f"The data root {root} cannot be listed: {error.strerror}.",
+            "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that AI Hub's download is in.",
+        ) from None
+    walk.folders = list(walk.below("", outer=True))
+    return walk
 
 
-def _tops(root: Path) -> list[tuple[str, str, str, str]]:
-    for prefix in ("", "data/"):
-        parts = [part for part in PARTS if (root / prefix / part).is_dir()]
-        tops = [
-            (f"{prefix}{part}/{kind}/{image_type}", part, kind, image_type)
-            for part in parts
-            for kind in KINDS
-            for image_type in TYPES
-        ]
-        if parts:
-            return [top for top in tops if (root / top[0]).is_dir()]
-    raise DataError(
-        f"{root} holds neither train/ and val/ nor data/train/ and data/val/.",
-        "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that contains train/ and val/.",
-    )
+def _walk(root: str, entered: frozenset[tuple[int, int]], shards: list[str]) -> "_Walk":
+    walk = _Walk(root, set(entered))
+    walk.folders = [folder for path in shards for folder in walk.below(path)]
+    walk.entered -= entered
+    return walk
 
 
 class _Walk:
-    def __init__(self, root: Path) -> None:
-        self.root = os.fspath(root)
-        self.folders: list[Folder] = []
+    def __init__(self, root: str, entered: set[tuple[int, int]]) -> None:
+        self.root = root
+        self.entered = entered  # device and inode
         self.findings = Findings()
-        self.entered: set[tuple[int, int]] = set()
+        self.folders: list[Folder] = []
+        self.shards: list[str] = []
 
     def enter(self, path: str, status: os.stat_result) -> bool:
-        """Whether a folder is entered for the first time, whatever its path."""
+        """Whether a folder or archive is entered for the first time, whatever its path."""
         identity = (status.st_dev, status.st_ino)
         if identity in self.entered:
             self.findings.add("folder_linked_twice", path)
@@ -129,83 +128,145 @@ class _Walk:
         self.entered.add(identity)
         return True
 
-    def top(self, path: str, part: str, kind: str, image_type: str) -> None:
-        """Walk the shards under e.g. train/images/single, depth first in NFC order."""
-        stack: list[tuple[str, tuple[str, ...]]] = [(path, ())]
-        while stack:
-            here, inside = stack.pop()
-            folders, names, sizes = self._list(here, KINDS[kind])
-            if names:
-                shard, inner = (inside[0], inside[1:]) if inside else ("", ())
-                self.folders.append(
-                    Folder(here, part, kind, image_type, shard, inner, tuple(names), tuple(sizes))
-                )
-            stack += [(f"{here}/{name}", (*inside, nfc(name))) for name in reversed(folders)]
+    def below(self, top: str, *, outer: bool = False) -> Iterator[Folder]:
+        """Folders with photos or labels in `top`, a folder or archive that has been entered.
 
-    def _list(self, path: str, ending: str) -> tuple[list[str], list[str], list[int]]:
-        """Names of the folders to enter; names and bytes of the photos or labels. All sorted."""
+        `outer`: what is a shard or the folder of a code is not listed but added to `shards`.
+        """
+        stack = [top]
+        while stack:
+            here = stack.pop()
+            if outer and _is_shard(here):
+                self.shards.append(here)
+            elif _is_archive(here):
+                yield from self._in_archive(here)
+            else:
+                inner, files = self._list(here)
+                yield from self._sorted_out(here, files)
+                stack += reversed(inner)
+
+    def _list(self, path: str) -> tuple[list[str], Files]:
+        """Paths of the folders and archives to enter, and the files: both sorted."""
+        inner: list[str] = []
+        files: Files = {}
         try:
             descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                return self._sorted(path, ending, descriptor)
-            finally:
-                os.close(descriptor)
         except OSError as error:
             self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
-            return [], [], []
+            return inner, files
+        try:
+            # Relative to the open folder: the kernel then resolves no path for each entry.
+            with os.scandir(descriptor) as listing:
+                entries = sorted(listing, key=lambda entry: nfc(entry.name))
+            for entry in entries:
+                here = f"{path}/{entry.name}" if path else entry.name
+                if self._skipped(here, entry.name):
+                    continue
+                try:
+                    status = entry.stat()
+                except OSError as error:
+                    self.findings.add("link_broken", f"{here}: {error.strerror}")
+                    continue
+                is_file = stat.S_ISREG(status.st_mode)
+                if stat.S_ISDIR(status.st_mode) or (is_file and _is_archive(here)):
+                    if self.enter(here, status):
+                        inner.append(here)
+                elif is_file:
+                    files[entry.name] = status.st_size
+                else:
+                    self.findings.add("file_ignored", here)
+        except OSError as error:
+            self.findings.add("folder_unreadable", f"{path}: {error.strerror}")
+        finally:
+            os.close(descriptor)
+        return inner, files
 
-    def _sorted(
-        self, path: str, ending: str, descriptor: int
-    ) -> tuple[list[str], list[str], list[int]]:
-        """Relative to the open folder: the kernel then resolves no path for each entry."""
-        folders: list[str] = []
-        names: list[str] = []
-        sizes: list[int] = []
-        for entry in _entries(descriptor):
-            name = entry.name
-            if (name[0] == "." or name[-9:] == "index.png" or not name.isascii()) and (
-                self._skipped(path, name)
-            ):
-                continue
-            try:
-                status = entry.stat()
-            except OSError as error:
-                self.findings.add("link_broken", f"{path}/{name}: {error.strerror}")
-                continue
-            if stat.S_ISREG(status.st_mode) and name.endswith(ending):
-                names.append(name)
-                sizes.append(status.st_size)
-            elif not stat.S_ISDIR(status.st_mode):
-                self.findings.add("file_ignored", f"{path}/{name}")
-            elif self.enter(f"{path}/{name}", status):
-                folders.append(name)
-        return folders, names, sizes
+    def _in_archive(self, path: str) -> Iterator[Folder]:
+        try:
+            found = source.members(f"{self.root}/{path}")
+        except OSError as error:
+            self.findings.add("archive_unreadable", f"{path}: {error.strerror}")
+            return
+        by_folder: dict[str, Files] = {}
+        for member, size in sorted(found.items()):
+            folder, _, name = f"{path}/{member}".rpartition("/")
+            if not name or "" in (parts := folder.split("/")) or ".." in parts:
+                self.findings.add("file_ignored", f"{folder}/{name}")
+            elif not self._skipped(f"{folder}/{name}", name):
+                by_folder.setdefault(folder, {})[name] = size
+        for folder, files in sorted(by_folder.items()):
+            yield from self._sorted_out(folder, files)
 
     def _skipped(self, path: str, name: str) -> bool:
         """Whether a name is to be skipped; such names are counted."""
-        if name.startswith("._"):
-            self.findings.add("macos_file", f"{path}/{_shown(name)}")
+        if name[0] != "." and name[-9:] != "index.png" and name.isascii():
+            return False  # nearly all
+        if name.startswith("._") or name == "__MACOSX":
+            self.findings.add("macos_file", shown(path))
         elif name.endswith("index.png"):
-            self.findings.add("contact_sheet", f"{path}/{_shown(name)}")
-        elif not name.isascii() and _shown(name) != name:
-            self.findings.add("name_not_utf8", f"{path}/{_shown(name)}")
+            self.findings.add("contact_sheet", shown(path))
+        elif shown(path) != path:
+            self.findings.add("name_not_utf8", shown(path))
         else:
             return False
         return True
 
+    def _sorted_out(self, path: str, files: Files) -> Iterator[Folder]:
+        """The photos and the labels among a folder's files; those with another ending apart."""
+        by_ending: dict[str, list[str]] = {}
+        for name in files:
+            by_ending.setdefault(name[max(name.rfind("."), 0) :], []).append(name)
+        names = nfc(path).split("/")
+        part = _part(names)
+        for ending, found in by_ending.items():
+            kind = KINDS.get(ending.lower())
+            if not kind or not part:
+                reason = "file_outside_train_and_val" if kind else "file_ignored"
+                self.findings.add_all(
+                    reason, (f"{path}/{name}" if path else name for name in found)
+                )
+                continue
+            found.sort()
+            yield Folder(
+                path, part, kind, image_type := _type(names, kind), _shard(names, image_type),
+                names[-1], ending, tuple(found), tuple(map(files.__getitem__, found)),
+            )  # fmt: skip
 
-def _entries(descriptor: int) -> "list[os.DirEntry[str]]":
-    with os.scandir(descriptor) as listing:
-        entries = list(listing)
-    ascii_only = all(entry.name.isascii() for entry in entries)
-    return sorted(entries, key=attrgetter("name") if ascii_only else _in_nfc)
+
+def shown(path: str) -> str:
+    """`path` for messages: bytes that are not UTF-8 become question marks."""
+    return path.encode("utf-8", "replace").decode("utf-8")
 
 
-def _in_nfc(entry: "os.DirEntry[str]") -> str:
-    name = entry.name
-    return name if name.isascii() else f"{nfc(name)}/{name}"
+def _is_archive(path: str) -> bool:
+    return path[-4:].lower() == source.ARCHIVE
 
 
-def _shown(name: str) -> str:
-    """`name` for messages: bytes that are not UTF-8 become question marks."""
-    return name.encode("utf-8", "replace").decode("utf-8")
+def _is_shard(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return _is_archive(path) or SHARD.match(name) is not None or CODE.match(name) is not None
+
+
+def _part(names: list[str]) -> str:
+    """From the innermost folder that names a part, else from the shard; "" where none does."""
+    for name in reversed(names):
+        if found := PART.match(name):
+            return found[1].lower()
+    letters = [found[1] for name in names if (found := SHARD.match(name))]
+    return {"T": "train", "V": "val"}[letters[-1]] if letters else ""
+
+
+def _type(names: list[str], kind: str) -> str:
+    """Combinations are in a folder that lists their codes; their labels in one more, of a code."""
+    listing = names[-1] if kind == "images" else names[-2:][0].removesuffix("_json")
+    return "combination" if len(parse_codes(listing) or ()) > 1 else "single"
+
+
+def _shard(names: list[str], image_type: str) -> str:
+    """`TS_1_single`, however the shard is named on disk; else the folder around the codes'."""
+    outer = [name for name in names if not CODE.match(name)]
+    for name in reversed(outer):
+        if found := SHARD.match(name):
+            ending = "combo" if image_type == "combination" else "single"
+            return f"{found[1]}{found[2]}_{found[3]}_{ending}"
+    return outer[-1] if outer else ""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 EXAMPLES_KEPT = 5
+SHOWN = 3  # in a refusal
 
 
 @dataclass
@@ -24,6 +25,20 @@ class Findings:
         """Count each of `examples` under `name`."""
         for example in examples:
             self.add(name, example)
+
+    def merge(self, other: "Findings") -> None:
+        """Add the counts and examples of `other`."""
+        for name, count in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+            kept = self.examples.setdefault(name, [])
+            kept += other.examples[name][: EXAMPLES_KEPT - len(kept)]
+
+    def largest(self) -> str:
+        """The SHOWN findings with the highest counts, a line each that begins with a line break."""
+        names = sorted(self.counts, key=lambda name: (-self.counts[name], name))[:SHOWN]
+        return "".join(
+            f"\n  {name}: {self.counts[name]:,}, e.g. {self.examples[name][0]}" for name in names
+        )
 
     def as_dict(self) -> dict[str, dict[str, object]]:
         """{name: {"count": n, "examples": [...]}} sorted by name, ready for JSON."""

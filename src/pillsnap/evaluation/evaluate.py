@@ -23,6 +23,7 @@ from pillsnap.evaluation import (
     inference,
     outputs,
     sections,
+    set_coverage,
     unknown_pills,
 )
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
@@ -115,6 +116,7 @@ def measure(
             "test_single": pipeline_of(test_frames, test_rows["single"], options),
         },
         "unknown": unknown_pills.measure(known, *kinds, fitted, classes),
+        "sets": set_coverage.measure(known, fitted, options.set_risk, seed),
         "by": breakdown.by_condition(by_pill),
     }
 
@@ -145,7 +147,9 @@ def _calibrate(
         "val_unknown": val.known(False).outputs,
         "glued": inference.classify_glued(model, stores["val"], params.seed, *size),
     }
-    fitted = fit.fit(known.outputs, known.truth, stand_ins, means, options.known_recall)
+    fitted = fit.fit(
+        known.outputs, known.truth, stand_ins, means, options.known_recall, options.set_risk
+    )
     fitted = replace(
         fitted,
         detection_confidence=options.detection_confidence,

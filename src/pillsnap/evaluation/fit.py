@@ -15,8 +15,16 @@ from scipy.special import logsumexp
 
 from pillsnap.arrays import Floats, Floats32, Ints
 from pillsnap.evaluation import metrics
+from pillsnap.recognition import name_sets
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.scores import SCORES, Compared, Outputs, confidences, score_of
+from pillsnap.recognition.scores import (
+    SCORES,
+    Compared,
+    Outputs,
+    confidences,
+    probabilities,
+    score_of,
+)
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
 CHUNK = 4096  # pills in float64 at once: all of stage 4's would take 9 GB
@@ -58,17 +66,34 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     return float(np.exp(found.x))
 
 
+def halves(groups: NDArray[Any], seed: int) -> Ints | None:
+    """0 or 1 for each pill, [n]: a random half of the groups; None with a single group."""
+    names, group_of = np.unique(groups.astype(str), return_inverse=True)
+    if len(names) < 2:
+        return None
+    half_of = np.arange(len(names)) % 2
+    np.random.default_rng(seed).shuffle(half_of)
+    return np.asarray(half_of[group_of])
+
+
+def of_truth(logits: Floats, truth: Ints, temperature: float) -> NDArray[np.float64]:
+    """Calibrated probability of the true class of each pill, [n]."""
+    parts = [
+        np.take_along_axis(probabilities(logits[at : at + CHUNK], temperature), own, axis=1)[:, 0]
+        for at in range(0, len(truth), CHUNK)
+        for own in (truth[at : at + CHUNK, None],)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
 def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -> Floats:
     """Confidence of each pill under the temperature fitted on the other half of the groups.
 
     With a single group there is no other half: all NaN.
     """
-    names, group_of = np.unique(groups.astype(str), return_inverse=True)
-    if len(names) < 2:
+    half = halves(groups, seed)
+    if half is None:
         return np.full(len(truth), np.nan)
-    half_of = np.arange(len(names)) % 2
-    np.random.default_rng(seed).shuffle(half_of)
-    half = half_of[group_of]
     confidence = np.empty(len(truth))
     for own in (0, 1):
         temperature = fit_temperature(logits[half != own], truth[half != own])
@@ -82,6 +107,7 @@ def fit(
     stand_ins: Mapping[str, Outputs],
     means: Floats32,
     known_recall: float,
+    set_risk: float,
 ) -> Calibration:
     """Calibrate on val's known pills; `stand_ins` holds outputs of `val_unknown` and `glued`.
 
@@ -94,4 +120,10 @@ def fit(
     values = score_of(score, known, means, temperature)
     threshold = metrics.threshold_at(values, known_recall)
     assert threshold is not None, "no known pill in val"
-    return Calibration(temperature, score, threshold, means, compared, basis, 0.0, 0.0, "", "")
+    accepted = values >= threshold
+    least = name_sets.limit(
+        of_truth(known.logits[accepted], truth[accepted], temperature), set_risk
+    )
+    return Calibration(
+        temperature, score, threshold, least, means, compared, basis, 0.0, 0.0, "", ""
+    )

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from pillsnap.aihub import fingerprint, reading
 from pillsnap.aihub import tree as aihub
 from pillsnap.aihub.fingerprint import Fingerprint
-from pillsnap.aihub.labels import Drug
-from pillsnap.aihub.reading import COLUMNS, UNREAD, Batch
+from pillsnap.aihub.labels import DrugFields
+from pillsnap.aihub.reading import COLUMNS, UNREAD, LabelBatch
 from pillsnap.arrays import Ints
 from pillsnap.dataset.findings import Findings
-from pillsnap.manifest import candidates
+from pillsnap.errors import DataError
+from pillsnap.manifest import advice, candidates
 from pillsnap.manifest.candidates import Candidates
-from pillsnap.manifest.choice import UNUSED, Choice, Chooser, UnknownPills
+from pillsnap.manifest.choice import TRAIN, UNUSED, Choice, Chooser
+from pillsnap.manifest.classes import ShortageError, UnknownPills
 from pillsnap.params import ScaleParams
 from pillsnap.stage import pool
 from pillsnap.stage.pool import Spread
@@ -48,7 +50,7 @@ class Selection:
     choice: Choice
     boxes: NDArray[np.int32]  # [pills, 6] box x, y, w, h, photo w, h; or UNREAD
     drug: Ints  # [pills] number in drugs; UNREAD
-    drugs: list[Drug]
+    drugs: list[DrugFields]
     labels_read: int
     findings: Findings
     left_out: Findings
@@ -66,9 +68,20 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
         frames = candidates.collect(tree, left_out)
         labels = _Labels(os.fspath(root), frames, tree.findings, left_out)
         chooser = Chooser(frames, order.wanted, order.unknown_pills, order.scale, order.seed)
-        choice = chooser.choose(frames.complete)
-        while labels.read(spread, choice.split, progress):  # some are invalid: choose others
-            choice = chooser.choose(frames.complete & ~labels.invalid)
+        try:
+            choice = chooser.choose(frames.complete)
+            while labels.read(spread, choice.split, progress):  # some are invalid: choose others
+                choice = chooser.choose(frames.complete & ~labels.invalid)
+        except ShortageError as shortage:  # advice on what is usable needs every label
+            labels.read(spread, np.where(frames.complete & frames.train, TRAIN, UNUSED), progress)
+            for name in left_out.counts.keys() - tree.findings.counts.keys():  # not of a label
+                tree.findings.counts[name] = left_out.counts[name]
+                tree.findings.examples[name] = left_out.examples[name]
+            cure = advice.cure(chooser, frames.complete & ~labels.invalid, order.scale)
+            raise DataError(shortage.fact + tree.findings.largest(), cure) from None
+    known_in_val = np.isin(frames.code, choice.classes) & ~frames.train & (choice.split == UNUSED)
+    for frame in np.flatnonzero(known_in_val):
+        left_out.add("known_single_in_val", frames.photo_path(int(frame)))
     return Selection(
         order, found, frames, choice, labels.boxes, labels.drug, list(labels.drugs),
         labels.labels_read, tree.findings, left_out,
@@ -87,7 +100,7 @@ class _Labels:
         self._left_out = left_out
         self.boxes = np.full((len(frames.pill_frame), 6), UNREAD, dtype=np.int32)
         self.drug = np.full(len(frames.pill_frame), UNREAD)
-        self.drugs: dict[Drug, int] = {}
+        self.drugs: dict[DrugFields, int] = {}
         self.invalid = np.zeros(len(frames.stems), dtype=bool)
         self.labels_read = 0
         self._read = np.zeros(len(frames.stems), dtype=bool)
@@ -116,19 +129,22 @@ class _Labels:
             self.invalid[frame] = True
         return bool(reasons)
 
-    def _batches(self, pills: Ints) -> list[Batch]:
+    def _batches(self, pills: Ints) -> list[LabelBatch]:
         """Runs of pills of one code whose labels are in one folder."""
         frames = self._frames
         folder, code = frames.pill_folder[pills], frames.pill_code[pills]
         changed = (np.diff(folder) != 0) | (np.diff(code) != 0)
         starts = [0, *(np.flatnonzero(changed) + 1).tolist()] if len(pills) else []
         stems = [frames.stems[frame] for frame in frames.pill_frame[pills].tolist()]
-        return [
-            Batch(frames.folders[folder[start]].path, frames.codes[code[start]], stems[start:stop])
-            for start, stop in zip(starts, [*starts[1:], len(pills)], strict=True)
-        ]
+        batches = []
+        for start, stop in zip(starts, [*starts, len(pills)][1:], strict=True):
+            of = frames.folders[folder[start]]
+            batches.append(
+                LabelBatch(of.path, of.ending, frames.codes[code[start]], stems[start:stop])
+            )
+        return batches
 
-    def _keep(self, pills: Ints, values: NDArray[np.int32], drugs: list[Drug]) -> None:
+    def _keep(self, pills: Ints, values: NDArray[np.int32], drugs: list[DrugFields]) -> None:
         """Keep boxes, photo sizes and drugs of these pills; UNREAD for invalid labels."""
         numbers = [self.drugs.setdefault(drug, len(self.drugs)) for drug in drugs]
         self.boxes[pills] = values[:, :-1]

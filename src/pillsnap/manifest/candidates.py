@@ -51,12 +51,13 @@ class Candidates:
 
     def photo_path(self, frame: int) -> str:
         """A photo's path relative to the root, as on disk."""
-        return f"{self.folders[self.folder[frame]].path}/{self.stems[frame]}.png"
+        folder = self.folders[self.folder[frame]]
+        return f"{folder.path}/{self.stems[frame]}{folder.ending}"
 
     def label_path(self, pill: int) -> str:
         """The path of a pill's label relative to the root, as on disk."""
-        stem = self.stems[self.pill_frame[pill]]
-        return f"{self.folders[self.pill_folder[pill]].path}/{stem}.json"
+        folder = self.folders[self.pill_folder[pill]]
+        return f"{folder.path}/{self.stems[self.pill_frame[pill]]}{folder.ending}"
 
 
 def collect(tree: Tree, left_out: Findings) -> Candidates:
@@ -74,7 +75,7 @@ def collect(tree: Tree, left_out: Findings) -> Candidates:
         if folder.kind == "images":
             frames.take(number, folder)
     for folder, stem in labels.unused(tree.folders, frames.seen):
-        tree.findings.add("label_without_photo", f"{folder.path}/{stem}.json")
+        tree.findings.add("label_without_photo", f"{folder.path}/{stem}{folder.ending}")
     return frames.done(tree.folders)
 
 
@@ -89,13 +90,12 @@ class _Labels:
     def take(self, number: int, folder: Folder) -> None:
         """Add the labels of a folder, whose name gives the code."""
         single = folder.image_type == "single"
-        code = folder.inner[-1] if folder.inner else ""
-        code = code.removesuffix("_json") if single else code
+        code = folder.name.removesuffix("_json") if single else folder.name
         if not CODE.fullmatch(code):
             for name in folder.names:
                 self._findings.add("label_outside_a_code_folder", f"{folder.path}/{name}")
             return
-        stems = [name[: -len(".json")] for name in folder.names]
+        stems = [name[: -len(folder.ending)] for name in folder.names]
         if single:
             self._take_singles(number, folder, code, stems)
         else:
@@ -106,15 +106,15 @@ class _Labels:
         numbers = self.single[folder.part]
         for stem in stems:
             if stem.partition("_")[0] != code:
-                self._findings.add("label_in_wrong_folder", f"{folder.path}/{stem}.json")
+                self._findings.add("label_in_wrong_folder", f"{folder.path}/{stem}{folder.ending}")
             elif numbers.setdefault(stem, number) != number:
-                self._findings.add("label_duplicated", f"{folder.path}/{stem}.json")
+                self._findings.add("label_duplicated", f"{folder.path}/{stem}{folder.ending}")
 
     def _take_combinations(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
         numbers = self.combination[folder.part]
         for stem in stems:
             if numbers.setdefault(stem, {}).setdefault(code, number) != number:
-                self._findings.add("label_duplicated", f"{folder.path}/{stem}.json")
+                self._findings.add("label_duplicated", f"{folder.path}/{stem}{folder.ending}")
 
     def unused(
         self, folders: Sequence[Folder], photos: dict[tuple[str, str], set[str]]
@@ -147,20 +147,19 @@ class _Frames:
 
     def take(self, number: int, folder: Folder) -> None:
         """Add the photos of a folder that have a label."""
-        named = folder.inner[-1] if folder.inner else ""
-        codes = parse_codes(named) or ()
-        single = folder.image_type == "single"
-        photos = self._photos(folder, named, bool(codes) and (len(codes) == 1) == single)
-        if single:
-            self._take_singles(number, folder, named, photos)
+        codes = parse_codes(folder.name) or ()
+        photos = self._photos(folder, bool(codes))
+        if folder.image_type == "single":
+            self._take_singles(number, folder, folder.name, photos)
         else:
             self._take_combinations(number, folder, codes, photos)
 
-    def _photos(self, folder: Folder, named: str, right: bool) -> Iterator[Photo]:
-        """The photos that belong in a folder of this name, each once."""
+    def _photos(self, folder: Folder, right: bool) -> Iterator[Photo]:
+        """The photos that belong in a folder of this name, each once; `right`: it lists codes."""
+        named = folder.name
         seen = self.seen[folder.part, folder.image_type]
         for name, size in zip(folder.names, folder.sizes, strict=True):
-            stem = name[: -len(".png")]
+            stem = name[: -len(folder.ending)]
             code_text, _, view_text = stem.partition("_")
             view = self._views.get(view_text) or self._view(view_text)
             if view is None or not ((right and code_text == named) or parse_codes(code_text)):
@@ -192,7 +191,7 @@ class _Frames:
         for stem, size, (view, setting) in photos:
             label = labels.get(stem)
             if label is None:
-                self._left_out.add("photo_without_label", f"{folder.path}/{stem}.png")
+                self._left_out.add("photo_without_label", f"{folder.path}/{stem}{folder.ending}")
                 continue
             group = groups.get(view)
             if group is None:
@@ -211,7 +210,7 @@ class _Frames:
             labels = self._labels_of(folder, stem, codes)
             if not labels:
                 continue
-            group = self._group(folder.inner[-1]) if group is None else group
+            group = self._group(folder.name) if group is None else group
             for code in sorted(labels):
                 self._pills.extend((len(self._stems), self._code(code), labels[code]))
             self._stems.append(stem)
@@ -222,7 +221,7 @@ class _Frames:
         """{code: label folder} of a combination; empty where it cannot be used."""
         labels = self._labels.combination[folder.part].get(stem, {})
         foreign = sorted(labels.keys() - set(codes))
-        path = f"{folder.path}/{stem}.png"
+        path = f"{folder.path}/{stem}{folder.ending}"
         if foreign:
             self._left_out.add("label_of_another_code", f"{path}: {', '.join(foreign)}")
             return {}

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillsnap import files
-from pillsnap.aihub.labels import Drug
+from pillsnap.aihub.labels import DrugFields
 from pillsnap.arrays import Bools, Ints
 from pillsnap.dataset import manifest
 from pillsnap.dataset.manifest import Rows
 from pillsnap.manifest import sampling
 from pillsnap.manifest.build import Selection
+from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import TRAIN, VAL
 
 BOX_COLUMNS = ("box_x", "box_y", "box_w", "box_h", "image_width", "image_height")
@@ -54,12 +55,11 @@ def rows_of(selection: Selection, side: int) -> Rows:
     pills = np.flatnonzero(selection.choice.split[frames.pill_frame] == side)
     frame, code = frames.pill_frame[pills], frames.pill_code[pills]
     class_index = _class_index(selection)[code]
-    folders = [one.path for one in frames.folders]
     stems = [frames.stems[number] for number in frame.tolist()]
     folder, label_folder = frames.folder[frame], frames.pill_folder[pills]
     table: dict[str, Any] = {
-        "image_path": _paths(folders, folder, stems, "png"),
-        "label_path": _paths(folders, label_folder, stems, "json"),
+        "image_path": _paths(frames, folder, stems),
+        "label_path": _paths(frames, label_folder, stems),
         "image_type": _named(("combination", "single"), frames.single[frame]),
         "mapping_code": _named(frames.codes, code),
         "class_index": class_index,
@@ -79,7 +79,7 @@ def rows_of(selection: Selection, side: int) -> Rows:
     return {name: table[name] for name in manifest.COLUMNS}
 
 
-def classes_of(selection: Selection, drugs: list[list[Drug]]) -> Rows:
+def classes_of(selection: Selection, drugs: list[list[DrugFields]]) -> Rows:
     """The class table; its texts are the most frequent of each class (the first of `drugs`)."""
     frames, classes = selection.candidates, selection.choice.classes
     split = selection.choice.split[frames.pill_frame]
@@ -91,18 +91,18 @@ def classes_of(selection: Selection, drugs: list[list[Drug]]) -> Rows:
     return {
         "class_index": np.arange(len(classes)),
         "mapping_code": _named(frames.codes, classes),
-        **{name: [getattr(drug, name) for drug in most_frequent] for name in Drug._fields},
+        **{name: [getattr(drug, name) for drug in most_frequent] for name in DrugFields._fields},
         "train_pills": pills[TRAIN],
         "val_pills": pills[VAL],
     }
 
 
-def drugs_of_classes(selection: Selection) -> list[list[Drug]]:
+def drugs_of_classes(selection: Selection) -> list[list[DrugFields]]:
     """The drugs in the train labels of each class, the most frequent first."""
     frames, count = selection.candidates, len(selection.drugs)
     in_train = selection.choice.split[frames.pill_frame] == TRAIN
     keys = frames.pill_code[in_train] * count + selection.drug[in_train]
-    of_code: dict[int, list[tuple[int, Drug]]] = {}
+    of_code: dict[int, list[tuple[int, DrugFields]]] = {}
     for key, labels in zip(*np.unique(keys, return_counts=True), strict=True):
         drug = selection.drugs[key % count]
         of_code.setdefault(int(key // count), []).append((-int(labels), drug))
@@ -121,8 +121,9 @@ def _named(names: Sequence[str], numbers: Ints | Bools) -> NDArray[np.object_]:
     return np.array(names, dtype=object)[numbers.astype(np.int64)]
 
 
-def _paths(folders: list[str], numbers: Ints, stems: list[str], ending: str) -> list[str]:
+def _paths(frames: Candidates, numbers: Ints, stems: list[str]) -> list[str]:
+    folders = [(one.path, one.ending) for one in frames.folders]
     return [
-        f"{folders[number]}/{stem}.{ending}"
-        for number, stem in zip(numbers.tolist(), stems, strict=True)
+        f"{folder}/{stem}{ending}"
+        for (folder, ending), stem in zip(map(folders.__getitem__, numbers), stems, strict=True)
     ]

@@ -2,17 +2,17 @@
 
 import os
 import time
-from itertools import islice
 from pathlib import Path
 
-from pillsnap.aihub import fingerprint
-from pillsnap.dataset import manifest
+from pillsnap.aihub import fingerprint, tree
+from pillsnap.dataset import manifest, source
 from pillsnap.errors import UserError
 from pillsnap.operation.point import Point, failed, gb, passed, warned
 from pillsnap.params import Params
 
 SAMPLE_PHOTOS = 24
 SAMPLE_BYTES = 48 << 20
+LARGEST_PHOTO_BYTES = 1 << 30
 SAMPLE_S = 3.0
 SLOW_MB_S = 20.0
 LARGEST_SCAN = 300_000  # files; beyond, only build_manifest compares the fingerprint
@@ -23,15 +23,26 @@ def data(params: Params, root: Path) -> list[Point]:
     """The data root can be read, how fast, and is the tree whose fingerprint is recorded."""
     try:
         data_root = root / params.data_root()
-        photos = _sample(data_root)
-        read, count_bytes, seconds = _read(photos)
+        photos = tree.sample(data_root, SAMPLE_PHOTOS)
+        read, count_bytes, seconds = _read(data_root, photos)
     except UserError as error:
         return [failed("data root", error.fact, error.cure)]
     except OSError as error:
-        return [failed("data root", f"{error.filename}: {error.strerror}", "ls -ld on that path")]
+        return [
+            failed(
+                "data root",
+                f"{error.filename or data_root}: {error.strerror}",
+                "ls -ld on that path",
+            )
+        ]
     if not photos:
-        cure = "Set PILLSNAP_DATA_ROOT to the folder that holds train/ and val/."
-        return [failed("data root", f"{data_root} holds no PNG under {{train,val}}/images", cure)]
+        return [
+            failed(
+                "data root",
+                f"{data_root} holds no PNG of AI Hub's train or val part",
+                "Set PILLSNAP_DATA_ROOT to the folder that AI Hub's download is in.",
+            )
+        ]
     mb_s = count_bytes / 1e6 / max(seconds, 1e-6)
     total = params.at_scale.samples * count_bytes / read
     value = f"{data_root}: {mb_s:.0f} MB/s (photos read: {read}); "
@@ -79,21 +90,15 @@ def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
     return passed(name, f"{value}: matches")
 
 
-def _sample(data_root: Path) -> list[Path]:
-    """Some photos, found without walking the whole tree."""
-    tops = ("train", "val", "data/train", "data/val")
-    photos = (path for top in tops for path in (data_root / top / "images").rglob("*.png"))
-    return list(islice(photos, SAMPLE_PHOTOS))
-
-
-def _read(photos: list[Path]) -> tuple[int, int, float]:
+def _read(data_root: Path, photos: list[str]) -> tuple[int, int, float]:
     """Photos read, their bytes, seconds taken; asks the kernel to forget its copies first."""
     sizes: list[int] = []
     begun_s = time.monotonic()
-    for path in photos:
-        with path.open("rb", buffering=0) as file:
+    for photo in photos:
+        path = data_root / photo
+        with open(source.on_disk(path), "rb", buffering=0) as file:  # noqa: PTH123
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            sizes.append(len(file.read()))
+        sizes.append(len(source.read(path, LARGEST_PHOTO_BYTES)))
         if sum(sizes) > SAMPLE_BYTES or time.monotonic() - begun_s > SAMPLE_S:
             break
     return len(sizes), sum(sizes), time.monotonic() - begun_s

@@ -153,7 +153,7 @@ INPUTS = (
     ),
     Known(
         "data_root",
-        r"No data root:|The data root .* is not a folder|holds neither train/ and val/"
+        r"No data root:|The data root .* (?:is not a folder|cannot be listed)|holds no photo \("
         r"|Stale file handle|\[Errno 116\]|Transport endpoint is not connected|\[Errno 107\]"
         r"|\[Errno 5\] Input/output error|Host is down|\[Errno 112\]",
         "The photos cannot be reached.",

@@ -36,8 +36,11 @@ class CodedPhoto(NamedTuple):
 def photos_in(folder: Path) -> list[CodedPhoto]:
     """All pictures in folders with a K-code as name, sorted; DataError if there is none."""
     below = [(path, path.relative_to(folder).parts) for path in pictures.in_folder(folder)]
-    deeper = [(path, parts[0]) for path, parts in below if len(parts) > 1]
-    found = [CodedPhoto(path, code) for path, code in deeper if names.CODE.fullmatch(code)]
+    found = [
+        CodedPhoto(path, code)
+        for path, (*outer, _) in below
+        if (code := next(filter(names.CODE.fullmatch, outer), None))
+    ]
     if not found:
         raise DataError(
             f"{folder} holds neither a folder like K-012345 with pictures in it nor labels.",

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from pillsnap import boxes, files
+from pillsnap import boxes
 from pillsnap.aihub.decoding import BOM
 from pillsnap.aihub.labels import Expected, Label, parse
+from pillsnap.aihub.reading import LARGEST_LABEL_BYTES
 from pillsnap.boxes import Boxes
+from pillsnap.dataset import source
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.dataset.names import CODE, nfc, parse_codes
-from pillsnap.errors import DataError
 from pillsnap.evaluation import sections
 from pillsnap.evaluation.answers import FrameAnswer, FrameSet
 from pillsnap.own_photos import gap
@@ -156,9 +157,9 @@ def _pills(photo: Path, paths: list[Path], left_out: Findings) -> Iterator[tuple
     """Code and label of each label file that can be used."""
     for path in paths:
         try:
-            content = files.read_bytes(path, "")
-        except DataError as error:
-            left_out.add("label_unreadable", error.fact)
+            content = source.read(path, LARGEST_LABEL_BYTES)
+        except OSError as error:
+            left_out.add("label_unreadable", f"{path}: {error.strerror}")
             continue
         folder = path.parent.name.removesuffix("_json")
         code = folder if CODE.fullmatch(folder) else _code_in(content)

@@ -154,6 +154,7 @@ class EvaluateParams(Section):
     detection_iou: Share
     match_iou: Share
     known_recall: Share
+    set_risk: Share
     bootstrap_rounds: Positive
     worst_classes: Positive
 

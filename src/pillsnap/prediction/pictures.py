@@ -14,7 +14,7 @@ from PIL import WebPImagePlugin as WebP
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import pillow, png
+from pillsnap.dataset import pillow, png, source
 from pillsnap.errors import DataError, reason_of
 from pillsnap.prediction import jpeg
 
@@ -79,17 +79,19 @@ class Picture:
 
 
 def in_folder(folder: Path, suffixes: Collection[str] = SUFFIXES | HEIF_SUFFIXES) -> list[Path]:
-    """What has such a name in a folder and those below, sorted, without hidden ones.
+    """What has such a name in a folder, those below and zip archives, sorted, without hidden ones.
 
     Also HEIC pictures, pipes and broken links: reading them gives the reason and a cure.
     """
     try:
+        below = [path for path in folder.rglob("*") if not path.is_dir()]
+        archives = [path for path in below if path.suffix.lower() == source.ARCHIVE]
+        below += [path for archive in archives for path in _members(archive, min(suffixes))]
         return sorted(
             path
-            for path in folder.rglob("*")
+            for path in below
             if path.suffix.lower() in suffixes
             and not path.name.startswith(".")  # macOS writes a ._photo.png next to each photo.png
-            and not path.is_dir()
         )
     except OSError as error:
         raise DataError(
@@ -97,11 +99,26 @@ def in_folder(folder: Path, suffixes: Collection[str] = SUFFIXES | HEIF_SUFFIXES
         ) from None
 
 
+def _members(archive: Path, suffix: str) -> list[Path]:
+    """Its files; of a broken archive a path that cannot be read: reading it gives the reason."""
+    try:
+        return [archive / name for name in source.members(str(archive))]
+    except OSError:
+        return [archive / f"all{suffix}"]
+
+
 def read(path: Path, max_pixels: int) -> Picture:
     """The picture of a file; PictureError says why not."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114  # never raise
         raise PictureMissingError(f"{path}: a link to nothing.", "Copy the picture itself.")
     cure = "Check the name, and that you may read the file (chmod u+r)."
+    if source.is_inside(path):
+        try:
+            return decode(source.read(path, LARGEST_BYTES), str(path), max_pixels)
+        except OSError as error:
+            raise PictureMissingError(
+                f"{path}: {error.strerror}.", "Restore the archive."
+            ) from None
     with files.opened(path, cure, PictureMissingError, files.LARGEST_MODEL_BYTES) as file:
         return _decode(file, str(path), max_pixels)
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import names
+from pillsnap.dataset import names, source
 from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
 from pillsnap.prediction.pictures import Picture, PictureMissingError
 from pillsnap.recognition.recogniser import Pill
-from pillsnap.validation import photos
 
 Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused
 
@@ -86,7 +85,7 @@ def check_exist(paths: Sequence[Path]) -> None:
 
 def folder(path: Path) -> Path:
     """The folder of this name, whatever the Unicode form on disk; DataError if it is none."""
-    found = photos.locate(path.expanduser())
+    found = source.locate(path.expanduser())
     if not found.is_dir():
         raise DataError(f"{path} is not a folder.", "Name the folder the photos are in.")
     return found
@@ -169,7 +168,7 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
 
 def _expanded(image: str) -> list[Path]:
     try:
-        path = photos.locate(Path(image).expanduser())
+        path = source.locate(Path(image).expanduser())
         if path.is_dir():
             found = pictures.in_folder(path)
             if not found:

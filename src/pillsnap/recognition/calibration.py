@@ -40,6 +40,7 @@ class Calibration:
     temperature: PositiveFloat
     score: Annotated[str, Field(pattern=f"^({'|'.join(scores.SCORES)})$")]
     threshold: float  # a pill whose score is lower is refused
+    set_probability: float  # a class this likely is in the set of names (name_sets)
     # [classes, d], L2-normalised; a class without pills is all 0
     class_means: Annotated[Floats32, PlainValidator(_decoded)]
     compared: Compared  # AUROC of every score against every stand-in for unknown pills

@@ -18,7 +18,7 @@ from pillsnap.boxes import Boxes
 from pillsnap.dataset import manifest, pixels
 from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.errors import DataError
-from pillsnap.recognition import calibration, scores
+from pillsnap.recognition import calibration, name_sets, scores
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.models import Classifier, Detector
 from pillsnap.recognition.scores import Outputs
@@ -48,6 +48,9 @@ class Pill:
     confidence: float  # calibrated probability of the first candidate
     box_confidence: float
     candidates: tuple[Candidate, ...]  # best first, also of a refused pill
+    names: tuple[str, ...]  # K-codes that hold the right one with the promised risk; () if refused
+    known_score: float  # high for pills that look like a class; refused below the threshold
+    name_score: float  # high where the first candidate is right: its logit
 
     def scaled(self, x: float, y: float) -> "Pill":
         """The pill in a picture so many times wider and higher, in whole pixels."""
@@ -187,32 +190,35 @@ class Recogniser:
             raise DataError(f"The list of codes {what}.", "List codes of classes.csv, or no list.")
         return np.array(sorted({self._index_of[code] for code in codes}), dtype=np.int64)
 
-    def _pills(self, reading: FrameOutputs, top: int, allowed: Ints) -> list[Pill]:
+    def _pills(self, outputs: FrameOutputs, top: int, allowed: Ints) -> list[Pill]:
         fitted = self.calibration
-        score = fitted.refusal_score(reading.outputs, allowed)
-        chances = scores.probabilities(reading.logits[:, allowed], fitted.temperature)
-        order = np.argsort(-chances, axis=1, kind="stable")[:, :top]
-        return [
-            self._pill(
-                reading,
-                row,
-                bool(score[row] >= fitted.threshold),
-                [
-                    self._candidate(int(allowed[column]), float(chances[row, column]))
-                    for column in order[row]
-                ],
-            )
-            for row in range(len(chances))
-        ]
+        score = fitted.refusal_score(outputs.outputs, allowed)
+        chances = scores.probabilities(outputs.logits[:, allowed], fitted.temperature)
+        inside = name_sets.members(chances, fitted.set_probability)
+        ranked = np.argsort(-chances, axis=1, kind="stable")
+        pills = []
+        for row, columns in enumerate(ranked):
+            best = [
+                self._candidate(int(allowed[at]), float(chances[row, at])) for at in columns[:top]
+            ]
+            names = [self._code(int(allowed[at])) for at in columns if inside[row, at]]
+            pills.append(self._pill(outputs, row, float(score[row]), best, names))
+        return pills
+
+    def _code(self, index: int) -> str:
+        return str(self.classes.iloc[index]["mapping_code"])
 
     def _candidate(self, index: int, probability: float) -> Candidate:
         row = self.classes.iloc[index]
         return Candidate(str(row["mapping_code"]), str(row["drug_name"]), probability)
 
-    def _pill(self, reading: FrameOutputs, row: int, known: bool, best: list[Candidate]) -> Pill:
-        first = best[0]
-        edi = str(self.classes.iloc[self._index_of[first.code]]["edi_codes"])
-        x, y, width, height = (int(side) for side in reading.box[row])
+    def _pill(
+        self, outputs: FrameOutputs, row: int, score: float, best: list[Candidate], names: list[str]
+    ) -> Pill:
+        first, known = best[0], score >= self.calibration.threshold
+        index = self._index_of[first.code]
+        edi = str(self.classes.iloc[index]["edi_codes"])
+        x, y, width, height = (int(side) for side in outputs.box[row])
         return Pill(
             box=(x, y, width, height),
             known=known,
@@ -220,8 +226,11 @@ class Recogniser:
             drug_name=first.drug_name if known else None,
             edi_codes=tuple(filter(None, edi.split("|"))) if known else (),
             confidence=first.probability,
-            box_confidence=float(reading.box_confidence[row]),
+            box_confidence=float(outputs.box_confidence[row]),
             candidates=tuple(best),
+            names=tuple(names) if known else (),
+            known_score=score,
+            name_score=float(outputs.logits[row, index]),
         )
 
 

@@ -44,7 +44,7 @@ def describe(limits: Limits) -> Json:
             },
         },
         "responses": {
-            "200": _body("the pills of every picture, in the order sent", "Answer"),
+            "200": _body("the pills of every picture, in the order sent", "ResponseBody"),
             **{status: _body(text, "Problem") for status, text in PROBLEMS.items()},
         },
     }

@@ -84,7 +84,7 @@ CHECKS = (
     Check("photo_missing", R, "photos", "Photos are missing.", _RESTORE),
     Check(
         "photo_unreadable", R, "photos", "Photos cannot be read.",
-        "Make them readable (chmod, chown); if they are, check the disk.",
+        "Make them readable (chmod, chown), or restore the damaged archive; check the disk.",
     ),
     Check("photo_not_png", R, "photos", "Photos are not PNG files.", _RESTORE),
     Check(

@@ -18,7 +18,7 @@ EXAMPLES_SHOWN = 4  # photos per check in the report
 
 
 @dataclass
-class Verdict:
+class CheckedRows:
     """The rows of all splits with `split`, `rejected` (a check's name or "") and `detail`."""
 
     rows: pd.DataFrame
@@ -44,12 +44,12 @@ class Verdict:
         self.reject(hit, name, of_photo[hit])
 
 
-def run(rows: pd.DataFrame, classes: pd.DataFrame, root: Path, scale: ScaleParams) -> Verdict:
+def run(rows: pd.DataFrame, classes: pd.DataFrame, root: Path, scale: ScaleParams) -> CheckedRows:
     """Check rows (of all splits, with a column `split`) without opening a photo.
 
     Where the schema fails, the other checks are not run.
     """
-    verdict = Verdict(rows.assign(rejected="", detail=""))
+    verdict = CheckedRows(rows.assign(rejected="", detail=""))
     findings = verdict.findings
     row_checks.check_schema(rows, findings)
     if findings.counts:
@@ -76,7 +76,7 @@ def run(rows: pd.DataFrame, classes: pd.DataFrame, root: Path, scale: ScaleParam
 
 
 def run_on_photos(
-    verdict: Verdict,
+    verdict: CheckedRows,
     hashes: Mapping[str, Hashes],
     rejected: Sequence[Rejected],
     classes: pd.DataFrame,

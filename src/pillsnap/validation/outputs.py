@@ -38,7 +38,7 @@ FRAME_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Photo:
+class AdmittedPhoto:
     """An admitted photo: key in the store, pictures to write, hash of its bytes."""
 
     key: str
@@ -51,9 +51,9 @@ class Admitted:
     """Admitted rows of all splits (with a column `split`) and their photos by path."""
 
     rows: pd.DataFrame
-    photos: Mapping[str, Photo]
+    photos: Mapping[str, AdmittedPhoto]
 
-    def of(self, split: str, kind: Kind) -> Iterator[tuple[str, Photo, list[Pill]]]:
+    def of(self, split: str, kind: Kind) -> Iterator[tuple[str, AdmittedPhoto, list[Pill]]]:
         """Path, photo and pills of each photo of a split with a picture of that kind."""
         names = list(COLUMNS)
         rows = self.rows.loc[self.rows["split"] == split, names].itertuples(index=False, name=None)

@@ -1,15 +1,12 @@
 """Reads photos: header checked before decoding, every kind of damage reported by name."""
 
-import os
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
-from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import png
+from pillsnap.dataset import png, source
 from pillsnap.dataset.png import PngError
 from pillsnap.errors import DataError
 
@@ -28,7 +25,7 @@ class FrameError(DataError):
 
 
 @dataclass(frozen=True)
-class Frame:
+class DecodedPhoto:
     """A decoded photo: uint8 RGB [height, width, 3] and the xxh3-128 of the file's bytes."""
 
     pixels: Pixels
@@ -45,28 +42,16 @@ class Frame:
         return int(self.pixels.shape[0])
 
 
-def read_frame(path: Path, max_pixels: int) -> Frame:
+def read_frame(path: Path, max_pixels: int) -> DecodedPhoto:
     """Read, check, hash and decode a PNG photo; FrameError says what is wrong with it."""
     content = _read(path, max_pixels)
     pixels = decode_png(content, path, max_pixels)
-    return Frame(pixels, content_hash(content))
+    return DecodedPhoto(pixels, content_hash(content))
 
 
 def content_hash(content: bytes) -> str:
     """xxh3-128 of a file's bytes, hex."""
     return xxhash.xxh3_128_hexdigest(content)
-
-
-def locate(path: Path) -> Path:
-    """The path as spelt on disk, where Korean may be in NFD instead of NFC, or the reverse.
-
-    A path that does not exist or cannot be accessed is returned unchanged.
-    """
-    if os.path.exists(path) or path == path.parent:  # noqa: PTH110
-        return path
-    folder = locate(path.parent)
-    forms = (folder / unicodedata.normalize(form, path.name) for form in ("NFC", "NFD"))
-    return next(filter(os.path.exists, forms), folder / path.name)
 
 
 def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
@@ -87,27 +72,20 @@ def decode_png(content: bytes, name: Path, max_pixels: int) -> Pixels:
 
 def _read(path: Path, max_pixels: int) -> bytes:
     try:
-        with files.open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > max_pixels * HEAVIEST_PIXEL_BYTES + 2**20:
-                raise FrameError(
-                    "photo_too_large",
-                    f"{path}: {size:,} bytes, more than validate.max_pixels can fill.",
-                    "Remove the file, or raise validate.max_pixels.",
-                )
-            return file.read(size)
+        return source.read(path, max_pixels * HEAVIEST_PIXEL_BYTES + 2**20)
+    except source.TooLargeError as error:
+        raise FrameError(
+            "photo_too_large",
+            f"{path}: {error.strerror}, more than validate.max_pixels can fill.",
+            "Remove the file, or raise validate.max_pixels.",
+        ) from None
     except FileNotFoundError:
-        raise FrameError(
-            "photo_missing",
-            f"{path}: missing.",
-            "Restore the photo, or run `pillsnap fingerprint` and `dvc repro` without it.",
-        ) from None
+        cure = "Restore the photo, or run `pillsnap fingerprint` and `dvc repro` without it."
+        raise FrameError("photo_missing", f"{path}: missing.", cure) from None
     except OSError as error:
-        raise FrameError(
-            "photo_unreadable",
-            f"{path}: cannot be read ({error.strerror}).",
-            "Make the file readable; if it is, check the disk.",
-        ) from None
+        cure = "Make the file readable; if it is, check the disk, or restore the archive."
+        fact = f"{path}: cannot be read ({error.strerror})."
+        raise FrameError("photo_unreadable", fact, cure) from None
 
 
 def _refuse_foreign(content: bytes, name: Path) -> None:

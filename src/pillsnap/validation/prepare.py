@@ -1,9 +1,7 @@
 """Reads each photo once: decode, check, cut crops, scale down; in parallel, resumable."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +11,11 @@ import simplejpeg
 import xxhash
 
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import pixels
+from pillsnap.dataset import pixels, source
 from pillsnap.stage.pool import workers
 from pillsnap.validation import photos
-from pillsnap.validation.photos import Frame, FrameError
-from pillsnap.validation.work_store import TABLES, Box, Kind, Picture, Prepared, WorkStore
+from pillsnap.validation.photos import DecodedPhoto, FrameError
+from pillsnap.validation.work_store import TABLES, Box, Kind, Prepared, PreparedPicture, WorkStore
 
 # Raise it when the pictures or hashes made of a photo change: all photos are then decoded again.
 # tests/validation/test_prepare.py has the hash that belongs to it.
@@ -116,10 +114,19 @@ def prepare(
 
 def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejected]]:
     """The tasks with their keys, and the photos that are missing or unreadable."""
-    with ThreadPoolExecutor(16) as pool:  # waits for the disk, not for the CPU
-        keyed = list(pool.map(_with_key, tasks, chunksize=256))
-    present = [task for task in keyed if isinstance(task, FrameTask)]
-    return present, [photo for photo in keyed if isinstance(photo, Rejected)]
+    keyed: list[FrameTask] = []
+    rejected: list[Rejected] = []
+    found = source.statuses([task.path for task in tasks])
+    for task, status in zip(tasks, found, strict=True):
+        if isinstance(status, OSError):
+            missing = isinstance(status, FileNotFoundError)
+            reason = "photo_missing" if missing else "photo_unreadable"
+            rejected.append(Rejected(task.image_path, reason, f"{status.strerror}."))
+        else:
+            identity = (task.image_path, *status, task.boxes, task.size, task.marks)
+            key = xxhash.xxh3_128_hexdigest(repr(identity).encode())
+            keyed.append(replace(task, key=key))
+    return keyed, rejected
 
 
 def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
@@ -140,19 +147,23 @@ def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
     return Prepared(task.key, *hashes, tuple(_pictures(frame, task, recipe)))
 
 
-def _pictures(frame: Frame, task: FrameTask, recipe: Recipe) -> list[Picture]:
+def _pictures(frame: DecodedPhoto, task: FrameTask, recipe: Recipe) -> list[PreparedPicture]:
     pictures = []
     for box in task.boxes:
         crop = pixels.cut(frame.pixels, box, recipe.crop_px, recipe.crop_margin)
         jpeg = pixels.encode(crop, recipe.jpeg_quality)
-        pictures.append(Picture(Kind.CROP, jpeg, pixels.perceptual_hash(crop)))
+        pictures.append(PreparedPicture(Kind.CROP, jpeg, pixels.perceptual_hash(crop)))
     if Kind.DETECTION in task.kinds:
         small = pixels.scale_down(frame.pixels, recipe.frame_px)
-        pictures.append(Picture(Kind.DETECTION, pixels.encode(small, recipe.jpeg_quality)))
+        pictures.append(PreparedPicture(Kind.DETECTION, pixels.encode(small, recipe.jpeg_quality)))
     if Kind.FRAME in task.kinds:
-        pictures.append(Picture(Kind.FRAME, pixels.encode(frame.pixels, recipe.jpeg_quality)))
+        pictures.append(
+            PreparedPicture(Kind.FRAME, pixels.encode(frame.pixels, recipe.jpeg_quality))
+        )
     if Kind.EXAMPLE in task.kinds:
-        pictures.append(Picture(Kind.EXAMPLE, pixels.encode(_example(frame.pixels, task), 80)))
+        pictures.append(
+            PreparedPicture(Kind.EXAMPLE, pixels.encode(_example(frame.pixels, task), 80))
+        )
     return pictures
 
 
@@ -168,25 +179,6 @@ def _example(photo: Pixels, task: FrameTask) -> Pixels:
         left, top, right, bottom = (round(v * factor) for v in (x, y, x + width, y + height))
         cv2.rectangle(small, (left, top), (right, bottom), colour, 2)
     return small
-
-
-def _with_key(task: FrameTask) -> FrameTask | Rejected:
-    try:
-        path, status = _found(task.path)
-    except OSError as error:
-        reason = "photo_missing" if isinstance(error, FileNotFoundError) else "photo_unreadable"
-        return Rejected(task.image_path, reason, f"{error.strerror}.")
-    of_file = task.image_path, status.st_size, status.st_mtime_ns
-    identity = (*of_file, task.boxes, task.size, task.marks)
-    return replace(task, path=path, key=xxhash.xxh3_128_hexdigest(repr(identity).encode()))
-
-
-def _found(path: Path) -> tuple[Path, os.stat_result]:
-    try:
-        return path, path.stat()
-    except FileNotFoundError:
-        spelt = photos.locate(path)
-        return spelt, spelt.stat()
 
 
 def _prepare_chunk(recipe: Recipe, chunk: Sequence[FrameTask]) -> list[Prepared | Rejected]:

@@ -11,7 +11,7 @@ from pillsnap import files
 from pillsnap.dataset import manifest
 from pillsnap.stage import page
 from pillsnap.validation import check_table, split_checks
-from pillsnap.validation.checks import Verdict
+from pillsnap.validation.checks import CheckedRows
 
 ROWS_SHOWN = 200  # of rejected.csv
 WORDS = {"fail": "failed", "warn": "warning", "pass": "passed"}
@@ -27,7 +27,7 @@ class Example:
 
 
 def write(
-    verdict: Verdict,
+    verdict: CheckedRows,
     artifacts_dir: Path,
     pictures: Mapping[str, int] | None = None,
     examples: Sequence[Example] = (),
@@ -44,7 +44,7 @@ def write(
     files.write_text(artifacts_dir / "validation.html", render(content, table, examples))
 
 
-def content_of(verdict: Verdict, pictures: Mapping[str, int] | None) -> dict[str, Any]:
+def content_of(verdict: CheckedRows, pictures: Mapping[str, int] | None) -> dict[str, Any]:
     """The content of validation.json."""
     checks = check_table.results(verdict.findings)
     admitted = verdict.admitted["split"].value_counts()

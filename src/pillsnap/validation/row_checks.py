@@ -1,17 +1,15 @@
 """Checks of single rows: valid values, boxes, codes in file names, labels that still exist."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
+from pillsnap.dataset import source
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.names import CODE, parse_codes
-from pillsnap.validation.photos import locate
 
 AREA_FACTOR = 16  # in AI Hub's photos (976 x 1280 px) every box is within 7 times the median area
 
@@ -35,12 +33,9 @@ def check_schema(rows: pd.DataFrame, findings: Findings) -> None:
 def check_labels(paths: "pd.Series[str]", root: Path, findings: Findings) -> None:
     """Label files that have been removed since the manifests were built."""
 
-    def missing(relative: str) -> bool:
-        return not os.path.exists(locate(root / relative))  # noqa: PTH110, it raises no OSError
-
-    with ThreadPoolExecutor(16) as pool:  # waits for the disk, not for the CPU
-        gone = list(pool.map(missing, paths, chunksize=256))
-    findings.add_all("label_missing", paths[np.array(gone, dtype=bool)])
+    found = source.statuses([f"{root}/{path}" for path in paths])
+    gone = np.array([isinstance(status, OSError) for status in found], dtype=bool)
+    findings.add_all("label_missing", paths[gone])
 
 
 def check_boxes(rows: pd.DataFrame, findings: Findings) -> "pd.Series[str]":

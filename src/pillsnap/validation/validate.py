@@ -13,8 +13,8 @@ from pillsnap.dataset import manifest
 from pillsnap.errors import DataError
 from pillsnap.params import ScaleParams, ValidateParams
 from pillsnap.validation import check_table, checks, pictures, report
-from pillsnap.validation.checks import Verdict
-from pillsnap.validation.outputs import Admitted, Photo, write_all
+from pillsnap.validation.checks import CheckedRows
+from pillsnap.validation.outputs import Admitted, AdmittedPhoto, write_all
 from pillsnap.validation.prepare import FrameTask, Recipe, prepare
 from pillsnap.validation.report import Example
 from pillsnap.validation.work_store import Kind, WorkStore
@@ -31,7 +31,7 @@ class Log(Protocol):
 
 
 @dataclass(frozen=True)
-class Places:
+class ValidationPaths:
     """Where validate reads and writes; nothing is ever written under `root`."""
 
     root: Path  # the AI Hub tree
@@ -60,7 +60,7 @@ class Settings:
         )
 
 
-def validate(places: Places, settings: Settings, log: Log) -> dict[str, float | None]:
+def validate(places: ValidationPaths, settings: Settings, log: Log) -> dict[str, float | None]:
     """Check, decode, report, and write crops/, frames/ and detection/; the counts of each.
 
     DataError when a check fails; validation.json, rejected.csv and validation.html are written
@@ -86,7 +86,7 @@ def validate(places: Places, settings: Settings, log: Log) -> dict[str, float | 
         hashes = {path: in_store[key] for path, key in prepared.keys.items()}
         checks.run_on_photos(verdict, hashes, prepared.rejected, classes, scale, params)
         photos = {
-            path: Photo(prepared.keys[path], kinds[path], hashes[path].content_hash)
+            path: AdmittedPhoto(prepared.keys[path], kinds[path], hashes[path].content_hash)
             for path in verdict.admitted["image_path"].unique()
         }
         examples = _examples(verdict, prepared.keys, store)
@@ -108,7 +108,7 @@ def _read(artifacts_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         classes = manifest.read_classes(artifacts_dir / "classes.csv")
     except DataError as error:
         columns = [*manifest.COLUMNS, "split", "rejected", "detail"]
-        verdict = Verdict(pd.DataFrame(columns=columns, dtype="str"))
+        verdict = CheckedRows(pd.DataFrame(columns=columns, dtype="str"))
         verdict.findings.add("schema", error.fact)
         report.write(verdict, artifacts_dir)
         raise
@@ -116,7 +116,9 @@ def _read(artifacts_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(parts, ignore_index=True), classes
 
 
-def _tasks(verdict: Verdict, kinds: Mapping[str, frozenset[Kind]], root: Path) -> list[FrameTask]:
+def _tasks(
+    verdict: CheckedRows, kinds: Mapping[str, frozenset[Kind]], root: Path
+) -> list[FrameTask]:
     """A task per photo with an admitted pill or a place in the report, in manifest order."""
     columns = ["image_path", "rejected", "box_x", "box_y", "box_w", "box_h"]
     columns += ["image_width", "image_height"]
@@ -141,7 +143,7 @@ def _tasks(verdict: Verdict, kinds: Mapping[str, frozenset[Kind]], root: Path) -
     return tasks
 
 
-def _counts(verdict: Verdict, photos: Mapping[str, Photo]) -> dict[str, int]:
+def _counts(verdict: CheckedRows, photos: Mapping[str, AdmittedPhoto]) -> dict[str, int]:
     """How many pictures of each kind are admitted."""
     return {
         "crops": len(verdict.admitted),
@@ -150,7 +152,7 @@ def _counts(verdict: Verdict, photos: Mapping[str, Photo]) -> dict[str, int]:
     }
 
 
-def _examples(verdict: Verdict, keys: Mapping[str, str], store: WorkStore) -> list[Example]:
+def _examples(verdict: CheckedRows, keys: Mapping[str, str], store: WorkStore) -> list[Example]:
     """Thumbnails of photos with findings, and the nearest pairs across splits."""
     examples = []
     for name, paths in verdict.shown.items():
@@ -168,7 +170,7 @@ def _examples(verdict: Verdict, keys: Mapping[str, str], store: WorkStore) -> li
     return examples
 
 
-def _stop_if_failed(verdict: Verdict, artifacts_dir: Path) -> None:
+def _stop_if_failed(verdict: CheckedRows, artifacts_dir: Path) -> None:
     findings, failed = verdict.findings, check_table.failed(verdict.findings)
     if failed:
         lines = [

@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Picture:
+class PreparedPicture:
     """JPEG bytes; `perceptual_hash`: 64 bits for a crop, else 0."""
 
     kind: Kind
@@ -45,7 +45,7 @@ class Prepared:
     key: str
     content_hash: str
     pixel_hash: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[PreparedPicture, ...]
 
 
 @dataclass(frozen=True)

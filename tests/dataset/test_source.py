@@ -1,0 +1,93 @@
+"""Files by their path, in folders and in archives; the layouts are tested with the manifests."""
+
+import unicodedata
+from pathlib import Path
+from zipfile import ZIP_BZIP2, ZipFile
+
+import pytest
+
+from make.download import Cp949, flip_bit
+from pillsnap.dataset import source
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "TS_1.ZIP"
+    with ZipFile(path, "w") as file:
+        file.writestr("K-000001/", b"")
+        file.writestr("K-000001/a.png", b"photo", ZIP_BZIP2)
+        file.writestr(Cp949("알약/b.png"), b"second")
+        file.writestr("가/utf8.png", b"third")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("member", "content"),
+    [("K-000001/a.png", b"photo"), ("알약/b.png", b"second"), ("가/utf8.png", b"third")],
+)
+def test_a_member_is_read_by_its_path(archive: Path, member: str, content: bytes) -> None:
+    assert source.read(archive / member, len(content)) == content
+    with pytest.raises(source.TooLargeError, match=f"{len(content)} bytes"):
+        source.read(archive / member, len(content) - 1)
+    assert source.status(archive / member).size == len(content)
+    assert source.members(str(archive))[member] == len(content)
+    assert source.on_disk(archive / member) == str(archive)
+
+
+@pytest.mark.parametrize("path", ["TS_1.ZIP/K-000001/c.png", "TS_2.zip/a.png", "none/a.png"])
+def test_what_is_not_there_is_a_missing_file(archive: Path, path: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        source.read(archive.parent / path, 9)
+    [status] = source.statuses([archive.parent / path])
+    assert isinstance(status, FileNotFoundError)
+
+
+def test_a_folder_may_be_named_like_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "old.zip/TS_1.zip").mkdir(parents=True)
+    (tmp_path / "old.zip/TS_1.zip/a.png").write_bytes(b"plain")
+    assert source.read(tmp_path / "old.zip/TS_1.zip/a.png", 9) == b"plain"
+    assert source.status(tmp_path / "old.zip/TS_1.zip/a.png").size == 5
+
+
+def test_an_archive_replaced_meanwhile_is_opened_anew(archive: Path) -> None:
+    assert source.read(archive / "K-000001/a.png", 9) == b"photo"
+    with ZipFile(archive, "w") as file:
+        file.writestr("K-000001/a.png", b"another")
+    assert source.read(archive / "K-000001/a.png", 9) == b"another"
+
+
+def test_flipped_bits_and_encrypted_members_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "TS_1.zip"
+    with ZipFile(path, "w") as file:
+        file.writestr("a.png", b"x" * 100)
+    flip_bit(path / "a.png")
+    with pytest.raises(OSError, match="damaged archive: Bad CRC-32"):
+        source.read(path / "a.png", 100)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="encrypted"):
+        source.read(path / "a.png", 100)
+
+
+def test_statuses_are_in_the_order_of_the_paths(archive: Path) -> None:
+    (archive.parent / "c.png").write_bytes(b"1234")
+    paths = [archive.parent / "c.png", archive / "알약/b.png", archive.parent / "c.png"]
+    assert [one.size for one in source.statuses(paths) if isinstance(one, source.Status)] == [
+        4,
+        6,
+        4,
+    ]
+
+
+@pytest.mark.parametrize("disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_korean_paths_are_found_in_both_spellings(tmp_path: Path, disk: str, asked: str) -> None:
+    name = "약 사진/조합 1/알약.png"
+    path = tmp_path / unicodedata.normalize(disk, name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    found = source.locate(tmp_path / unicodedata.normalize(asked, name))
+    assert found.read_bytes() == b"x"
+    nowhere = tmp_path / "가" / "b.png"
+    assert source.locate(nowhere) == nowhere
