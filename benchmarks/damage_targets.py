@@ -1,13 +1,15 @@
-"""What damage.py damages: labels, events, forms, params.yaml and pictures."""
+"""What damage.py damages: labels, archives, events, forms, params.yaml and pictures."""
 
 import json
 import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.aihub import labels
 from pillsnap.aihub.labels import Expected
+from pillsnap.dataset import source
 from pillsnap.monitor import events, view
 from pillsnap.monitor.state import State, fold
 from pillsnap.prediction import pictures
@@ -27,6 +30,7 @@ from pillsnap.service import multipart
 from pillsnap.validation import photos
 
 MAX_PIXELS = 50_000_000
+MOST_BYTES = 1 << 20
 EXIF = odd_pictures.exif(6)
 REFUSED = object()
 
@@ -42,9 +46,10 @@ class Target:
 
 
 def text_targets() -> dict[str, Target]:
-    """Labels, events, forms and params.yaml."""
+    """Labels, archives, events, forms and params.yaml."""
     return {
         "labels": label_target(),
+        "archives": archive_target(),
         "events": event_target(),
         "multipart": form_target(),
         "params.yaml": params_target(),
@@ -99,6 +104,32 @@ def picture_targets() -> dict[str, Target]:
         "plain PNG, predict": Target(2_500, partial(damaged, png), alike(predict), True),
         "plain PNG, validate": Target(2_500, partial(damaged, png), alike(validate), True),
     }
+
+
+def archive_target() -> Target:
+    """Zip archives of photos: each photo is whole or cannot be read."""
+    photos = {
+        f"K-00000{number}/약_{kind}.png": random.Random(number).randbytes(600) * 2
+        for number in range(3)
+        for kind in (ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA)
+    }
+    path = Path("TS_1_single.zip").resolve()
+    with ZipFile(path, "w") as archive:
+        for name, content in photos.items():
+            archive.writestr(name, content, int(name.partition("_")[2].removesuffix(".png")))
+
+    def use(case: bytes) -> Any:
+        path.write_bytes(case)
+        found = {}
+        try:
+            for name in source.members(str(path)):
+                with suppress(OSError):  # one photo's finding
+                    found[name] = source.read(path / name, MOST_BYTES)
+        except OSError:  # the archive's finding
+            return REFUSED
+        return all(content == photos.get(name, content) for name, content in found.items())
+
+    return Target(2000, partial(damaged, path.read_bytes()), use, whole=True)
 
 
 def event_target() -> Target:
