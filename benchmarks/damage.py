@@ -8,7 +8,7 @@ as if it were whole; where nothing tells damage from content (a JPEG, a label) i
 silent (other content is used), failed (another exception), slow (over 1 s of processor
 time), large (over 200 MB more memory).
 
-Models and bundle are those of a drawn project that learnt nothing. Prints Markdown and, for each
+Models and bundle are those of a drawn project that was not trained. Prints Markdown and, for each
 bad case, the input and number that make it again: --only INPUT --first NUMBER --count 1.
 """
 
