@@ -30,14 +30,15 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
         if chance.random() < 0.1:
             at = len(content) - 1 - at
         size = chance.choice((1, 4, 64, 512, 4096))
-        head, body, tail = content[:at], content[at : at + size], content[at + size :]
+        body = content[at : at + size]
         flip = bytes([body[0] ^ 1 << chance.randrange(8)]) + body[1:]
         noise = chance.randbytes(len(body))
-        kinds = (
-            head + flip + tail, head + flip + tail, head, head + bytes(len(body)) + tail,
-            head + noise + tail, head + tail, head + body + body + tail, content + noise,
-        )  # fmt: skip
-        if (found := chance.choice(kinds)) != content:
+        put = chance.choice((flip, flip, bytes(len(body)), noise, b"", body + body, None))
+        if put is None:  # cut, or something added
+            found = content[:at] if chance.random() < 0.5 else content + noise
+        else:
+            found = content[:at] + put + content[at + size :]
+        if found != content:
             return found
 
 

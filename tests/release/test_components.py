@@ -5,7 +5,6 @@ from importlib.metadata import Distribution, version
 
 import pytest
 
-from pillsnap.errors import MachineError
 from pillsnap.release import components
 
 
@@ -20,13 +19,9 @@ def test_the_sbom_holds_direct_and_indirect_requirements_and_no_tools(packages) 
     versions = {part["name"]: part["version"] for part in found["components"]}
     assert versions["torch"] == version("torch")
     assert {"starlette", "h11", "numpy"} <= versions.keys()  # uvicorn alone needs h11
-    assert not {"pytest", "ruff", "moto", "pillsnap"} & versions.keys()
-    purls = {part["bom-ref"] for part in found["components"]}
-    root = found["metadata"]["component"]["bom-ref"]
-    edges = {edge["ref"]: edge["dependsOn"] for edge in found["dependencies"]}
-    assert edges.keys() == purls | {root}
-    assert f"pkg:pypi/h11@{version('h11')}" in edges[f"pkg:pypi/uvicorn@{version('uvicorn')}"]
-    assert f"pkg:pypi/torch@{version('torch')}" in edges[root]
+    assert not {"pytest", "ruff", "moto"} & versions.keys()
+    [root] = (part for part in found["components"] if part["type"] == "application")
+    assert root["licenses"] == [{"license": {"name": "AGPL-3.0-or-later"}}]
 
 
 def test_equal_packages_give_equal_bytes(packages) -> None:
@@ -51,9 +46,3 @@ def test_a_licence_is_an_expression_a_short_name_or_a_classifier() -> None:
     assert components.licence(Declared(f"License: BSD\n{kind}")) == "BSD"
     assert components.licence(Declared(f"License: {'x' * 99}\n{kind}")) == "MIT License"
     assert components.licence(Declared("")) == "not declared"
-
-
-def test_source_that_is_not_installed_has_no_sbom(monkeypatch) -> None:
-    monkeypatch.setattr(components, "ROOT", "pillsnap-that-nobody-installed")
-    with pytest.raises(MachineError, match="not installed"):
-        components.installed()

@@ -1,20 +1,15 @@
 """The installed packages that a release rests on: an SBOM (CycloneDX 1.6) and their licences."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from typing import Any
 
 import orjson
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pillsnap.errors import MachineError
-
 ROOT = "pillsnap"
 EXTRAS = ("", "onnx", "train")  # of ROOT: what makes a bundle and what uses it
 LONGEST_NAME = 60  # of a licence: some packages give its whole text instead
-UNDECLARED = "not declared"
-
 Packages = Mapping[str, Distribution]  # by normalised name, sorted
 
 
@@ -23,51 +18,33 @@ def installed() -> Packages:
     found, seen = dict[str, Distribution](), set[tuple[str, str]]()
     waiting = [(ROOT, extra) for extra in EXTRAS]
     while waiting:
-        if (wanted := waiting.pop()) in seen:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
             continue
-        seen.add(wanted)
+        seen.add((name, extra))
         try:
-            found[wanted[0]] = distribution(wanted[0])
+            found[name] = distribution(name)
         except PackageNotFoundError:
             continue
-        for needed in _needed(found[wanted[0]], wanted[1]):
-            name = canonicalize_name(needed.name)
-            waiting += [(name, extra) for extra in ("", *needed.extras)]
-    if ROOT not in found:
-        cure = "Install it: pip install --no-deps -e ."
-        raise MachineError("pillsnap itself is not installed, only its source is here.", cure)
+        for needed in map(Requirement, found[name].requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                waiting += [(canonicalize_name(needed.name), e) for e in ("", *needed.extras)]
     return dict(sorted(found.items()))
 
 
 def sbom(packages: Packages) -> bytes:
-    """The packages as CycloneDX JSON, without a time or a serial number: equal packages give equal
-    bytes."""
-    refs = {name: f"pkg:pypi/{name}@{package.version}" for name, package in packages.items()}
-    parts: dict[str, dict[str, Any]] = {
-        name: {
-            "type": "library",
-            "bom-ref": refs[name],
+    """CycloneDX JSON, without a time or a serial number: equal packages give equal bytes."""
+    parts = [
+        {
+            "type": "application" if name == ROOT else "library",
             "name": name,
             "version": package.version,
-            "purl": refs[name],
+            "purl": f"pkg:pypi/{name}@{package.version}",
             "licenses": [{"license": {"name": licence(package)}}],
         }
         for name, package in packages.items()
-    }
-    edges = []
-    for name, package in packages.items():
-        extras = EXTRAS if name == ROOT else ("",)
-        needed = {canonicalize_name(one.name) for e in extras for one in _needed(package, e)}
-        targets = sorted(refs[one] for one in needed & refs.keys())
-        edges.append({"ref": refs[name], "dependsOn": targets})
-    document = {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {"component": parts.pop(ROOT) | {"type": "application"}},
-        "components": list(parts.values()),
-        "dependencies": edges,
-    }
+    ]
+    document = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": parts}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -79,16 +56,8 @@ def licences(packages: Packages) -> str:
 def licence(package: Distribution) -> str:
     """As the package declares it: an SPDX expression, else a short name, else classifiers."""
     declared = package.metadata.json
-    if expression := declared.get("license_expression"):
-        return str(expression)
     name = str(declared.get("license", "")).strip()
-    if name and "\n" not in name and len(name) <= LONGEST_NAME:
-        return name
+    short = name if "\n" not in name and len(name) <= LONGEST_NAME else ""
     kinds = [kind for kind in declared.get("classifier", []) if kind.startswith("License ::")]
-    return "; ".join(kind.rpartition(" :: ")[2] for kind in kinds) or UNDECLARED
-
-
-def _needed(package: Distribution, extra: str) -> Iterator[Requirement]:
-    for requirement in map(Requirement, package.requires or ()):
-        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-            yield requirement
+    named = "; ".join(kind.rpartition(" :: ")[2] for kind in kinds)
+    return str(declared.get("license_expression") or short or named or "not declared")
