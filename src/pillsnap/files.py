@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pillsnap.errors import DataError, UserError, reason_of
@@ -21,6 +22,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
+DEEPEST_YAML = 32  # levels; dvc.yaml has 6
+LARGEST_YAML_BYTES = 1 << 16  # up to 1 s to read; dvc.lock has 26 KB
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
@@ -88,10 +91,13 @@ def opened(
         raise error(f"{path} cannot be read: {problem.strerror}.", cure) from None
 
 
-def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
-    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
-    with opened(path, cure, error) as file:
-        return file.read(LARGEST_BYTES)
+def read_bytes(
+    path: Path, cure: str, error: type[UserError] = DataError, largest: int = LARGEST_BYTES
+) -> bytes:
+    """The content of a regular file of at most `largest` bytes; `error` with the `cure`
+    otherwise."""
+    with opened(path, cure, error, largest) as file:
+        return file.read(largest)
 
 
 def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
@@ -107,11 +113,15 @@ def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json
 def read_yaml(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
     """A YAML 1.2 mapping, read as DVC does; `error` with the `cure` for whatever else it holds.
 
-    `off` is a text, `1e-3` a number, `1_000` a thousand; a key that is there twice is refused.
+    `off` is a text, `1e-3` a number, `1_000` a thousand; a key that is there twice is refused, and
+    an alias (*name), of which a few lines can stand for gigabytes.
     """
-    content = read_bytes(path, cure, error)
+    content = read_bytes(path, cure, error, LARGEST_YAML_BYTES)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _WithoutAliases
+    yaml.max_depth = DEEPEST_YAML
     try:
-        tree = YAML(typ="safe", pure=True).load(content)
+        tree = yaml.load(content.decode("utf-8-sig"))  # as bytes it would take UTF-16 too
     except (YAMLError, ValueError, RecursionError) as problem:
         raise error(f"{path} is not YAML: {_why(content, problem)}.", cure) from None
     return _mapping(tree, path, cure, error)
@@ -171,6 +181,11 @@ def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _WithoutAliases(Composer):
+    def return_alias(self, a: Any) -> Any:
+        raise ComposerError(None, None, "an anchor with aliases, which are not read", a.start_mark)
 
 
 def _without_waiting(path: str, flags: int) -> int:

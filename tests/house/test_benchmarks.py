@@ -35,6 +35,10 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
+    "damage.py": (
+        "--only labels archives multipart params.yaml --count 20",
+        "| params.yaml | 20 |",
+    ),
     "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "neighbours.py": ("1", "| classifier | OMP_NUM_THREADS=1 |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
@@ -45,6 +49,7 @@ TINY = {
     "split_flattery.py": ("--help", "--epochs"),
 }
 PARTS = {
+    "damage_models.py", "damage_targets.py",
     "drawn_set.py", "peers.py", "one_training.py", "drawn_crops.py", "drawn_events.py",
     "gpu_sections.py",
     "gpu_paths.py", "gpu_speed.py", "gpu_stage3.py",

@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given, settings
 
-from make.monitor_runs import append, line
-from pillsnap.monitor.events import LONGEST_LINE_BYTES, Event, EventReader, parse
+from make.damage import SEEDS, damaged_json
+from make.monitor_runs import LINE, append, line
+from pillsnap.monitor import view
+from pillsnap.monitor.events import KINDS, LONGEST_LINE_BYTES, Event, EventReader, parse
+from pillsnap.monitor.state import State, fold
 
 
 def drain(reader: EventReader) -> list[Event]:
@@ -115,3 +120,11 @@ def test_many_chunks_are_read_once_and_an_overlong_line_is_skipped(path: Path) -
     many = b"".join(line(step=step) for step in range(5000))  # several chunks
     path.write_bytes(many + b"x" * (2 * LONGEST_LINE_BYTES) + b"\n" + line(step=5000))
     assert steps(EventReader(path)) == list(range(5001))
+
+
+@settings(max_examples=300, deadline=5000)
+@given(SEEDS)
+def test_any_damaged_lines_are_shown_or_skipped(chance) -> None:
+    lines = [damaged_json({**LINE, "kind": chance.choice(KINDS)}, chance) for _ in range(4)]
+    events = [event for one in lines if (event := parse(one)) is not None]
+    assert orjson.dumps(view.of(fold(State(), events), now_s=2.0))

@@ -3,15 +3,20 @@
 import io
 import os
 import struct
+from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from PIL import Image
 
 from make import odd_pictures
+from make.damage import SEEDS, damaged_picture
 from make.odd_pictures import AS_THEY_ARE, CONVERTED, DAMAGED_JPEGS, JPEGS, PIXELS, saved
 from pillsnap.dataset import pixels as stored
+from pillsnap.errors import UserError
 from pillsnap.prediction import jpeg, pictures
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.validation import photos
@@ -50,6 +55,18 @@ def test_both_refuse_a_png_whose_pixels_are_damaged(tmp_path, name: str) -> None
     assert refusal.value.reason == "photo_damaged"
     with pytest.raises(pictures.PictureError, match="damaged"):
         decode(odd_pictures.DAMAGED[name])
+
+
+@settings(max_examples=300, deadline=5000)
+@given(SEEDS)
+def test_any_damage_is_read_alike_or_refused(chance) -> None:
+    sound = [*AS_THEY_ARE.values(), *(jpeg for jpeg, _ in JPEGS.values())]
+    content, found = damaged_picture(sound, chance), []
+    for read in (pictures.decode, photos.decode_png):
+        with suppress(UserError):
+            found.append(read(content, Path("a"), LIMIT))
+    if len(found) == 2:
+        np.testing.assert_array_equal(found[0].pixels, found[1])
 
 
 @pytest.mark.parametrize("name", JPEGS)

@@ -34,7 +34,8 @@ def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project,
     assert names == {
         "SHA256SUMS", "bundle.json", "classes.csv",
         "classification.onnx", "classification.pt", "detection.onnx", "detection.pt",
-        "model_card.md", "recogniser.json", "timm", "timm/config.json", "timm/model.safetensors",
+        "licences.txt", "model_card.md", "recogniser.json", "sbom.cdx.json",
+        "timm", "timm/config.json", "timm/model.safetensors",
     }  # fmt: skip
     pairs = {
         exported.detection_pt: project.checkpoint("detection"),

@@ -32,9 +32,9 @@ def classifier() -> TorchClassifier:
 @pytest.fixture(scope="module")
 def detector() -> TorchDetector:
     torch.manual_seed(0)
-    weights = DetectionModel("yolo11n.yaml", nc=1, verbose=False).state_dict()
+    model = DetectionModel("yolo11n.yaml", nc=1, verbose=False)
     config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96}
-    return TorchDetector(weights, config, CPU)
+    return TorchDetector(model, config, CPU)
 
 
 @pytest.fixture(scope="module")

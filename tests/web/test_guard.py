@@ -36,7 +36,10 @@ BEARERS = (
     f"Bearer {SECRET}x",
     f"Bearer {SECRET[1:]}",
 )
-COOKIES = ("pillsnap_monitor=wrong", f"pillsnap_monitor={SECRET}", 'pillsnap_monitor="')
+COOKIES = (
+    "pillsnap_monitor=wrong", f"pillsnap_monitor={SECRET}", 'pillsnap_monitor="', "a; ;=;==",
+    'pillsnap_monitor="' + r"\"" * 200_000 + '"',  # minutes by http.cookies
+)  # fmt: skip
 PROXIED = (
     {"host": "pills.example.org"},
     {"host": "pills.example.org", "origin": "https://pills.example.org"},

@@ -44,6 +44,8 @@ class Bundle:
         self.classes = folder / "classes.csv"
         self.gallery = folder / "gallery.json"  # enrolled drugs, if there are any
         self.model_card = folder / "model_card.md"
+        self.sbom = folder / "sbom.cdx.json"  # the packages it was made with, and their licences
+        self.licences = folder / "licences.txt"
         self.timm_dir = folder / "timm"  # for `timm.create_model("local-dir:...")`
 
     def describe(self) -> Description:

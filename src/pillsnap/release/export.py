@@ -15,7 +15,7 @@ from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.files import Json
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import calibration
-from pillsnap.release import graphs
+from pillsnap.release import components, graphs
 from pillsnap.release.bundle import Bundle, check_out
 from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
 
@@ -81,6 +81,9 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
     graphs.write_classification(trained, bundle.classification_onnx, use)
     graphs.write_timm(trained, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
     _copy(places, bundle, gallery)
+    packages = components.installed()
+    files.write_bytes(bundle.sbom, components.sbom(packages))
+    files.write_text(bundle.licences, components.licences(packages))
     crops, frames = CropStore(places.crops("val")), FrameStore(places.frames("val"))
     some = [frames.decode(i) for i in range(min(len(frames), batch_size))]
     graph = OnnxClassifier(bundle.classification_onnx, 0)

@@ -21,6 +21,7 @@ from pillsnap.detection.detector import TorchDetector
 from pillsnap.detection.letterbox import Letterbox
 from pillsnap.files import Json
 from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetector
+from pillsnap.training import checkpoints
 
 OPSET = 17
 
@@ -89,7 +90,8 @@ def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> No
         "pretrained_cfg": {**count, "input_size": [3, side, side], **scaling, **normalisation},
     }
     files.write_text(folder / "config.json", json.dumps(pretrained, indent=2) + "\n")
-    files.write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
+    sealed = {classifier.SAFETENSORS_HASH: checkpoints.weights_hash(weights)}
+    files.write_bytes(folder / "model.safetensors", safetensors.torch.save(weights, sealed))
 
 
 def compare_classifiers(

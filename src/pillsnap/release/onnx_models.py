@@ -6,7 +6,6 @@ are the letterbox and non-maximum suppression of the detector and the classifier
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 import orjson
-from pydantic import NonNegativeFloat, PositiveInt
 
 from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
@@ -22,27 +20,10 @@ from pillsnap.boxes import MAX_PILLS, Boxes
 from pillsnap.classification.augment import to_input
 from pillsnap.detection import letterbox
 from pillsnap.errors import CheckpointError, reason_of
+from pillsnap.training import configs
 
 METADATA_KEY = "pillsnap"  # of the graph's metadata: JSON, the checkpoint's configuration and more
 AGAIN = "Export it again: pillsnap export"
-
-
-@dataclass(frozen=True)
-class DetectionConfig:
-    """What a detector's metadata must hold."""
-
-    image_px: PositiveInt
-
-
-@dataclass(frozen=True)
-class ClassificationConfig(DetectionConfig):
-    """What a classifier's metadata must hold."""
-
-    crop_px: PositiveInt
-    crop_margin: NonNegativeFloat
-
-
-CONFIGS = {"detection": DetectionConfig, "classification": ClassificationConfig}
 
 
 class OnnxDetector:
@@ -110,11 +91,9 @@ def _open(path: Path, kind: str, num_threads: int) -> tuple[ort.InferenceSession
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         config = orjson.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-        found = str(config["kind"])[:30]
+        assert isinstance(config, dict), "its metadata"
     except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
         fact = f"{path} is not a model exported by PillSnap: {reason_of(error)}"
         raise CheckpointError(fact, AGAIN) from None
-    if found != kind:
-        raise CheckpointError(f"{path} holds a {found} model, not a {kind} model.", AGAIN)
-    files.typed(config, CONFIGS[kind], path, AGAIN, CheckpointError)
+    configs.check(config, kind, path, AGAIN)
     return session, config

@@ -191,9 +191,11 @@ def _query_token(scope: Scope) -> list[str]:
 
 
 def _cookies(policy: Policy, scope: Scope) -> list[str]:
-    pairs = (pair for value in _header(scope, b"cookie") for pair in value.split(";"))
-    named = (pair.strip().partition("=") for pair in pairs)
-    return [value for name, _, value in named if policy.cookie and name == policy.cookie]
+    """Not by http.cookies, which takes 30 s for 60 KB of backslashes (CVE-2024-7592)."""
+    parts = [part for value in _header(scope, b"cookie") for part in value.split(";")]
+    pairs = [part.partition("=") for part in parts] if policy.cookie else []
+    values = [value.strip(' "') for name, _, value in pairs if name.strip() == policy.cookie]
+    return [value.encode("ascii", "replace").decode() for value in values]
 
 
 def _digest(secret: str) -> str:
