@@ -1,15 +1,18 @@
 """Files: written whole or not at all, read with bounds, and refused in one way when damaged."""
 
 import errno
+import fcntl
+import functools
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import orjson
 from ruamel.yaml import YAML
@@ -24,16 +27,23 @@ LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
+TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # of `replacing`
 EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC copies the repository to
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on leaving without an error it becomes `path`, else it is removed."""
+    """Yield a temporary path; on leaving without an error it becomes `path`, else it is removed.
+
+    Temporary files that killed processes left in the folder are removed: a living one is locked.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        with temporary.open("wb") as held:
+            _locked(held)
+            yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -197,6 +207,26 @@ def _why(content: bytes, problem: Exception) -> str:
     if isinstance(problem, MarkedYAMLError) and problem.problem and problem.problem_mark:
         return f"line {problem.problem_mark.line + 1}: {problem.problem}"[:200]
     return reason_of(problem)
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Once a process: remove the temporary files in the folder that no process has locked."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if TEMPORARY.fullmatch(path.name):
+                with path.open("rb") as file:
+                    if _locked(file):
+                        path.unlink()
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Lock an open file until it is closed; False if another process has, or where none can."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _sync_dir(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Files are whole or absent."""
 
+import fcntl
 from dataclasses import dataclass
 
 import pytest
@@ -24,6 +25,16 @@ def test_failure_leaves_the_old_file_and_no_temporary(tmp_path):
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_removed_but_no_file_that_is_being_written(tmp_path):
+    names = [".a.11.tmp", ".b.12.tmp", ".b.tmp", "b.12.tmp"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    with (tmp_path / ".b.12.tmp").open() as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        files.write_text(tmp_path / "c", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"c", *names[1:]}
 
 
 def test_sha256_is_of_the_content(tmp_path):

@@ -103,6 +103,7 @@ def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> N
     second = enrol(paths, first, name="")
     assert (first.version, second.version) == (1, 2)
     assert enrolment.listing(second) == [(CODE, "새약정 5mg", 2)]
+    assert enrol(paths, second, name="").version == 2  # the same command again changes nothing
 
 
 def test_a_drug_is_taken_out_again(tmp_path) -> None:

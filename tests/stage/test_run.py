@@ -59,10 +59,17 @@ def test_a_users_error_is_1_and_one_screen(tmp_path):
     assert events[-1]["kind"] == "failure"
 
 
-def test_a_full_disk_is_named(tmp_path):
-    code, output, _ = ended(tmp_path, "open('/dev/full', 'w').write('x' * 99999)")
+@pytest.mark.parametrize(
+    ("body", "fact"),
+    [
+        ("open('/dev/full', 'w').write('x' * 99999)", "The disk is full"),
+        ("raise OSError(5, 'Input/output error', 'a.csv')", "The disk failed"),
+    ],
+)
+def test_a_fault_of_the_disk_is_named(tmp_path, body, fact):
+    code, output, _ = ended(tmp_path, body)
     assert code == 1
-    assert "The disk is full" in output
+    assert fact in output
     assert "Traceback" not in output
 
 

@@ -77,7 +77,8 @@ def path_of(scale: str) -> Path:
 
 
 def with_photos(gallery: Gallery, added: Entry) -> Gallery:
-    """The gallery with a drug's photos; a photo it already holds is not counted twice."""
+    """The gallery with a drug's photos; a photo it already holds is not counted twice, and one
+    that holds all of this is returned as it is, so that a repeated command changes nothing."""
     if not CODE.fullmatch(added.code):
         raise DataError(f"{added.code!r} is not a K-code.", "Write it like K-012345.")
     own = next((entry for entry in gallery.entries if entry.code == added.code), None)
@@ -86,6 +87,8 @@ def with_photos(gallery: Gallery, added: Entry) -> Gallery:
     drug_name = added.drug_name or (own.drug_name if own else "")
     edi_codes = added.edi_codes or (own.edi_codes if own else ())
     entry = Entry(added.code, drug_name, edi_codes, photos)
+    if own is not None and _as_tree(entry) == _as_tree(own):
+        return gallery
     return _changed(gallery, [*_others(gallery, added.code), entry])
 
 
@@ -116,11 +119,7 @@ def twin_of(entry: Entry, means: Floats32, codes: Sequence[str]) -> tuple[str, i
 
 def save(path: Path, gallery: Gallery) -> None:
     """Write a gallery as JSON; equal galleries give equal bytes."""
-    tree = asdict(gallery)
-    for entry in tree["entries"]:
-        for photo in entry["photos"]:
-            content = photo["embedding"].astype("<f4").tobytes()
-            photo["embedding"] = base64.b64encode(content).decode()
+    tree = {**asdict(gallery), "entries": [_as_tree(entry) for entry in gallery.entries]}
     files.write_sealed_json(path, {**tree, "format": FORMAT})
 
 
@@ -155,6 +154,14 @@ def load(path: Path, classification_sha256: str, embedding_size: int) -> Gallery
             cure,
         )
     return gallery
+
+
+def _as_tree(entry: Entry) -> dict[str, Any]:
+    tree = asdict(entry)
+    for photo in tree["photos"]:
+        content = photo["embedding"].astype("<f4").tobytes()
+        photo["embedding"] = base64.b64encode(content).decode()
+    return tree
 
 
 def _changed(gallery: Gallery, entries: list[Entry]) -> Gallery:

@@ -53,16 +53,12 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
         log.failure(error.fact, "", [error.cure])
         return _refuse(stage, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        refusal = _disk_fault(error)
+        if refusal is None:
             log.failure(f"{type(error).__name__}: {error}", "", [])
             raise
-        full = MachineError(
-            f"The disk is full, or a file size limit is reached: {error}.",
-            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
-            "versions), then repeat the command: it resumes from here.",
-        )
-        log.failure(full.fact, "", [full.cure])
-        return _refuse(stage, full)
+        log.failure(refusal.fact, "", [refusal.cure])
+        return _refuse(stage, refusal)
     except KeyboardInterrupt:
         log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro resumes it"])
         print(f"{stage}: interrupted; the same command resumes from here.", file=sys.stderr)
@@ -73,6 +69,22 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
     minutes = (time.monotonic() - started_s) / 60
     log.end({**metrics, "minutes": round(minutes, 3)}, f"done in {minutes:.1f} min")
     return DONE
+
+
+def _disk_fault(error: OSError) -> MachineError | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MachineError(
+            f"The disk is full, or a file size limit is reached: {error}.",
+            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
+            "versions), then repeat the command: it resumes from here.",
+        )
+    if error.errno in (errno.EIO, errno.EROFS):
+        return MachineError(
+            f"The disk failed, or can only be read: {error}.",
+            "See what the kernel reports (dmesg) and check the disk, then repeat the command: it "
+            "resumes from here.",
+        )
+    return None
 
 
 def _refuse(stage: str, error: UserError) -> int:
