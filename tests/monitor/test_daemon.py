@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from make.import_graph import SRC
 from pillsnap.errors import MachineError, ParameterError, UserError
 from pillsnap.monitor import command, daemon
 from pillsnap.monitor.policy import POLICY
@@ -61,6 +65,26 @@ def test_a_second_one_is_refused_until_the_first_is_stopped(tmp_path: Path, run_
     assert refused.value.cure.endswith("pillsnap monitor --stop")
     command.stop(run_dir)
     assert start(tmp_path, run_dir).pid != first.pid
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pillsnap.monitor import daemon
+daemon._described = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+daemon.start(Path("demo"), "127.0.0.1", 0, None, Path(sys.argv[1]))
+"""
+
+
+def test_one_whose_starter_was_killed_is_found_and_stopped(tmp_path: Path, run_dir: Path) -> None:
+    command_line = [sys.executable, "-c", KILLED, str(run_dir)]
+    killed = subprocess.run(command_line, env={**os.environ, "PYTHONPATH": str(SRC)})
+    assert killed.returncode == -signal.SIGKILL
+    deadline_s = time.monotonic() + 60
+    while daemon.running(run_dir) is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert daemon.stop(run_dir)
+    start(tmp_path, run_dir)
 
 
 def test_after_kill_9_it_is_not_running_and_can_start_again(tmp_path: Path, run_dir: Path) -> None:

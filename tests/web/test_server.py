@@ -174,7 +174,15 @@ Program = Callable[[Path, int], list[str]]
 
 
 def monitor_program(folder: Path, descriptor: int) -> list[str]:
-    return [sys.executable, "-m", "pillsnap.monitor", str(folder), "127.0.0.1", str(descriptor)]
+    return [
+        sys.executable,
+        "-m",
+        "pillsnap.monitor",
+        str(folder),
+        "127.0.0.1",
+        str(descriptor),
+        str(folder),
+    ]
 
 
 def service_program(folder: Path, descriptor: int) -> list[str]:

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,14 +59,17 @@ def start(
         if not _locked(lock.fileno()):
             raise MachineError(*_running_already(running(run_dir)))
         with listen(host, port, "pillsnap monitor --daemon") as listener:
-            arguments = [str(artifacts_dir), host, str(listener.fileno()), *proxies]
+            arguments = [str(artifacts_dir), host, str(listener.fileno()), str(run_dir), *proxies]
             child = _spawn(arguments, token, run_dir, (lock.fileno(), listener.fileno()))
-            bound = int(listener.getsockname()[1])
-    started_s = psutil.Process(child.pid).create_time()
-    daemon = Daemon(child.pid, started_s, host, bound, str(artifacts_dir))
-    files.write_text(_record_path(run_dir), json.dumps(asdict(daemon)) + "\n")
+            daemon = _described(child.pid, artifacts_dir, host, listener)
     _await_answer(daemon, child, run_dir)
     return daemon
+
+
+def record(run_dir: Path, artifacts_dir: Path, host: str, listener: socket.socket) -> None:
+    """In the background process: write monitor.json, whatever becomes of who started it."""
+    daemon = _described(os.getpid(), artifacts_dir, host, listener)
+    files.write_text(_record_path(run_dir), json.dumps(asdict(daemon)) + "\n")
 
 
 def running(run_dir: Path) -> Daemon | None:
@@ -118,7 +122,9 @@ def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path)
             return
         time.sleep(0.05)
     log = (run_dir / "monitor.log").read_text("utf-8", "replace").strip().splitlines()
-    stop(run_dir)
+    child.kill()
+    child.wait()
+    _record_path(run_dir).unlink(missing_ok=True)
     raise MachineError(
         f"The monitor did not answer within {READY_WITHIN_S:.0f} s: {' | '.join(log[-3:])}",
         f"Read {run_dir / 'monitor.log'}, or run it in the foreground: pillsnap monitor",
@@ -140,6 +146,11 @@ def _await_end(process: psutil.Process) -> None:
     except psutil.TimeoutExpired:
         process.kill()
         process.wait(STOP_WITHIN_S)
+
+
+def _described(pid: int, artifacts_dir: Path, host: str, listener: socket.socket) -> Daemon:
+    port = int(listener.getsockname()[1])
+    return Daemon(pid, psutil.Process(pid).create_time(), host, port, str(artifacts_dir))
 
 
 def _process(daemon: Daemon) -> psutil.Process | None:
