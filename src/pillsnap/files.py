@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from ruamel.yaml import YAML
@@ -41,8 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     _sweep(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as held:
-            _locked(held)
+        with _locked_file(temporary):
             yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -216,17 +215,20 @@ def _sweep(folder: Path) -> None:
         with suppress(OSError):
             if TEMPORARY.fullmatch(path.name):
                 with path.open("rb") as file:
-                    if _locked(file):
-                        path.unlink()
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
 
 
-def _locked(file: BinaryIO) -> bool:
-    """Lock an open file until it is closed; False if another process has, or where none can."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+@contextmanager
+def _locked_file(path: Path) -> Iterator[None]:
+    """Create an empty file, and lock it until the block ends."""
+    while True:
+        with path.open("wb") as file:
+            with suppress(OSError):  # a file system without locks: `_sweep` removes nothing there
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists():  # else another process swept it before it was locked
+                yield
+                return
 
 
 def _sync_dir(folder: Path) -> None:

@@ -37,6 +37,23 @@ def test_what_killed_processes_left_is_removed_but_no_file_that_is_being_written
     assert {path.name for path in tmp_path.iterdir()} == {"c", *names[1:]}
 
 
+def test_a_temporary_that_another_process_swept_before_it_was_locked_is_made_again(
+    tmp_path, monkeypatch
+):
+    lock, swept = fcntl.flock, []
+
+    def flock(file, how):
+        if not swept:
+            swept.extend(tmp_path.iterdir())
+            swept[0].unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files.write_text(tmp_path / "a", "whole")
+    assert (tmp_path / "a").read_text() == "whole"
+    assert swept
+
+
 def test_sha256_is_of_the_content(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
