@@ -43,9 +43,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with _locked_file(temporary):
             yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_dir(path.parent)
@@ -216,7 +216,8 @@ def _sweep(folder: Path) -> None:
             if TEMPORARY.fullmatch(path.name):
                 with path.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
+                    if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                        path.unlink()
 
 
 @contextmanager

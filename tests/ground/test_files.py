@@ -1,6 +1,7 @@
 """Files are whole or absent."""
 
 import fcntl
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -52,6 +53,14 @@ def test_a_temporary_that_another_process_swept_before_it_was_locked_is_made_aga
     files.write_text(tmp_path / "a", "whole")
     assert (tmp_path / "a").read_text() == "whole"
     assert swept
+
+
+def test_threads_that_write_into_a_new_folder_leave_each_others_files(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(300):
+            folder = tmp_path / str(number)
+            list(pool.map(lambda name, into=folder: files.write_text(into / name, name), "abcd"))
+            assert sorted(path.name for path in folder.iterdir()) == list("abcd")
 
 
 def test_sha256_is_of_the_content(tmp_path):
