@@ -1,5 +1,7 @@
 """The command line: help for every command, refusals in one screen."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pytest
 
 from make.import_graph import ROOT
 from make.tiny_project import environment
+from pillsnap import cli
 
 COMMANDS = ["demo", "fingerprint", "targets", "preflight", "train", "monitor", "status", "verify",
             "predict"]  # fmt: skip
@@ -40,6 +43,20 @@ def test_outside_the_repository_one_screen_says_where_to_go(tmp_path, command):
     assert done.returncode == 1
     assert "root of the repository" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "fact"), [(errno.ENOSPC, "The disk is full"), (errno.EIO, "The disk failed")]
+)
+def test_a_fault_of_the_disk_is_named_by_every_command(monkeypatch, capsys, number, fact):
+    def failing():
+        raise OSError(number, os.strerror(number), "bundle")
+
+    monkeypatch.setattr(cli, "app", failing)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert fact in capsys.readouterr().err
 
 
 def test_targets_before_any_measurement_says_how_to_measure(tmp_path):

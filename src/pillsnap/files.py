@@ -18,7 +18,7 @@ import orjson
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pillsnap.errors import DataError, UserError, reason_of
+from pillsnap.errors import DataError, MachineError, UserError, reason_of
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -174,6 +174,23 @@ def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError
         first = problem.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, first["loc"])) or "its content"
         raise error(f"{path}: {key}: {first['msg']}.", cure) from None
+
+
+def disk_fault(error: OSError) -> MachineError | None:
+    """The refusal for a disk that is full or failing; None for any other error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MachineError(
+            f"The disk is full, or a file size limit is reached: {error}.",
+            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
+            "versions), then repeat the command; a stage resumes from here.",
+        )
+    if error.errno in (errno.EIO, errno.EROFS):
+        return MachineError(
+            f"The disk failed, or can only be read: {error}.",
+            "See what the kernel reports (dmesg) and check the disk, then repeat the command; a "
+            "stage resumes from here.",
+        )
+    return None
 
 
 def sha256_of(path: Path) -> str:

@@ -41,7 +41,8 @@ def export(
         old.rename(out)
     _refuse_foreign(out)
     building = Bundle(out.with_name(f".{out.name}.building"))
-    shutil.rmtree(building.folder, ignore_errors=True)
+    if building.folder.exists():  # of a killed export
+        shutil.rmtree(building.folder)
     building.folder.mkdir(parents=True)
     try:
         content = _fill(building, places, batch_size, gallery)

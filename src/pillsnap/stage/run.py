@@ -1,7 +1,6 @@
 """Runs a stage script: parameters, log, signals, exit code."""
 
 import argparse
-import errno
 import os
 import signal
 import sys
@@ -9,8 +8,9 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from pillsnap import files
 from pillsnap import params as parameters
-from pillsnap.errors import MachineError, UserError
+from pillsnap.errors import UserError
 from pillsnap.params import Params
 from pillsnap.places import Places
 from pillsnap.stage.log import RunLog
@@ -53,7 +53,7 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
         log.failure(error.fact, "", [error.cure])
         return _refuse(stage, error)
     except OSError as error:
-        refusal = _disk_fault(error)
+        refusal = files.disk_fault(error)
         if refusal is None:
             log.failure(f"{type(error).__name__}: {error}", "", [])
             raise
@@ -69,22 +69,6 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
     minutes = (time.monotonic() - started_s) / 60
     log.end({**metrics, "minutes": round(minutes, 3)}, f"done in {minutes:.1f} min")
     return DONE
-
-
-def _disk_fault(error: OSError) -> MachineError | None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return MachineError(
-            f"The disk is full, or a file size limit is reached: {error}.",
-            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
-            "versions), then repeat the command: it resumes from here.",
-        )
-    if error.errno in (errno.EIO, errno.EROFS):
-        return MachineError(
-            f"The disk failed, or can only be read: {error}.",
-            "See what the kernel reports (dmesg) and check the disk, then repeat the command: it "
-            "resumes from here.",
-        )
-    return None
 
 
 def _refuse(stage: str, error: UserError) -> int:
