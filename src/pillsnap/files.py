@@ -51,6 +51,25 @@ def replacing(path: Path) -> Iterator[Path]:
     _sync_dir(path.parent)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Within, no other process is; MachineError where one is already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MachineError(
+                    f"Another command is writing into {folder.resolve()}.",
+                    "Wait for it to end, then repeat this one.",
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all."""
     with replacing(path) as temporary:

@@ -9,7 +9,7 @@ import pytest
 from make import bad_files
 from make.bad_files import BAD_FILES, CONSISTENT
 from pillsnap import files
-from pillsnap.errors import CheckpointError, DataError
+from pillsnap.errors import CheckpointError, DataError, MachineError
 
 
 def test_content_arrives_and_nothing_else_stays(tmp_path):
@@ -61,6 +61,18 @@ def test_threads_that_write_into_a_new_folder_leave_each_others_files(tmp_path):
             folder = tmp_path / str(number)
             list(pool.map(lambda name, into=folder: files.write_text(into / name, name), "abcd"))
             assert sorted(path.name for path in folder.iterdir()) == list("abcd")
+
+
+def test_a_folder_is_one_commands_at_a_time(tmp_path):
+    with files.alone(tmp_path / "gallery"):
+        with (
+            pytest.raises(MachineError, match="gallery") as refusal,
+            files.alone(tmp_path / "gallery"),
+        ):
+            pass
+        assert "Wait for it to end" in refusal.value.cure
+    with files.alone(tmp_path / "gallery"):
+        pass
 
 
 def test_sha256_is_of_the_content(tmp_path):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pillsnap import params
+from pillsnap import files, params
 from pillsnap.prediction import enrolment, load
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction.gallery import Entry, Gallery
@@ -15,20 +15,22 @@ def enroll(drug: Entry, images: Sequence[Path], single: bool, twin: bool, device
     if single:
         loaded = load.for_single(loaded)
     fitted = loaded.recogniser.calibration
-    before = galleries.load(
-        loaded.gallery_path, fitted.classification_sha256, fitted.class_means.shape[1]
-    )
-    after = enrolment.enrol(loaded.recogniser, before, drug, images, loaded.max_pixels, twin)
-    galleries.save(loaded.gallery_path, after)
+    with files.alone(loaded.gallery_path.parent):
+        before = galleries.load(
+            loaded.gallery_path, fitted.classification_sha256, fitted.class_means.shape[1]
+        )
+        after = enrolment.enrol(loaded.recogniser, before, drug, images, loaded.max_pixels, twin)
+        galleries.save(loaded.gallery_path, after)
     count = next(count for code, _, count in enrolment.listing(after) if code == drug.code)
     return f"{drug.code}: {count} photos; {_summary(loaded.gallery_path, after)}"
 
 
 def unenroll(code: str) -> str:
     """Remove a drug; the line to print."""
-    path, before = _own()
-    after = galleries.without(before, code)
-    galleries.save(path, after)
+    path = _own()[0]
+    with files.alone(path.parent):
+        after = galleries.without(_own()[1], code)
+        galleries.save(path, after)
     return f"{code}: removed; {_summary(path, after)}"
 
 

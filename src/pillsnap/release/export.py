@@ -36,6 +36,13 @@ def export(
     within, `gallery` the file of enrolled drugs to include.
     """
     out = out.resolve()
+    with files.alone(out.parent):
+        _replace(places, out, batch_size, max_pixels, gallery)
+
+
+def _replace(
+    places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
+) -> None:
     old = out.with_name(f".{out.name}.replaced")
     if old.is_dir() and not out.exists():  # a kill between the two renames below
         old.rename(out)
