@@ -36,7 +36,10 @@ TINY = {
         "--kills 1 --workers 0 --stages train_classification",
         "| train_classification | 0 | 1 |",
     ),
-    "crashes.py": ("--targets build_manifest validate --kills 6 --failures 3", "| together |"),
+    "crashes.py": (
+        "--targets build_manifest validate --kills 3 --failures 2 --workers 1",
+        "| together |",
+    ),
     "surroundings.py": ("--help", "--cases"),
     "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
