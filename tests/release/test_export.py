@@ -132,6 +132,11 @@ def test_a_file_is_no_folder_for_a_bundle(project, tmp_path) -> None:
         write(project, tmp_path / "bundle")
 
 
+def test_two_exports_do_not_fill_the_same_folder(project, tmp_path) -> None:
+    with files.alone(tmp_path), pytest.raises(MachineError, match=f"writing into {tmp_path}"):
+        write(project, tmp_path / "bundle")
+
+
 def test_timm_loads_the_classifier_bit_for_bit(project, exported) -> None:
     model = timm.create_model(f"local-dir:{exported.timm_dir}", pretrained=True)
     weights, _ = checkpoints.load_published(project.checkpoint("classification"))
