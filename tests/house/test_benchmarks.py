@@ -37,7 +37,7 @@ TINY = {
         "| train_classification | 0 | 1 |",
     ),
     "crashes.py": (
-        "--targets build_manifest validate --kills 3 --failures 2 --workers 1",
+        "--targets build_manifest validate --kills 2 --failures 1 --workers 1",
         "| together |",
     ),
     "surroundings.py": ("--help", "--cases"),
