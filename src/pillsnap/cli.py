@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from pillsnap import cli_use, surroundings
+from pillsnap import cli_use, files, surroundings
 from pillsnap.errors import ParameterError, UserError
 from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
 
@@ -47,6 +47,11 @@ def main() -> None:
         _refuse(error)
     except ImportError as error:
         refusal = surroundings.missing_library(error)
+        if refusal is None:
+            raise
+        _refuse(refusal)
+    except OSError as error:
+        refusal = files.disk_fault(error)
         if refusal is None:
             raise
         _refuse(refusal)

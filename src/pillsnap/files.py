@@ -1,12 +1,15 @@
 """Files: written whole or not at all, read with bounds, and refused in one way when damaged."""
 
 import errno
+import fcntl
+import functools
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pillsnap.errors import DataError, UserError, reason_of
+from pillsnap.errors import DataError, MachineError, UserError, reason_of
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -27,22 +30,47 @@ LARGEST_YAML_BYTES = 1 << 16  # up to 1 s to read; dvc.lock has 26 KB
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
+TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # of `replacing`
 EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC copies the repository to
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on leaving without an error it becomes `path`, else it is removed."""
+    """Yield a temporary path; on leaving without an error it becomes `path`, else it is removed.
+
+    Temporary files that killed processes left in the folder are removed: a living one is locked.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with _locked_file(temporary):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_dir(path.parent)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Within, no other process is; MachineError where one is already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MachineError(
+                    f"Another command is writing into {folder.resolve()}.",
+                    "Wait for it to end, then repeat this one.",
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -177,6 +205,23 @@ def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError
         raise error(f"{path}: {key}: {first['msg']}.", cure) from None
 
 
+def disk_fault(error: OSError) -> MachineError | None:
+    """The refusal for a disk that is full or failing; None for any other error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MachineError(
+            f"The disk is full, or a file size limit is reached: {error}.",
+            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
+            "versions), then repeat the command; a stage resumes from here.",
+        )
+    if error.errno in (errno.EIO, errno.EROFS):
+        return MachineError(
+            f"The disk failed, or can only be read: {error}.",
+            "See what the kernel reports (dmesg) and check the disk, then repeat the command; a "
+            "stage resumes from here.",
+        )
+    return None
+
+
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
@@ -212,6 +257,30 @@ def _why(content: bytes, problem: Exception) -> str:
     if isinstance(problem, MarkedYAMLError) and problem.problem and problem.problem_mark:
         return f"line {problem.problem_mark.line + 1}: {problem.problem}"[:200]
     return reason_of(problem)
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Once a process: remove the temporary files in the folder that no process has locked."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if TEMPORARY.fullmatch(path.name):
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                        path.unlink()
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[None]:
+    """Create an empty file, and lock it until the block ends."""
+    while True:
+        with path.open("wb") as file:
+            with suppress(OSError):  # a file system without locks: `_sweep` removes nothing there
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists():  # else another process swept it before it was locked
+                yield
+                return
 
 
 def _sync_dir(folder: Path) -> None:

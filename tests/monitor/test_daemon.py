@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +69,25 @@ def test_one_runs_at_a_time_and_its_state_is_printed_and_the_exit_code(
     printed = capsys.readouterr().out
     assert f"stopped the monitor at {first.url}" in printed
     assert printed.endswith("no monitor was running\n")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pillsnap.monitor import daemon
+daemon._await_answer = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+daemon.start(Path("demo"), "127.0.0.1", 0, Path(sys.argv[1]))
+"""
+
+
+def test_one_whose_starter_was_killed_is_found_and_stopped(tmp_path: Path, run_dir: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(run_dir)])
+    assert killed.returncode == -signal.SIGKILL
+    deadline_s = time.monotonic() + 60
+    while daemon.running(run_dir) is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert daemon.stop(run_dir)
+    start(tmp_path, run_dir)
 
 
 def test_a_process_without_the_lock_is_not_stopped(run_dir: Path) -> None:

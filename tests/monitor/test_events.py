@@ -11,6 +11,7 @@ from make.damage import SEEDS, damaged_json
 from make.monitor_runs import LINE, append, line
 from pillsnap.monitor import view
 from pillsnap.monitor.events import KINDS, LONGEST_LINE_BYTES, Event, EventReader, parse
+from pillsnap.monitor.folder import RunFolder
 from pillsnap.monitor.state import State, fold
 
 
@@ -127,4 +128,6 @@ def test_many_chunks_are_read_once_and_an_overlong_line_is_skipped(path: Path) -
 def test_any_damaged_lines_are_shown_or_skipped(chance) -> None:
     lines = [damaged_json({**LINE, "kind": chance.choice(KINDS)}, chance) for _ in range(4)]
     events = [event for one in lines if (event := parse(one)) is not None]
-    assert orjson.dumps(view.of(fold(State(), events), now_s=2.0))
+    folder = RunFolder(Path("none"))
+    folder.state = fold(State(), events)
+    assert orjson.dumps(view.of(folder, "", now_s=2.0))

@@ -9,7 +9,7 @@ import pytest
 from make.monitor_runs import event, folded, write_run
 from pillsnap.monitor import origins
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.folder import Folder
+from pillsnap.monitor.folder import RunFolder
 from pillsnap.places import MODELS, TRAININGS, Places
 
 TRAINED = [
@@ -31,7 +31,7 @@ def validated(*kinds: str) -> list[Event]:
 
 
 def origins_of(folder: Path, events: list[Event]) -> dict[str, Any]:
-    followed = Folder(folder)
+    followed = RunFolder(folder)
     followed.state = folded(*events)
     followed.refresh()
     return origins.of(followed)

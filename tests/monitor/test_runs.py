@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from make.monitor_runs import STAGE, DrawnRun, event, events_of, folded
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.runs import MOST_RUNS, MOST_TRACE_POINTS, Run
+from pillsnap.monitor.runs import MOST_RUNS, MOST_TRACE_POINTS, StageRun
 from pillsnap.monitor.state import State, fold
 from pillsnap.places import TRAININGS
 from pillsnap.stage.log import RunLog
@@ -59,7 +59,7 @@ def test_runs_in_any_order_cut_anywhere_are_one_run_each(written, random) -> Non
     assert fold(folded(*mixed[:half]), mixed[half:]) == state
 
 
-def runs_in(state: State) -> tuple[Run, ...]:
+def runs_in(state: State) -> tuple[StageRun, ...]:
     return state.stages[STAGE].runs
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from make.monitor_runs import FAILURE, drawn_run, line, write_run
-from pillsnap.monitor.folder import Folder
+from pillsnap.monitor.folder import RunFolder
 from pillsnap.monitor.terminal import NUM_LOG_LINES, duration, status
 from pillsnap.stage.log import RunLog
 
@@ -18,7 +18,7 @@ def status_text(artifacts_dir: Path, now_s: float = NOW_S, width: int = 200) -> 
     """What `pillsnap status` prints, as plain text."""
     console = Console(width=width, no_color=True, force_terminal=False)
     with console.capture() as capture:
-        console.print(status(Folder(artifacts_dir), now_s))
+        console.print(status(RunFolder(artifacts_dir), now_s))
     return capture.get()
 
 

@@ -108,6 +108,15 @@ def test_no_model_is_loaded_from_a_bad_file(project, form: str) -> None:
                 assert Path(name).name in refusal(*asked)
 
 
+@pytest.mark.parametrize("command", [f"enroll K-123456 {PHOTO}", "unenroll K-000777"])
+def test_the_gallery_is_changed_by_one_command_at_a_time(project, capsys, command: str) -> None:
+    before = Path(GALLERY).read_bytes()
+    with files.alone(Path(GALLERY).parent):
+        assert pillsnap(command) == 1
+    assert "Another command is writing into" in capsys.readouterr().err
+    assert Path(GALLERY).read_bytes() == before
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # serve's socket
 @pytest.mark.parametrize("form", BAD_FILES)

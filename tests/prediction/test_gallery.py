@@ -90,6 +90,8 @@ def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> N
     [entry] = second.entries
     assert (first.version, second.version) == (1, 2)
     assert (entry.code, entry.drug_name, len(entry.photos)) == (CODE, "새약정 5mg", 2)
+    again = enrol(photos(tmp_path, STRANGE, STRANGE), second, name="")
+    assert again.version == 2  # the same command changes nothing
     left = galleries.without(second, CODE)
     assert (left.codes, left.version) == ([], 3)
     with pytest.raises(DataError, match="is not enrolled; the gallery holds nothing"):

@@ -79,5 +79,7 @@ def test_a_second_export_replaces_the_first_whole_by_an_equal_one(
     assert bundle.verify() == []
     assert not (bundle.folder / "old.txt").exists()
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
+    with files.alone(bundle.folder.parent), pytest.raises(MachineError, match="writing into"):
+        export.export(project, bundle.folder, 8, 10**6, None)
     sums = [(folder / "SHA256SUMS").read_text() for folder in (bundle.folder, exported.folder)]
     assert sums[0] == sums[1]

@@ -45,6 +45,7 @@ def start(tmp_path, body, **environment):
         ("return {'top1': 0.5}", 0, "done in", "end"),
         ("raise DataError('a.png is cut short.', 'Copy.')", 1, "short.\n  -> Copy.", "failure"),
         ("open('/dev/full', 'w').write('x' * 99999)", 1, "The disk is full", "failure"),
+        ("raise OSError(5, 'Input/output error', 'a.csv')", 1, "The disk failed", "failure"),
         ("return 1 / 0", 1, "Traceback", "failure"),  # a bug
     ],
 )

@@ -161,7 +161,7 @@ Program = Callable[[Path, int], list[str]]
 
 
 def monitor_program(folder: Path, descriptor: int) -> list[str]:
-    return ["-m", "pillsnap.monitor.daemon", str(folder), "127.0.0.1", str(descriptor)]
+    return ["-m", "pillsnap.monitor.daemon", str(folder), "127.0.0.1", str(descriptor), str(folder)]
 
 
 def service_program(folder: Path, descriptor: int) -> list[str]:

@@ -1,7 +1,8 @@
 """The monitor in the background: started once, found again, stopped; it holds a lock while it runs.
 
-The child, `python -m pillsnap.monitor.daemon ARTIFACTS_DIR HOST FD [PROXY...]`, inherits the locked
-file and the listening socket, so neither can fail after it started.
+The child, `python -m pillsnap.monitor.daemon ARTIFACTS_DIR HOST FD RUN_DIR [PROXY...]`, inherits
+the locked file and the listening socket, so neither can fail after it started. It records itself:
+it is found and stopped even if its starter was killed.
 """
 
 import fcntl
@@ -56,11 +57,10 @@ def start(
             raise MachineError(fact, "Stop it: pillsnap monitor --stop")
         (run_dir / RECORD).unlink(missing_ok=True)  # of one that was killed
         with listen(host, port, "pillsnap monitor --daemon") as listener:
-            arguments = [str(artifacts_dir), host, str(listener.fileno()), *proxies]
+            arguments = [str(artifacts_dir), host, str(listener.fileno()), str(run_dir), *proxies]
             child = _spawn(arguments, run_dir, (lock.fileno(), listener.fileno()))
             bound = int(listener.getsockname()[1])
     daemon = Daemon(child.pid, host, bound, str(artifacts_dir))
-    files.write_json(run_dir / RECORD, asdict(daemon))
     _await_answer(daemon, child, run_dir)
     return daemon
 
@@ -111,7 +111,8 @@ def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path)
         child.returncode = 0  # it outlives this process: keeps Popen from warning about it
         return
     log = (run_dir / LOG).read_text("utf-8", "replace").strip().splitlines()
-    stop(run_dir)
+    child.kill()
+    child.wait()
     raise MachineError(
         f"The monitor did not start: {' | '.join(log[-3:])}",
         f"Read {run_dir / LOG}, or run it in the foreground: pillsnap monitor",
@@ -141,9 +142,11 @@ def main() -> None:
     """The child: serve on the inherited socket until SIGTERM."""
     from pillsnap.monitor.server import create_app, server
 
-    artifacts_dir, host, descriptor, *proxies = sys.argv[1:]
+    artifacts_dir, host, descriptor, run_dir, *proxies = sys.argv[1:]
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     listener = socket.socket(fileno=int(descriptor))
+    daemon = Daemon(os.getpid(), host, int(listener.getsockname()[1]), artifacts_dir)
+    files.write_json(Path(run_dir) / RECORD, asdict(daemon))
     server(create_app(Path(artifacts_dir), access)).run(sockets=[listener])
 
 

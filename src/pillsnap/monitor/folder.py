@@ -19,7 +19,7 @@ LONGEST_TEXT = 300
 DEEPEST = 5
 
 
-class Folder:
+class RunFolder:
     """Events folded into `state`; shortened JSON or a sha256 as `contents`, None where absent."""
 
     def __init__(self, artifacts_dir: Path) -> None:

@@ -5,13 +5,13 @@ Both are committed to git, so a fresh clone has them before anything ran there.
 
 from typing import Any
 
-from pillsnap.monitor.folder import CHECKPOINTS, Folder
+from pillsnap.monitor.folder import CHECKPOINTS, RunFolder
 from pillsnap.places import TRAININGS
 
 Json = dict[str, Any]
 
 
-def of(folder: Folder) -> Json:
+def of(folder: RunFolder) -> Json:
     """For each file: when and by which run and git revision it was made, whether it is current."""
     revision = _at(folder.contents["evaluation"], "provenance.git_revision")
     short = revision[:12] if isinstance(revision, str) else None
@@ -21,7 +21,7 @@ def of(folder: Folder) -> Json:
     }
 
 
-def _origin(folder: Folder, name: str, stage: str, current: bool, revision: str | None) -> Json:
+def _origin(folder: RunFolder, name: str, stage: str, current: bool, revision: str | None) -> Json:
     run = folder.state.stages[stage].run or None if current else None
     return {
         "time": folder.modified_s[name],
@@ -31,12 +31,12 @@ def _origin(folder: Folder, name: str, stage: str, current: bool, revision: str 
     }
 
 
-def _is_validated(folder: Folder) -> bool:
+def _is_validated(folder: RunFolder) -> bool:
     validate, modified_s = folder.state.stages["validate"], folder.modified_s["validation"] or 0.0
     return validate.status == "done" and modified_s >= (validate.started_s or 0.0)
 
 
-def _is_measured(folder: Folder) -> bool:
+def _is_measured(folder: RunFolder) -> bool:
     """Whether the metrics are those of the newest trainings in the log and of the checkpoints."""
     stages, found = folder.state.stages, folder.contents
     trainings, evaluate = [stages[name] for name in TRAININGS], stages["evaluate"]

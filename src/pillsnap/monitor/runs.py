@@ -12,7 +12,7 @@ Numbers = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StageRun:
     """A run from its first epoch on; `names` are all that belong to it, `run` the last."""
 
     run: str
@@ -24,7 +24,7 @@ class Run:
     names: tuple[str, ...] = ()
 
 
-Runs = tuple[Run, ...]
+Runs = tuple[StageRun, ...]
 Trace = tuple[tuple[float, float], ...]  # (epochs done as a fraction, loss)
 
 
@@ -32,7 +32,7 @@ def opened(runs: Runs, event: Event) -> Runs:
     """The runs with that of `event` at the end: a new one, or the one that it resumes."""
     own = next((run for run in runs if event.run in run.names), None)
     others = [run for run in runs if run is not own]
-    new = own or Run(event.run, event.time_s, names=(event.run,))
+    new = own or StageRun(event.run, event.time_s, names=(event.run,))
     new = replace(new, run=event.run, epochs=event.total, status="running")
     starts = event.kind == "start"
     resumed = next((run for run in reversed(others) if starts and event.epoch in run.points), None)
@@ -52,7 +52,7 @@ def opened(runs: Runs, event: Event) -> Runs:
 def advanced(runs: Runs, event: Event) -> Runs:
     """The runs after an epoch, a failure or an end of one of them."""
 
-    def after(run: Run) -> Run:
+    def after(run: StageRun) -> StageRun:
         if run.run != event.run:
             return run
         if event.kind == "epoch" and event.epoch:

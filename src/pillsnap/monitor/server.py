@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from pillsnap.monitor import view
-from pillsnap.monitor.folder import Folder
+from pillsnap.monitor.folder import RunFolder
 from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.policy import POLICY
 from pillsnap.monitor.viewers import ViewerProtocol, Viewers
@@ -32,7 +32,7 @@ class Watch:
 
     def __init__(self, artifacts_dir: Path) -> None:
         self.hub = Hub()
-        self._folder = Folder(artifacts_dir)
+        self._folder = RunFolder(artifacts_dir)
 
     async def look(self) -> None:
         """Read what is new, in pieces so that requests are answered meanwhile, and publish it."""

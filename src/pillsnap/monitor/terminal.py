@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pillsnap.monitor import origins
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.folder import Folder
+from pillsnap.monitor.folder import RunFolder
 from pillsnap.monitor.state import StageState, State, seconds_left, share_done
 from pillsnap.monitor.view import Json, status_of
 from pillsnap.places import STAGES, TRAININGS
@@ -26,7 +26,7 @@ METRICS = ("map50", "map50_95", "top1", "top5", "loss/train", "loss/val", "loss"
 
 def show(artifacts_dir: Path, watch: bool, interval_s: float = 1.0) -> None:
     """Print the status once, or keep it on the screen until Ctrl-C."""
-    folder = Folder(artifacts_dir)
+    folder = RunFolder(artifacts_dir)
     if not watch:
         Console().print(status(folder, time.time()))
         return
@@ -36,7 +36,7 @@ def show(artifacts_dir: Path, watch: bool, interval_s: float = 1.0) -> None:
             time.sleep(interval_s)
 
 
-def status(folder: Folder, now_s: float) -> RenderableType:
+def status(folder: RunFolder, now_s: float) -> RenderableType:
     """Stages, metrics, hardware, data checks, failures and the last log lines, as of now."""
     while folder.read():
         pass

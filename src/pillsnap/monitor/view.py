@@ -5,8 +5,8 @@ from dataclasses import fields
 from typing import Any
 
 from pillsnap.monitor import origins
-from pillsnap.monitor.folder import SHOWN, Folder
-from pillsnap.monitor.runs import Run
+from pillsnap.monitor.folder import SHOWN, RunFolder
+from pillsnap.monitor.runs import StageRun
 from pillsnap.monitor.state import SAMPLED, StageState, seconds_left, share_done
 from pillsnap.places import STAGES, TRAININGS
 
@@ -22,7 +22,7 @@ def status_of(stage: StageState, now_s: float) -> str:
     return stage.status
 
 
-def of(folder: Folder, problem: str, now_s: float) -> Json:
+def of(folder: RunFolder, problem: str, now_s: float) -> Json:
     """The state as the page and `GET /api/state` get it; docs/monitor.md explains the keys.
 
     `problem` is why the event file cannot be read, or "".
@@ -82,7 +82,7 @@ def _stage(stage: StageState, now_s: float) -> Json:
     }
 
 
-def _run(run: Run) -> Json:
+def _run(run: StageRun) -> Json:
     numbers = sorted(run.points)
     names = sorted({name for point in run.points.values() for name in point})
     curves = {name: [_short(run.points[n].get(name)) for n in numbers] for name in names}

@@ -82,14 +82,18 @@ def check_code(code: str) -> None:
 
 
 def with_photos(gallery: Gallery, added: Entry) -> Gallery:
-    """The gallery with a drug's photos; a photo it already holds is not counted twice."""
+    """The gallery with a drug's photos; a photo it already holds is not counted twice, and one that
+    holds all of this is returned as it is, so that a repeated command changes nothing."""
     check_code(added.code)
     new = Entry(added.code, "", (), ())
     own = next((entry for entry in gallery.entries if entry.code == added.code), new)
     known = {photo.sha256: photo for photo in (*own.photos, *added.photos)}
     photos = tuple(sorted(known.values(), key=lambda photo: photo.sha256))
-    edi_codes = added.edi_codes or own.edi_codes
-    entry = Entry(added.code, added.drug_name or own.drug_name, edi_codes, photos)
+    drug_name, edi_codes = added.drug_name or own.drug_name, added.edi_codes or own.edi_codes
+    same = (drug_name, edi_codes) == (own.drug_name, own.edi_codes)
+    if own is not new and same and len(known) == len(own.photos):
+        return gallery
+    entry = Entry(added.code, drug_name, edi_codes, photos)
     return _changed(gallery, added.code, entry)
 
 

@@ -35,12 +35,20 @@ def export(
     file of enrolled drugs to include.
     """
     out = out.resolve()
+    with files.alone(out.parent):
+        _replace(places, out, batch_size, max_pixels, gallery)
+
+
+def _replace(
+    places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
+) -> None:
     old = out.with_name(f".{out.name}.replaced")
     if old.is_dir() and not out.exists():  # a kill between the two renames below
         old.rename(out)
     check_out(out)
     building = Bundle(out.with_name(f".{out.name}.building"))
-    shutil.rmtree(building.folder, ignore_errors=True)
+    if building.folder.exists():  # of a killed export
+        shutil.rmtree(building.folder)
     building.folder.mkdir(parents=True)
     try:
         content = _fill(building, places, batch_size, gallery)

@@ -20,7 +20,7 @@ from pillsnap.service.batching import Batcher
 from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
 from pillsnap.service.policy import POLICY
-from pillsnap.service.requests import Limits, Query
+from pillsnap.service.requests import Asked, Limits
 from pillsnap.web.app import application
 from pillsnap.web.guard import Access
 
@@ -71,7 +71,7 @@ class Service:
         return bodies.json(ResponseBody([picture for picture, _ in found]), status)
 
     async def _picture(
-        self, name: str, content: bytes, query: Query
+        self, name: str, content: bytes, query: Asked
     ) -> tuple[Recognised | Refused, UserError | None]:
         async with self._decoding:
             try:

@@ -10,7 +10,7 @@ from pillsnap.arrays import Pixels
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.service.counters import Counters
-from pillsnap.service.requests import Query
+from pillsnap.service.requests import Asked
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Job:
     """A picture in the queue."""
 
     frame: Pixels
-    query: Query
+    query: Asked
     answer: asyncio.Future[list[Pill]]
 
 
@@ -34,7 +34,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recogniser")
         self._left: Job | None = None  # would have made the last batch too large
 
-    async def recognise(self, frame: Pixels, query: Query) -> list[Pill]:
+    async def recognise(self, frame: Pixels, query: Asked) -> list[Pill]:
         """The pills of a picture, once its turn has come."""
         answer: asyncio.Future[list[Pill]] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait(Job(frame, query, answer))
@@ -76,7 +76,7 @@ class Batcher:
     def _run(self, jobs: Sequence[Job]) -> list[tuple[Job, list[Pill]]]:
         """Jobs that ask for the same go through the models together."""
         found: list[tuple[Job, list[Pill]]] = []
-        alike: dict[Query, list[Job]] = {}
+        alike: dict[Asked, list[Job]] = {}
         for job in jobs:
             alike.setdefault(job.query, []).append(job)
         for query, group in alike.items():

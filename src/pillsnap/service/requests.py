@@ -26,16 +26,16 @@ class Limits:
     candidates: int = 50  # of a pill
 
 
-class Query(NamedTuple):
+class Asked(NamedTuple):
     """Candidates per pill, and the allowed codes (None: all)."""
 
     top: int
     codes: tuple[str, ...] | None
 
 
-async def read(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]], Query]:
+async def read(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]], Asked]:
     """(name, bytes) of each picture, and the query; HTTPException 400, 408, 413 or 415."""
-    query = Query(_top(request, limits), _codes(request))
+    query = Asked(_top(request, limits), _codes(request))
     try:
         async with asyncio.timeout(UPLOAD_S):
             content = await _body(request, limits.request_bytes)
