@@ -16,7 +16,7 @@ import torch
 from make.made_project import make_dvc, make_git, make_project
 from operation.test_process import members
 from pillsnap.aihub import fingerprint
-from pillsnap.operation import check_speed, preflight, train
+from pillsnap.operation import check_models, preflight, train
 from pillsnap.training import checkpoints
 
 PYTHON = sys.executable  # `project` puts another in its place
@@ -58,7 +58,7 @@ sys.exit(255)
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    quick = [check for check in preflight.CHECKS if check is not check_speed.check]
+    quick = [check for check in preflight.CHECKS if check is not check_models.training_time]
     monkeypatch.setattr(preflight, "CHECKS", quick)
     folder = make_project(tmp_path / "project")
     monkeypatch.setattr(sys, "executable", str(make_dvc(tmp_path / "bin", FAKE)))

@@ -83,8 +83,8 @@ def flip(path):
 
 def test_an_untouched_repository_is_whole(repository):
     found = repository.verify()
-    assert (found.damages, found.photos, found.checkpoints) == ((), 28, 1)
-    assert min(found.outs, found.cache_files) > 20
+    assert (found.damages, found.counts["photos"], found.counts["checkpoints"]) == ((), 28, 1)
+    assert min(found.counts["outs"], found.counts["cache files"]) > 20
 
 
 def test_a_photo_that_changed_or_is_gone_is_named(repository):
@@ -93,7 +93,7 @@ def test_a_photo_that_changed_or_is_gone_is_named(repository):
     repository.photos.path(gone).unlink()
     assert repository.damaged() == {f"root/{changed}", f"root/{gone}"}
     found = repository.verify(root=False)  # without the data root, photos are not checked
-    assert (found.photos, found.damages) == (0, ())
+    assert (found.counts["photos"], found.damages) == (0, ())
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,9 @@ def memory(params: Params, _root: Path) -> list[Point]:
     needed = TRAINER_BYTES + workers * WORKER_BYTES
     value = f"{gb(free)} of {gb(total)} free; "
     value += f"trainer and {workers} loaders need about {gb(needed)}"
-    ram = passed("memory", value)
-    if free < needed:
-        judge = failed if free < TRAINER_BYTES else warned
-        cure = "Close other programs, or use fewer loaders: dvc exp run -S train.num_workers=1"
-        ram = judge("memory", value, cure)
+    cure = "Close other programs, or use fewer loaders: dvc exp run -S train.num_workers=1"
+    less = (failed if free < TRAINER_BYTES else warned)("memory", value, cure)
+    ram = passed("memory", value) if free >= needed else less
     shm = Path("/dev/shm")
     if not shm.is_dir():
         return [ram]

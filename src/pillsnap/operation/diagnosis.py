@@ -51,7 +51,7 @@ class Diagnosis:
     cures: tuple[str, ...]
 
 
-def explain(exit_code: int | None, text: str, facts: Facts) -> Diagnosis:
+def explain(exit_code: int, text: str, facts: Facts) -> Diagnosis:
     """The failure behind a run's exit code and its last lines; `facts` are those of `gather`.
 
     A stage's own refusal keeps its words. `kind` is "refused" for one that the table does not
@@ -67,15 +67,20 @@ def explain(exit_code: int | None, text: str, facts: Facts) -> Diagnosis:
     code = int(exited[-1]) if exited else exit_code
     known, groups = _recognise(code, WARNINGS.sub("", text))
     if known is None:
-        return _unknown(exit_code, text, facts)
+        last = [line for line in text.splitlines() if line.strip()][-LAST_LINES:] or ["(none)"]
+        return Diagnosis(
+            "unknown",
+            f"The run ended with exit code {exit_code}.",
+            "\n".join(("This failure is not one of the known ones. The last lines:", *last)),
+            (f"less {facts['log_path']}  # the whole log", "pillsnap train --log-level DEBUG"),
+        )
     path = groups.get("path", "")
     if known.kind == "dvc_dependency" and path and Path(path).is_relative_to(facts["data_root"]):
         known = next(known for known in TABLE if known.kind == "data_root")
-    stages = STAGE.findall(text)
-    stage = stages[-1] if stages else ""
+    stage = (STAGE.findall(text) or [""])[-1]
     words = defaultdict(str, {**facts, "stage": stage, **groups})
-    texts = [part.format_map(words) for part in (known.fact, known.cause, *known.cures)]
-    return Diagnosis(known.kind, texts[0], texts[1], tuple(texts[2:]))
+    fact, cause, *cures = (text.format_map(words) for text in known.texts)
+    return Diagnosis(known.kind, fact, cause, tuple(cures))
 
 
 def gather(params: Params, log_path: Path) -> Facts:
@@ -143,17 +148,6 @@ def _recognise(code: int | None, text: str) -> tuple[Known | None, dict[str, str
             groups = {name: value for name, value in found.groupdict().items() if value}
             return known, {"path": groups.get("other", ""), **groups}
     return next((known for known in TABLE if code in known.codes), None), {}
-
-
-def _unknown(exit_code: int | None, text: str, facts: Facts) -> Diagnosis:
-    lines = [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
-    last = "\n".join(lines) or "(no output)"
-    return Diagnosis(
-        "unknown",
-        f"The run ended with exit code {exit_code}.",
-        f"This failure is not one of the known ones. The last lines:\n{last}",
-        (f"less {facts['log_path']}  # the whole log", "pillsnap train --log-level DEBUG"),
-    )
 
 
 def _free(path: Path) -> str:

@@ -31,11 +31,8 @@ def table(printed: str) -> Table:
     for stage in STAGES:
         reasons = list(_reasons(status.get(stage, [])))
         more = f" and {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
-        if reasons:
-            why = f"{', '.join(reasons[:MOST_REASONS])}{more}"
-            rows.add_row(Text("out of date", style="bold"), stage, Text(why))
-        else:
-            rows.add_row(Text("up to date", style="green"), stage, "")
+        state = Text("out of date", "bold") if reasons else Text("up to date", "green")
+        rows.add_row(state, stage, Text(", ".join(reasons[:MOST_REASONS]) + more))
     return rows
 
 

@@ -82,16 +82,11 @@ class _Run:
         return experiment if self.changes else ["dvc", "repro"]
 
     @property
-    def minutes(self) -> float:
-        return (time.time() - self.begun_s) / 60
-
-    @property
     def events_path(self) -> Path:
         return self.params.artifacts_dir / "live" / "events.jsonl"
 
     def explain(self, code: int, text: str) -> diagnosis.Diagnosis:
-        facts = diagnosis.gather(self.params, self.output.log.path)
-        return diagnosis.explain(code, text, facts)
+        return diagnosis.explain(code, text, diagnosis.gather(self.params, self.output.log.path))
 
 
 def _prepare(
@@ -160,11 +155,17 @@ def _carry_out(run: _Run) -> int:
                 run.output.line(tail[-1])
         _show_events(run, events)
         code = group.exit_code()
+    minutes = (time.time() - run.begun_s) / 60
     if group.interrupted:
-        ended = f"Interrupted after {run.minutes:.1f} min. Resume: pillsnap train --resume"
+        ended = f"Interrupted after {minutes:.1f} min. Resume: pillsnap train --resume"
         run.output.show(ended, "WARNING")
         return _ended_early(run, INTERRUPTED)
-    return _finished(run) if code == 0 else _failed(run, code, "\n".join(tail))
+    if code:
+        return _failed(run, code, "\n".join(tail))
+    with suppress(UserError):  # the run is done whether or not its metrics can be read
+        run.output.show(targets.headlines(run.params))
+    run.output.show(f"Done in {minutes:.1f} min. Goals: pillsnap targets")
+    return DONE
 
 
 def _show_events(run: _Run, reader: EventReader) -> None:
@@ -175,17 +176,10 @@ def _show_events(run: _Run, reader: EventReader) -> None:
             batch = reader.read()
         except OSError:  # looked for again with the next line
             return
+        more = batch.more
         for event in batch.events:
             if event.kind == "log" and event.time_s >= run.begun_s:
                 run.output.event(event.stage, event.level, event.message, event.time_s)
-        more = batch.more
-
-
-def _finished(run: _Run) -> int:
-    with suppress(UserError):  # the run is done whether or not its metrics can be read
-        run.output.show(targets.headlines(run.params))
-    run.output.show(f"Done in {run.minutes:.1f} min. Goals: pillsnap targets")
-    return DONE
 
 
 def _failed(run: _Run, code: int, text: str) -> int:

@@ -21,7 +21,7 @@ def describe(root: Path) -> list[str]:
         if newest is None:
             continue
         state, _ = checkpoints.WorkFolder(stage, newest.parent.name, root / BASE).load()
-        epochs = len(state["history"]) if state and "history" in state else 0
+        epochs = len((state or {}).get("history", ()))
         saved = datetime.fromtimestamp(newest.stat().st_mtime)
         lines.append(
             f"{stage}: interrupted after {epochs} complete epochs (saved {saved:%Y-%m-%d %H:%M}); "
@@ -35,15 +35,12 @@ def remove(root: Path) -> str:
 
     MachineError while one of them runs: its lock is held.
     """
-    removed = []
-    for stage in TRAININGS:
-        for path in sorted((root / BASE / stage).glob("*/")):
-            with checkpoints.WorkFolder(stage, path.name, root / BASE) as folder:
-                folder.remove()
-            removed.append(f"{stage}/{path.name}")
-    if not removed:
-        return "--fresh: there was no unfinished training"
-    return f"--fresh: unfinished checkpoints removed: {', '.join(removed)}"
+    paths = [path for stage in TRAININGS for path in sorted((root / BASE / stage).glob("*/"))]
+    for path in paths:
+        with checkpoints.WorkFolder(path.parent.name, path.name, root / BASE) as folder:
+            folder.remove()
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in paths)
+    return f"--fresh: unfinished checkpoints removed: {names or 'there were none'}"
 
 
 def keep_start(path: Path, root: Path) -> Path:
