@@ -105,7 +105,7 @@ def test_without_changes_the_pipeline_is_reproduced(project, start):
 
 
 def test_changed_options_become_an_experiment(project, start):
-    make_git(project, commit=True)
+    make_git(project)
     wanted = {"scale": None, "train.epochs": 2, "train.batch_size": 24, "train.lr": 1e-3}
     assert start(wanted)[0] == 0
     settings = ["-S", "train.epochs=2", "-S", "train.batch_size=24", "-S", "train.lr=0.001"]
@@ -171,7 +171,7 @@ def test_what_is_out_of_date_is_shown_before_it_runs(project, start):
 
 
 def test_a_failed_experiment_is_explained_and_says_how_to_go_back(project, start):
-    make_git(project, commit=True)
+    make_git(project)
     (project / "act.py").write_text(FAILS)
     code, printed = start({"train.epochs": 2})
     assert code == 1
@@ -207,7 +207,7 @@ def test_an_unfinished_training_is_resumed_or_removed_alone_and_not_while_it_run
 
 
 def test_a_checkpoint_becomes_the_weights_of_the_scale(project, start):
-    make_git(project, commit=True)
+    make_git(project)
     path = project / "mine.pt"
     weights = timm.create_model("test_resnet", num_classes=24).state_dict()
     checkpoints.publish(path, weights, {"kind": "classification"})

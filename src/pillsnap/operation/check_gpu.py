@@ -47,9 +47,6 @@ class Torch:
     uuids: tuple[str, ...]
 
 
-Look = Callable[[str | None], tuple[Gpu | None, str]]
-
-
 def check(params: Params, _root: Path) -> list[Point]:
     """Points `gpu`, and of each GPU that trains also `gpu memory` and `gpu and torch`."""
     device, count = params.train.device, params.train.devices
@@ -58,15 +55,16 @@ def check(params: Params, _root: Path) -> list[Point]:
     return judge(look_at_torch(), device, count, look)
 
 
-def judge(torch: Torch, device: str, count: int, look_at: Look) -> list[Point]:
+def judge(
+    torch: Torch, device: str, count: int, look_at: Callable[[str | None], Gpu | str]
+) -> list[Point]:
     """The points for `train.device` and `train.devices` with this torch."""
     index = device.partition(":")[2]
     indices = [int(index)] if index else list(range(count))
     if not torch.uuids:
-        gpu, reason = look_at(None)
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if gpu is None or (hidden is not None and torch.cuda):
-            reason = reason or f"CUDA_VISIBLE_DEVICES={hidden!r} hides all"
+        gpu, hidden = look_at(None), os.environ.get("CUDA_VISIBLE_DEVICES")
+        if isinstance(gpu, str) or (hidden is not None and torch.cuda):
+            reason = gpu if isinstance(gpu, str) else f"CUDA_VISIBLE_DEVICES={hidden!r} hides all"
             if device != "auto":
                 return [failed("gpu", f"train.device is {device}, but: {reason}", NVIDIA_SMI)]
             return [passed("gpu", f"none ({reason}); processes that train on the CPU: {count}")]
@@ -77,16 +75,18 @@ def judge(torch: Torch, device: str, count: int, look_at: Look) -> list[Point]:
             asked = f"train.device is {device}" if index else f"train.devices is {count}"
             value = f"{asked}, but torch sees {len(torch.uuids)} GPUs here"
             return [*points, failed("gpu", value, FEWER)]
-        gpu, reason = look_at(torch.uuids[number])
+        gpu = look_at(torch.uuids[number])
         suffix = f" {number}" if len(indices) > 1 else ""
-        unread = f"torch sees it, but the driver's NVML does not: {reason}"
-        unknown = [warned(f"gpu{suffix}", unread, NVIDIA_SMI)]
-        points += _points(gpu, torch, suffix) if gpu else unknown
+        if isinstance(gpu, str):
+            unread = f"torch sees it, but the driver's NVML does not: {gpu}"
+            points.append(warned(f"gpu{suffix}", unread, NVIDIA_SMI))
+        else:
+            points += _points(gpu, torch, suffix)
     return points
 
 
-def look(uuid: str | None) -> tuple[Gpu | None, str]:
-    """The GPU of this UUID (None: the driver's first), or None and the reason.
+def look(uuid: str | None) -> Gpu | str:
+    """The GPU of this UUID (None: the driver's first), or the reason why it cannot be read.
 
     By UUID, because NVML neither knows CUDA_VISIBLE_DEVICES nor counts in CUDA's order.
     """
@@ -95,7 +95,7 @@ def look(uuid: str | None) -> tuple[Gpu | None, str]:
         handle = _handle(uuid)
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
-        gpu = Gpu(
+        return Gpu(
             name=pynvml.nvmlDeviceGetName(handle),
             driver=pynvml.nvmlSystemGetDriverVersion(),
             driver_cuda=(cuda // 1000, cuda % 1000 // 10),
@@ -105,8 +105,7 @@ def look(uuid: str | None) -> tuple[Gpu | None, str]:
             users=_users(handle),
         )
     except pynvml.NVMLError as error:
-        return None, str(error)
-    return gpu, ""
+        return str(error)
 
 
 def look_at_torch() -> Torch:

@@ -53,9 +53,8 @@ def compare(revisions: Sequence[str]) -> Json:
         raise DataError(f"DVC: {reason_of(error)}", "Ask DVC itself: dvc exp list") from None
     first = columns[0]
     for other in columns[1:]:
-        for metric, cell in other["metrics"].items():
-            base = first["metrics"][metric]
-            if cell["value"] is not None and base["value"] is not None:
+        for cell, base in zip(other["metrics"].values(), first["metrics"].values(), strict=True):
+            if None not in (cell["value"], base["value"]):
                 cell["difference"] = cell["value"] - base["value"]
                 cell["verdict"] = verdict(cell, base) if other["scale"] == first["scale"] else None
     return {"columns": columns, "params": changed(trees)}
@@ -147,8 +146,7 @@ def _read(repo: Any, name: str) -> tuple[Json, Json]:
         raise DataError(f"{name} is neither a revision nor an experiment.", KNOWN) from None
     except (OSError, DvcException) as error:
         raise DataError(f"{name}: params.yaml cannot be read: {reason_of(error)}.", KNOWN) from None
-    found: dict[str, Any] = {}
-    missing = None
+    found, missing = {}, None
     for file in ("evaluation.json", "metrics.json"):
         path = Path("artifacts", str(tree.get("scale")), file)
         try:

@@ -27,8 +27,7 @@ from pillsnap.stage.hardware import GpuReader, memory_bytes
 TABLE = MACHINE + INPUTS + DVC  # the first entry that matches counts
 LAST_LINES = 15
 
-# Warnings of Python and Ultralytics that did not end the run. Log lines of stages are events, not
-# in the text.
+# Of Python and Ultralytics: they did not end the run
 WARNINGS = re.compile(r"^.*\b\w*Warning: .*$|^WARNING \u26a0.*$", re.MULTILINE)
 REFUSAL = re.compile(
     rf"^(?:{'|'.join(STAGES)}|pillsnap): (?P<fact>.+?)\n"
@@ -113,7 +112,7 @@ def gather(params: Params, log_path: Path) -> Facts:
 
 
 def render(diagnosis: Diagnosis) -> Group:
-    """What happened, why, and the cures, for the terminal."""
+    """The texts for the terminal."""
     lines = [Text(diagnosis.fact, style="bold red")]
     lines += [Text(diagnosis.cause)] if diagnosis.cause else []
     lines += [Text("  -> ", style="bold").append(cure, style="cyan") for cure in diagnosis.cures]

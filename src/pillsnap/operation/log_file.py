@@ -24,7 +24,7 @@ RUNS = 20
 LOG_WIDTH = 110  # columns of a table in the log
 FORMAT = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s")
 
-LOG_NAME = re.compile(r"(\d{8}-\d{6}-[a-z_]+\.log)(\.\d+)?")
+LOG_NAME = re.compile(r"\d{8}-\d{6}-[a-z_]+\.log(\.\d+)?")
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -63,13 +63,10 @@ class LogFile(RotatingFileHandler):
 
 def prune(logs_dir: Path, runs: int) -> None:
     """Keep the newest `runs` logs with their parts; other files are left alone."""
-    parts: dict[str, list[Path]] = {}
-    for path in sorted(logs_dir.iterdir()):
-        named = LOG_NAME.fullmatch(path.name)
-        if named:
-            parts.setdefault(named[1], []).append(path)
-    for name in sorted(parts)[: max(0, len(parts) - runs)]:
-        for path in parts[name]:
+    named = [path for path in logs_dir.iterdir() if LOG_NAME.fullmatch(path.name)]
+    kept = sorted({path.name.partition(".")[0] for path in named})[-runs:]
+    for path in named:
+        if path.name.partition(".")[0] not in kept:
             path.unlink(missing_ok=True)
 
 

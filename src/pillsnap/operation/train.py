@@ -107,8 +107,7 @@ def _prepare(
     failed = ", ".join(point.name for point in preflight.failures(points))
     if failed:
         raise MachineError(f"Nothing was started: {failed} failed.", "See the cures above.")
-    state = git_state.read(ROOT) if changed else git_state.GitState()
-    if state.hindrance:
+    if changed and (state := git_state.read(ROOT)).hindrance:
         raise MachineError(
             f"{', '.join(changed)} would run as a DVC experiment, which needs git: "
             f"{state.hindrance}.",
@@ -134,10 +133,7 @@ def _announce(run: _Run, resume: bool) -> None:
         raise MachineError(" ".join((found.fact, found.cause)).strip(), "\n  -> ".join(found.cures))
     run.output.show(status.table(asked.stdout))
     if run.changes:
-        run.output.show(
-            f"Changed: {', '.join(run.changes)}. Stages that read it run as well, and those that "
-            "follow them."
-        )
+        run.output.show(f"Changed: {', '.join(run.changes)}. Stages that depend on it run as well.")
     for line in unfinished.describe(ROOT) if resume else ():
         run.output.show(line)
     run.output.show(Text(f"{' '.join(run.command)}   (log: {run.output.log.path})", style="bold"))
@@ -184,7 +180,6 @@ def _show_events(run: _Run, reader: EventReader) -> None:
 
 def _failed(run: _Run, code: int, text: str) -> int:
     found = run.explain(code, text)
-    run.output.show("")
     run.output.show(diagnosis.render(found), "ERROR")
     run.output.show(f"The whole log: {run.output.log.path}")
     diagnosis.record(found, run.events_path, run.begun_s)
@@ -202,7 +197,6 @@ def _ended_early(run: _Run, code: int) -> int:
 
 
 def _confirmed() -> bool:
-    try:
+    with suppress(EOFError):
         return input("Start? [Y/n] ").strip().lower() in ("", "y", "yes")
-    except EOFError:
-        return False
+    return False
