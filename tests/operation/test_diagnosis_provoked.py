@@ -22,7 +22,6 @@ GOOD = {"cmd": "echo 1 > out", "dep": "dep", "key": "scale"}
 
 CASES = {  # what differs in the stage, and the command
     "dvc_dependency": ({"dep": "absent"}, "repro"),
-    "dvc_output": ({"cmd": "echo nothing"}, "repro"),
     "dvc_yaml, a key": ({"dep": "'${no.such.key}'"}, "repro"),
     "dvc_yaml": ({"key": "[1, 2"}, "repro"),
     "git_repository": ({}, "exp run -S scale=x"),

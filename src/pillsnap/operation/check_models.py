@@ -5,6 +5,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,13 @@ STEP = 3  # a training step takes about three times as long as its forward pass
 
 
 def weights(params: Params, root: Path) -> list[Point]:
-    """Points `classifier weights` and `detector weights`; nothing is downloaded."""
+    """Whether both can be loaded; nothing is downloaded."""
     return [_classifier(params), _detector(params, root)]
 
 
 def training_time(params: Params, _root: Path) -> list[Point]:
-    """Point `training time`: pictures of all epochs over the measured rate, against the goal.
-
-    Nothing where a GPU trains: its first steps say nothing about the others.
-    """
+    """Pictures of all epochs over the measured rate, against the goal; nothing on a GPU, whose
+    first steps are not like the others."""
     if on_gpu(params):
         return []
     from pillsnap.classification import classifier  # torch, timm, ultralytics: seconds to import
@@ -102,17 +101,11 @@ def _classifier(params: Params) -> Point:
     wanted, offline = scale.classifier_weights, os.environ.get("HF_HUB_OFFLINE") == "1"
     files = ("model.safetensors", "pytorch_model.bin")
     found = (try_to_load_from_cache(f"timm/{scale.classifier}", file) for file in files)
-    kept = any(isinstance(path, str) for path in found)
-    if wanted == "hub" and not kept:
-        wanted = None  # the model's name is judged all the same
-    point = _loaded(
-        name,
-        lambda: classifier.build(
-            scale.classifier, scale.classes, wanted, params.seed, scale.drop_path
-        ),
-        scale.classifier_weights,
-    )
-    if scale.classifier_weights != "hub" or kept or point.status == "fail":
+    absent = wanted == "hub" and not any(isinstance(path, str) for path in found)
+    used = None if absent else wanted  # the model's name is judged all the same
+    model = (scale.classifier, scale.classes, used, params.seed, scale.drop_path)
+    point = _loaded(name, partial(classifier.build, *model), wanted)
+    if not absent or point.status == "fail":
         return point
     key = f"scales.{params.scale}.classifier_weights"
     return _downloadable(name, key, "https://huggingface.co", offline)
@@ -129,8 +122,8 @@ def _detector(params: Params, root: Path) -> Point:
     from pillsnap.detection import train  # torch and ultralytics: seconds to import
 
     wanted = str(kept) if scale.detector_weights == "hub" else scale.detector_weights
-    load = train.start_weights
-    return _loaded(name, lambda: load(scale.detector, wanted), scale.detector_weights)
+    load = partial(train.start_weights, scale.detector, wanted)
+    return _loaded(name, load, scale.detector_weights)
 
 
 def _loaded(name: str, load: Callable[[], object], wanted: str | None) -> Point:

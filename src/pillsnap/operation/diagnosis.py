@@ -35,7 +35,6 @@ REFUSAL = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 EXITED = re.compile(r"exited with (-?\d+)")
-STAGE = re.compile(r"(?:Running stage|failed to reproduce) '(?:[^':]*:)?(\w+)'")
 
 Facts = dict[str, str]  # values of the run and the machine, ready for a sentence
 
@@ -76,8 +75,7 @@ def explain(exit_code: int, text: str, facts: Facts) -> Diagnosis:
     path = groups.get("path", "")
     if known.kind == "dvc_dependency" and path and Path(path).is_relative_to(facts["data_root"]):
         known = next(known for known in TABLE if known.kind == "data_root")
-    stage = (STAGE.findall(text) or [""])[-1]
-    words = defaultdict(str, {**facts, "stage": stage, **groups})
+    words = defaultdict(str, {**facts, **groups})
     fact, cause, *cures = (text.format_map(words) for text in known.texts)
     return Diagnosis(known.kind, fact, cause, tuple(cures))
 
@@ -113,10 +111,9 @@ def gather(params: Params, log_path: Path) -> Facts:
 
 def render(diagnosis: Diagnosis) -> Group:
     """The texts for the terminal."""
-    lines = [Text(diagnosis.fact, style="bold red")]
-    lines += [Text(diagnosis.cause)] if diagnosis.cause else []
+    lines = [Text(diagnosis.fact, style="bold red"), Text(diagnosis.cause)]
     lines += [Text("  -> ", style="bold").append(cure, style="cyan") for cure in diagnosis.cures]
-    return Group(*lines)
+    return Group(*(line for line in lines if line))
 
 
 def record(diagnosis: Diagnosis, events_path: Path, since_s: float) -> None:
@@ -158,5 +155,5 @@ def _gpu() -> str:
     sample = GpuReader().read()
     if not sample:
         return "none is visible"
-    used, total = float(sample["gpu_memory_used_mb"]), float(sample["gpu_memory_total_mb"])
-    return f"{sample['gpu_name']}, {used / 1024:.1f} of {total / 1024:.1f} GB in use now"
+    used, total = (float(sample[f"gpu_memory_{name}_mb"]) / 1024 for name in ("used", "total"))
+    return f"{sample['gpu_name']}, {used:.1f} of {total:.1f} GB in use now"

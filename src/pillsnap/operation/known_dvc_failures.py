@@ -31,13 +31,6 @@ DVC = (
         "dvc repro  # makes them again",
     ),
     Known(
-        "dvc_output",
-        r"output '(?P<path>[^']+)' does not exist",
-        "A stage ended without its output {path}.",
-        "It was removed while the stage ran, or the stage ended early.",
-        "dvc repro -f {stage}",
-    ),
-    Known(
         "dvc_dependency",
         r"(dependency|missing data 'source':) '?(?P<path>[^'\s]+)'?( does not exist)?"
         r"|No such file or directory: '(?P<other>[^']+)'",

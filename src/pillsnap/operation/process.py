@@ -45,13 +45,9 @@ class ProcessGroup:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "ProcessGroup":
-        self._before = {
-            number: signal.getsignal(number)
-            for number in SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN  # nohup stays nohup
-        }
-        for number in self._before:
-            signal.signal(number, self._on_signal)  # before the start, so that none is missed
+        for number in SIGNALS:  # before the start, so that none is missed
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
+                self._before[number] = signal.signal(number, self._on_signal)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOUND, *self._command],
             cwd=self._cwd,

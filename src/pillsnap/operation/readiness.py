@@ -100,7 +100,7 @@ def validation(places: Places, there: Params) -> Point:
 
 
 def training(model: str, here: Params, there: Params) -> Point:
-    """The time of a training, by that of this scale, its validation included."""
+    """The time of a training, its validation included."""
     name = f"train {model}"
     ours, theirs = here.at_scale, there.at_scale
     differ = [key for key in SAME[model] if getattr(ours, key) != getattr(theirs, key)]

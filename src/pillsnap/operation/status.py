@@ -1,8 +1,6 @@
 """`dvc status --json` as a table: which stages are out of date, and why."""
 
-import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,12 +10,6 @@ from rich.text import Text
 from pillsnap.places import STAGES
 
 MOST_REASONS = 3
-
-
-def ask(root: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """`dvc status --json` in the repository `root`."""
-    command = ["dvc", "status", "--json"]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
 def table(printed: str) -> Table:

@@ -1,6 +1,7 @@
 """`pillsnap train`: checks, shows what is out of date, runs DVC, explains how the run ended."""
 
 import os
+import subprocess
 import sys
 import time
 from collections import deque
@@ -127,7 +128,9 @@ def _prepare(
 
 def _announce(run: _Run, resume: bool) -> None:
     """Show what is out of date, unfinished trainings and the command; MachineError as DVC fails."""
-    asked = status.ask(ROOT, run.environment)
+    asked = subprocess.run(
+        ["dvc", "status", "--json"], cwd=ROOT, env=run.environment, capture_output=True, text=True
+    )
     if asked.returncode:
         found = run.explain(asked.returncode, asked.stdout + asked.stderr)
         raise MachineError(" ".join((found.fact, found.cause)).strip(), "\n  -> ".join(found.cures))

@@ -16,7 +16,6 @@ import xxhash
 
 from pillsnap import files
 from pillsnap.dataset.crops import CropStore
-from pillsnap.dataset.manifest import SPLITS
 from pillsnap.errors import UserError
 from pillsnap.training import checkpoints
 from pillsnap.validation.photos import locate
@@ -55,11 +54,8 @@ def verify(
     artifacts_dir: Path,
     on_progress: OnProgress,
 ) -> Inspection:
-    """Rehash photos (where `root` is there), stage outs, DVC's cache and published checkpoints.
-
-    Photos are compared with the hash validate recorded, outs with dvc.lock, cache files with
-    their names, checkpoints with the hash inside. `data_dir`, `artifacts_dir`: of one scale.
-    """
+    """Compare photos (given a `root`) with the hash that validate recorded, outs with dvc.lock,
+    cache files with their names, and one scale's checkpoints with the hash inside."""
     published = (artifacts_dir / "checkpoints").glob("*.pt")
     kinds: dict[str, list[Check]] = {
         "photos": list(_photo_checks(root, data_dir)) if root else [],
@@ -78,16 +74,14 @@ def verify(
 
 
 def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
-    for split in SPLITS:
-        path = data_dir / "crops" / f"{split}.arrow"
-        if path.is_file():
-            try:
-                photos = CropStore(path).table[["image_path", "content_hash"]].drop_duplicates()
-            except UserError as error:
-                yield partial(Damage, str(path), error.fact, error.cure)
-                continue
-            for image_path, recorded in photos.itertuples(index=False):
-                yield partial(_photo, root / image_path, recorded)
+    for path in sorted((data_dir / "crops").glob("*.arrow")):
+        try:
+            photos = CropStore(path).table[["image_path", "content_hash"]].drop_duplicates()
+        except UserError as error:
+            yield partial(Damage, str(path), error.fact, error.cure)
+            continue
+        for image_path, recorded in photos.itertuples(index=False):
+            yield partial(_photo, root / image_path, recorded)
 
 
 def _photo(path: Path, recorded: str) -> Damage | None:
