@@ -28,11 +28,6 @@ def point(check, project, **changes):
     return found
 
 
-def test_experiments_need_git(project):
-    found = point(check_checkout.git, project)
-    assert (found.status, "git init" in found.cure) == ("warn", True)
-
-
 def test_a_remote_is_missed_for_real_data_only(project):
     found = [point(check_checkout.remote, project, scale=scale) for scale in ("demo", "stage3")]
     assert [one.status for one in found] == ["pass", "warn"]
@@ -41,7 +36,9 @@ def test_a_remote_is_missed_for_real_data_only(project):
     assert (named.status, named.value) == ("pass", "storage")
 
 
-def test_a_folder_that_is_no_dvc_project_fails(project):
+def test_a_folder_without_dvc_or_git_is_named(project):
+    found = point(check_checkout.git, project)
+    assert (found.status, "git init" in found.cure) == ("warn", True)
     (project / "dvc.yaml").unlink()
     assert point(check_checkout.dvc, project).status == "fail"
 

@@ -113,11 +113,8 @@ def training_frames(params: Params) -> float:
 
 
 def frame_batches_bytes(params: Params, workers: int) -> float:
-    """Shared memory of the detector's loaders.
-
-    Ultralytics' one for validation has twice the processes (the machine's cores at most) and
-    batches twice as large, and fills itself for the next validation during training.
-    """
+    """Shared memory of the detector's loaders. Ultralytics' one for validation fills itself while
+    the other trains, with twice the processes (the cores at most) and batches twice as large."""
     if not workers:
         return 0.0
     scale, size = params.at_scale, params.train.detection_batch_size

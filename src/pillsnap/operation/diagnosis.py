@@ -50,11 +50,8 @@ class Diagnosis:
 
 
 def explain(exit_code: int, text: str, facts: Facts) -> Diagnosis:
-    """The failure behind a run's exit code and its last lines; `facts` are those of `gather`.
-
-    A stage's own refusal keeps its words. `kind` is "refused" for one that the table does not
-    know, "unknown" where nothing was recognised.
-    """
+    """The failure behind a run's exit code and its last lines, in which a stage's own refusal keeps
+    its words. `kind` may also be "refused" (by a stage, not in the table) or "unknown"."""
     text = text.replace("\r", "\n")
     refusals = list(REFUSAL.finditer(text))
     if refusals:
@@ -134,10 +131,8 @@ def record(diagnosis: Diagnosis, events_path: Path, since_s: float) -> None:
 
 
 def _recognise(code: int | None, text: str) -> tuple[Known | None, dict[str, str]]:
-    """The first entry whose pattern is in the text, or whose exit code it is; what it captured.
-
-    A group `other` is the path where the pattern's first form does not match.
-    """
+    """The first entry whose pattern is in the text, or whose exit code it is; what it captured, the
+    group `other` as `path`."""
     for known in TABLE:
         found = known.pattern.search(text)
         if found:

@@ -118,7 +118,7 @@ class ProcessGroup:
             (self._kill if again else self._interrupt)()
 
     def _interrupt(self) -> None:
-        assert self._process is not None
+        assert self._process
         self._set_deadline()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
