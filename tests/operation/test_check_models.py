@@ -126,8 +126,6 @@ def test_another_batch_size_is_offered_the_rate_by_the_square_root(tmp_path):
     make_project(tmp_path)
     assert points() == points(batch_size=32) == points(batch_size="auto") == []
     (point,) = points(batch_size=128)
-    assert (point.status, "-S train.batch_size=128 -S train.lr=6.0e-04" in point.cure) == (
-        "warn",
-        True,
-    )
+    assert point.status == "warn"
+    assert point.cure.endswith("dvc exp run -S train.batch_size=128 -S train.lr=6.0e-04")
     assert points(batch_size=128, lr=6.0e-04) == []

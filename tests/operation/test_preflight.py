@@ -1,6 +1,7 @@
 """The checklist: each point on machines and projects made for it, here and elsewhere."""
 
 import json
+from dataclasses import asdict
 
 import pandas as pd
 import pytest
@@ -118,5 +119,4 @@ def test_json_is_ok_only_without_a_failure():
     good, bad = Point("disk", "warn", "9 GB", "dvc gc"), Point("gpu", "fail", "none", "nvidia-smi")
     assert json.loads(preflight.as_json([good]))["ok"] is True
     tree = json.loads(preflight.as_json([good, bad]))
-    last = {"name": "gpu", "status": "fail", "value": "none", "cure": "nvidia-smi"}
-    assert (tree["ok"], tree["points"][1]) == (False, last)
+    assert (tree["ok"], tree["points"]) == (False, [asdict(good), asdict(bad)])
