@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from make import odd_pictures
 from make.odd_pictures import AS_THEY_ARE, CONVERTED, DAMAGED, DAMAGED_JPEGS, JPEGS, PIXELS
 from pillsnap.dataset import pixels as stored
 from pillsnap.prediction import pictures
@@ -71,9 +70,3 @@ def test_predict_reads_a_jpeg_as_evaluate_reads_its_frames(tmp_path, name: str) 
 def test_a_damaged_jpeg_is_refused(tmp_path, name: str) -> None:
     with pytest.raises(PictureDamagedError):
         predicted(tmp_path / "a.jpg", DAMAGED_JPEGS[name])
-
-
-def test_the_table_holds_every_kind() -> None:
-    assert len(AS_THEY_ARE) + len(CONVERTED) + len(DAMAGED) + len(JPEGS) > 80
-    assert not any(content in AS_THEY_ARE.values() for content in DAMAGED.values())
-    assert odd_pictures.png() == AS_THEY_ARE["plain"]
