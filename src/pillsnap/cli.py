@@ -67,8 +67,8 @@ def _refuse(error: UserError) -> NoReturn:
 @app.command()
 def demo() -> None:
     """Draw synthetic pills, run the whole pipeline on them and print the metrics."""
-    from pillsnap.demo import DemoSpec, draw_tree
     from pillsnap.demo.progress import lines
+    from pillsnap.demo.tree import draw_tree
     from pillsnap.operation import targets as goals
     from pillsnap.stage.hardware import cpu_count
 
@@ -80,8 +80,7 @@ def demo() -> None:
             "Set it back: git checkout params.yaml (or set scale: demo in it).",
         )
     root = Path(params.at_scale.root or "data/demo")
-    spec = DemoSpec(**params.demo.model_dump())
-    draw_tree(root, spec, params.seed, cpu_count(), lines("drawing photos"))
+    draw_tree(root, params.demo, params.seed, cpu_count(), lines("drawing photos"))
     _fingerprint(params)
     code = _dvc("repro")
     if code:

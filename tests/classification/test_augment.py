@@ -19,22 +19,23 @@ def corner_crop():
     return crop
 
 
-def test_same_generator_gives_the_same_picture():
-    augmenter = Augmenter(48, RECIPE)
-    first = augmenter(corner_crop(), np.random.default_rng((1, 2, 3)))
-    assert np.array_equal(first, augmenter(corner_crop(), np.random.default_rng((1, 2, 3))))
-    assert not np.array_equal(first, augmenter(corner_crop(), np.random.default_rng((1, 2, 4))))
+def augmented(seed, picture=None, recipe=STILL, **changes):
+    """The augmented picture (the crop above without one), as signed numbers."""
+    augmenter = Augmenter(64, recipe.model_copy(update=changes))
+    crop = corner_crop() if picture is None else picture
+    return augmenter(crop, np.random.default_rng(seed)).astype(int)
 
 
-def test_nothing_asked_leaves_the_crop_as_it_is():
-    picture = Augmenter(64, STILL)(corner_crop(), np.random.default_rng(0))
-    assert np.array_equal(picture, corner_crop())
+def test_the_same_key_gives_the_same_picture_and_nothing_asked_the_crop_itself():
+    first = augmented((1, 2, 3), recipe=RECIPE)
+    assert np.array_equal(first, augmented((1, 2, 3), recipe=RECIPE))
+    assert not np.array_equal(first, augmented((1, 2, 4), recipe=RECIPE))
+    assert np.array_equal(augmented(0), corner_crop())
 
 
 def test_never_mirrored():
-    turning = STILL.model_copy(update={"rotate_degrees": 180.0})
     for seed in range(40):
-        picture = Augmenter(64, turning)(corner_crop(), np.random.default_rng(seed)).astype(int)
+        picture = augmented(seed, rotate_degrees=180.0)
         angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
         y, x = (32 - 20 * np.cos(angles)).astype(int), (32 + 20 * np.sin(angles)).astype(int)
         around = picture[y, x, 0]
@@ -46,20 +47,15 @@ def test_never_mirrored():
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "temperature_shift", "noise"])
 def test_each_knob_changes_the_picture(name):
-    strong = STILL.model_copy(update={name: 8.0 if name == "noise" else 0.4})
-    pictures = [Augmenter(64, strong)(corner_crop(), np.random.default_rng(i)) for i in range(4)]
+    pictures = [augmented(i, **{name: 8.0 if name == "noise" else 0.4}) for i in range(4)]
     assert any(not np.array_equal(picture, corner_crop()) for picture in pictures)
 
 
 def test_temperature_moves_red_and_blue_apart():
-    warm = STILL.model_copy(update={"temperature_shift": 0.3})
-    grey = np.full((32, 32, 3), 120, np.uint8)
-    shifts = []
-    for seed in range(8):
-        mean = Augmenter(32, warm)(grey, np.random.default_rng(seed)).mean((0, 1)) - 120
-        assert mean[0] * mean[2] <= 0
-        shifts.append(abs(mean[0]))
-    assert max(shifts) > 5
+    grey = np.full((64, 64, 3), 120, np.uint8)
+    shifts = [augmented(i, grey, temperature_shift=0.3).mean((0, 1)) - 120 for i in range(8)]
+    assert all(red * blue <= 0 for red, _, blue in shifts)
+    assert max(abs(red) for red, _, _ in shifts) > 5
 
 
 def test_input_in_use_is_the_crop_scaled():

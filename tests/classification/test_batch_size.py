@@ -31,12 +31,9 @@ def test_the_largest_power_of_two_that_fits_is_found(room, size):
     assert batch_size.largest(lambda tried: tried <= room, 512) == size
 
 
-def test_a_number_is_taken_as_it_is(tmp_path):
-    assert settled(tmp_path, with_train(batch_size=24)) == 24
-
-
-def test_auto_is_32_on_a_cpu(tmp_path):
-    assert settled(tmp_path, with_train(batch_size="auto")) == 32
+@pytest.mark.parametrize(("asked", "size"), [(24, 24), ("auto", 32)])
+def test_a_number_is_taken_as_it_is_and_auto_is_32_on_a_cpu(tmp_path, asked, size):
+    assert settled(tmp_path, with_train(batch_size=asked)) == size
 
 
 def test_a_resumed_run_keeps_what_auto_chose(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from make import bit_flips
-from make.small_training import MODEL, fit, interrupt_at, plan
+from make.small_training import MODEL, STEPS, change_gradients, fit, fit_in_two, plan
 from pillsnap.classification import classifier, train
 from pillsnap.classification import trainer as trainer_
 from pillsnap.classification.batches import Batch
@@ -26,11 +26,8 @@ def test_learns_classes_apart(tmp_path, crops_dir):
 def test_interrupted_anywhere_it_ends_with_the_same_weights(
     tmp_path, crops_dir, undisturbed, at_step, monkeypatch
 ):
-    steps = interrupt_at(monkeypatch, at_step)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, crops_dir, plan())
-    trained = fit(tmp_path, crops_dir, plan())
-    assert steps == [9]
+    trained, steps = fit_in_two(monkeypatch, at_step, tmp_path, crops_dir, plan())
+    assert steps == STEPS
     assert checkpoints.weights_hash(trained.weights) == undisturbed
 
 
@@ -40,23 +37,15 @@ def test_finished_training_is_not_trained_again(tmp_path, crops_dir, undisturbed
     assert checkpoints.weights_hash(fit(tmp_path, crops_dir, plan()).weights) == undisturbed
 
 
-OUT_OF_MEMORY = [
-    torch.OutOfMemoryError("CUDA out of memory"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-]
+def run_out_of_memory(monkeypatch, times):
+    """In the first steps."""
+    errors = [torch.OutOfMemoryError("CUDA out of memory")] * times
 
+    def fail(_trainer):
+        if errors:
+            raise errors.pop()
 
-def fail_after(monkeypatch, errors):
-    """Raise these errors, one a call, when the gradients are computed."""
-    gradients, left = Trainer.gradients, list(errors)
-
-    def failing(self, batch, whole):
-        loss = gradients(self, batch, whole)
-        if left:
-            raise left.pop(0)
-        return loss
-
-    monkeypatch.setattr(Trainer, "gradients", failing)
+    change_gradients(monkeypatch, fail)
 
 
 def some_batch(count):
@@ -82,10 +71,9 @@ def weights_of(trainer):
     return [checkpoints.weights_hash(trainer.state()[part]) for part in ("model", "average")]
 
 
-@pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_a_step_out_of_memory_is_redone_in_parts_and_leaves_no_trace(tmp_path, monkeypatch, error):
+def test_a_step_out_of_memory_is_redone_in_parts_and_leaves_no_trace(tmp_path, monkeypatch):
     expected = weights_of(stepped(tmp_path, [16], micro_batches=2))
-    fail_after(monkeypatch, [error])
+    run_out_of_memory(monkeypatch, 1)
     assert weights_of(stepped(tmp_path, [16])) == expected
     events = (tmp_path / "live" / "events.jsonl").read_text()
     assert "redone in 2 parts, with the same effective batch of 16" in events
@@ -97,12 +85,9 @@ def test_a_batch_that_does_not_divide_has_no_part_of_one_sample(tmp_path):
 
 def test_parts_are_merged_again_after_many_good_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_, "MERGE_AFTER_STEPS", 2)
-    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 2)
-    assert stepped(tmp_path, [16]).micro_batches == 4
-    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 2)
-    assert stepped(tmp_path, [16] * 2).micro_batches == 2
-    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 2)
-    assert stepped(tmp_path, [16] * 5).micro_batches == 1
+    for steps, parts in ((1, 4), (2, 2), (5, 1)):
+        run_out_of_memory(monkeypatch, 2)
+        assert stepped(tmp_path, [16] * steps).micro_batches == parts
 
 
 def raising(*_):
@@ -158,7 +143,7 @@ def test_losses_of_parts_add_up_to_that_of_the_batch(tmp_path):
 
 
 def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, monkeypatch):
-    fail_after(monkeypatch, [OUT_OF_MEMORY[0]] * 9)
+    run_out_of_memory(monkeypatch, 9)
     with pytest.raises(MachineError, match=r"train\.batch_size \(is 16\)"):
         stepped(tmp_path, [16])
 
@@ -210,12 +195,6 @@ def publish(path, **changes):
     return model.state_dict()
 
 
-def test_checkpoint_of_another_class_table_is_refused(tmp_path):
-    publish(tmp_path / "c.pt")
-    with pytest.raises(CheckpointError, match="another class table"):
-        classifier.load(tmp_path / "c.pt", torch.device("cpu"), "abd")
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -253,13 +232,15 @@ def test_a_flipped_bit_in_weights_to_start_from_is_refused_or_changes_nothing(tm
     assert refused > 25
 
 
-def test_loaded_classifier_gives_logits_and_unit_embeddings(tmp_path):
-    publish(tmp_path / "c.pt")
-    loaded = classifier.load(tmp_path / "c.pt", torch.device("cpu"), "abc")
+def test_a_loaded_classifier_gives_logits_and_unit_embeddings_for_its_own_class_table(tmp_path):
+    path, cpu = tmp_path / "c.pt", torch.device("cpu")
+    publish(path)
     crops = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8).numpy()
-    logits, embeddings = loaded.classify(crops)
+    logits, embeddings = classifier.load(path, cpu, "abc").classify(crops)
     assert logits.shape == (3, 4)
     assert torch.linalg.norm(torch.tensor(embeddings), dim=1).tolist() == pytest.approx([1.0] * 3)
+    with pytest.raises(CheckpointError, match="another class table"):
+        classifier.load(path, cpu, "abd")
 
 
 def test_drop_path_skips_branches_in_training_only():
@@ -267,8 +248,5 @@ def test_drop_path_skips_branches_in_training_only():
     model, plain = (classifier.build(name, 4, None, 0, share) for share in (0.9, 0.0))
     assert torch.equal(model.eval()(pictures), plain.eval()(pictures))
     assert not torch.equal(model.train()(pictures), plain.train()(pictures))
-
-
-def test_without_drop_path_a_model_needs_no_branches():
-    with torch.device("meta"):
+    with torch.device("meta"):  # a model without branches, as the refusal's cure says
         classifier.build("vgg11", 4, None, 0, drop_path=0.0)

@@ -5,15 +5,7 @@ import math
 import pytest
 import torch
 
-from make.small_training import (
-    STEPS,
-    change_gradients,
-    epochs,
-    fit,
-    interrupt_at,
-    plan,
-    spoil,
-)
+from make.small_training import STEPS, change_gradients, epochs, fit, fit_in_two, plan, spoil
 from pillsnap.classification import train, trainer
 from pillsnap.errors import MachineError
 from pillsnap.training import checkpoints
@@ -26,10 +18,7 @@ UNUSABLE = "Epoch 2 is unusable even after going back to the last checkpoint"
 def ends_the_same(tmp_path, crops_dir, the_plan, monkeypatch, at_step):
     """Train undisturbed, then interrupted after `at_step` steps; the metrics of the epochs."""
     whole = fit(tmp_path / "whole", crops_dir, the_plan)
-    interrupt_at(monkeypatch, at_step)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "cut", crops_dir, the_plan)
-    cut = fit(tmp_path / "cut", crops_dir, the_plan)
+    cut, _ = fit_in_two(monkeypatch, at_step, tmp_path / "cut", crops_dir, the_plan)
     assert checkpoints.weights_hash(cut.weights) == checkpoints.weights_hash(whole.weights)
     assert all(tensor.isfinite().all() for tensor in whole.weights.values())
     found, again = epochs(tmp_path / "whole"), epochs(tmp_path / "cut")
@@ -47,35 +36,26 @@ def test_a_step_with_an_infinite_gradient_is_skipped(
     assert [epoch["skipped_steps"] for epoch in found] == [int(bad // 3 == i) for i in range(3)]
 
 
-@pytest.mark.parametrize(
-    ("epochs_", "at_step"), [(1, 1), pytest.param(2, 5, marks=pytest.mark.slow)]
-)
-def test_overflows_of_fp16_at_the_start_are_skipped(
-    tmp_path, crops_dir, monkeypatch, epochs_, at_step
-):
+@pytest.mark.parametrize("whole", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_overflows_of_fp16_at_the_start_are_skipped(tmp_path, crops_dir, monkeypatch, whole):
     monkeypatch.setattr(trainer, "FIRST_LOSS_SCALE", 1.2 * 2**18)  # half of it is small enough
-    half = plan(dtype=torch.float16, epochs=epochs_)
-    found = ends_the_same(tmp_path, crops_dir, half, monkeypatch, at_step)
-    assert [epoch["skipped_steps"] for epoch in found] == [1, 0][:epochs_]
+    half = plan(dtype=torch.float16, epochs=whole)
+    found = ends_the_same(tmp_path, crops_dir, half, monkeypatch, at_step=4 * whole - 3)
+    assert [epoch["skipped_steps"] for epoch in found] == [1, 0][:whole]
 
 
-def answer(monkeypatch, logits, epoch, times):
-    """Replace the logits on val in an epoch, the first `times` times."""
-    measure, left = train.measure, [times]
+def answer(monkeypatch, logits, times):
+    """Replace the logits on val after the second epoch, the first `times` times."""
+    measure, calls = train.measure, []
 
     class Answering(torch.nn.Module):
         def forward(self, inputs):
             return logits.expand(len(inputs), 4)
 
-    def replaced(model, normalise, batches, the_plan):
-        if left[0] and len(seen) == epoch:
-            left[0] -= 1
-            model = Answering()
-        else:
-            seen.append(epoch)
-        return measure(model, normalise, batches, the_plan)
+    def replaced(model, *others):
+        calls.append(model)
+        return measure(Answering() if 2 <= len(calls) < 2 + times else model, *others)
 
-    seen = []
     monkeypatch.setattr(train, "measure", replaced)
 
 
@@ -93,7 +73,7 @@ def spoil_steps(monkeypatch, times):
 
 def spoil_logits(monkeypatch, times):
     """A NaN in every row of logits on val after the second epoch, `times` times."""
-    answer(monkeypatch, torch.tensor([0.0, 1.0, math.nan, 0.0]), epoch=1, times=times)
+    answer(monkeypatch, torch.tensor([0.0, 1.0, math.nan, 0.0]), times)
 
 
 FAULTS = [
@@ -108,10 +88,7 @@ def test_an_unusable_epoch_is_repeated_once(
     tmp_path, crops_dir, undisturbed, monkeypatch, fault, reason, at_step
 ):
     fault(monkeypatch, times=1)
-    interrupt_at(monkeypatch, at_step)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, crops_dir, plan())
-    trained = fit(tmp_path, crops_dir, plan())
+    trained, _ = fit_in_two(monkeypatch, at_step, tmp_path, crops_dir, plan())
     assert checkpoints.weights_hash(trained.weights) == undisturbed
     repeated = f"Epoch 2 is repeated from the last checkpoint: {reason}"
     assert (tmp_path / "live/events.jsonl").read_text().count(repeated) == 1
@@ -150,11 +127,8 @@ def test_a_setting_that_never_works_is_refused_and_the_default_is_the_cure(
 def test_constant_logits_are_never_right_and_never_kept_as_best(
     tmp_path, crops_dir, monkeypatch, at_step
 ):
-    answer(monkeypatch, torch.zeros(4), epoch=1, times=1)
-    interrupt_at(monkeypatch, at_step)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, crops_dir, plan())
-    trained = fit(tmp_path, crops_dir, plan())
+    answer(monkeypatch, torch.zeros(4), times=1)
+    trained, _ = fit_in_two(monkeypatch, at_step, tmp_path, crops_dir, plan())
     assert epochs(tmp_path)[1]["top1"] == 0
     assert trained.epoch != 2
 

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 import torch
+from torch.utils.data import BatchSampler
 
 from make import detection_files
 from make.hostile import Hostile
@@ -20,7 +21,6 @@ from pillsnap.detection import detector, train
 from pillsnap.detection import plan as detector_
 from pillsnap.detection.frames import Keys
 from pillsnap.detection.letterbox import Letterbox
-from pillsnap.detection.train import pretrained_path
 from pillsnap.detection.trainer import PillTrainer
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.stage.log import RunLog
@@ -31,15 +31,12 @@ from pillsnap.training.ranks import Ranks
 RECIPE = params.load(ROOT / "params.yaml").train_detection
 
 
-def test_letterbox_and_back_keeps_boxes_to_a_pixel():
+def test_a_letterboxed_frame_is_centred_on_grey_and_boxes_come_back():
     fit = Letterbox.of(976, 1280, 256)
     assert (fit.out_width, fit.out_height) == (224, 256)
     boxes = np.array([[100, 200, 400, 600], [0, 0, 976, 1280]], np.float32)
     inside = boxes * fit.scale + np.array([fit.left, fit.top] * 2, np.float32)
     assert np.abs(fit.undo(inside) - boxes).max() < 1e-2
-
-
-def test_letterboxed_frame_is_centred_on_grey():
     picture = Letterbox.of(300, 100, 96).apply(np.zeros((100, 300, 3), np.uint8))
     assert picture.shape == (32, 96, 3)
     assert not picture.any()
@@ -89,14 +86,14 @@ def test_a_whole_checkpoint_that_cannot_be_used_is_refused(tmp_path, changes, wo
 
 def test_missing_weights_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="detector_weights"):
-        pretrained_path("yolo11n", str(tmp_path / "absent.pt"))
+        train.pretrained_path("yolo11n", str(tmp_path / "absent.pt"))
 
 
 def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
     monkeypatch.setattr("ultralytics.utils.downloads.is_online", lambda: False)
     with pytest.raises(MachineError, match="detector_weights"):
-        pretrained_path("yolo11n", "hub")
+        train.pretrained_path("yolo11n", "hub")
     assert os.environ["YOLO_OFFLINE"] == "true"
 
 
@@ -122,12 +119,15 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, data_dir):
     """sha256 of the weights that the training ends with."""
-    trained = fit(tmp_path_factory.mktemp("undisturbed"), data_dir, plan())
-    return checkpoints.weights_hash(trained.weights)
+    return fitted_hash(tmp_path_factory.mktemp("undisturbed"), data_dir, plan())
 
 
-def interrupt_after_the_first_epoch(monkeypatch):
-    """Once; the epochs that are stored."""
+def fitted_hash(*what):
+    return checkpoints.weights_hash(fit(*what).weights)
+
+
+def fitted_in_two(monkeypatch, *what):
+    """sha256 of the weights of a training that is interrupted after its first epoch; the epochs."""
     save, saved = PillTrainer.save_model, []
 
     def once(self):
@@ -138,7 +138,9 @@ def interrupt_after_the_first_epoch(monkeypatch):
         return result
 
     monkeypatch.setattr(PillTrainer, "save_model", once)
-    return saved
+    with pytest.raises(KeyboardInterrupt):
+        fit(*what)
+    return fitted_hash(*what), saved
 
 
 @pytest.mark.slow
@@ -146,13 +148,9 @@ def interrupt_after_the_first_epoch(monkeypatch):
 def test_interrupted_training_ends_with_the_same_weights(
     tmp_path, data_dir, monkeypatch, architecture, bf16
 ):
-    whole = fit(tmp_path / "whole", data_dir, plan(architecture, bf16=bf16))
-    saved = interrupt_after_the_first_epoch(monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
-    parts = fit(tmp_path / "parts", data_dir, plan(architecture, bf16=bf16))
-    assert saved == [0, 1, 2]
-    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+    what = data_dir, plan(architecture, bf16=bf16)
+    whole = fitted_hash(tmp_path / "whole", *what)
+    assert fitted_in_two(monkeypatch, tmp_path / "parts", *what) == (whole, [0, 1, 2])
     assert not list(data_dir.rglob("*.cache"))
 
 
@@ -187,9 +185,8 @@ def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(
     monkeypatch.setattr(PillTrainer, "_end_batch", signalled)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "parts", data_dir, plan())
-    parts = fit(tmp_path / "parts", data_dir, plan())
+    assert fitted_hash(tmp_path / "parts", data_dir, plan()) == undisturbed
     assert batches == [0, 0, 1, 1, 1, 2, 2]
-    assert checkpoints.weights_hash(parts.weights) == undisturbed
 
 
 @pytest.mark.slow
@@ -204,8 +201,7 @@ def test_every_step_takes_the_gradients_of_all_ranks(tmp_path, data_dir, monkeyp
 def test_finished_training_is_not_trained_again(tmp_path, data_dir, undisturbed, monkeypatch):
     fit(tmp_path, data_dir, plan())
     monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
-    again = fit(tmp_path, data_dir, plan())
-    assert checkpoints.weights_hash(again.weights) == undisturbed
+    assert fitted_hash(tmp_path, data_dir, plan()) == undisturbed
 
 
 def spoil_at(monkeypatch, bad):
@@ -238,12 +234,9 @@ def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(
 ):
     spoil_at(monkeypatch, lambda epoch, step, _: (epoch, step) == (1, 1))
     whole = fit(tmp_path / "whole", data_dir, plan())
-    interrupt_after_the_first_epoch(monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", data_dir, plan())
-    parts = fit(tmp_path / "parts", data_dir, plan())
+    parts, _ = fitted_in_two(monkeypatch, tmp_path / "parts", data_dir, plan())
     assert skipped(tmp_path / "whole") == skipped(tmp_path / "parts") == [0, 1, 0]
-    assert checkpoints.weights_hash(parts.weights) == checkpoints.weights_hash(whole.weights)
+    assert parts == checkpoints.weights_hash(whole.weights)
     assert all(tensor.isfinite().all() for tensor in whole.weights.values())
 
 
@@ -252,41 +245,34 @@ def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(
 def test_an_epoch_of_skipped_steps_is_repeated_once(
     tmp_path, data_dir, monkeypatch, architecture, epoch
 ):
-    whole = fit(tmp_path / "whole", data_dir, plan(architecture))
+    whole = fitted_hash(tmp_path / "whole", data_dir, plan(architecture))
     steps = spoil_at(monkeypatch, lambda now, _, times: now == epoch and times < 2)
-    trained = fit(tmp_path / "again", data_dir, plan(architecture))
+    assert fitted_hash(tmp_path / "again", data_dir, plan(architecture)) == whole
     assert steps == sorted([0, 0, 1, 1, 2, 2, epoch, epoch])
     assert skipped(tmp_path / "again") == [0, 0, 0]
-    assert checkpoints.weights_hash(trained.weights) == checkpoints.weights_hash(whole.weights)
 
 
 @pytest.mark.slow
-def test_an_epoch_that_fails_twice_is_refused_and_a_repeat_resumes(
-    tmp_path, data_dir, undisturbed, monkeypatch
+@pytest.mark.parametrize(
+    ("damage", "fact", "cure"),
+    [
+        (False, "Epoch 2 is unusable even after", "lower train_detection.lr (is 0.001)"),
+        (True, "the checkpoint before it is damaged", "resumes from the last whole checkpoint"),
+    ],
+)
+def test_an_epoch_that_stays_unusable_is_refused_and_a_repeat_resumes(
+    tmp_path, data_dir, undisturbed, monkeypatch, damage, fact, cure
 ):
-    spoil_at(monkeypatch, lambda epoch, _, times: epoch == 1 and times < 4)
-    with pytest.raises(MachineError, match="Epoch 2 is unusable") as refused:
-        fit(tmp_path / "parts", data_dir, plan())
-    assert "lower train_detection.lr (is 0.001)" in refused.value.cure
-    trained = fit(tmp_path / "parts", data_dir, plan())
-    assert checkpoints.weights_hash(trained.weights) == undisturbed
-
-
-@pytest.mark.slow
-def test_an_unusable_epoch_after_a_damaged_checkpoint_is_refused_and_a_repeat_resumes(
-    tmp_path, data_dir, undisturbed, monkeypatch
-):
-
     def bad(epoch, _step, times):
-        if epoch == 1 and times < 2:
-            (tmp_path / "parts/d/f/newest.ckpt").write_bytes(b"damaged")
-        return epoch == 1 and times < 2
+        if epoch == 1 and times < 2 and damage:
+            (tmp_path / "d/f/newest.ckpt").write_bytes(b"damaged")
+        return epoch == 1 and times < (2 if damage else 4)
 
     spoil_at(monkeypatch, bad)
-    with pytest.raises(MachineError, match="the checkpoint before it is damaged"):
-        fit(tmp_path / "parts", data_dir, plan())
-    trained = fit(tmp_path / "parts", data_dir, plan())
-    assert checkpoints.weights_hash(trained.weights) == undisturbed
+    with pytest.raises(MachineError, match=fact) as refused:
+        fit(tmp_path, data_dir, plan())
+    assert cure in refused.value.cure
+    assert fitted_hash(tmp_path, data_dir, plan()) == undisturbed
 
 
 @pytest.mark.slow
@@ -298,29 +284,20 @@ def test_hostile_weights_never_run(tmp_path, data_dir):
     assert not (tmp_path / "ran").exists()
 
 
-def batched(keys, size):
-    keys = list(keys)
-    return [keys[start : start + size] for start in range(0, len(keys), size)]
-
-
 def key_order(samples, batch_size, world_size):
     """The keys of two epochs, each batch's parts put together by rank."""
     ranks = [Keys(samples, 5, batch_size, Ranks(rank, world_size)) for rank in range(world_size)]
-    part, batches = batch_size // world_size, []
+    batches = []
     for epoch in range(2):
         for keys in ranks:
             keys.epoch = epoch
-        parts = [[*batched(keys, part)] for keys in ranks]
-        assert len({len(one) for one in parts}) == 1
+        parts = [BatchSampler(keys, batch_size // world_size, drop_last=False) for keys in ranks]
         batches += [list(chain(*of_ranks)) for of_ranks in zip(*parts, strict=True)]
     return batches
 
 
 def test_ranks_share_out_the_batches_of_one_process():
     assert key_order(40, 8, 2) == key_order(40, 8, 1)
-
-
-def test_parts_are_equal_where_the_frames_do_not_go_round():
     alone, shared = key_order(41, 8, 1), key_order(41, 8, 4)
     assert shared[:5] == alone[:5]
-    assert shared[5] == alone[5] + alone[0][:3]
+    assert shared[5] == alone[5] + alone[0][:3]  # parts are equal

@@ -79,6 +79,8 @@ def test_null_means_what_the_scale_says_and_a_value_overrides_it():
         ("train.batch_size", 0, "train.batch_size is 0: must be greater than 0 or auto"),
         ("train.compile", None, "train.compile is null: must be auto, on or off"),
         ("train.mixed_precision", "half", "'half': must be auto, bf16, fp16 or off\n    # auto: "),
+        ("demo.classes", 4, "demo.classes is 4: must be at least 5"),
+        ("demo.photos_per_group", 73, "demo.photos_per_group is 73: must be at most 72"),
         ("train.device", "gpu", "must be as its comment says\n    # auto | cpu | cuda | cuda:1"),
         ("scales.stage3.detector", "yolo9000", "says\n    # yolo11{n,s,m,l,x} or yolo26"),
         ("train_detection.lr", 2.0, "train_detection.lr is 2.0: must be at most 1"),

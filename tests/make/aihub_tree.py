@@ -2,28 +2,24 @@
 
     write_tree(root, codes=["K-000001", "K-000002"], combos=[("K-000001", "K-000002")])
 
-Photos are a few bytes unless `real_png=True`: then each is a decodable PNG of `size` pixels with a
-coloured rectangle exactly at every label's box (`colour_of(code)` on `BACKGROUND`).
+Photos are a few bytes.
 Damage is done afterwards: `photo_path`, `label_path` and `edit_label` find and change one file.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import cv2
-import numpy as np
 import orjson
 
-Code = str
-BACKGROUND = (225, 228, 230)
 FULL_SIZE = (976, 1280)
 DIRECTIONS = ("앞면", "뒷면")
 LIGHTS = ("전구색", "주광색", "주백색")
 BACKS = ("파란색 배경", "회색 배경", "연회색 배경")
+VIEWS = [(la, lo) for lo in range(0, 360, 20) for la in (75, 70, 90, 60)]  # the 72 of a group
 SHARD_OF_PART = {"train": ("TS", "TL"), "val": ("VS", "VL")}
 
 
@@ -31,7 +27,7 @@ SHARD_OF_PART = {"train": ("TS", "TL"), "val": ("VS", "VL")}
 class Shot:
     """One photo: its codes (several: a combination) and the fields of its file name."""
 
-    codes: tuple[Code, ...]
+    codes: tuple[str, ...]
     back: int = 2
     direction: int = 0
     light: int = 2
@@ -40,7 +36,7 @@ class Shot:
     part: str = "train"
     shard: int = 1
     size: tuple[int, int] = FULL_SIZE
-    labelled: tuple[Code, ...] | None = field(default=None)
+    labelled: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -61,53 +57,41 @@ class Shot:
 
 def write_tree(
     root: Path,
-    codes: Iterable[Code] = (),
+    codes: Iterable[str] = (),
     *,
     photos_per_group: int = 2,
-    backs: Sequence[int] = (0, 1, 2),
-    lights: Sequence[int] = (0, 1, 2),
-    directions: Sequence[int] = (0, 1),
-    combos: Iterable[tuple[Code, ...]] = (),
-    combo_photos: int = 3,
-    val_codes: Iterable[Code] = (),
-    val_combos: Iterable[tuple[Code, ...]] = (),
-    size: tuple[int, int] = FULL_SIZE,
-    real_png: bool = False,
+    combos: Iterable[tuple[str, ...]] = (),
+    val_codes: Iterable[str] = (),
+    val_combos: Iterable[tuple[str, ...]] = (),
 ) -> list[Shot]:
     """Write train/ (codes, combos) and val/ (val_codes, val_combos) under root; return the shots.
 
-    A code gets len(backs) x len(lights) x len(directions) groups of photos_per_group photos,
-    which differ in latitude and longitude; a combination gets combo_photos (at most 3) photos.
-    `size` is width, height in pixels; labels carry it. For data/train pass root/"data".
+    A code gets 18 groups of photos_per_group photos, which differ in latitude and longitude; a
+    combination gets 3 photos. For data/train pass root/"data".
     """
     shots = [
-        Shot((code,), back, direction, light, *view, part=part, size=size)
+        Shot((code,), back, direction, light, *view, part=part)
         for part, members in (("train", codes), ("val", val_codes))
         for code in members
-        for back, light, direction in itertools.product(backs, lights, directions)
-        for view in views(photos_per_group)
+        for back, light, direction in itertools.product(range(3), range(3), range(2))
+        for view in VIEWS[:photos_per_group]
     ]
     shots += [
-        Shot(tuple(sorted(combo)), latitude=latitude, part=part, size=size)
+        Shot(tuple(sorted(combo)), latitude=latitude, part=part)
         for part, members in (("train", combos), ("val", val_combos))
         for combo in members
-        for latitude in (70, 75, 90)[:combo_photos]
+        for latitude in (70, 75, 90)
     ]
     for shot in shots:
-        write_shot(root, shot, real_png=real_png)
+        write_shot(root, shot)
     return shots
 
 
-def views(count: int) -> list[tuple[int, int]]:
-    """The first `count` of the 72 camera positions: latitude, longitude in degrees."""
-    return [(la, lo) for lo in range(0, 360, 20) for la in (75, 70, 90, 60)][:count]
-
-
-def write_shot(root: Path, shot: Shot, *, real_png: bool = False) -> None:
+def write_shot(root: Path, shot: Shot) -> None:
     """Write a photo and its label per pill (only of `shot.labelled` where that is given)."""
     path = photo_path(root, shot)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(shot) if real_png else shot.stem.encode())
+    path.write_bytes(shot.stem.encode())
     for code in shot.codes if shot.labelled is None else shot.labelled:
         target = label_path(root, shot, code)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,12 +100,11 @@ def write_shot(root: Path, shot: Shot, *, real_png: bool = False) -> None:
 
 def photo_path(root: Path, shot: Shot) -> Path:
     """Where a shot's photo is."""
-    return (
-        root / shot.part / "images" / shot.type / _shard(shot, 0) / shot.name / f"{shot.stem}.png"
-    )
+    folder = root / shot.part / "images" / shot.type / _shard(shot, 0)
+    return folder / shot.name / f"{shot.stem}.png"
 
 
-def label_path(root: Path, shot: Shot, code: Code | None = None) -> Path:
+def label_path(root: Path, shot: Shot, code: str | None = None) -> Path:
     """Where the label of one of a shot's pills is (of the first without `code`)."""
     folder = root / shot.part / "labels" / shot.type / _shard(shot, 1) / f"{shot.name}_json"
     if shot.type == "combination":
@@ -136,49 +119,23 @@ def edit_label(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_bytes(orjson.dumps(label))
 
 
-def box_of(shot: Shot, code: Code) -> tuple[int, int, int, int]:
+def box_of(shot: Shot, code: str) -> tuple[int, int, int, int]:
     """A pill's box x, y, w, h in pixels: one of four cells of the frame, no two overlap."""
     width, height = shot.size
     cell_w, cell_h = width // 2, height // 2
     cell = 0 if shot.type == "single" else shot.codes.index(code) % 4
     seed = crc32(f"{shot.stem}{code}".encode())
-    box_w, box_h = (
-        cell_w // 2 + seed % (cell_w // 8),
-        cell_h // 2 + seed // 7 % (cell_h // 8),
-    )
+    box_w = cell_w // 2 + seed % (cell_w // 8)
+    box_h = cell_h // 2 + seed // 7 % (cell_h // 8)
     left = cell % 2 * cell_w + seed // 49 % (cell_w - box_w)
     top = cell // 2 * cell_h + seed // 343 % (cell_h - box_h)
     return left, top, box_w, box_h
 
 
-def colour_of(code: Code) -> tuple[int, int, int]:
-    """A pill's colour, red green blue: steady, saturated, far from the background."""
-    seed = crc32(code.encode())
-    return 30 + seed % 150, 30 + seed // 150 % 150, 30 + seed // 22500 % 150
-
-
-def picture(shot: Shot) -> bytes:
-    """A PNG of the shot's size with a rectangle per pill, labelled or not."""
-    width, height = shot.size
-    frame = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
-    for code in shot.codes:
-        x, y, w, h = box_of(shot, code)
-        frame[y : y + h, x : x + w] = colour_of(code)
-    done, content = cv2.imencode(".png", frame[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert done
-    return content.tobytes()
-
-
-def label_of(shot: Shot, code: Code) -> dict[str, Any]:
+def label_of(shot: Shot, code: str) -> dict[str, Any]:
     """The whole label of one pill."""
     x, y, w, h = box_of(shot, code)
-    box = {
-        "area": w * h,
-        "iscrowd": 0,
-        "bbox": [x, y, w, h],
-        "category_id": 1,
-        "ignore": 0,
-    }
+    box = {"area": w * h, "iscrowd": 0, "bbox": [x, y, w, h], "category_id": 1, "ignore": 0}
     return {
         "images": [_image_of(shot, code)],
         "type": "instances",
@@ -187,7 +144,7 @@ def label_of(shot: Shot, code: Code) -> dict[str, Any]:
     }
 
 
-def _image_of(shot: Shot, code: Code) -> dict[str, Any]:
+def _image_of(shot: Shot, code: str) -> dict[str, Any]:
     number = int(code.removeprefix("K-"))
     view = {
         "file_name": f"{shot.stem}.png", "width": shot.size[0], "height": shot.size[1],

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from make.import_graph import ROOT
+from pillsnap import params
 from pillsnap.dataset.manifest import CLASS_COLUMNS
 from pillsnap.evaluation import fit
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameAnswer, FrameSet
-from pillsnap.params import EvaluateParams
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.scores import Outputs
@@ -16,16 +17,8 @@ from pillsnap.recognition.scores import Outputs
 CLASSES, PER_CLASS = 10, 40
 NO_PILLS = Outputs(np.empty((0, CLASSES)), np.empty((0, CLASSES)))
 
-OPTIONS = EvaluateParams(
-    device="cpu",
-    batch_size=8,
-    detection_confidence=0.25,
-    detection_iou=0.6,
-    match_iou=0.5,
-    known_recall=0.95,
-    set_risk=0.01,
-    bootstrap_rounds=100,
-    worst_classes=5,
+OPTIONS = params.load(ROOT / "params.yaml").evaluate.model_copy(
+    update={"device": "cpu", "batch_size": 8, "bootstrap_rounds": 100, "worst_classes": 5}
 )
 
 Model = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -76,9 +69,7 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
     table = pd.DataFrame(
         {
             "image_path": [f"{known}/{seed}/{pill}.png" for pill in pills],
-            "mapping_code": [
-                f"K-{pill // PER_CLASS + (0 if known else 500):06d}" for pill in pills
-            ],
+            "mapping_code": [f"K-{pill // PER_CLASS + 500 * (not known):06d}" for pill in pills],
             "class_index": truth,
             "known": known,
             "image_type": np.where(known & (pills % 5 == 0), "combination", "single"),
@@ -86,15 +77,9 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
             "back": pills % 3,
             "direction": pills % 2,
             "light": pills % 3,
-            "latitude": 70,
-            "longitude": 0,
-            "box_x": 10,
-            "box_y": 20,
-            "box_w": 30,
-            "box_h": 40,
             "content_hash": "",
         }
-    )
+    ).assign(latitude=70, longitude=0, box_x=10, box_y=20, box_w=30, box_h=40)
     embeddings = calibration.normalised(logits + rng.normal(0, 0.01, logits.shape))
     return CropAnswers(table, logits, embeddings)
 
@@ -106,25 +91,21 @@ def fitted(val: CropAnswers) -> Calibration:
     return fit.fit(known.outputs, known.truth, stand_ins, means, 0.95, 0.01)
 
 
-def frame_answer(
-    index: int, kind: str, labels: list[int], names: list[int], shift_px: float = 0.0
-) -> FrameAnswer:
+def frame_answer(index: int, kind: str, labels: list[int], names: list[int]) -> FrameAnswer:
     """A frame with pills in a row; `names[i]` is the predicted class of pill i, and further names
-    are boxes where no pill is. A shift moves the found boxes off the labelled ones."""
-    labelled = _row_of_boxes(len(labels))
-    found = _row_of_boxes(len(names)) + np.float32(shift_px)
-    score = np.linspace(0.9, 0.5, len(names)) if names else np.empty(0)
-    named = np.array(names, dtype=np.int64)
+    are boxes where no pill is."""
+    found = _row_of_boxes(len(names))
+    score = np.linspace(0.9, 0.5, len(names))
     return FrameAnswer(
         image_path=f"{kind}/{index}.png",
         image_type=kind,
         group_id=f"{kind}{index}",
-        labelled=labelled,
+        labelled=_row_of_boxes(len(labels)),
         labelled_class=np.array(labels, dtype=np.int64),
         found=found,
         found_score=score,
         predicted=found,
-        predicted_class=named,
+        predicted_class=np.array(names, dtype=np.int64),
         box_confidence=score,
         confidence=np.full(len(names), 0.9),
         refusal_score=np.full(len(names), 0.9),

@@ -53,7 +53,7 @@ def make_git(folder: Path) -> None:
 
 def make_dvc(folder: Path, body: str) -> Path:
     """A folder of programs whose `dvc` is Python code `body`; returns the path of its `python`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
     python = folder / "python"
     python.symlink_to(Path(sys.executable).resolve())
     program = folder / "dvc"

@@ -11,7 +11,8 @@ from PIL import Image
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 PIXELS[:8, :8] = (250, 10, 20)
 GREY = PIXELS[..., 1]
-ALPHA = np.full((48, 64), 255, np.uint8)
+OPAQUE = np.full((48, 64), 255, np.uint8)
+ALPHA = OPAQUE.copy()
 ALPHA[8:16] = 100
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -66,15 +67,14 @@ def interlaced() -> bytes:
     """Adam7: seven small pictures one after another."""
     steps = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
              (1, 0, 2, 1)]  # fmt: skip
-    rows = b"".join(
-        b"\0" + row.tobytes()
-        for top, left, down, across in steps
-        for row in PIXELS[top::down, left::across]
-    )
+    small = [PIXELS[top::down, left::across] for top, left, down, across in steps]
+    rows = b"".join(b"\0" + row.tobytes() for picture in small for row in picture)
     return png(head=ihdr(interlace=1), image=chunk(b"IDAT", zlib.compress(rows)))
 
 
 PACKED = saved(PIXELS)
+SRGB, PRIVATE = chunk(b"sRGB", b"\0"), chunk(b"prVt", bytes(99))
+ANIMATION = chunk(b"acTL", struct.pack(">II", 1, 0))
 TEXT = b"Comment\0" + bytes(range(32, 127))
 PALETTE = bytes(np.repeat(np.arange(256, dtype=np.uint8), 3))
 EXIF = exif(6).removeprefix(b"Exif\0\0")
@@ -84,8 +84,7 @@ XMP = b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="8"/>'
 AS_THEY_ARE: dict[str, bytes] = {
     "plain": png(),
     "as Pillow saves": PACKED,
-    "text": png(chunk(b"tEXt", TEXT)),
-    "text after the pixels": png(after=chunk(b"tEXt", TEXT)),
+    "text": png(chunk(b"tEXt", TEXT), after=chunk(b"tEXt", TEXT)),
     "text with a wrong checksum": png(chunk(b"tEXt", TEXT, crc=1)),
     "packed text that is none": png(chunk(b"zTXt", b"a\0\0not packed")),
     "packed text of 100 MB": png(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))),
@@ -97,29 +96,24 @@ AS_THEY_ARE: dict[str, bytes] = {
     "gamma": png(chunk(b"gAMA", struct.pack(">I", 100_000))),
     "gamma of nothing": png(chunk(b"gAMA")),
     "gamma twice": png(*[chunk(b"gAMA", struct.pack(">I", 45_455))] * 2),
-    "sRGB": png(chunk(b"sRGB", b"\0")),
     "sRGB of no known intent": png(chunk(b"sRGB", b"\x09")),
     "resolution cut": png(chunk(b"pHYs", b"\0\0")),
     "time of month 13": png(chunk(b"tIME", struct.pack(">HBBBBB", 2020, 13, 40, 30, 70, 70))),
-    "background": png(chunk(b"bKGD", bytes(6))),
     "chromaticities cut": png(chunk(b"cHRM", bytes(5))),
-    "a private chunk": png(chunk(b"prVt", bytes(99))),
-    "animation of one frame": png(chunk(b"acTL", struct.pack(">II", 1, 0))),
+    "sound chunks": png(
+        SRGB, chunk(b"PLTE", PALETTE), chunk(b"bKGD", bytes(6)), PRIVATE, ANIMATION
+    ),
     "animation of no frames": png(chunk(b"acTL", bytes(8))),
     "EXIF that is none": png(chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff")),
     "EXIF with a wrong checksum": png(chunk(b"eXIf", EXIF, crc=3)),
     "EXIF of orientation 9": png(chunk(b"eXIf", exif(9).removeprefix(b"Exif\0\0"))),
-    "a suggested palette": png(chunk(b"PLTE", PALETTE)),
     "a colour key with a wrong checksum": png(chunk(b"tRNS", bytes(6), crc=5)),
     "interlaced": interlaced(),
     "16 bits": png(head=ihdr(16), image=idat(DEEP.reshape(48, -1))),
     "pixels in many chunks": png(
-        image=b"".join(
-            chunk(b"IDAT", IMAGE[at : min(at + 97, len(IMAGE) - 4)])
-            for at in range(8, len(IMAGE) - 4, 97)
-        )
+        image=b"".join(chunk(b"IDAT", IMAGE[8:-4][at : at + 97]) for at in range(0, 9136, 97))
     ),
-    "opaque alpha": saved(np.dstack([PIXELS, np.full((48, 64), 255, np.uint8)])),
+    "opaque alpha": saved(np.dstack([PIXELS, OPAQUE])),
 }
 
 

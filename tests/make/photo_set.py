@@ -18,7 +18,6 @@ import pandas as pd
 
 from pillsnap import params
 from pillsnap.dataset import manifest
-from pillsnap.params import Params, ScaleParams
 from pillsnap.validation.validate import Log, Settings, ValidationPaths, validate
 
 WIDTH, HEIGHT = 120, 160
@@ -32,13 +31,12 @@ class RecordedLog:
     """A log that keeps its lines."""
 
     lines: list[str] = field(default_factory=list)
-    steps: list[tuple[int, int]] = field(default_factory=list)
 
     def info(self, message: str) -> None:
         self.lines.append(message)
 
     def progress(self, step: int, total: int) -> None:
-        self.steps.append((step, total))
+        pass
 
 
 @dataclass
@@ -53,7 +51,7 @@ class PhotoSet:
     @property
     def places(self) -> ValidationPaths:
         return ValidationPaths(
-            self.base / "root", self.base / "artifacts", self.base / "data", self.base / "work"
+            *(self.base / name for name in ("root", "artifacts", "data", "work"))
         )
 
     def path(self, image_path: str) -> Path:
@@ -91,10 +89,7 @@ class PhotoSet:
 
     def verdict(self) -> dict[str, Any]:
         """validation.json of the last run."""
-        content: dict[str, Any] = json.loads(
-            (self.base / "artifacts" / "validation.json").read_text(encoding="utf-8")
-        )
-        return content
+        return dict(json.loads((self.base / "artifacts/validation.json").read_text("utf-8")))
 
     def check(self, name: str) -> dict[str, Any]:
         """One check of validation.json."""
@@ -109,11 +104,8 @@ class PhotoSet:
     def outs(self) -> dict[str, bytes]:
         """Every file under data/, by path."""
         data = self.base / "data"
-        return {
-            path.relative_to(data).as_posix(): path.read_bytes()
-            for path in sorted(data.rglob("*"))
-            if path.is_file()
-        }
+        paths = [path for path in sorted(data.rglob("*")) if path.is_file()]
+        return {path.relative_to(data).as_posix(): path.read_bytes() for path in paths}
 
 
 def make(base: Path, *, many: int = 0) -> PhotoSet:
@@ -144,23 +136,19 @@ def make(base: Path, *, many: int = 0) -> PhotoSet:
 
 def settings_for(rows: pd.DataFrame) -> Settings:
     """The demo's parameters with the counts of these rows and small pictures."""
-    loaded: Params = params.load(PARAMS)
+    loaded = params.load(PARAMS)
     drawn = rows[rows["split"] != "test"]
-    scale: ScaleParams = loaded.at_scale.model_copy(
-        update={
-            "samples": len(drawn),
-            "classes": len(CODES),
-            "combination_share": float((drawn["image_type"] == "combination").mean()),
-            "val_share": float((drawn["split"] == "val").mean()),
-            "min_train_per_class": 2,
-            "min_val_per_class": 2,
-            "detection_single_frames": 3,
-            "evaluation_frames": 4,
-            "crop_px": 32,
-            "frame_px": 80,
-        }
-    )
+    shares = {
+        "combination_share": float((drawn["image_type"] == "combination").mean()),
+        "val_share": float((drawn["split"] == "val").mean()),
+    }
+    small = {
+        "samples": len(drawn), "classes": len(CODES), "min_train_per_class": 2,
+        "min_val_per_class": 2, "detection_single_frames": 3, "evaluation_frames": 4,
+        "crop_px": 32, "frame_px": 80,
+    }  # fmt: skip
     limits = {"num_workers": 1, "max_rejected": 0.5, "max_pixels": 10**6}
+    scale = loaded.at_scale.model_copy(update=small | shares)
     return Settings(scale, loaded.validate_.model_copy(update=limits), loaded.seed)
 
 
@@ -174,32 +162,23 @@ def shot(
     stem = f"{name}_0_2_0_{light}_{latitude}_{longitude:03d}_200"
     shard = f"{'V' if part == 'val' else 'T'}S_1_{kind}"
     folder = f"{part}/images/{kind}/{shard}/{name}/{split}"
+    same_for_all = {
+        "image_path": f"{folder}/{stem}.png", "image_type": kind,
+        "edi_codes": "643303740|A01200351", "drug_name": "테라싸이클린캡슐 250mg", "box_h": 50,
+        "image_width": WIDTH, "image_height": HEIGHT, "drug_state": 0, "back": 2,
+        "direction": 0, "light": light, "latitude": latitude, "longitude": longitude,
+        "group_id": f"{name}_{light}_{split}", "part": part, "shard": shard, "split": split,
+    }  # fmt: skip
     return [
         {
-            "image_path": f"{folder}/{stem}.png",
+            **same_for_all,
             "label_path": f"{part}/labels/{kind}/{shard}/{name}_json/{code}/{stem}.json",
-            "image_type": kind,
             "mapping_code": code,
             "class_index": CODES.index(code) if code in CODES else -1,
             "known": code in CODES,
-            "edi_codes": "643303740|A01200351",
-            "drug_name": "테라싸이클린캡슐 250mg",
             "box_x": CELLS[place][0],
             "box_y": CELLS[place][1],
             "box_w": 40 + int(code[-1]),
-            "box_h": 50,
-            "image_width": WIDTH,
-            "image_height": HEIGHT,
-            "drug_state": 0,
-            "back": 2,
-            "direction": 0,
-            "light": light,
-            "latitude": latitude,
-            "longitude": longitude,
-            "group_id": f"{name}_{light}_{split}",
-            "part": part,
-            "shard": shard,
-            "split": split,
         }
         for place, code in enumerate(codes)
     ]

@@ -3,6 +3,7 @@
 import signal
 
 import orjson
+import pytest
 import torch
 
 from make.import_graph import ROOT
@@ -45,8 +46,11 @@ def epochs(folder):
     return [e["metrics"] for e in map(orjson.loads, lines) if e["kind"] == "epoch"]
 
 
-def interrupt_at(monkeypatch, at_step):
-    """SIGTERM once, after so many steps; returns a list that holds their number."""
+def fit_in_two(monkeypatch, at_step, folder, crops_dir, the_plan):
+    """Train until SIGTERM after so many steps, then resume; what was trained, the number of steps.
+
+    Changes to the trainer must be made before.
+    """
     steps, step = [0], Trainer.train_step
 
     def counted(self, batch, whole):
@@ -56,11 +60,13 @@ def interrupt_at(monkeypatch, at_step):
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Trainer, "train_step", counted)
-    return steps
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder, crops_dir, the_plan)
+    return fit(folder, crops_dir, the_plan), steps[0]
 
 
 def change_gradients(monkeypatch, change):
-    """Call `change(trainer)` after the gradients of every step are computed."""
+    """Call `change(trainer)`, which may raise, after the gradients of every step are computed."""
     gradients = Trainer.gradients
 
     def changed(self, batch, whole):

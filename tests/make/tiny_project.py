@@ -26,10 +26,8 @@ TINY_DEMO = {
 
 def copy_to(folder: Path) -> Path:
     """The files git would commit, in a repository of their own, with a tiny demo scale."""
-    names = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=ROOT, capture_output=True, check=True,
-    ).stdout.decode()  # fmt: skip
+    listing = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    names = subprocess.check_output(listing, cwd=ROOT, text=True)
     for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +36,14 @@ def copy_to(folder: Path) -> Path:
     set_params(folder, {"scales.demo": TINY_SCALE, "demo": TINY_DEMO, "train": {"epochs": 2}})
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"]):
         run(folder, "git", *command)
+    return folder
+
+
+def after_demo(folder: Path) -> Path:
+    """The project after `pillsnap demo`, committed."""
+    assert "classification.top1" in run(copy_to(folder), "pillsnap", "demo")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "demo ran")
     return folder
 
 
@@ -56,10 +62,9 @@ def set_params(folder: Path, changes: dict) -> None:
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """The environment of a user in `folder` with the venv activated and a git identity."""
     identity = {
-        f"GIT_{who}_{what}": value
-        for who in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", "t"), ("EMAIL", "t@example.org"))
-    }
+        "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+    }  # fmt: skip
     base = {key: value for key, value in os.environ.items() if key != "PILLSNAP_DATA_ROOT"}
     path = f"{BIN}{os.pathsep}{base.get('PATH', '')}"
     own = {"PATH": path, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
@@ -74,3 +79,8 @@ def run(folder: Path, *command: str, code: int = 0, **more: str) -> str:
     )  # fmt: skip
     assert done.returncode == code, f"{command} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
+
+
+def stages_run(printed: str) -> list[str]:
+    """The stages that DVC ran."""
+    return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]

@@ -1,7 +1,6 @@
 """A folder in which one of the trainings runs as a program, on coloured squares."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import orjson
 import pandas as pd
+import psutil
 import yaml
 
 from make import crop_files, detection_files
@@ -20,7 +20,6 @@ CLASSES = 4
 AT_SCALE = {
     "crop_px": 32, "image_px": 32, "repeats": 2, "classes": CLASSES, "detection_px": 96,
 }  # fmt: skip
-NETWORK_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "DVC_ROOT"}
 
 
 def make(folder: Path, train: int = 70, **of_train: object) -> Path:
@@ -56,8 +55,7 @@ def _with_code(folder: Path, of_train: dict[str, object]) -> Path:
 
 def environment(**more: str) -> dict[str, str]:
     """The caller's, with the package on the path and one thread in every process."""
-    base = {key: value for key, value in os.environ.items() if key not in NETWORK_VARIABLES}
-    return {**base, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1", **more}
+    return {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1", **more}
 
 
 def start(folder: Path, *prefix: str, **more: str) -> subprocess.Popen[bytes]:
@@ -111,21 +109,7 @@ def begun(folder: Path, process: subprocess.Popen[bytes]) -> subprocess.Popen[by
     return process
 
 
-def ranks_of(process: subprocess.Popen[bytes]) -> dict[int, int]:
-    """Process ids of the ranks that a launcher has started, by rank."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            variables = (path / "environ").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            continue
-        rank = next((v for v in variables if v.startswith(b"RANK=")), None)
-        if parent == process.pid and rank:
-            found[int(rank[5:])] = int(path.name)
-    return found
-
-
-def kill(pid: int) -> None:
-    """kill -9."""
-    os.kill(pid, signal.SIGKILL)
+def ranks_of(process: subprocess.Popen[bytes]) -> dict[int, psutil.Process]:
+    """The ranks that a launcher has started."""
+    variables = {child: child.environ() for child in psutil.Process(process.pid).children()}
+    return {int(own["RANK"]): child for child, own in variables.items() if "RANK" in own}

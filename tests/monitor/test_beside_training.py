@@ -16,7 +16,7 @@ from make.browser import Tab
 from make.monitor_server import deaf_viewer
 from pillsnap import params
 from pillsnap.aihub import fingerprint
-from pillsnap.demo import DemoSpec, draw_tree
+from pillsnap.demo.tree import draw_tree
 from pillsnap.monitor import daemon
 from pillsnap.stage.hardware import GpuReader
 from pillsnap.training import checkpoints
@@ -38,8 +38,8 @@ def project(tmp_path: Path) -> Path:
     train = {"epochs": EPOCHS, "num_workers": 0}
     tiny_project.set_params(folder, {"train": train, "scales.demo": {"repeats": 6}})
     loaded = params.load(folder / "params.yaml")
-    spec, tree = DemoSpec(**loaded.demo.model_dump()), folder / "data/demo"
-    draw_tree(tree, spec, loaded.seed, 1, lambda _done, _total: None)
+    tree = folder / "data/demo"
+    draw_tree(tree, loaded.demo, loaded.seed, 1, lambda _done, _total: None)
     fingerprint.write(folder / fingerprint.path_of("demo"), "demo", fingerprint.take(tree))
     tiny_project.run(folder, "dvc", "repro", "validate")
     return folder

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from make import tiny_project
-from make.tiny_project import run
+from make.tiny_project import run, stages_run
 from pillsnap.evaluation import outputs
 
 pytestmark = pytest.mark.slow
@@ -19,17 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The project after `pillsnap demo`, committed."""
-    folder = tiny_project.copy_to(tmp_path_factory.mktemp("with a space") / "알약")
-    said = run(folder, "pillsnap", "demo")
-    assert "classification.top1" in said
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "commit", "-qm", "demo ran")
-    return folder
-
-
-def stages_run(said):
-    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+    return tiny_project.after_demo(tmp_path_factory.mktemp("with a space") / "알약")
 
 
 def epochs(folder, model):
@@ -38,8 +28,7 @@ def epochs(folder, model):
 
 
 def test_second_repro_runs_nothing(project):
-    said = run(project, "dvc", "repro")
-    assert stages_run(said) == []
+    assert stages_run(run(project, "dvc", "repro")) == []
     assert "up to date" in run(project, "dvc", "status")
 
 
@@ -53,30 +42,21 @@ def test_manifests_hold_the_contract(project):
     assert tables["train"].query("known")["mapping_code"].nunique() == 6
     assert not set(tables["train"]["group_id"]) & set(tables["val"]["group_id"])
     for table in tables.values():
-        assert (table["box_x"] >= 0).all()
-        assert (table["box_y"] >= 0).all()
-        assert (table["box_x"] + table["box_w"] <= table["image_width"]).all()
-        assert (table["box_y"] + table["box_h"] <= table["image_height"]).all()
-        pairs = table.query("image_type == 'combination'").groupby("image_path")
-        for path, rows in pairs:
+        for start, size, whole in (("x", "w", "width"), ("y", "h", "height")):
+            ends = table[f"box_{start}"] + table[f"box_{size}"]
+            assert ((table[f"box_{start}"] >= 0) & (ends <= table[f"image_{whole}"])).all()
+        for path, rows in table.query("image_type == 'combination'").groupby("image_path"):
             assert len(rows) == path.split("/")[-1].split("_")[0].count("-")
 
 
-def test_metrics_hold_the_contract(project):
+def test_metrics_hold_the_contract_and_curves_every_epoch_once(project):
     metrics = json.loads((project / "artifacts/demo/metrics.json").read_text())
     whole = json.loads((project / "artifacts/demo/evaluation.json").read_text())
     assert metrics == outputs.headlines(whole)
     assert metrics["training"]["epochs"] == 2
-
-
-def test_dvc_shows_one_column_for_each_headline(project):
     shown = json.loads(run(project, "dvc", "metrics", "show", "--json"))
-    assert list(shown[""]["data"]) == ["artifacts/demo/metrics.json"]
-
-
-def test_curves_have_every_epoch_once(project):
-    assert epochs(project, "detection") == [1, 2]
-    assert epochs(project, "classification") == [1, 2]
+    assert list(shown[""]["data"]) == ["artifacts/demo/metrics.json"]  # a column for each headline
+    assert epochs(project, "detection") == epochs(project, "classification") == [1, 2]
 
 
 def test_rebuilding_manifests_and_crops_gives_the_same_bytes(project):
@@ -87,8 +67,8 @@ def test_rebuilding_manifests_and_crops_gives_the_same_bytes(project):
 
 
 def test_experiment_with_another_batch_size_reruns_classification_and_evaluation(project):
-    said = run(project, "dvc", "exp", "run", "-S", "train.batch_size=24")
-    assert stages_run(said) == ["train_classification", "evaluate"]
+    printed = run(project, "dvc", "exp", "run", "-S", "train.batch_size=24")
+    assert stages_run(printed) == ["train_classification", "evaluate"]
     assert "artifacts/demo/metrics.json" in run(project, "dvc", "metrics", "diff")
     run(project, "dvc", "exp", "run", "-S", "train.batch_size=32")
 
@@ -102,8 +82,8 @@ def test_plots_page_needs_no_network(project):
     assert page.count("<img") >= 2
 
 
-def kill_within_training(project, stage, value):
-    """Start an experiment, kill -9 dvc and the trainer once its first epoch is complete."""
+def kill_within_training(project, stage):
+    """Start dvc repro, kill -9 dvc and the trainer once its first epoch is complete."""
     events = project / "artifacts/demo/live/events.jsonl"
     offset = events.stat().st_size
     started = subprocess.Popen(
@@ -112,14 +92,14 @@ def kill_within_training(project, stage, value):
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and started.poll() is None:
-        said = events.read_bytes()[offset:].decode().splitlines()
-        lines = [json.loads(line) for line in said if line.endswith("}")]
+        printed = events.read_bytes()[offset:].decode().splitlines()
+        lines = [json.loads(line) for line in printed if line.endswith("}")]
         if any(line["stage"] == stage and line["kind"] == "epoch" for line in lines):
             os.killpg(started.pid, signal.SIGKILL)
             started.wait()
             return
         time.sleep(0.05)
-    pytest.fail(f"{stage} was not seen training {value}")
+    pytest.fail(f"{stage} was not seen training")
 
 
 def truncated(path):
@@ -130,40 +110,35 @@ def without_known_pills(path):
     path.write_bytes(path.with_name("test.arrow").read_bytes())
 
 
+EVALUATE, PREDICT = ("python", "src/evaluate.py"), ("pillsnap", "predict")
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "command"),
     [
-        ("artifacts/demo/sampling.json", truncated, "evaluate"),
-        ("artifacts/demo/live/detection/summary.json", truncated, "evaluate"),
-        ("data/demo/crops/val.arrow", without_known_pills, "evaluate"),
-        ("artifacts/demo/checkpoints/demo_recogniser.json", truncated, "predict"),
+        ("artifacts/demo/sampling.json", truncated, EVALUATE),
+        ("artifacts/demo/live/detection/summary.json", truncated, EVALUATE),
+        ("data/demo/crops/val.arrow", without_known_pills, EVALUATE),
+        ("artifacts/demo/checkpoints/demo_recogniser.json", truncated, PREDICT),
     ],
 )
 def test_the_cure_that_a_refusal_names_works(project, name, damage, command):
     photo = next((project / "data/demo/val").rglob("*.png"))
-    arguments = {
-        "evaluate": ("python", "src/evaluate.py"),
-        "predict": ("pillsnap", "predict", str(photo)),
-    }[command]
+    arguments = (*command, str(photo)) if command == PREDICT else command
     damage(project / name)
-    said = run(project, *arguments, code=1)
-    cure = said[said.index("dvc repro") :].split("\n")[0].split()
+    printed = run(project, *arguments, code=1)
+    cure = printed[printed.index("dvc repro") :].split("\n")[0].split()
     run(project, *cure)
     run(project, *arguments)
 
 
 @pytest.mark.parametrize(
-    ("stage", "model", "section", "change"),
-    [
-        ("train_detection", "detection", "train_detection", {"hue": 0.02}),
-        ("train_classification", "classification", "train_classification", {"blur": 0.2}),
-    ],
+    ("model", "change"), [("detection", {"hue": 0.02}), ("classification", {"blur": 0.2})]
 )
-def test_killed_training_goes_on_from_its_last_epoch(project, stage, model, section, change):
-    tiny_project.set_params(project, {section: change, "train": {"epochs": 4}})
-    kill_within_training(project, stage, change)
-    said = run(project, "dvc", "repro")
-    assert "resuming after epoch" in said
+def test_killed_training_resumes_after_its_last_epoch(project, model, change):
+    tiny_project.set_params(project, {f"train_{model}": change, "train": {"epochs": 4}})
+    kill_within_training(project, f"train_{model}")
+    assert "resuming after epoch" in run(project, "dvc", "repro")
     assert epochs(project, model) == [1, 2, 3, 4]
     summary = json.loads((project / f"artifacts/demo/live/{model}/summary.json").read_text())
     assert summary["resumed"] == 1
@@ -172,36 +147,36 @@ def test_killed_training_goes_on_from_its_last_epoch(project, stage, model, sect
 def test_stage3_without_a_root_says_what_to_set_and_the_way_back_leads_back(project):
     run(project, "git", "add", "-A")
     run(project, "git", "commit", "-qm", "before", "--allow-empty")
-    said = run(project, "dvc", "exp", "run", "-S", "scale=stage3", code=255)
-    assert "export PILLSNAP_DATA_ROOT=" in said
-    assert "Traceback" not in said
+    printed = run(project, "dvc", "exp", "run", "-S", "scale=stage3", code=255)
+    assert "export PILLSNAP_DATA_ROOT=" in printed
+    assert "Traceback" not in printed
     assert "params.yaml" in run(project, "git", "status", "--porcelain")
-    assert "Back to the committed params.yaml: pillsnap train --back" in said
+    assert "Back to the committed params.yaml: pillsnap train --back" in printed
     run(project, "pillsnap", "train", "--back")
     assert run(project, "git", "status", "--porcelain", "params.yaml", "dvc.lock") == ""
 
 
 def test_an_experiment_in_a_temporary_copy_reads_the_photos_of_the_repository(project):
-    said = run(project, "dvc", "exp", "run", "--temp", "-S", "build_manifest.num_workers=1")
-    assert stages_run(said) == ["build_manifest"]
+    printed = run(project, "dvc", "exp", "run", "--temp", "-S", "build_manifest.num_workers=1")
+    assert stages_run(printed) == ["build_manifest"]
 
 
 def test_the_first_command_in_a_clone_says_how_to_draw_the_demo(project, tmp_path):
     run(tmp_path, "git", "clone", "-q", project, "clone")
     for command in (("exp", "run", "-S", "seed=3"), ("repro",), ("exp", "run", "-S", "seed=3")):
-        said = run(tmp_path / "clone", "dvc", *command, code=255)
-        assert "The demo's photos are not in data/demo.\n  -> python3 run.py demo" in said
+        printed = run(tmp_path / "clone", "dvc", *command, code=255)
+        assert "The demo's photos are not in data/demo.\n  -> python3 run.py demo" in printed
 
 
 def test_root_with_too_few_classes_names_how_many_and_the_keys(project):
     text = (project / "params.yaml").read_text(encoding="utf-8")
     tiny_project.set_params(project, {"scales.demo": {"classes": 400}})
     try:
-        said = run(project, "dvc", "repro", code=255)
+        printed = run(project, "dvc", "repro", code=255)
     finally:
         (project / "params.yaml").write_text(text, "utf-8")
-    assert "scales.demo.classes" in said
-    assert "Traceback" not in said
+    assert "scales.demo.classes" in printed
+    assert "Traceback" not in printed
 
 
 def test_nothing_is_written_to_the_data_root(project, tmp_path):
@@ -210,10 +185,10 @@ def test_nothing_is_written_to_the_data_root(project, tmp_path):
         shutil.copytree(project / "data/demo" / part, root / part)
     for path in [*root.rglob("*"), root]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    before = sorted((str(path), path.stat().st_mtime_ns) for path in root.rglob("*"))
+    before = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*"))
     run(project, "pillsnap", "fingerprint", PILLSNAP_DATA_ROOT=str(root))
     run(project, "dvc", "repro", "-f", "build_manifest", "validate", PILLSNAP_DATA_ROOT=str(root))
-    assert sorted((str(path), path.stat().st_mtime_ns) for path in root.rglob("*")) == before
+    assert sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*")) == before
     for path in [*root.rglob("*"), root]:
         path.chmod(0o755)
 

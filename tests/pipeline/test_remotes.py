@@ -13,26 +13,19 @@ from pathlib import Path
 import pytest
 
 from make import tiny_project
-from make.tiny_project import run
+from make.tiny_project import run, stages_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PHOTOS = ("data/demo/train", "data/demo/val")
 KEYS = {
-    "AWS_ACCESS_KEY_ID": "made",
-    "AWS_SECRET_ACCESS_KEY": "up",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+    "AWS_ACCESS_KEY_ID": "made", "AWS_SECRET_ACCESS_KEY": "up", "AWS_DEFAULT_REGION": "us-east-1",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project after `pillsnap demo`, committed."""
-    folder = tiny_project.copy_to(tmp_path_factory.mktemp("origin") / "pills")
-    run(folder, "pillsnap", "demo")
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "commit", "-qm", "demo ran")
-    return folder
+    return tiny_project.after_demo(tmp_path_factory.mktemp("origin") / "pills")
 
 
 @pytest.fixture
@@ -65,13 +58,11 @@ def make_bucket(url: str, server: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.05)
 
 
-def clone_by_remote(
-    origin: Path, clone: Path, url: str, settings: dict[str, str], **keys: str
-) -> Path:
+def clone_by_remote(origin: Path, clone: Path, url: str, endpoint: str = "", **keys: str) -> Path:
     """What one user pushes to a remote and another pulls from it into a fresh clone."""
     run(origin, "dvc", "remote", "add", "-f", "-d", "shelf", url)
-    for name, value in settings.items():
-        run(origin, "dvc", "remote", "modify", "shelf", name, value)
+    if endpoint:
+        run(origin, "dvc", "remote", "modify", "shelf", "endpointurl", endpoint)
     assert " pushed" in run(origin, "dvc", "push", **keys)
     run(origin, "git", "commit", "-qam", "a remote")
     run(origin, "git", "clone", "-q", str(origin), str(clone))
@@ -80,12 +71,8 @@ def clone_by_remote(
     return clone
 
 
-def stages_run(said: str) -> list[str]:
-    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
-
-
 def test_a_clone_trains_and_evaluates_without_the_photos(origin: Path, tmp_path: Path) -> None:
-    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"), {})
+    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"))
     assert stages_run(run(clone, "dvc", "repro")) == []
     before = (clone / "artifacts/demo/metrics.json").read_bytes()
     tiny_project.set_params(
@@ -97,7 +84,7 @@ def test_a_clone_trains_and_evaluates_without_the_photos(origin: Path, tmp_path:
 
 
 def test_only_what_needs_the_photos_is_refused_without_them(origin: Path, tmp_path: Path) -> None:
-    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"), {})
+    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"))
     tiny_project.set_params(clone, {"scales.demo": {"samples": 110}})
     said = run(clone, "dvc", "repro", code=255)
     assert stages_run(said) == ["build_manifest"]
@@ -106,8 +93,7 @@ def test_only_what_needs_the_photos_is_refused_without_them(origin: Path, tmp_pa
 
 
 def test_a_bucket_serves_as_well(origin: Path, tmp_path: Path, endpoint: str) -> None:
-    settings = {"endpointurl": endpoint}
-    clone = clone_by_remote(origin, tmp_path / "clone", "s3://pills/dvc", settings, **KEYS)
+    clone = clone_by_remote(origin, tmp_path / "clone", "s3://pills/dvc", endpoint, **KEYS)
     assert stages_run(run(clone, "dvc", "repro")) == []
     assert "in sync" in run(clone, "dvc", "status", "--cloud", **KEYS)
     assert not any(name in os.environ for name in KEYS)

@@ -22,15 +22,11 @@ WEIGHTS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
 CONFIG = {"architecture": "x", "metrics": {"top1": 0.5}, "이름": "알약"}
 
 
-def test_equal_content_gives_equal_bytes(tmp_path):
+def test_a_published_checkpoint_comes_back_is_plain_torch_and_has_stable_bytes(tmp_path):
     checkpoints.publish(tmp_path / "1.pt", WEIGHTS, CONFIG)
     again = {name: WEIGHTS[name].clone() for name in reversed(WEIGHTS)}
     checkpoints.publish(tmp_path / "2.pt", again, {**CONFIG, "이름": "".join(["알", "약"])})
     assert (tmp_path / "1.pt").read_bytes() == (tmp_path / "2.pt").read_bytes()
-
-
-def test_published_checkpoint_comes_back_and_is_plain_torch(tmp_path):
-    checkpoints.publish(tmp_path / "1.pt", WEIGHTS, CONFIG)
     weights, config = checkpoints.load_published(tmp_path / "1.pt")
     assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
     assert config["이름"] == "알약"
@@ -65,40 +61,36 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path, region):
     assert refused > flips / 3
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
-    (tmp_path / "1.pt").touch()
-    refusals = {"1.pt": "not a PillSnap checkpoint", "": "not a file", "2.pt": "is missing"}
-    for name, words in refusals.items():
-        with pytest.raises(CheckpointError, match=words):
-            checkpoints.load_published(tmp_path / name)
-
-
-def test_hostile_checkpoint_never_runs(tmp_path):
+def test_what_is_no_checkpoint_is_refused_and_never_runs(tmp_path):
     hostile = Hostile(tmp_path / "ran")
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(hostile))
     torch.save({"weights": hostile}, tmp_path / "evil2.pt")
-    for name in ("evil.pt", "evil2.pt"):
-        with pytest.raises(CheckpointError, match="not a PillSnap checkpoint"):
+    (tmp_path / "empty.pt").touch()
+    refusals = dict.fromkeys(("evil.pt", "evil2.pt", "empty.pt"), "not a PillSnap checkpoint")
+    for name, words in (refusals | {"": "not a file", "2.pt": "is missing"}).items():
+        with pytest.raises(CheckpointError, match=words):
             checkpoints.load_published(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "zero", "empty"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content, middle: content[:middle],
+        lambda content, middle: b"",
+        lambda content, middle: content[:middle] + bytes(512) + content[middle + 512 :],
+        lambda content, _: next(bit_flips.flipped(content, 1)),
+    ],
+    ids=["cut", "empty", "zeros", "flipped bit"],
+)
 def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
     with WorkFolder("s", "f", tmp_path) as folder:
         folder.save({"epoch": 1, "weights": torch.ones(999)})
         folder.save({"epoch": 2, "weights": torch.ones(999)})
         folder.flush()
         path = folder.path / "newest.ckpt"
-        content = bytearray(path.read_bytes())
-        middle = len(content) // 2
-        if damage == "flip":
-            content[middle] ^= 4
-        elif damage == "zero":
-            content[middle : middle + 512] = bytes(512)
-        else:
-            content = content[: middle if damage == "cut" else 0]
-        path.write_bytes(bytes(content))
+        content = path.read_bytes()
+        path.write_bytes(damage(content, len(content) // 2))
         state, lines = folder.load()
     assert state["epoch"] == 1
     assert "damaged" in lines[0]
@@ -236,9 +228,5 @@ def test_run_key_changes_with_parameters_data_and_modules_only(tmp_path):
     for changed in ({"lr": 0.2}, {"room.py": "a = 2"}, {"1.txt": "abd"}):
         assert key(**changed) != first
         assert key() == first
-    for irrelevant in (
-        {"other": 2},
-        {"__pycache__/room.cpython-311.pyc": "1"},
-        {".room.py.swp": "1"},
-    ):
+    for irrelevant in ({"other": 2}, {"__pycache__/room.pyc": "1"}, {".room.py.swp": "1"}):
         assert key(**irrelevant) == first

@@ -20,52 +20,40 @@ def test_auto_compiles_on_a_gpu_only(device, switch, compiles):
     assert devices.compiles(device, switch) is compiles
 
 
-@pytest.fixture
-def kernels(monkeypatch):
-    """The switches as they are set, put back afterwards."""
-    asked = []
+@pytest.mark.parametrize(
+    ("device", "deterministic", "kernels"),
+    [(GPU, True, (False, True, [True])), (GPU, False, (True, False, [False])),
+     (CPU, True, (False, False, []))],
+)  # fmt: skip
+def test_cudnn_tries_algorithms_unless_results_must_be_reproducible(
+    monkeypatch, device, deterministic, kernels
+):
+    asked, cudnn = [], torch.backends.cudnn
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, **_: asked.append(on))
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "benchmark", False)
+    monkeypatch.setattr(cudnn, "deterministic", False)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
-    return asked
-
-
-@pytest.mark.parametrize("deterministic", [True, False])
-def test_cudnn_tries_algorithms_unless_results_must_be_reproducible(kernels, deterministic):
-    devices.choose_kernels(GPU, deterministic)
-    cudnn = torch.backends.cudnn
-    assert (cudnn.benchmark, cudnn.deterministic) == (not deterministic, deterministic)
-    assert kernels == [deterministic]
-
-
-def test_on_a_cpu_no_kernel_is_chosen(kernels):
-    devices.choose_kernels(CPU, True)
-    assert (torch.backends.cudnn.deterministic, kernels) == (False, [])
+    devices.choose_kernels(device, deterministic)
+    assert (cudnn.benchmark, cudnn.deterministic, asked) == kernels
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "recognised"),
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        RuntimeError("CUDA error: out of memory"),
-        RuntimeError("cudaErrorMemoryAllocation"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-        RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "CUDACachingAllocator.cpp":830'),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("cudaErrorMemoryAllocation"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublas`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "CUDACaching.cpp":830'), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
+        (RuntimeError("CUDA error: an illegal memory access"), False),
+        (ValueError("out of memory"), False),
+        (OSError(), False),
     ],
 )
-def test_running_out_of_memory_is_recognised(error):
-    assert devices.out_of_memory(error)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [RuntimeError("CUDA error: an illegal memory access"), ValueError("out of memory"), OSError()],
-)
-def test_other_errors_are_not_taken_for_it(error):
-    assert not devices.out_of_memory(error)
+def test_running_out_of_memory_is_recognised(error, recognised):
+    assert devices.out_of_memory(error) is recognised
 
 
 @pytest.mark.parametrize(

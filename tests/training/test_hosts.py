@@ -62,7 +62,7 @@ def test_a_host_that_is_lost_and_comes_back_changes_nothing(tmp_path, task):
         first, second = (start(folders[n], names[n], n) for n in (0, 1))
         stack.callback(first.kill)
         project.begun(folders[0], first)
-        project.kill(second.pid)
+        second.kill()
         second.wait()
         second = start(folders[1], names[1], 1)
         stack.callback(second.kill)

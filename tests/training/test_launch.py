@@ -1,7 +1,5 @@
 """Trainings as programs: end the same however they are disturbed, and leave nothing behind."""
 
-import os
-import signal
 import time
 
 import psutil
@@ -23,7 +21,7 @@ def undisturbed(tmp_path_factory, task):
 
 
 def begun(folder):
-    """A training whose first epoch is complete, and the process ids of its ranks."""
+    """A training whose first epoch is complete, and its ranks."""
     process = project.begun(folder, project.start(folder))
     return process, project.ranks_of(process)
 
@@ -32,7 +30,7 @@ def begun(folder):
 def test_a_killed_rank_is_started_again_and_changes_nothing(tmp_path, task, undisturbed, rank):
     folder = project.make_two(tmp_path / "p", task)
     process, ranks = begun(folder)
-    project.kill(ranks[rank])
+    ranks[rank].kill()
     assert process.wait() == 0, project.printed(folder)
     assert len(project.events(folder, "start")) == 2, project.printed(folder)
     assert len(project.events(folder, "end")) == 1  # of rank 0 alone
@@ -46,7 +44,7 @@ def test_sigterm_saves_within_ten_seconds_and_the_next_call_resumes(tmp_path, ta
     process.terminate()
     assert process.wait() == 130, project.printed(folder)
     assert time.monotonic() - begun_s < 10
-    assert not [pid for pid in ranks.values() if psutil.pid_exists(pid)]
+    assert not any(rank.is_running() for rank in ranks.values())
     project.finish(folder)
     assert project.events(folder, "end")
     assert project.weights_hash(folder) == undisturbed
@@ -64,20 +62,18 @@ def test_a_users_error_is_printed_once_and_not_tried_again(tmp_path):
 
 def test_killed_launcher_leaves_no_rank(tmp_path, task):
     process, ranks = begun(project.make_two(tmp_path / "p", task))
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(
-        [psutil.Process(p) for p in ranks.values() if psutil.pid_exists(p)], 5
-    )
+    _, alive = psutil.wait_procs(list(ranks.values()), 5)
     assert not alive
 
 
 def test_a_second_start_is_refused_while_the_first_runs(tmp_path, task, undisturbed):
     folder = project.make_two(tmp_path / "p", task)
     process, ranks = begun(folder)
-    os.kill(ranks[0], signal.SIGSTOP)  # else it ends before the second has begun
+    ranks[0].suspend()  # else it ends before the second has begun
     refused = project.start(folder).wait()
-    os.kill(ranks[0], signal.SIGCONT)
+    ranks[0].resume()
     assert refused == 1
     assert "already runs" in project.printed(folder)
     assert process.wait() == 0
@@ -89,7 +85,7 @@ def test_a_killed_trainer_leaves_no_process(tmp_path):
     process = project.begun(folder, project.start(folder))
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 3  # two loaders and the process that forks them
-    project.kill(process.pid)
+    process.kill()
     process.wait()
     _, alive = psutil.wait_procs(family, 10)
     for one in alive:

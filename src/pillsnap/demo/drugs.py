@@ -33,48 +33,42 @@ STRENGTHS = (5, 10, 20, 25, 50, 75, 100, 150, 200, 250, 300, 500)
 
 @dataclass(frozen=True)
 class DrugRecord:
-    """The record of a code; `edi_codes`: a comma list, empty or null; `bare`: 18 nulls."""
+    """The label `fields` of a drug in their order; `bare` labels have 18 nulls."""
 
-    name: str
-    name_en: str
-    company: str
-    company_en: str
-    material: str
-    material_en: str
-    therapy: str
-    etc_otc: str
-    edi_codes: str | None
-    item_seq: int
-    permit_date: str
+    fields: dict[str, object]
     change_date: str | None
-    dl_idx: str
     bare: bool
 
 
-def invent_drug(index: int, code: str, capsule: bool, rng: np.random.Generator) -> DrugRecord:
+def invent_drug(index: int, code: str, form: str, rng: np.random.Generator) -> DrugRecord:
     """The `index`-th record of a tree; the first 2,700 names are unique."""
     (first, first_en), (second, second_en) = FIRST[index % 15], SECOND[index // 15 % 15]
     strength = STRENGTHS[(7 * index + 2 * (index // 225)) % len(STRENGTHS)]
-    form, form_en = ("캡슐", "Capsule") if capsule else ("정", "Tablet")
+    capsule = "캡슐" in form
     company, company_en = COMPANIES[int(rng.integers(len(COMPANIES)))]
     material, material_en = MATERIALS[int(rng.integers(len(MATERIALS)))]
     year, month, day = (int(rng.integers(*span)) for span in ((1985, 2019), (1, 13), (1, 29)))
-    return DrugRecord(
-        name=f"{first}{second}{form} {strength}mg",
-        name_en=f"{first_en}{second_en} {form_en} {strength}mg",
-        company=company,
-        company_en=company_en,
-        material=f"{material} {strength}mg",
-        material_en=f"{material_en} {strength}mg",
-        therapy=CLASSES[int(rng.integers(len(CLASSES)))],
-        etc_otc="일반의약품" if rng.random() < 0.3 else "전문의약품",
-        edi_codes=_edi_codes(index, int(code[2:])),
-        item_seq=year * 100_000 + int(code[4:]),
-        permit_date=f"{year}{month:02d}{day:02d}",
-        change_date=None if index % 9 == 4 else f"20{index % 8 + 13}0{index % 9 + 1}{day:02d}",
-        dl_idx=str(int(code[2:]) - 899_999),
-        bare=index % 37 == 5,
-    )
+    fields = {
+        "dl_idx": str(int(code[2:]) - 899_999),
+        "dl_mapping_code": code,
+        "dl_name": f"{first}{second}{'캡슐' if capsule else '정'} {strength}mg",
+        "dl_name_en": f"{first_en}{second_en} {'Capsule' if capsule else 'Tablet'} {strength}mg",
+        "img_key": f"http://pill.invalid/img/{code}.jpg",
+        "dl_material": f"{material} {strength}mg",
+        "dl_material_en": f"{material_en} {strength}mg",
+        "dl_custom_shape": f"{'캡슐' if capsule else '정제'}, {form.split(',')[0]}",
+        "dl_company": company,
+        "dl_company_en": company_en,
+        "di_company_mf": company,
+        "di_company_mf_en": company_en,
+        "item_seq": year * 100_000 + int(code[4:]),
+        "di_item_permit_date": f"{year}{month:02d}{day:02d}",
+        "di_class_no": CLASSES[int(rng.integers(len(CLASSES)))],
+        "di_etc_otc_code": "일반의약품" if rng.random() < 0.3 else "전문의약품",
+        "di_edi_code": _edi_codes(index, int(code[2:])),
+    }
+    changed = None if index % 9 == 4 else f"20{index % 8 + 13}0{index % 9 + 1}{day:02d}"
+    return DrugRecord(fields, changed, bare=index % 37 == 5)
 
 
 def _edi_codes(index: int, number: int) -> str | None:

@@ -36,7 +36,8 @@ def label_bytes(
         "camera_la": view.latitude,
         "camera_lo": view.longitude,
         "size": 200,
-        **_drug_fields(pill),
+        **pill.drug.fields,
+        "chart": f"{', '.join(pill.look.colors)}의 {pill.look.shape} {pill.form}",
         **_look_fields(pill),
         "id": 1,
     }
@@ -53,50 +54,27 @@ def label_bytes(
     return json.dumps(label, ensure_ascii=False).encode("utf-8")
 
 
-def _drug_fields(pill: DrawnPill) -> dict[str, Any]:
-    drug = pill.drug
-    return {
-        "dl_idx": drug.dl_idx,
-        "dl_mapping_code": pill.code,
-        "dl_name": drug.name,
-        "dl_name_en": drug.name_en,
-        "img_key": f"http://pill.invalid/img/{pill.code}.jpg",
-        "dl_material": drug.material,
-        "dl_material_en": drug.material_en,
-        "dl_custom_shape": f"{'정제' if '정' in pill.form else '캡슐'}, {pill.form.split(',')[0]}",
-        "dl_company": drug.company,
-        "dl_company_en": drug.company_en,
-        "di_company_mf": drug.company,
-        "di_company_mf_en": drug.company_en,
-        "item_seq": drug.item_seq,
-        "di_item_permit_date": drug.permit_date,
-        "di_class_no": drug.therapy,
-        "di_etc_otc_code": drug.etc_otc,
-        "di_edi_code": drug.edi_codes,
-        "chart": f"{', '.join(pill.look.colors)}의 {pill.look.shape} {pill.form}",
-    }
-
-
 def _look_fields(pill: DrawnPill) -> dict[str, Any]:
+    front, back = pill.imprints
     fields: dict[str, Any] = {
         "drug_shape": pill.look.shape,
         "thick": _shortest(pill.thick_mm),
         "leng_long": _shortest(pill.long_mm),
         "leng_short": _shortest(pill.short_mm),
-        "print_front": pill.front.text,
-        "print_back": pill.back.text,
+        "print_front": front.text,
+        "print_back": back.text,
         "color_class1": pill.look.colors[0],
         "color_class2": pill.look.colors[1] if len(pill.look.colors) > 1 else "",
-        "line_front": "-" if pill.front.line else "",
-        "line_back": "-" if pill.back.line else "",
+        "line_front": "-" if front.line else "",
+        "line_back": "-" if back.line else "",
         "img_regist_ts": "20210101",
         "form_code_name": pill.form,
         **_marks(pill),
     }
-    if pill.front.mark is not None:
-        fields["mark_code_front"] = f"M{pill.front.mark:04d}"
-    elif pill.back.mark is not None:
-        fields["mark_code_back"] = f"M{pill.back.mark:04d}"
+    if front.mark is not None:
+        fields["mark_code_front"] = f"M{front.mark:04d}"
+    elif back.mark is not None:
+        fields["mark_code_back"] = f"M{back.mark:04d}"
     if pill.drug.change_date is not None:
         fields["change_date"] = pill.drug.change_date
     return fields
@@ -110,5 +88,5 @@ def _marks(pill: DrawnPill) -> dict[str, str]:
     return {
         f"mark_code_{side}_{kind}": "" if imprint.mark is None else text.format(imprint.mark)
         for kind, text in (("anal", "로고"), ("img", "http://pill.invalid/mark/{}.jpg"))
-        for side, imprint in (("front", pill.front), ("back", pill.back))
+        for side, imprint in zip(("front", "back"), pill.imprints, strict=True)
     }

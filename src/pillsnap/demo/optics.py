@@ -8,7 +8,7 @@ import numpy as np
 
 from pillsnap.demo.backdrops import LIGHTS, Light
 from pillsnap.demo.pills import TABLET, DrawnPill
-from pillsnap.demo.sprites import Sprite, draw_sprite
+from pillsnap.demo.sprites import draw_sprite
 
 SPRITE_SCALE = 1.25  # size of a sprite relative to the pill in the photo
 WALL_SHARE = 0.42  # height of a tablet's side wall, relative to its thickness
@@ -34,17 +34,18 @@ class Pose:
 
 def add_pill(photo: np.ndarray, pill: DrawnPill, pose: Pose) -> Box:
     """Draw a pill and its shadow into `photo` [h, w, 3] uint8; return its tight box in px."""
-    sprite = draw_sprite(pill, pose.side, round(SPRITE_SCALE * pose.sprite_px_per_mm, 3))
+    sprite_px_per_mm = round(SPRITE_SCALE * pose.sprite_px_per_mm, 3)
+    sprite, sprite_relief_mm = draw_sprite(pill, pose.side, sprite_px_per_mm)
     wall_mm = WALL_SHARE * pill.thick_mm if pill.look.kind == TABLET else 0.0
     wall_px = round(wall_mm * pose.px_per_mm * cos(pose.elevation))
     reach = int((0.52 * pill.long_mm + SHADOW_MM) * pose.px_per_mm) + wall_px + 2
     left, top = max(0, int(pose.x_px) - reach), max(0, int(pose.y_px) - reach)
     patch = photo[top : int(pose.y_px) + reach, left : int(pose.x_px) + reach]
-    matrix = _matrix(sprite, pill, pose)
+    matrix = _matrix(sprite.shape, sprite_px_per_mm, pill, pose)
     matrix[:, 2] -= (left, top)
     size = (patch.shape[1], patch.shape[0])
-    paint = cv2.warpAffine(sprite.paint, matrix, size, flags=cv2.INTER_LINEAR)
-    relief_mm = cv2.warpAffine(sprite.relief_mm, matrix, size, flags=cv2.INTER_LINEAR)
+    paint = cv2.warpAffine(sprite, matrix, size, flags=cv2.INTER_LINEAR)
+    relief_mm = cv2.warpAffine(sprite_relief_mm, matrix, size, flags=cv2.INTER_LINEAR)
     solid = cv2.dilate(paint[..., 3], np.ones((wall_px + 1, 1), np.uint8), anchor=(0, wall_px))
     light = LIGHTS[pose.light]
     face = _light_face(paint, relief_mm, pill, pose, light)
@@ -58,15 +59,17 @@ def add_pill(photo: np.ndarray, pill: DrawnPill, pose: Pose) -> Box:
     return left + x, top + y, width, height
 
 
-def _matrix(sprite: Sprite, pill: DrawnPill, pose: Pose) -> np.ndarray:
+def _matrix(
+    sprite_shape: tuple[int, ...], sprite_px_per_mm: float, pill: DrawnPill, pose: Pose
+) -> np.ndarray:
     """Sprite px to frame px, [2, 3]; capsules keep their width at any elevation."""
     axis = np.array([cos(pose.turn), sin(pose.turn) * sin(pose.elevation)])
     if pill.look.kind == TABLET:
         across = np.array([-sin(pose.turn), cos(pose.turn) * sin(pose.elevation)])
     else:
         across = np.array([-axis[1], axis[0]]) / hypot(*axis)
-    linear = np.stack([axis, across], axis=1) * (pose.px_per_mm / sprite.px_per_mm)
-    height, width = sprite.relief_mm.shape
+    linear = np.stack([axis, across], axis=1) * (pose.px_per_mm / sprite_px_per_mm)
+    height, width = sprite_shape[:2]
     shift = np.array([pose.x_px, pose.y_px]) - linear @ [(width - 1) / 2, (height - 1) / 2]
     return np.column_stack([linear, shift])
 

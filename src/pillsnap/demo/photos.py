@@ -8,19 +8,11 @@ import numpy as np
 
 from pillsnap.demo.backdrops import add_noise, brightness, cut_backdrop
 from pillsnap.demo.optics import Box, Pose, add_pill
-from pillsnap.demo.pills import DrawnPill
+from pillsnap.demo.pills import DrawnPill, Pills
+from pillsnap.params import DemoParams
 
 WIDTH_MM = 39.0  # of the table across the frame: 25 px/mm at 976 px
 GAP_MM = 1.0
-
-
-@dataclass(frozen=True)
-class Camera:
-    """Size of the frame in px, sensor noise in grey levels."""
-
-    width_px: int
-    height_px: int
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -45,20 +37,9 @@ class Placement:
     scale: float
 
 
-@dataclass(frozen=True)
-class DrawnPhoto:
-    """`photo` [h, w, 3] uint8 RGB; `boxes` (x, y, w, h) in px, tight, and `codes`, one per pill."""
-
-    photo: np.ndarray
-    boxes: tuple[Box, ...]
-    codes: tuple[str, ...]
-
-
-def lay_out(
-    pills: Sequence[DrawnPill], camera: Camera, rng: np.random.Generator
-) -> list[Placement]:
+def lay_out(pills: Pills, demo: DemoParams, rng: np.random.Generator) -> list[Placement]:
     """Place one pill near the middle, or several without overlap and at any angle."""
-    height_mm = WIDTH_MM * camera.height_px / camera.width_px
+    height_mm = WIDTH_MM * demo.frame_height_px / demo.frame_width_px
     if len(pills) == 1:
         x, y = rng.normal(0, 0.045, 2).clip(-0.1, 0.1) * (WIDTH_MM, height_mm)
         return [Placement(pills[0], float(x), float(y), float(rng.uniform(-8, 8)), 1.0)]
@@ -92,14 +73,14 @@ def _spots(
 
 
 def draw_frame(
-    placements: Sequence[Placement], view: DrawnView, camera: Camera, rng: np.random.Generator
-) -> DrawnPhoto:
-    """Render the pills; boxes and codes are in the order of `placements`."""
+    placements: Sequence[Placement], view: DrawnView, demo: DemoParams, rng: np.random.Generator
+) -> tuple[np.ndarray, list[Box]]:
+    """A photo [h, w, 3] uint8 RGB, and the tight box (x, y, w, h) in px of each pill."""
     exposure = float(rng.uniform(0.95, 1.04))
-    photo = cut_backdrop(view.back, view.light, camera.width_px, camera.height_px, exposure, rng)
-    boxes = tuple(_add_pill(photo, placement, view, exposure) for placement in placements)
-    codes = tuple(placement.pill.code for placement in placements)
-    return DrawnPhoto(add_noise(photo, camera.noise, rng), boxes, codes)
+    size = (demo.frame_width_px, demo.frame_height_px)
+    photo = cut_backdrop(view.back, view.light, *size, exposure, rng)
+    boxes = [_add_pill(photo, placement, view, exposure) for placement in placements]
+    return add_noise(photo, demo.noise, rng), boxes
 
 
 def _add_pill(photo: np.ndarray, placement: Placement, view: DrawnView, exposure: float) -> Box:

@@ -1,14 +1,13 @@
 """Invented pills, generated from a seed; most of them differ by their imprint only."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
 from pillsnap.demo.drugs import DrugRecord, invent_drug
 
-FRONT, BACK = 0, 1
 LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that reads as another when rotated, or as a digit
 NUMBERS = (5, 10, 20, 25, 30, 40, 50, 75, 80, 100, 120, 150, 200, 250, 300, 400, 500)
 MARKS = 6
@@ -58,8 +57,8 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Body:
-    """What all pills of one look have in common; lengths in mm, one `rgb` per part."""
+class Style:
+    """What pills of one look share: size in mm, `rgb` per part, letters and logo of imprints."""
 
     look: Look
     rgb: tuple[tuple[int, int, int], ...]
@@ -68,21 +67,21 @@ class Body:
     thick_mm: float
     gloss: float
     form: str
+    prefix: str
+    mark: int
 
 
 @dataclass(frozen=True)
-class DrawnPill(Body):
-    """A synthetic pill; the depth of its imprint is in mm."""
+class DrawnPill(Style):
+    """A synthetic pill; the depth of its imprints (front, back) is in mm."""
 
     code: str
     depth_mm: float
-    front: Imprint
-    back: Imprint
-    drug: DrugRecord
+    imprints: tuple[Imprint, Imprint]
+    drug: DrugRecord = field(compare=False)
 
-    def imprint(self, side: int) -> Imprint:
-        """The imprint of the front (0) or the back (1)."""
-        return self.back if side == BACK else self.front
+
+Pills = Sequence[DrawnPill]
 
 
 def invent_pills(count: int, seed: int) -> list[DrawnPill]:
@@ -91,22 +90,13 @@ def invent_pills(count: int, seed: int) -> list[DrawnPill]:
     numbers = rng.choice(HIGHEST_CODE - LOWEST_CODE, size=count, replace=False) + LOWEST_CODE
     looks = _spread_looks(count, rng)
     pills: list[DrawnPill] = []
-    seen: dict[Look, set[tuple[str, int | None]]] = {}
+    seen: dict[Look, set[str]] = {}
     styles = {look: _invent_style(look, rng) for look in dict.fromkeys(looks)}
     for index, (number, look) in enumerate(zip(sorted(numbers.tolist()), looks, strict=True)):
         taken = seen.setdefault(look, set())
         lone = looks.count(look) == 1
         pills.append(_invent_pill(f"K-{number:06d}", index, styles[look], taken, lone, rng))
     return pills
-
-
-@dataclass(frozen=True)
-class _Style:
-    """A body, and the letters and the logo of its imprints."""
-
-    body: Body
-    prefix: str
-    mark: int
 
 
 def _spread_looks(count: int, rng: np.random.Generator) -> list[Look]:
@@ -131,13 +121,13 @@ def _looks(rng: np.random.Generator) -> Iterator[Look]:
             yield Look(kind, shape, (str(rng.choice(TABLET_COLORS, p=odds / odds.sum())),))
 
 
-def _invent_style(look: Look, rng: np.random.Generator) -> _Style:
+def _invent_style(look: Look, rng: np.random.Generator) -> Style:
     rgb = tuple(_tinted(RGB[color], rng) for color in look.colors)
     form = CAPSULE_FORMS.get(look.kind) or str(rng.choice(TABLET_FORMS))
     low, high = (0.5, 0.9) if look.kind != TABLET else (0.02, 0.45)
     prefix = "".join(rng.choice(list(LETTERS), size=int(rng.integers(1, 4))))
-    body = Body(look, rgb, *_invent_sizes(look, rng), float(rng.uniform(low, high)), form)
-    return _Style(body, prefix, int(rng.integers(MARKS)))
+    sizes, gloss = _invent_sizes(look, rng), float(rng.uniform(low, high))
+    return Style(look, rgb, *sizes, gloss, form, prefix, int(rng.integers(MARKS)))
 
 
 def _tinted(rgb: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:
@@ -166,14 +156,9 @@ def _invent_sizes(look: Look, rng: np.random.Generator) -> tuple[float, float, f
 
 
 def _invent_pill(
-    code: str,
-    index: int,
-    style: _Style,
-    taken: set[tuple[str, int | None]],
-    lone: bool,
-    rng: np.random.Generator,
+    code: str, index: int, style: Style, taken: set[str], lone: bool, rng: np.random.Generator
 ) -> DrawnPill:
-    tablet = style.body.look.kind == TABLET
+    tablet = style.look.kind == TABLET
     printed = not tablet or rng.random() < 0.2
     front = _invent_imprint(style, printed, taken, rng)
     if lone and rng.random() < 0.5:
@@ -182,26 +167,24 @@ def _invent_pill(
     else:
         back = _invent_imprint(style, printed, taken, rng)
     depth_mm = float(rng.uniform(0.1, 0.2))
-    drug = invent_drug(index, code, not tablet, rng)
-    return DrawnPill(
-        **vars(style.body), code=code, depth_mm=depth_mm, front=front, back=back, drug=drug
-    )
+    drug = invent_drug(index, code, style.form, rng)
+    return DrawnPill(**vars(style), code=code, depth_mm=depth_mm, imprints=(front, back), drug=drug)
 
 
 def _invent_imprint(
-    style: _Style, printed: bool, taken: set[tuple[str, int | None]], rng: np.random.Generator
+    style: Style, printed: bool, taken: set[str], rng: np.random.Generator
 ) -> Imprint:
     """An imprint that no other pill of the same look has."""
     while True:
         kind = rng.random()
         number = str(rng.choice(NUMBERS)) if rng.random() < 0.6 else str(rng.integers(10, 89))
         letter = str(rng.choice(list(LETTERS)))
-        line = style.body.look.kind == TABLET and bool(rng.random() < 0.3)
+        line = style.look.kind == TABLET and bool(rng.random() < 0.3)
         mark = style.mark if kind < 0.25 else None
         left = "" if mark is not None or (kind > 0.9 and not line) else style.prefix
         right = number if kind < 0.75 else letter + number[:2]
         imprint = Imprint(left=left, right=right, mark=mark, line=line, printed=printed)
         upside_down = set(right) <= set("01689") and set(right) & set("69")  # reads rotated
-        if (imprint.text, mark) not in taken and not upside_down:
-            taken.add((imprint.text, mark))
+        if imprint.text not in taken and not upside_down:
+            taken.add(imprint.text)
             return imprint

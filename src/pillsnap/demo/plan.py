@@ -1,7 +1,7 @@
 """The photos of a tree: folders, shards, pills and views, chosen from a seed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -9,8 +9,9 @@ from math import ceil
 import numpy as np
 
 from pillsnap.demo.photos import DrawnView
-from pillsnap.demo.pills import DrawnPill, invent_pills
+from pillsnap.demo.pills import DrawnPill, Pills, invent_pills
 from pillsnap.errors import ParameterError
+from pillsnap.params import DemoParams
 
 BACKS, LIGHTS, SIDES = (0, 1, 2), (0, 1, 2), (0, 1)
 LATITUDES, LONGITUDES = (60, 70, 75, 90), tuple(range(0, 360, 20))
@@ -20,21 +21,6 @@ PILLS_IN_FOLDER = ((2, 0.04), (3, 0.08), (4, 0.88))
 FOLDERS_PER_STRAY = 40  # one in so many shows a code without single photos
 CODES_PER_ABSENT = 13  # one code in so many occurs in no combination
 BACK_SIDE_EVERY = 20  # one combination folder in so many shows the back
-
-
-@dataclass(frozen=True)
-class DemoSpec:
-    """The size of a tree; params.yaml explains each number under `demo`."""
-
-    classes: int
-    unknown_classes: int
-    photos_per_group: int
-    combination_folders: int
-    test_combination_folders: int
-    unknown_photos_per_group: int
-    frame_width_px: int
-    frame_height_px: int
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -56,14 +42,15 @@ class PlannedFolder:
         """K-a or K-a-b-c-d, six digits each, ascending."""
         return "K-" + "-".join(pill.code[2:] for pill in self.pills)
 
-    @property
-    def image_dir(self) -> str:
-        """Relative to the root, with `/`."""
-        return self._shard_dir("images")
+    def folder(self, what: str) -> str:
+        """Folder of the "images" or "labels", relative to the root, with `/`."""
+        kind, short = ("combination", "combo") if self.is_combination else ("single", "single")
+        letters = ("T" if self.part == "train" else "V") + ("S" if what == "images" else "L")
+        return f"{self.part}/{what}/{kind}/{letters}_{self.shard}_{short}/{self.name}"
 
     def label_dir(self, pill: DrawnPill) -> str:
         """Folder of the labels of `pill`, relative to the root, with `/`."""
-        whole = f"{self._shard_dir('labels')}_json"
+        whole = f"{self.folder('labels')}_json"
         return f"{whole}/{pill.code}" if self.is_combination else whole
 
     def stem(self, view: DrawnView) -> str:
@@ -71,34 +58,21 @@ class PlannedFolder:
         angles = f"{view.latitude}_{view.longitude:03d}"
         return f"{self.name}_0_{view.back}_{view.side}_{view.light}_{angles}_200"
 
-    def _shard_dir(self, what: str) -> str:
-        kind, short = ("combination", "combo") if self.is_combination else ("single", "single")
-        letters = ("T" if self.part == "train" else "V") + ("S" if what == "images" else "L")
-        return f"{self.part}/{what}/{kind}/{letters}_{self.shard}_{short}/{self.name}"
 
-
-def plan_tree(spec: DemoSpec, seed: int) -> list[PlannedFolder]:
-    """All folders of a tree; ParameterError for impossible numbers."""
-    views = len(LATITUDES) * len(LONGITUDES)
-    for key in ("photos_per_group", "unknown_photos_per_group"):
-        if not 1 <= (count := getattr(spec, key)) <= views:
-            fact = f"demo.{key} is {count}; a group has {views} views."
-            raise ParameterError(fact, f"Set demo.{key} to 1 to {views}.")
-    if spec.classes < 5:
-        fact = f"demo.classes is {spec.classes}; combinations of 4 pills need 5."
-        raise ParameterError(fact, "Raise demo.classes.")
-    strays = ceil(spec.combination_folders / FOLDERS_PER_STRAY)
-    pills = invent_pills(spec.classes + spec.unknown_classes + strays, seed)
+def plan_tree(demo: DemoParams, seed: int) -> list[PlannedFolder]:
+    """All folders of a tree; ParameterError for too many combinations."""
+    strays = ceil(demo.combination_folders / FOLDERS_PER_STRAY)
+    pills = invent_pills(demo.classes + demo.unknown_classes + strays, seed)
     order = named_rng(seed, "roles").permutation(len(pills))
-    known = sorted((pills[i] for i in order[: spec.classes]), key=lambda p: p.code)
-    others = [pills[i] for i in order[spec.classes :]]
+    known = sorted((pills[i] for i in order[: demo.classes]), key=lambda p: p.code)
+    others = [pills[i] for i in order[demo.classes :]]
     stray, unknown = others[:strays], sorted(others[strays:], key=lambda p: p.code)
     taken: set[str] = set()
-    count, tests = spec.combination_folders, spec.test_combination_folders
+    count, tests = demo.combination_folders, demo.test_combination_folders
     return [
-        *_singles("train", known, spec.photos_per_group, seed),
+        *_singles("train", known, demo.photos_per_group, seed),
         *_combinations("train", count, known, stray, taken, seed),
-        *_singles("val", unknown, spec.unknown_photos_per_group, seed),
+        *_singles("val", unknown, demo.unknown_photos_per_group, seed),
         *_combinations("val", tests, known, [], taken, seed),
     ]
 
@@ -109,11 +83,9 @@ def named_rng(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
-def _singles(
-    part: str, pills: Sequence[DrawnPill], per_group: int, seed: int
-) -> Iterator[PlannedFolder]:
+def _singles(part: str, pills: Pills, per_group: int, seed: int) -> Iterator[PlannedFolder]:
     """One folder per code; the second code's photos are split over its own and the last shard."""
-    per_shard = max(1, min(CODES_PER_SHARD, ceil(len(pills) / 3)))
+    per_shard = min(CODES_PER_SHARD, ceil(len(pills) / 3))
     shards = ceil(len(pills) / per_shard)
     for index, pill in enumerate(pills):
         views = tuple(_single_views(pill, per_group, seed))
@@ -133,12 +105,7 @@ def _single_views(pill: DrawnPill, per_group: int, seed: int) -> Iterator[DrawnV
 
 
 def _combinations(
-    part: str,
-    count: int,
-    known: Sequence[DrawnPill],
-    stray: Sequence[DrawnPill],
-    taken: set[str],
-    seed: int,
+    part: str, count: int, known: Pills, stray: Pills, taken: set[str], seed: int
 ) -> Iterator[PlannedFolder]:
     """Folders of 2 to 4 known pills, evenly chosen; now and then a stray code replaces one."""
     rng = named_rng(seed, f"combinations {part}")
@@ -166,7 +133,7 @@ def _combinations(
 
 
 def _deal(
-    deck: list[DrawnPill], pills: Sequence[DrawnPill], size: int, rng: np.random.Generator
+    deck: list[DrawnPill], pills: Pills, size: int, rng: np.random.Generator
 ) -> list[DrawnPill]:
     """Take `size` different pills from the deck; shuffled sets of all pills refill it."""
     hand: list[DrawnPill] = []

@@ -4,16 +4,18 @@ import sys
 import time
 from collections.abc import Callable
 
+PERIOD_S = 10.0
+OnProgress = Callable[[int, int], None]
 
-def lines(what: str, period_s: float = 10.0) -> Callable[[int, int], None]:
+
+def lines(what: str) -> OnProgress:
     """A callback (done, total) that prints the progress."""
     last_s = time.monotonic()
 
     def show(done: int, total: int) -> None:
         nonlocal last_s
-        now_s = time.monotonic()
-        if now_s - last_s >= period_s or done == total:
-            last_s = now_s
+        if time.monotonic() - last_s >= PERIOD_S or done == total:
+            last_s = time.monotonic()
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
     return show

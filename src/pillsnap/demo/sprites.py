@@ -1,7 +1,6 @@
 """Sprites: one side of a pill from above, with colours, outline and relief; cached by size."""
 
 import functools
-from dataclasses import dataclass
 from math import tau
 
 import cv2
@@ -20,29 +19,22 @@ DARK_INK = np.array((38, 38, 46), dtype=np.float32)
 LIGHT_INK = np.array((236, 234, 228), dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Sprite:
-    """`paint` [h, w, 4] uint8 RGB + coverage, `relief_mm` [h, w] float32 above the rim."""
-
-    paint: np.ndarray
-    relief_mm: np.ndarray
-    px_per_mm: float
-
-
 @functools.lru_cache(maxsize=48)
-def draw_sprite(pill: DrawnPill, side: int, px_per_mm: float) -> Sprite:
-    """The front (0) or back (1) of a pill, its long axis along x, at `px_per_mm`."""
+def draw_sprite(pill: DrawnPill, side: int, px_per_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """The front (0) or back (1) of a pill, its long axis along x.
+
+    Returns RGB + coverage [h, w, 4] uint8 and the relief in mm above the rim [h, w] float32.
+    """
     x_mm, y_mm = _grid(pill, px_per_mm)
     depth_mm = -_distance_outside(pill, x_mm, y_mm)
     coverage = np.clip(depth_mm * px_per_mm + 0.5, 0, 1)
     relief = _body(pill, depth_mm, px_per_mm)
-    color = _base_color(pill, x_mm, px_per_mm)
+    color = _base_color(pill, x_mm, len(y_mm), px_per_mm)
     if pill.look.kind == HARD_CAPSULE:
         relief = relief + CAP_STEP_MM * (x_mm < SEAM * pill.long_mm)
     color, relief = _stamp(pill, side, color, relief, px_per_mm)
     paint = np.dstack([color, coverage * 255])
-    whole = np.rint(paint).clip(0, 255).astype(np.uint8)
-    return Sprite(whole, relief.astype(np.float32), px_per_mm)
+    return np.rint(paint).clip(0, 255).astype(np.uint8), relief.astype(np.float32)
 
 
 def _grid(pill: DrawnPill, px_per_mm: float) -> tuple[np.ndarray, np.ndarray]:
@@ -92,11 +84,8 @@ def _body(pill: DrawnPill, depth_mm: np.ndarray, px_per_mm: float) -> np.ndarray
     return np.asarray(smooth, dtype=np.float32)
 
 
-def _base_color(pill: DrawnPill, x_mm: np.ndarray, px_per_mm: float) -> np.ndarray:
+def _base_color(pill: DrawnPill, x_mm: np.ndarray, height: int, px_per_mm: float) -> np.ndarray:
     """RGB [h, w, 3] float32: one colour, or the two of a capsule, with surface grain."""
-    height = 2 * int(np.ceil((pill.short_mm / 2 + MARGIN_MM) * px_per_mm)) + 1
-    if pill.look.shape in CORNERS:
-        height = x_mm.shape[1]
     color = np.empty((height, x_mm.shape[1], 3), dtype=np.float32)
     color[:] = pill.rgb[0]
     if len(pill.rgb) == 2:
@@ -111,7 +100,7 @@ def _stamp(
     pill: DrawnPill, side: int, color: np.ndarray, relief: np.ndarray, px_per_mm: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Emboss or print the imprint into colours and relief."""
-    imprint = pill.imprint(side)
+    imprint = pill.imprints[side]
     shape = (relief.shape[0], relief.shape[1])
     mask = draw_imprint(pill, imprint, shape, px_per_mm)
     if imprint.line:

@@ -68,12 +68,12 @@ class ScaleParams(Section):
 class DemoParams(Section):
     """What `run.py demo` draws."""
 
-    classes: Annotated[Whole, Field(ge=4)]
+    classes: Annotated[Whole, Field(ge=5)]  # combinations have up to 4 pills
     unknown_classes: Positive
-    photos_per_group: Positive
+    photos_per_group: Annotated[Whole, Field(ge=1, le=72)]  # camera positions
     combination_folders: Positive
     test_combination_folders: Positive
-    unknown_photos_per_group: Positive
+    unknown_photos_per_group: Annotated[Whole, Field(ge=1, le=72)]
     frame_width_px: Annotated[Whole, Field(ge=244)]
     frame_height_px: Annotated[Whole, Field(ge=320)]
     noise: Amount
