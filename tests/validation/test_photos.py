@@ -2,7 +2,6 @@
 
 import errno
 import io
-import os
 import resource
 import struct
 import zlib
@@ -96,23 +95,6 @@ def test_every_flipped_byte_of_the_pixel_data_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"<html>not found</html>", b"\xff\xd8\xff\xe0" + bytes(99)])
 def test_a_file_of_another_format_is_named(tmp_path: Path, content: bytes) -> None:
     assert reason_of(tmp_path / "a.png", content) == "photo_not_png"
-
-
-def test_a_missing_photo_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FrameError) as refusal:
-        read_frame(tmp_path / "none.png", 100)
-    assert refusal.value.reason == "photo_missing"
-
-
-@pytest.mark.timeout(20)
-@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
-def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "a.png"
-    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
-    make[kind](path)
-    with pytest.raises(FrameError, match=r"not a regular file|Is a directory") as refusal:
-        read_frame(path, 10**6)
-    assert refusal.value.reason == "photo_unreadable"
 
 
 def test_an_error_of_the_disk_is_that_photos_alone(

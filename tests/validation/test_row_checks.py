@@ -20,16 +20,6 @@ def box(rows: pd.DataFrame, *values: int) -> None:
     rows.loc[0, ["box_x", "box_y", "box_w", "box_h"]] = values
 
 
-def test_valid_rows_pass_every_check(valid: pd.DataFrame) -> None:
-    findings = Findings()
-    row_checks.check_schema(valid, findings)
-    rejected = row_checks.check_boxes(valid, findings)
-    row_checks.check_box_area(valid, findings)
-    row_checks.check_names(valid, findings)
-    assert findings.counts == {}
-    assert set(rejected) == {""}
-
-
 SCHEMA: dict[str, tuple[str, Any]] = {
     "a third image type": ("image_type", "video"),
     "a code that is none": ("mapping_code", "K-30"),

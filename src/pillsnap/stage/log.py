@@ -39,12 +39,12 @@ class RunLog:
         self._hardware = HardwareSampler(Path())
         self._rate = _Rate()
         self._last_progress_s = self._last_heartbeat_s = 0.0
-        self._bar: _Bar | None = None
+        self._bar: Bar | None = None
 
     def __enter__(self) -> "RunLog":
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._hardware.__enter__()
-        self._bar = _Bar(self.stage) if sys.stderr.isatty() else None
+        self._bar = Bar(self.stage) if sys.stderr.isatty() else None
         self._logger.setLevel(self._level)
         self._logger.propagate = False
         self._logger.handlers = [_EventHandler(self)]
@@ -84,7 +84,7 @@ class RunLog:
         if now_s - self._last_progress_s < PROGRESS_S and step < total:
             return
         self._last_progress_s = now_s
-        per_second = self._rate.at(step, now_s)
+        per_second = self._rate.at(step, total, now_s)
         measured = {"per_second": per_second, **(metrics or {})}
         self._emit("progress", epoch=epoch, step=step, total=total, metrics=measured)
         if not self._bar and now_s - self._last_heartbeat_s >= HEARTBEAT_S:
@@ -170,19 +170,20 @@ class _EventHandler(logging.Handler):
 
 
 class _Rate:
-    """Units a second since the last reading."""
+    """Units a second since the last reading; None where another count has begun."""
 
     def __init__(self) -> None:
-        self._step, self._time_s = 0, time.monotonic()
+        self._step, self._total, self._time_s = 0, 0, time.monotonic()
 
-    def at(self, step: int, now_s: float) -> float | None:
+    def at(self, step: int, total: int, now_s: float) -> float | None:
         elapsed_s, done = now_s - self._time_s, step - self._step
-        self._step, self._time_s = step, now_s
-        return round(done / elapsed_s, 2) if done > 0 and elapsed_s > 0 else None
+        same = total == self._total
+        self._step, self._total, self._time_s = step, total, now_s
+        return round(done / elapsed_s, 2) if same and done > 0 and elapsed_s > 0 else None
 
 
-class _Bar:
-    """A rich progress bar on a terminal."""
+class Bar:
+    """A rich progress bar on a terminal; nothing elsewhere."""
 
     def __init__(self, stage: str) -> None:
         self._progress = Progress(
@@ -192,16 +193,19 @@ class _Bar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
+            disable=not sys.stderr.isatty(),
         )
         self._task = self._progress.add_task(stage, total=None)
         self._stage = stage
         self._progress.start()
 
-    def update(self, step: int, total: int, epoch: int | None) -> None:
+    def update(self, step: int, total: int, epoch: int | None = None) -> None:
+        """`step` of `total` units are done; no time is estimated before the second report."""
         name = self._stage if epoch is None else f"{self._stage} epoch {epoch}"
         self._progress.update(self._task, description=name, completed=step, total=total)
 
     def stop(self) -> None:
+        """Clear the line."""
         self._progress.stop()
 
 
