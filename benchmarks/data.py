@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
@@ -145,6 +146,11 @@ def _write_names(path: Path, names: list[str]) -> None:
         archive._didModify = True  # type: ignore[attr-defined]  # writes the directory on close
 
 
+def _peak_mb(process: int | str | None) -> float:
+    status = Path(f"/proc/{process}/status").read_text("utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def whole(photos: int) -> None:
     """Scan, fingerprint, match and choose for stage 4: seconds and peak memory of each step."""
     from pillsnap import params
@@ -162,9 +168,9 @@ def whole(photos: int) -> None:
         begun_s = time.monotonic()
 
         def report(step: str) -> None:
-            status = Path("/proc/self/status").read_text("utf-8")
-            peak_mb = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-            print(f"| {step} | {time.monotonic() - begun_s:.1f} | {peak_mb:,.0f} |", flush=True)
+            own, *others = map(_peak_mb, ["self", *(one.pid for one in active_children())])
+            every = f"{own:,.0f} | {max(others, default=0):,.0f}"
+            print(f"| {step} | {time.monotonic() - begun_s:.1f} | {every} |", flush=True)
 
         steps: list[tuple[int, float]] = []
         ends_s: list[float] = []  # as the progress line estimates them, from its second report on
@@ -175,11 +181,11 @@ def whole(photos: int) -> None:
                 (first, first_s), (_, now_s) = steps[0], steps[-1]
                 ends_s.append(now_s + (total - done) * (now_s - first_s) / (done - first))
 
-        print("| after | s | peak MB |\n|---|---|---|")
+        print("| after | s | peak MB | of a worker |\n|---|---|---|---|")
         report("start")
         with pool.workers(2, reading.__name__, "") as spread:
             tree = aihub.scan(root, spread, progress)
-        report(f"scan of {sum(len(one.names) for one in tree.folders):,} names")
+            report(f"scan of {sum(len(one.names) for one in tree.folders):,} names")
         fingerprint.of(tree)
         report("fingerprint")
         found = candidates.collect(tree, Findings())

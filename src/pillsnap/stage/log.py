@@ -16,7 +16,15 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from pillsnap.stage.hardware import HardwareSampler, Sample
 
@@ -25,6 +33,7 @@ Metrics = Mapping[str, float | None]
 CONSOLE_VARIABLE = "PILLSNAP_CONSOLE"  # off: no log lines on stderr, `pillsnap train` prints events
 HEARTBEAT_S = 60.0
 PROGRESS_S = 1.0
+SETTLED = 0.05  # part of the work before which no time is estimated: workers answer in bursts
 
 
 class RunLog:
@@ -37,7 +46,7 @@ class RunLog:
         self._logger = logging.getLogger("pillsnap")
         self._level = level
         self._hardware = HardwareSampler(Path())
-        self._rate = _Rate()
+        self._rate, self._pace = _Rate(), _Rate()
         self._last_progress_s = self._last_heartbeat_s = 0.0
         self._bar: Bar | None = None
 
@@ -88,8 +97,9 @@ class RunLog:
         measured = {"per_second": per_second, **(metrics or {})}
         self._emit("progress", epoch=epoch, step=step, total=total, metrics=measured)
         if not self._bar and now_s - self._last_heartbeat_s >= HEARTBEAT_S:
+            pace = self._pace.at(step, total, now_s)  # of a minute
             if self._last_heartbeat_s:
-                self.info(_heartbeat(step, total, epoch, per_second))
+                self.info(_heartbeat(step, total, epoch, pace or per_second))
             self._last_heartbeat_s = now_s
 
     def due(self) -> bool:
@@ -182,6 +192,14 @@ class _Rate:
         return round(done / elapsed_s, 2) if same and done > 0 and elapsed_s > 0 else None
 
 
+class _Remaining(TimeRemainingColumn):
+    """The time left, once the rate has settled."""
+
+    def render(self, task: Task) -> Text:
+        settled = task.total and task.completed >= SETTLED * task.total
+        return super().render(task) if settled else Text("-:--:--", style="progress.remaining")
+
+
 class Bar:
     """A rich progress bar on a terminal; nothing elsewhere."""
 
@@ -190,7 +208,7 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            _Remaining(),
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
@@ -200,7 +218,7 @@ class Bar:
         self._progress.start()
 
     def update(self, step: int, total: int, epoch: int | None = None) -> None:
-        """`step` of `total` units are done; no time is estimated before the second report."""
+        """`step` of `total` units are done."""
         name = self._stage if epoch is None else f"{self._stage} epoch {epoch}"
         self._progress.update(self._task, description=name, completed=step, total=total)
 
