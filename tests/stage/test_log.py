@@ -68,8 +68,8 @@ def test_the_time_left_is_right_from_its_first_number(tmp_path, monkeypatch):
 
 def test_the_bar_estimates_no_time_before_the_rate_has_settled():
     bar, shown = Bar("scan"), []
-    for now_s, step in ((0, 1), (0.1, 4), (2, 6), (4, 8)):
+    for now_s, step in ((0, 1), (0.1, 9), (2, 11), (4, 13)):
         bar._progress.get_time = lambda now_s=now_s: now_s
         bar.update(step, 100)
         shown.append(bar._progress.columns[-1].render(bar._progress.tasks[0]).plain)
-    assert shown == ["-:--:--", "-:--:--", "0:00:38", "0:00:53"]
+    assert shown == ["-:--:--", "-:--:--", "0:00:18", "0:00:29"]

@@ -33,7 +33,7 @@ Metrics = Mapping[str, float | None]
 CONSOLE_VARIABLE = "PILLSNAP_CONSOLE"  # off: no log lines on stderr, `pillsnap train` prints events
 HEARTBEAT_S = 60.0
 PROGRESS_S = 1.0
-SETTLED = 0.05  # part of the work before which no time is estimated: workers answer in bursts
+SETTLED = 0.1  # part of the work before which no time is estimated: workers answer in bursts
 
 
 class RunLog:
