@@ -43,7 +43,6 @@ def reason_of(path: Path, content: bytes, max_pixels: int = 10**6) -> str:
     path.write_bytes(content)
     with pytest.raises(FrameError) as refusal:
         read_frame(path, max_pixels)
-    assert str(path) in refusal.value.fact
     return refusal.value.reason
 
 
@@ -58,7 +57,6 @@ def test_a_valid_photo_is_returned_with_the_hash_of_its_bytes(tmp_path: Path) ->
     path.write_bytes(png())
     frame = read_frame(path, 1200)
     np.testing.assert_array_equal(frame.pixels, PIXELS)
-    assert (frame.width, frame.height) == (30, 40)
     assert frame.content_hash == xxhash.xxh3_128_hexdigest(png())
 
 
