@@ -69,7 +69,7 @@ def report_page(
     rng, known = np.random.default_rng(0), answered.val
     photo = rng.integers(0, 256, (1280, 976, 3), dtype=np.uint8)
     card = cards.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
-    sheet = cards.montage([card] * cards.CARDS, "")
+    sheet = cards.sheet([card] * cards.CARDS, "")
     shown = answered.val_frames.frames[: montage.FRAMES]
     iou = params.evaluate.match_iou
     frames = montage.frame_montage([montage.framed(photo, one, table, iou) for one in shown])

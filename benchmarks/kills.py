@@ -28,7 +28,6 @@ import yaml
 from rehearsal import copy_project, environment, record_fingerprint, stage_command
 
 from pillsnap.demo import DemoSpec, draw_tree
-from pillsnap.training import checkpoints
 
 SCALE = "demo"
 KILLS_OF_ONE_TRAINING = 3
@@ -121,6 +120,8 @@ class Project:
 
     def weights_hash(self, stage: str) -> str:
         """sha256 of the published weights."""
+        from pillsnap.training import checkpoints  # torch: crashes.py does without
+
         weights, _ = checkpoints.load_published(self._published(stage))
         return checkpoints.weights_hash(weights)
 

@@ -114,7 +114,7 @@ def child(*arguments: object) -> list[str]:
 @contextmanager
 def monitored(folder: Path, viewers: int) -> Iterator[list[psutil.Process]]:
     """A monitor of folder/run with viewers, the last of them stalled; its process and theirs."""
-    started = daemon.start(folder / "run", "127.0.0.1", 0, None, folder / "daemon")
+    started = daemon.start(folder / "run", "127.0.0.1", 0, folder / "daemon")
     crowd = subprocess.Popen(child("--watch", started.port, "--viewers", max(viewers - 1, 0)))
     deaf = stalled(started.port) if viewers else None
     try:

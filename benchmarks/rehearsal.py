@@ -23,12 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import torch
 import yaml
-from torch.utils.flop_counter import FlopCounterMode
 
 from pillsnap.aihub import fingerprint
-from pillsnap.classification import classifier
 from pillsnap.demo import DemoSpec, draw_tree
 from pillsnap.demo.progress import lines
 
@@ -168,6 +165,11 @@ def training_flops(project: Path) -> float:
 
 def flops_of_crop(architecture: str, classes: int, image_px: int) -> float:
     """Floating point operations to train on one crop: forward, and twice that backward."""
+    import torch  # several seconds: here, because other benchmarks use the rest of this module
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from pillsnap.classification import classifier
+
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         model = classifier.build(architecture, classes, None, 0).eval()
         model(torch.empty(1, 3, image_px, image_px))
@@ -231,6 +233,8 @@ def main() -> None:
         project = copy_project(Path(temporary) / "project", changes(asked, root))
         record_fingerprint(project, SCALE, root)
         minutes = run_stages(project)
+        import torch
+
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
         print(f"\n{device}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.2f}; "
               f"tree drawn in {drawn_min:.1f} min")  # fmt: skip

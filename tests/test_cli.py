@@ -1,5 +1,7 @@
 """The command line: usage, refusals in one screen, options that become parameters."""
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from make.import_graph import ROOT
 from make.tiny_project import environment, run
+from pillsnap import cli
 from pillsnap.cli import app
 from pillsnap.operation import train
 
@@ -83,3 +86,17 @@ def test_a_command_that_lacks_its_input_says_what_to_do(tmp_path, scale, command
     )
     done = call(tmp_path, command)
     assert (done.returncode, cure in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("number", "fact"), [(errno.ENOSPC, "The disk is full"), (errno.EIO, "The disk failed")]
+)
+def test_a_fault_of_the_disk_is_named_by_every_command(monkeypatch, capsys, number, fact):
+    def failing():
+        raise OSError(number, os.strerror(number), "bundle")
+
+    monkeypatch.setattr(cli, "app", failing)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert fact in capsys.readouterr().err

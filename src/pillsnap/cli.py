@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from pillsnap import cli_use, surroundings
+from pillsnap import cli_use, files, surroundings
 from pillsnap.errors import ParameterError, UserError
 from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
 
@@ -47,6 +47,11 @@ def main() -> None:
         _refuse(error)
     except ImportError as error:
         refusal = surroundings.missing_library(error)
+        if refusal is None:
+            raise
+        _refuse(refusal)
+    except OSError as error:
+        refusal = files.disk_fault(error)
         if refusal is None:
             raise
         _refuse(refusal)
@@ -101,6 +106,8 @@ def fingerprint() -> None:
 @app.command()
 def targets() -> None:
     """Compare the metrics with the goals, estimate stage 4; exit 1 when a goal is missed."""
+    from pillsnap.operation import preflight as checks
+    from pillsnap.operation import readiness
     from pillsnap.operation import targets as goals
 
     params = load()
@@ -109,7 +116,8 @@ def targets() -> None:
     stale = goals.stale(params)
     if stale:
         typer.echo(f"These metrics are not of the checkpoints on disk: {stale}\n  -> dvc repro")
-    _print(goals.readiness(params))
+    title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
+    _print(checks.render(readiness.points(params), title))
     raise typer.Exit(0 if met and not stale else 1)
 
 
@@ -246,10 +254,8 @@ def verify(
     )
     for damage in found.damages:
         typer.echo(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
-    typer.echo(
-        f"checked {found.photos} photos, {found.outs} outs, {found.cache_files} cache files and "
-        f"{found.checkpoints} checkpoints: {len(found.damages)} damaged"
-    )
+    checked = ", ".join(f"{count} {kind}" for kind, count in found.counts.items())
+    typer.echo(f"checked {checked}: {len(found.damages)} damaged")
     raise typer.Exit(1 if found.damages else 0)
 
 

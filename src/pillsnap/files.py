@@ -1,45 +1,76 @@
 """Files: written whole or not at all, read with bounds, and refused in one way when damaged."""
 
 import errno
+import fcntl
+import functools
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pillsnap.errors import DataError, UserError, reason_of
+from pillsnap.errors import DataError, MachineError, UserError, reason_of
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 LARGEST_BYTES = 1 << 28  # no JSON or YAML of ours comes near
+DEEPEST_YAML = 32  # levels; dvc.yaml has 6
+LARGEST_YAML_BYTES = 1 << 16  # up to 1 s to read; dvc.lock has 26 KB
 LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
+TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # of `replacing`
 EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC copies the repository to
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on leaving without an error it becomes `path`, else it is removed."""
+    """Yield a temporary path; on leaving without an error it becomes `path`, else it is removed.
+
+    Temporary files that killed processes left in the folder are removed: a living one is locked.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with _locked_file(temporary):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_dir(path.parent)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Within, no other process is; MachineError where one is already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MachineError(
+                    f"Another command is writing into {folder.resolve()}.",
+                    "Wait for it to end, then repeat this one.",
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -88,10 +119,13 @@ def opened(
         raise error(f"{path} cannot be read: {problem.strerror}.", cure) from None
 
 
-def read_bytes(path: Path, cure: str, error: type[UserError] = DataError) -> bytes:
-    """The content of a regular file of at most LARGEST_BYTES; `error` with the `cure` otherwise."""
-    with opened(path, cure, error) as file:
-        return file.read(LARGEST_BYTES)
+def read_bytes(
+    path: Path, cure: str, error: type[UserError] = DataError, largest: int = LARGEST_BYTES
+) -> bytes:
+    """The content of a regular file of at most `largest` bytes; `error` with the `cure`
+    otherwise."""
+    with opened(path, cure, error, largest) as file:
+        return file.read(largest)
 
 
 def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
@@ -107,11 +141,15 @@ def read_json(path: Path, cure: str, error: type[UserError] = DataError) -> Json
 def read_yaml(path: Path, cure: str, error: type[UserError] = DataError) -> Json:
     """A YAML 1.2 mapping, read as DVC does; `error` with the `cure` for whatever else it holds.
 
-    `off` is a text, `1e-3` a number, `1_000` a thousand; a key that is there twice is refused.
+    `off` is a text, `1e-3` a number, `1_000` a thousand; a key that is there twice is refused, and
+    an alias (*name), of which a few lines can stand for gigabytes.
     """
-    content = read_bytes(path, cure, error)
+    content = read_bytes(path, cure, error, LARGEST_YAML_BYTES)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _WithoutAliases
+    yaml.max_depth = DEEPEST_YAML
     try:
-        tree = YAML(typ="safe", pure=True).load(content)
+        tree = yaml.load(content.decode("utf-8-sig"))  # as bytes it would take UTF-16 too
     except (YAMLError, ValueError, RecursionError) as problem:
         raise error(f"{path} is not YAML: {_why(content, problem)}.", cure) from None
     return _mapping(tree, path, cure, error)
@@ -167,10 +205,32 @@ def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError
         raise error(f"{path}: {key}: {first['msg']}.", cure) from None
 
 
+def disk_fault(error: OSError) -> MachineError | None:
+    """The refusal for a disk that is full or failing; None for any other error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MachineError(
+            f"The disk is full, or a file size limit is reached: {error}.",
+            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
+            "versions), then repeat the command; a stage resumes from here.",
+        )
+    if error.errno in (errno.EIO, errno.EROFS):
+        return MachineError(
+            f"The disk failed, or can only be read: {error}.",
+            "See what the kernel reports (dmesg) and check the disk, then repeat the command; a "
+            "stage resumes from here.",
+        )
+    return None
+
+
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _WithoutAliases(Composer):
+    def return_alias(self, a: Any) -> Any:
+        raise ComposerError(None, None, "an anchor with aliases, which are not read", a.start_mark)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -197,6 +257,30 @@ def _why(content: bytes, problem: Exception) -> str:
     if isinstance(problem, MarkedYAMLError) and problem.problem and problem.problem_mark:
         return f"line {problem.problem_mark.line + 1}: {problem.problem}"[:200]
     return reason_of(problem)
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Once a process: remove the temporary files in the folder that no process has locked."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if TEMPORARY.fullmatch(path.name):
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                        path.unlink()
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[None]:
+    """Create an empty file, and lock it until the block ends."""
+    while True:
+        with path.open("wb") as file:
+            with suppress(OSError):  # a file system without locks: `_sweep` removes nothing there
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists():  # else another process swept it before it was locked
+                yield
+                return
 
 
 def _sync_dir(folder: Path) -> None:

@@ -3,8 +3,10 @@
 import re
 
 import pytest
+import safetensors.torch
 import torch
 
+from make import bit_flips
 from make.small_training import MODEL, fit, interrupt_at, plan
 from pillsnap.classification import classifier, train
 from pillsnap.classification import trainer as trainer_
@@ -197,20 +199,58 @@ def test_a_model_that_cannot_be_built_is_refused(
     assert re.search(words, f"{refused.value.fact} {refused.value.cure}")
 
 
-def publish(path, class_table_hash="abc"):
+def publish(path, **changes):
     model = classifier.build(MODEL, 4, None, 0)
     mean, std = classifier.input_statistics(model)
     config = {
         "kind": "classification", "architecture": MODEL, "classes": 4, "image_px": 24,
-        "class_table_hash": class_table_hash, "mean": mean, "std": std,
+        "crop_px": 32, "crop_margin": 0.1, "class_table_hash": "abc", "mean": mean, "std": std,
     }  # fmt: skip
-    checkpoints.publish(path, model.state_dict(), config)
+    checkpoints.publish(path, model.state_dict(), config | changes)
+    return model.state_dict()
 
 
 def test_checkpoint_of_another_class_table_is_refused(tmp_path):
     publish(tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match="another class table"):
         classifier.load(tmp_path / "c.pt", torch.device("cpu"), "abd")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architecture": "hf-hub:someone/model"}, "architecture: String should match"),
+        ({"architecture": "resnet9000"}, "weights that do not fit its model: Unknown model"),
+        ({"architecture": "test_vit"}, "weights that do not fit its model"),
+        ({"image_px": 10**9}, "image_px: "),
+        ({"classes": "4"}, "classes: "),
+        ({"std": [0.1, 0.0, 0.1]}, "std.1: "),
+        ({"kind": "detection"}, "holds a detection model"),
+    ],
+)
+def test_a_whole_checkpoint_that_cannot_be_used_is_refused(tmp_path, changes, words):
+    publish(tmp_path / "c.pt", **changes)
+    with pytest.raises(CheckpointError, match=words):
+        classifier.load(tmp_path / "c.pt", torch.device("cpu"), "abc")
+
+
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_a_flipped_bit_in_weights_to_start_from_is_refused_or_changes_nothing(tmp_path, ending):
+    path = tmp_path / f"w.{ending}"
+    expected = publish(tmp_path / "w.pt")
+    if ending == "safetensors":
+        sealed = {classifier.SAFETENSORS_HASH: checkpoints.weights_hash(expected)}
+        safetensors.torch.save_file(expected, path, sealed)
+    refused = 0
+    for damaged in bit_flips.flipped(path.read_bytes(), 40):
+        path.write_bytes(damaged)
+        try:
+            found = classifier.build(MODEL, 4, str(path), 5).state_dict()
+        except CheckpointError:
+            refused += 1
+        else:
+            assert checkpoints.weights_hash(found) == checkpoints.weights_hash(expected)
+    assert refused > 25
 
 
 def test_loaded_classifier_gives_logits_and_unit_embeddings(tmp_path):

@@ -1,13 +1,17 @@
 """Files by their path, in folders and in archives; the layouts are tested with the manifests."""
 
+import io
 import os
 import unicodedata
 import zipfile
+from contextlib import suppress
 from pathlib import Path
-from zipfile import ZIP_BZIP2, ZipFile
+from zipfile import ZIP_BZIP2, ZIP_LZMA, ZipFile
 
 import pytest
+from hypothesis import given, settings
 
+from make.damage import SEEDS, damaged
 from make.download import Cp949, flip_bit
 from pillsnap.dataset import source
 
@@ -87,6 +91,21 @@ def test_flipped_bits_and_encrypted_members_are_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(OSError, match="encrypted"):
         source.read(path / "a.png", 100)
+
+
+@settings(max_examples=300, deadline=5000)
+@given(SEEDS)
+def test_any_damaged_archive_gives_whole_members_or_oserror(tmp_path_factory, chance) -> None:
+    whole, content = bytes(range(256)) * 2, io.BytesIO()
+    with ZipFile(content, "w") as file:
+        for kind in (0, ZIP_BZIP2, ZIP_LZMA):
+            file.writestr(f"약/{kind}.png", whole, kind)
+    path = tmp_path_factory.mktemp("damaged") / "TS_1.zip"
+    path.write_bytes(damaged(content.getvalue(), chance))
+    with suppress(OSError):
+        for name in source.members(str(path)):
+            with suppress(OSError):
+                assert source.read(path / name, 1000) == whole
 
 
 def test_statuses_are_in_the_order_of_the_paths(archive: Path) -> None:

@@ -71,9 +71,19 @@ def test_loaded_detector_answers_per_frame_in_order(tmp_path):
         assert (boxes[:, [1, 3]] <= height).all()
 
 
-def test_classifier_checkpoint_is_refused(tmp_path):
-    path = publish(tmp_path / "d.pt", kind="classification")
-    with pytest.raises(CheckpointError, match="not a detector"):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "classification"}, "holds a classification model"),
+        ({"architecture": "../other"}, "architecture: String should match"),
+        ({"architecture": "yolo11s"}, "weights that do not fit its model"),
+        ({"image_px": 10**9}, "image_px: "),
+        ({"image_px": None}, "image_px: "),
+    ],
+)
+def test_a_whole_checkpoint_that_cannot_be_used_is_refused(tmp_path, changes, words):
+    path = publish(tmp_path / "d.pt", **changes)
+    with pytest.raises(CheckpointError, match=words):
         detector.load(path, torch.device("cpu"))
 
 

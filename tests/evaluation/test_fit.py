@@ -43,9 +43,6 @@ def test_the_score_is_the_best_on_vals_unknown_pills_or_else_on_glued_ones(
     assert set(fitted.compared) == set(stand_ins)
     passed = fitted.refusal_score(VAL.outputs) >= fitted.threshold
     assert passed.sum() == 0.95 * len(VAL)
-
-
-def test_the_best_score_is_kept_and_the_first_on_a_tie() -> None:
     assert fit.best_of({"max_probability": 0.8, "energy": 0.9, "class_mean": 0.7}) == "energy"
     assert fit.best_of(dict.fromkeys(scores.SCORES)) == "max_probability"
 

@@ -56,36 +56,27 @@ def test_frames_are_read_as_the_recogniser_reads_them(frames: FrameStore, log: R
     assert table["outcome"].tolist() == [*["right"] * 3, "wrong_name"]
     assert table["code"].tolist() == ["K-000000", "", "K-000001", "K-000002"]
     assert table["refused"].tolist() == [False, True, False, False]
-
-
-def test_found_boxes_reach_below_the_operating_point(frames: FrameStore, log: RunLog) -> None:
     tool = recogniser()
     tool.calibration = replace(tool.calibration, detection_confidence=0.65)
     answer = inference.read_frames(tool, frames, 2, log).frames[1]
-    assert (len(answer.found), len(answer.predicted)) == (2, 1)
+    assert (len(answer.found), len(answer.predicted)) == (2, 1)  # also under the operating point
+    pictures = [frames.decode(index) for index in range(3)]
+    measured = inference.speed(recogniser(), pictures)
+    assert measured["frames"] == 3
+    assert min(measured.values()) > 0
 
 
-def test_class_means_are_those_of_known_pills(store: crops.CropStore, log: RunLog) -> None:
+def test_crops_are_classified_in_order_and_class_means_are_those_of_known_pills(
+    store: crops.CropStore, log: RunLog
+) -> None:
     means = inference.class_means(ColourClassifier(), store, 4, 2, log)
     red = np.array(RED) / np.linalg.norm(RED)
     assert means[0] == pytest.approx(red, abs=0.01)
     assert np.linalg.norm(means, axis=1) == pytest.approx([1, 1, 0, 0], abs=1e-6)
-
-
-def test_crops_are_classified_in_the_order_of_the_store(
-    store: crops.CropStore, log: RunLog
-) -> None:
     answers = inference.classify_crops(ColourClassifier(), store, 4, 3, log)
     assert answers.logits.argmax(axis=1)[:3].tolist() == [0, 0, 1]
     assert len(answers.known()) == 3
     assert answers.known(False).truth.tolist() == [-1]
-
-
-def test_speed_has_each_step(frames: FrameStore) -> None:
-    pictures = [frames.decode(index) for index in range(3)]
-    measured = inference.speed(recogniser(), pictures)
-    assert measured["frames"] == 3
-    assert min(value for name, value in measured.items()) > 0
 
 
 def test_glued_crops_are_halves_of_two_pills_of_different_classes(

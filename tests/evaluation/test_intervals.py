@@ -40,16 +40,13 @@ def test_pills_that_agree_within_their_group_count_as_one_each() -> None:
     assert (whole.low, whole.high) == pytest.approx((sixty.low, sixty.high), abs=0.01)
 
 
-def test_groups_that_are_all_right_have_the_rule_of_three() -> None:
+def test_groups_that_agree_do_not_shrink_the_interval_and_all_right_is_the_rule_of_three() -> None:
     found = intervals.ratio(ONES, ONES, GROUPS)
     assert found == Interval(pytest.approx(0.05 ** (1 / 60)), 1.0, 60)
     assert found.low == pytest.approx(1 - 3 / 60, abs=0.002)
     assert found.low == pytest.approx(beta.ppf(0.05, 60, 1))
     wrong = intervals.ratio(0 * ONES, ONES, GROUPS)
     assert (wrong.low, wrong.high) == (0.0, pytest.approx(1 - found.low))
-
-
-def test_groups_that_all_agree_by_chance_do_not_shrink_the_interval() -> None:
     even = np.tile([1.0, 0.0], 6)
     found = intervals.ratio(even, np.ones(12), np.arange(12) // 2)
     assert found.high - found.low > 0.4
@@ -68,12 +65,9 @@ def test_auroc_is_inside_and_codes_that_differ_widen_it() -> None:
     assert widths[1] > 1.5 * widths[0]
 
 
-def test_an_interval_of_few_groups_gives_their_number() -> None:
+def test_groups_without_any_pill_do_not_count_and_few_groups_are_named() -> None:
     assert str(Interval(0.5, 0.75, 12)) == "0.500 to 0.750, 12 groups only"
     assert str(Interval(0.5, 0.75, 20)) == "0.500 to 0.750"
-
-
-def test_groups_without_any_pill_do_not_count() -> None:
     whole = np.where(np.arange(300) < 250, 1.0, 0.0)
     assert intervals.ratio(RIGHT * whole, whole, GROUPS).groups == 50
     empty, one = np.empty(0), np.zeros(300, int)

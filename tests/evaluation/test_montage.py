@@ -16,23 +16,15 @@ def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is(
     names = [ImageFont.truetype(str(fonts.korean_font_path(bold)), 12).getname() for bold in (0, 1)]
     assert names[0][0] == names[1][0] == "NanumGothic"
     assert mpl.rcParams["font.family"] == before
+    assert len({bytes(montage.font(20).getmask(letter)) for letter in "가나다라"}) == 4
 
 
-def test_korean_letters_have_shapes_of_their_own() -> None:
-    face = montage.font(20)
-    shapes = {bytes(face.getmask(letter)) for letter in "가나다라"}
-    assert len(shapes) == 4
-
-
-def test_a_montage_grows_by_rows_and_one_of_nothing_still_is_a_picture() -> None:
-    one, four = cards.montage([CARD], ""), cards.montage([CARD] * 4, "")
+def test_a_montage_grows_by_rows_one_of_nothing_is_a_picture_and_text_is_cut() -> None:
+    one, four = cards.sheet([CARD], ""), cards.sheet([CARD] * 4, "")
     assert four.width > 2.5 * one.width
     assert four.height > 1.8 * one.height
-    assert cards.montage([], "nothing").size[0] > 0
+    assert cards.sheet([], "nothing").size[0] > 0
     assert montage.frame_montage([]).size[0] > 0
-
-
-def test_text_is_cut_to_what_fits() -> None:
     face = montage.font(14)
     cut = montage.fitting("가나다라마바사 아자차카타파하", face, 80)
     assert cut.endswith("…")

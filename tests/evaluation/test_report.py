@@ -16,20 +16,14 @@ def measured(model=muddled, found: bool = True) -> tuple[dict, dict, object]:
     answered = answers(model, frames(found=found))
     made = fitted(answered.val)
     sections = evaluate.measure(PARAMS, answered, made, TABLE, HELD_OUT)
+    models = {"detection": "yolo11n", "classification": "test_resnet"}
+    known = {"class_table_hash": "ab" * 32, "git_revision": "c0ffee", "map": "x"}
     sections |= {
         "split": breakdown.split_overlap({}),
         "training": {"total_minutes": None, "total_minutes_reason": "no summary"},
         "speed": {"frames": 0},
-        "models": {
-            "detection": {"architecture": "yolo11n"},
-            "classification": {"architecture": "test_resnet"},
-        },
-        "provenance": {
-            "class_table_hash": "ab" * 32,
-            "data_fingerprint": None,
-            "git_revision": "c0ffee",
-            "map": "x",
-        },
+        "models": {name: {"architecture": model} for name, model in models.items()},
+        "provenance": {**known, "data_fingerprint": None},
     }
     sections["targets"] = outputs.targets(PARAMS, sections)
     known = answered.val.known()
@@ -54,7 +48,7 @@ def test_the_page_is_whole_and_fetches_nothing(of) -> None:
     assert sorted(tags[0]) == sorted(tags[1])
 
 
-def test_the_page_shows_intervals_reasons_warnings_and_unknown_pills() -> None:
+def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_as_markup() -> None:
     sections, shown, empty = measured()[0], page(), page("stage3", found=False)
     top1, worst = sections["classification"], sections["unknown"]["by_code"][0]
     for text in (
@@ -70,9 +64,6 @@ def test_the_page_shows_intervals_reasons_warnings_and_unknown_pills() -> None:
     assert "<small>no pill was accepted</small>" in empty
     assert report.SYNTHETIC not in empty
     assert report.NO_DEVICE in empty
-
-
-def test_korean_names_are_shown_and_text_from_labels_cannot_become_markup() -> None:
     shown = page(columns={"drug_name": ["가나정 7mg", "<script>x</script>"]})
     assert "가나정 7mg" in shown
     assert "&lt;script&gt;x&lt;/script&gt;" in shown

@@ -25,7 +25,10 @@ def classification(model) -> dict:
     return sections.classification(val, fitted(val), 50, 0)
 
 
-def test_an_oracle_is_right_everywhere() -> None:
+def test_an_oracle_is_right_everywhere_and_a_parrot_for_one_class() -> None:
+    parroted = classification(parrot)
+    assert parroted["top1"] == 1 / CLASSES
+    assert parroted["macro_f1"] == pytest.approx((2 * 0.1 / 1.1) / CLASSES, abs=1e-12)
     section = classification(oracle)
     assert section["top1"] == section["top5"] == section["macro_f1"] == 1.0
     assert section["ece"] < 1e-6
@@ -41,12 +44,6 @@ def test_a_guesser_is_right_one_time_in_ten_and_its_confidence_is_scaled_down_to
     assert 0 < section["ece_noise"] < section["ece_noise_p95"] < 0.06
 
 
-def test_a_model_that_always_predicts_one_class_is_right_for_that_one() -> None:
-    section = classification(parrot)
-    assert section["top1"] == 1 / CLASSES
-    assert section["macro_f1"] == pytest.approx((2 * 0.1 / 1.1) / CLASSES, abs=1e-12)
-
-
 def test_top1_is_the_share_of_right_pills_and_agrees_with_its_kinds() -> None:
     val, section = crop_answers(muddled, True, 1), classification(muddled)
     predicted = val.logits.argmax(axis=1)
@@ -54,11 +51,8 @@ def test_top1_is_the_share_of_right_pills_and_agrees_with_its_kinds() -> None:
     kinds = [section[kind] for kind in sections.IMAGE_TYPES]
     right = sum(kind["top1"] * kind["pills"] for kind in kinds)
     assert right / len(val) == pytest.approx(section["top1"], abs=1e-12)
-
-
-def test_a_kind_without_pills_is_none_with_its_reason() -> None:
-    val = crop_answers(oracle, True, 1).of_type("single")
-    section = sections.classification(val, fitted(val), 50, 0)
+    single = val.of_type("single")
+    section = sections.classification(single, fitted(single), 50, 0)
     assert section["combination"]["top1"] is None
     assert section["combination"]["top1_reason"] == "no known pill in combination frames"
 
@@ -79,7 +73,7 @@ def test_right_boxes_with_wrong_names_are_found_but_never_right() -> None:
     assert sections.detection(frames(right=False), OPTIONS, 0)["map50"] == pytest.approx(1.0)
 
 
-def test_a_detector_that_returns_nothing_recalls_0_and_has_no_precision() -> None:
+def test_a_detector_that_returns_nothing_recalls_0_and_no_frames_give_reasons() -> None:
     empty = frames(found=False)
     section = sections.pipeline(empty, OPTIONS)
     assert section["pill_recall"] == section["pill_f1"] == section["frame_exact"] == 0.0
@@ -88,9 +82,6 @@ def test_a_detector_that_returns_nothing_recalls_0_and_has_no_precision() -> Non
     assert section["errors"]["missed"] == 30
     found = sections.detection(empty, OPTIONS, 0)
     assert (found["map50"], found["recall"], found["precision"]) == (0.0, 0.0, None)
-
-
-def test_no_frames_give_reasons_and_no_values() -> None:
     section = sections.pipeline(FrameSet([]), OPTIONS)
     for name in ("pill_f1", "frame_exact", "ms_per_frame_p50"):
         assert section[name] is None
@@ -115,9 +106,9 @@ def test_metrics_of_pills_recomputed_from_counts() -> None:
 
 
 def test_precision_and_recall_count_boxes_at_the_operating_point_only() -> None:
-    frame = frame_answer(0, "single", [1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
     unsure = np.array([0.9, 0.8, 0.3, 0.2, 0.1])
-    frame = type(frame)(**{**frame.__dict__, "found_score": unsure})
+    frame = frame_answer(0, "single", [1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    frame = replace(frame, found_score=unsure)
     section = sections.detection(FrameSet([frame]), OPTIONS, 0)
     assert (section["recall"], section["precision"]) == (3 / 5, 1.0)
     assert section["map50"] == pytest.approx(1.0)

@@ -1,5 +1,7 @@
 """Files are whole or absent."""
 
+import fcntl
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from make import bad_files
 from make.bad_files import BAD_FILES, CONSISTENT
 from pillsnap import files
-from pillsnap.errors import CheckpointError, DataError
+from pillsnap.errors import CheckpointError, DataError, MachineError
 
 
 def test_content_arrives_and_nothing_else_stays(tmp_path):
@@ -24,6 +26,53 @@ def test_failure_leaves_the_old_file_and_no_temporary(tmp_path):
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_removed_but_no_file_that_is_being_written(tmp_path):
+    names = [".a.11.tmp", ".b.12.tmp", ".b.tmp", "b.12.tmp"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    with (tmp_path / ".b.12.tmp").open() as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        files.write_text(tmp_path / "c", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"c", *names[1:]}
+
+
+def test_a_temporary_that_another_process_swept_before_it_was_locked_is_made_again(
+    tmp_path, monkeypatch
+):
+    lock, swept = fcntl.flock, []
+
+    def flock(file, how):
+        if not swept:
+            swept.extend(tmp_path.iterdir())
+            swept[0].unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files.write_text(tmp_path / "a", "whole")
+    assert (tmp_path / "a").read_text() == "whole"
+    assert swept
+
+
+def test_threads_that_write_into_a_new_folder_leave_each_others_files(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(300):
+            folder = tmp_path / str(number)
+            list(pool.map(lambda name, into=folder: files.write_text(into / name, name), "abcd"))
+            assert sorted(path.name for path in folder.iterdir()) == list("abcd")
+
+
+def test_a_folder_is_one_commands_at_a_time(tmp_path):
+    with files.alone(tmp_path / "gallery"):
+        with (
+            pytest.raises(MachineError, match="gallery") as refusal,
+            files.alone(tmp_path / "gallery"),
+        ):
+            pass
+        assert "Wait for it to end" in refusal.value.cure
+    with files.alone(tmp_path / "gallery"):
+        pass
 
 
 def test_sha256_is_of_the_content(tmp_path):

@@ -2,13 +2,16 @@
 
 import copy
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml, modify_yaml
+from hypothesis import given, settings
 
+from make.damage import SEEDS, damaged_text
 from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.errors import ParameterError
@@ -131,13 +134,27 @@ def test_missing_file_is_refused(tmp_path):
         ("train: {lr: 1, lr: 2}\n", 'found duplicate key "lr"'),
         ("<<<<<<< HEAD\nseed: 1\n", "conflict markers"),
         ("", "holds nothing instead of keys"),
+        ("seed: 1".encode("utf-16"), "can't decode byte 0xff in position 0"),
+        ("a: 1\nb: &b [1]\nc: *b\n", "line 2: an anchor with aliases, which are not read"),
+        ("#" * (1 << 16) + "\n", "is 65,537 bytes long"),
+        ("a: " + "[" * 40 + "]" * 40, "maximum depth of data structure exceeded"),
     ],
 )
-def test_a_file_that_dvc_would_not_read_is_refused(tmp_path, text, words):
-    (tmp_path / "params.yaml").write_text(text)
+def test_a_file_that_cannot_be_read_safely_is_refused(tmp_path, text, words):
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(ParameterError) as refused:
         params.load(tmp_path / "params.yaml")
     assert words in refused.value.fact
+
+
+@settings(max_examples=60, deadline=10_000)
+@given(SEEDS)
+def test_any_damaged_file_is_read_or_refused(tmp_path_factory, chance):
+    path = tmp_path_factory.getbasetemp() / "damaged.yaml"
+    path.write_bytes(damaged_text((ROOT / "params.yaml").read_bytes(), chance))
+    with suppress(ParameterError):
+        params.load(path)
 
 
 def test_a_dotted_key_finds_its_value():

@@ -1,4 +1,4 @@
-"""`pillsnap predict --json` as a program, with the drawn models; ends as predict does.
+"""`pillsnap predict --json` as a program, with the drawn models.
 
     python drawn_predict.py MAX_PIXELS PICTURES_OR_FOLDERS...
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from make.drawn_models import recogniser
 from pillsnap.prediction import output, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.predict import Tally
 
 
 def memory_mb(name: str) -> float:
@@ -26,19 +25,18 @@ def memory_mb(name: str) -> float:
 def main() -> int:
     max_pixels, *images = sys.argv[1:]
     loaded = Loaded(recogniser(), 4, int(max_pixels), "drawn", "demo", Path("none.json"))
-    paths, tally, grown_mb = predict.expand(images), Tally(), {}
+    paths, grown_mb = predict.expand(images), {}
     # Each alone, so that its memory can be told from that of the others
-    answers = (answer for path in paths for answer in _watched(loaded, path, tally, grown_mb))
+    answers = (answer for path in paths for answer in _watched(loaded, path, grown_mb))
     output.write("json", answers, sys.stdout)
-    predict._report(tally)
     print(json.dumps(grown_mb), file=sys.stderr)
-    return 1 if tally.refused else 0
+    return 0
 
 
-def _watched(loaded: Loaded, path: Path, tally: Tally, grown_mb: dict[str, float]):
+def _watched(loaded: Loaded, path: Path, grown_mb: dict[str, float]):
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from VmRSS
     before_mb = memory_mb("VmRSS")
-    yield from predict.recognise(loaded, [path], 2, None, None, tally)
+    yield from predict.recognise(loaded, [path], 2)
     grown_mb[str(path)] = memory_mb("VmHWM") - before_mb
 
 

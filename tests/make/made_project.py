@@ -1,41 +1,16 @@
-"""A repository for the tests: the project's params.yaml, a made dvc.yaml, a `dvc` that acts."""
+"""A repository for the tests: the project's params.yaml, an empty dvc.yaml, a `dvc` that acts."""
 
-import hashlib
 import sys
-import zlib
 from pathlib import Path
 
 import yaml
 
+from make.tiny_project import run
 from pillsnap import params
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
 
 REPOSITORY = Path(__file__).parents[2]
-
-PIPELINE = {
-    "stages": {
-        "build_manifest": {
-            "desc": "Choose photos.",
-            "cmd": "python src/build_manifest.py",
-            "deps": ["data/fingerprints/${scale}.json"],
-            "params": ["scale", "scales.${scale}.samples"],
-            "outs": ["artifacts/${scale}/classes.csv"],
-        },
-        "train_classification": {
-            "cmd": "python src/train_classification.py",
-            "deps": ["artifacts/${scale}/classes.csv"],
-            "params": ["scale", "train.epochs", "train.lr"],
-            "outs": [{"artifacts/${scale}/live.json": {"cache": False}}],
-        },
-        "evaluate": {
-            "cmd": "python src/evaluate.py",
-            "deps": ["artifacts/${scale}/live.json"],
-            "params": ["scale", "evaluate"],
-            "outs": ["artifacts/${scale}/figures"],
-        },
-    }
-}
 
 
 def make_project(folder: Path) -> Path:
@@ -45,7 +20,7 @@ def make_project(folder: Path) -> Path:
     tree["train"]["num_workers"] = 0
     tree["scales"]["demo"]["root"] = "data/demo"
     (folder / "params.yaml").write_text(yaml.safe_dump(tree), "utf-8")
-    (folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE, sort_keys=False), "utf-8")
+    (folder / "dvc.yaml").write_text("stages: {}\n", "utf-8")
     (folder / ".dvc").mkdir(exist_ok=True)
     shard = folder / "data/demo/train/images/single/TS_1_single/K-000001"
     shard.mkdir(parents=True, exist_ok=True)
@@ -70,30 +45,10 @@ def by_name(points: list[Point]) -> dict[str, Point]:
     return {point.name: point for point in points}
 
 
-def make_git(folder: Path, identity: bool = True, commit: bool = False) -> None:
-    """What git needs to see a repository, written by hand; `commit` is one of an empty tree."""
-    git = folder / ".git"
-    for name in ("objects", "refs/heads"):
-        (git / name).mkdir(parents=True)
-    (git / "HEAD").write_text("ref: refs/heads/main\n")
-    lines = ["[core]", "repositoryformatversion = 0"]
-    if identity:
-        lines += ["[user]", "name = A Tester", "email = tester@example.org"]
-    (git / "config").write_text("\n".join(lines) + "\n")
-    if commit:
-        who = "A Tester <tester@example.org> 0 +0000"
-        tree = _git_object(git, "tree", b"")
-        text = f"tree {tree}\nauthor {who}\ncommitter {who}\n\nfirst\n"
-        (git / "refs/heads/main").write_text(_git_object(git, "commit", text.encode()) + "\n")
-
-
-def _git_object(git: Path, kind: str, content: bytes) -> str:
-    whole = f"{kind} {len(content)}\0".encode() + content
-    name = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
-    path = git / "objects" / name[:2] / name[2:]
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(zlib.compress(whole))
-    return name
+def make_git(folder: Path) -> None:
+    """A git repository with a commit and an identity."""
+    identity = "git config user.name T && git config user.email t@example.org"
+    run(folder, "sh", "-ec", f"git init -q && {identity} && git commit -qm first --allow-empty")
 
 
 def make_dvc(folder: Path, body: str) -> Path:

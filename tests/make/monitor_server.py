@@ -10,30 +10,29 @@ import orjson
 from starlette.testclient import TestClient
 from websockets.sync.client import ClientConnection, connect
 
-from make.servers import running
+from make.servers import connection, running
 from pillsnap.monitor.server import create_app, server
 from pillsnap.web.guard import Access
 
 POLL_S = 0.02
-ORIGIN = "http://localhost:8888"
 LOCAL = Access()
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
-def client(artifacts_dir: Path, access: Access = LOCAL) -> TestClient:
+def client(artifacts_dir: Path) -> TestClient:
     """A client of a monitor without a socket between them."""
-    return TestClient(create_app(artifacts_dir, access, POLL_S), base_url=ORIGIN)
+    return TestClient(create_app(artifacts_dir, LOCAL, POLL_S), base_url="http://localhost")
 
 
 @contextmanager
 def serving(
-    artifacts_dir: Path,
-    port: int = 0,
-    send_buffer_bytes: int | None = None,
-    access: Access = LOCAL,
+    artifacts_dir: Path, port: int = 0, access: Access = LOCAL, **rest: int
 ) -> Iterator[int]:
     """A real server; yields its loopback port, a free one where `port` is 0."""
-    app = create_app(artifacts_dir, access, POLL_S)
-    with running(server(app), port, send_buffer_bytes) as bound:
+    with running(server(create_app(artifacts_dir, access, POLL_S)), port, **rest) as bound:
         yield bound
 
 
@@ -49,21 +48,15 @@ def received(websocket: ClientConnection) -> dict[str, Any]:
     return message
 
 
-def received_until_step(websocket: ClientConnection, step: int) -> dict[str, Any]:
-    """The message that brings a step of the detector's training."""
-    while True:
-        message = received(websocket)
-        stages = message["set"].get("stages", {})
-        if stages.get("train_detection", {}).get("step") == step:
-            return message
+def received_until_step(websocket: ClientConnection, step: int) -> bool:
+    """Receive until a step of the detector's training comes."""
+    while (
+        received(websocket)["set"].get("stages", {}).get("train_detection", {}).get("step") != step
+    ):
+        pass
+    return True
 
 
 def deaf_viewer(port: int) -> socket.socket:
     """A viewer that shakes hands and never reads again."""
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.connect(("127.0.0.1", port))
-    head = f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-    key = "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    raw.sendall(f"{head}{key}Sec-WebSocket-Version: 13\r\n\r\n".encode())
-    return raw
+    return connection(port, HANDSHAKE, receive_buffer_bytes=4096)

@@ -190,6 +190,7 @@ CONVERTED: dict[str, tuple[bytes, np.ndarray]] = {
 
 CRITICAL = chunk(b"CgBI", b"\0\0\0\0")  # an iPhone's own kind of PNG
 DAMAGED: dict[str, bytes] = {
+    "a chunk that ends in the last one": SIGNATURE + ihdr() + IMAGE + b"\0\0\0\x05tEXt" + END,
     "empty": b"",
     "signature alone": SIGNATURE,
     "header cut": png()[:30],

@@ -4,7 +4,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from pillsnap.web.listener import listen
 from pillsnap.web.server import Server
@@ -26,9 +25,13 @@ def running(server: Server, port: int = 0, send_buffer_bytes: int | None = None)
         listener.close()
 
 
-def connection(port: int, sent: bytes = b"", **options: Any) -> socket.socket:
+def connection(port: int, sent: bytes = b"", receive_buffer_bytes: int = 0) -> socket.socket:
     """A connection over which `sent` has gone."""
-    raw = socket.create_connection(("127.0.0.1", port), timeout=20, **options)
+    raw = socket.socket()
+    raw.settimeout(20)
+    if receive_buffer_bytes:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    raw.connect(("127.0.0.1", port))
     raw.sendall(sent)
     return raw
 

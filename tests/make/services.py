@@ -6,11 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from make.drawn_models import GREEN, RED, frame, recogniser
 from pillsnap.prediction.load import Loaded
+from pillsnap.service.app import create_app
 from pillsnap.service.requests import Limits
+from pillsnap.web.guard import Access
 
+LOCAL = Access()
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 LIMITS = Limits(batch_size=4, queue=4, request_bytes=200_000, pictures=3, candidates=10)
 
@@ -20,9 +25,14 @@ def loaded(tmp_path, tool=None) -> Loaded:
     return Loaded(tool or recogniser(), 4, 100_000, "torch", "demo", tmp_path / "none.json")
 
 
-def limits(**changes: int) -> Limits:
-    """LIMITS with changes."""
-    return replace(LIMITS, **changes)
+def app(tmp_path, tool=None, access=LOCAL, **limits: int) -> Starlette:
+    """The service with LIMITS, some of them changed."""
+    return create_app(loaded(tmp_path, tool), access, replace(LIMITS, **limits))
+
+
+def client(app: Starlette) -> TestClient:
+    """A client of a service without a socket between them."""
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
 def png(pixels: np.ndarray = PAIR) -> bytes:

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,19 +27,13 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def start(tmp_path: Path, run_dir: Path, *proxies: str) -> daemon.Daemon:
-    return daemon.start(tmp_path / "demo", "127.0.0.1", 0, TOKEN, run_dir, proxies)
+    return daemon.start(tmp_path / "demo", "127.0.0.1", 0, run_dir, proxies)
 
 
-def test_a_started_monitor_answers_is_found_and_stops(tmp_path: Path, run_dir: Path) -> None:
-    started = start(tmp_path, run_dir)
-    assert httpx.get(f"{started.url}healthz").status_code == 200
-    assert daemon.running(run_dir) == started
-    assert daemon.stop(run_dir) == started
-    assert daemon.running(run_dir) is None
-    assert not psutil.pid_exists(started.pid)
-
-
-def test_it_requires_the_token_and_allows_its_proxies(tmp_path: Path, run_dir: Path) -> None:
+def test_it_requires_the_token_allows_its_proxies_is_found_and_stops(
+    tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(POLICY.variable, TOKEN)
     started = start(tmp_path, run_dir, "pills.example.org")
     token, proxy = {"authorization": f"Bearer {TOKEN}"}, {"host": "pills.example.org"}
     sent = ({}, token, {**token, **proxy}, {**token, "host": "evil.example"})
@@ -45,32 +42,59 @@ def test_it_requires_the_token_and_allows_its_proxies(tmp_path: Path, run_dir: P
     assert TOKEN not in " ".join(psutil.Process(started.pid).cmdline())
     assert TOKEN not in (run_dir / "monitor.json").read_text("utf-8")
     assert os.getsid(started.pid) != os.getsid(0)
+    assert daemon.stop(run_dir) == started
+    assert daemon.running(run_dir) is None
+    assert not psutil.pid_exists(started.pid)
 
 
-def test_a_second_one_is_refused_until_the_first_is_stopped(tmp_path: Path, run_dir: Path) -> None:
-    first = start(tmp_path, run_dir)
+def test_one_runs_at_a_time_and_its_state_is_printed_and_the_exit_code(
+    tmp_path: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.status(run_dir) == 1
+    command.start(tmp_path / "demo", "127.0.0.1", 0, run_dir)
+    assert command.status(run_dir) == 0
+    first = daemon.running(run_dir)
     with pytest.raises(MachineError, match=f"{first.url}.*pid {first.pid}") as refused:
         start(tmp_path, run_dir)
     assert refused.value.cure.endswith("pillsnap monitor --stop")
     command.stop(run_dir)
-    assert start(tmp_path, run_dir).pid != first.pid
-
-
-def test_after_kill_9_it_is_not_running_and_can_start_again(tmp_path: Path, run_dir: Path) -> None:
-    first = start(tmp_path, run_dir)
-    killed = psutil.Process(first.pid)
+    second = start(tmp_path, run_dir)
+    killed = psutil.Process(second.pid)
     killed.send_signal(signal.SIGKILL)
     killed.wait(20)
     assert daemon.running(run_dir) is None
-    assert start(tmp_path, run_dir).pid != first.pid
+    assert start(tmp_path, run_dir).pid not in (first.pid, second.pid)
+    command.stop(run_dir)
+    command.stop(run_dir)
+    printed = capsys.readouterr().out
+    assert f"stopped the monitor at {first.url}" in printed
+    assert printed.endswith("no monitor was running\n")
 
 
-def test_another_process_with_its_number_is_not_stopped(tmp_path: Path, run_dir: Path) -> None:
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pillsnap.monitor import daemon
+daemon._await_answer = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+daemon.start(Path("demo"), "127.0.0.1", 0, Path(sys.argv[1]))
+"""
+
+
+def test_one_whose_starter_was_killed_is_found_and_stopped(tmp_path: Path, run_dir: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(run_dir)])
+    assert killed.returncode == -signal.SIGKILL
+    deadline_s = time.monotonic() + 60
+    while daemon.running(run_dir) is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert daemon.stop(run_dir)
+    start(tmp_path, run_dir)
+
+
+def test_a_process_without_the_lock_is_not_stopped(run_dir: Path) -> None:
     run_dir.mkdir()
     (run_dir / "monitor.lock").touch()
-    started_s = psutil.Process().create_time() - 100
-    record = f'{{"pid": {os.getpid()}, "process_started_s": {started_s}, "host": "h", "port": 1'
-    (run_dir / "monitor.json").write_text(record + ', "artifacts_dir": "a"}', "utf-8")
+    record = f'{{"pid": {os.getpid()}, "host": "h", "port": 1, "artifacts_dir": "a"}}'
+    (run_dir / "monitor.json").write_text(record, "utf-8")  # its number was given to another
     assert daemon.stop(run_dir) is None
 
 
@@ -80,28 +104,9 @@ def test_the_network_without_a_token_is_refused_before_anything_starts(run_dir: 
     assert not run_dir.exists()
 
 
-def test_the_status_is_also_the_exit_code(
-    tmp_path: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    codes = [command.status(run_dir)]
-    command.start(tmp_path / "demo", "127.0.0.1", 0, run_dir)
-    codes.append(command.status(run_dir))
-    command.stop(run_dir)
-    command.stop(run_dir)
-    assert codes == [1, 0]
-    printed = capsys.readouterr().out
-    assert "stopped the monitor at http://127.0.0.1:" in printed
-    assert printed.endswith("no monitor was running\n")
-
-
-@pytest.fixture
-def params(tmp_path: Path) -> Path:
-    path = tmp_path / "params.yaml"
-    path.write_text("scale: demo\nscales: {demo: {}, stage1: {}}\n", "utf-8")
-    return path
-
-
-def test_the_scale_names_its_folder(params: Path) -> None:
+def test_the_scale_names_its_folder(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("scale: demo\nscales: {demo: {}, stage1: {}}\n", "utf-8")
     for scale, name in ((None, "demo"), ("stage1", "stage1")):
         assert command.artifacts_dir_of(params, scale) == params.parent / "artifacts" / name
     for scale in ("stage9", "../..", "demo/..", ""):

@@ -3,10 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given, settings
 
-from make.monitor_runs import append, line
-from pillsnap.monitor.events import LONGEST_LINE_BYTES, Event, EventReader, parse
+from make.damage import SEEDS, damaged_json
+from make.monitor_runs import LINE, append, line
+from pillsnap.monitor import view
+from pillsnap.monitor.events import KINDS, LONGEST_LINE_BYTES, Event, EventReader, parse
+from pillsnap.monitor.folder import RunFolder
+from pillsnap.monitor.state import State, fold
 
 
 def drain(reader: EventReader) -> list[Event]:
@@ -28,7 +34,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_parse_keeps_every_field() -> None:
-    event = parse(line(kind="failure", message="m", level="ERROR", cause="c", cures=["a", "b"]))
+    place = {"epoch": 3, "step": 7, "total": 20, "metrics": {"loss": 1.5, "map50": None}}
+    words = {"message": "m", "level": "ERROR", "cause": "c", "cures": ["a", "b"]}
+    hardware = {"cpu_pct": 50, "gpu_name": "GPU"}
+    event = parse(line(kind="failure", hardware=hardware, **place, **words))
     assert event is not None
     assert (event.time_s, event.stage, event.run) == (1.5, "train_detection", "ab12")
     assert (event.epoch, event.step, event.total) == (3, 7, 20)
@@ -52,12 +61,11 @@ def test_lines_that_are_no_event_are_skipped(damaged: bytes) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        {"epoch": "three", "step": -1, "total": 1e300, "level": []},
-        {"metrics": [1], "hardware": 7, "message": None, "level": 9},
-        {"cures": "all", "cause": {}, "run": None},
+        {"epoch": "three", "step": -1, "total": 1e300, "level": [], "cures": "all", "cause": {}},
+        {"metrics": [1], "hardware": 7, "message": None, "level": 9, "run": None},
     ],
 )
-def test_an_event_with_a_malformed_field_is_kept(odd: dict[str, Any]) -> None:
+def test_an_event_with_malformed_fields_is_kept(odd: dict[str, Any]) -> None:
     assert parse(line(**odd)) is not None
 
 
@@ -74,19 +82,12 @@ def test_an_absent_file_has_no_events_and_no_size(path: Path) -> None:
     assert reader.size() == len(line())
 
 
-def test_only_what_is_new_is_read_and_a_line_once_it_is_whole(path: Path) -> None:
+def test_only_what_is_new_is_read_a_line_once_it_is_whole_and_none_that_is_damaged(path) -> None:
     reader = EventReader(path)
-    whole = line(step=2)
-    path.write_bytes(line(step=1) + whole[:30])
+    path.write_bytes(line(step=1) + line(step=2)[:40] + b"\n" + line(step=3) + line(step=4)[:30])
     first = steps(reader)
-    append(path, whole[30:])
-    assert (first, steps(reader), reader.skipped) == ([1], [2], 0)
-
-
-def test_a_truncated_line_in_the_middle_is_skipped_and_counted(path: Path) -> None:
-    path.write_bytes(line(step=1) + line(step=2)[:40] + b"\n" + line(step=3))
-    reader = EventReader(path)
-    assert (steps(reader), reader.skipped) == ([1, 3], 1)
+    append(path, line(step=4)[30:])
+    assert (first, steps(reader), reader.skipped) == ([1, 3], [4], 1)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,13 @@ def test_many_chunks_are_read_once_and_an_overlong_line_is_skipped(path: Path) -
     many = b"".join(line(step=step) for step in range(5000))  # several chunks
     path.write_bytes(many + b"x" * (2 * LONGEST_LINE_BYTES) + b"\n" + line(step=5000))
     assert steps(EventReader(path)) == list(range(5001))
+
+
+@settings(max_examples=300, deadline=5000)
+@given(SEEDS)
+def test_any_damaged_lines_are_shown_or_skipped(chance) -> None:
+    lines = [damaged_json({**LINE, "kind": chance.choice(KINDS)}, chance) for _ in range(4)]
+    events = [event for one in lines if (event := parse(one)) is not None]
+    folder = RunFolder(Path("none"))
+    folder.state = fold(State(), events)
+    assert orjson.dumps(view.of(folder, "", now_s=2.0))

@@ -14,36 +14,22 @@ from pillsnap.operation import back
 def project(tmp_path, monkeypatch):
     folder = make_project(tmp_path / "a project")
     (folder / "dvc.lock").write_text("schema: '2.0'\n")
-    run(folder, "git", "init", "-q")
-    run(folder, "git", "add", "params.yaml", "dvc.lock", "dvc.yaml")
-    run(folder, "git", "commit", "-qm", "first")
+    run(folder, "sh", "-c", "git init -q; git add *.yaml dvc.lock; git commit -qm first")
     monkeypatch.chdir(folder)
     return folder
 
 
-def edited(project):
-    (project / "params.yaml").write_text("scale: stage3\n")
-    (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+EDITED = "echo scale: stage3 > params.yaml; echo stages: > dvc.lock"
+STATES = {
+    "edited": EDITED, "staged": f"{EDITED}; git add -A",
+    "staged and edited": f"{EDITED}; git add -A; echo '<<<<<<< HEAD' > params.yaml",
+    "deleted": "rm params.yaml; git rm -q dvc.lock",
+}  # fmt: skip
 
 
-def staged(project):
-    edited(project)
-    run(project, "git", "add", "-A")
-
-
-def staged_and_edited(project):
-    staged(project)
-    (project / "params.yaml").write_text("<<<<<<< HEAD\n")
-
-
-def deleted(project):
-    (project / "params.yaml").unlink()
-    run(project, "git", "rm", "-q", "dvc.lock")
-
-
-@pytest.mark.parametrize("change", [edited, staged, staged_and_edited, deleted])
-def test_both_files_are_as_committed_again(project, change):
-    change(project)
+@pytest.mark.parametrize("state", STATES)
+def test_both_files_are_as_committed_again(project, state):
+    run(project, "sh", "-c", STATES[state])
     (project / "notes.txt").write_text("the user's own")
     kept = {p.name: p.read_text() for p in map(project.joinpath, back.FILES) if p.exists()}
     done = CliRunner().invoke(app, ["train", "--back"])
@@ -55,9 +41,7 @@ def test_both_files_are_as_committed_again(project, change):
 
 
 def test_a_lock_file_that_was_never_committed_is_left_alone(project):
-    run(project, "git", "rm", "-q", "--cached", "dvc.lock")
-    run(project, "git", "commit", "-qm", "without")
-    edited(project)
+    run(project, "sh", "-c", f"git rm -q --cached dvc.lock; git commit -qm without; {EDITED}")
     assert back.restore(project).startswith("params.yaml are as committed again")
     assert "stages" in (project / "dvc.lock").read_text()
 

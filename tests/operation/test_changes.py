@@ -15,8 +15,7 @@ TREE = {
 @pytest.mark.parametrize(
     ("wanted", "changed"),
     [
-        ({"scale": "demo", "train.epochs": 18}, {}),
-        ({"scale": None, "train.epochs": None}, {}),
+        ({"scale": "demo", "train.epochs": None}, {}),
         ({"train.lr": 3e-3}, {}),  # the scale's, where train has none
         ({"train.lr": 3e-4}, {"train.lr": 3e-4}),
         ({"scale": "stage1", "train.lr": 3e-4}, {"scale": "stage1"}),  # of the wanted scale

@@ -1,15 +1,14 @@
 """The checklist's points about the repository, and their cures in the states they are for."""
 
-import os
 import subprocess
 
 import pytest
 
 from make.import_graph import ROOT
-from make.made_project import loaded, make_git, make_project
-from make.tiny_project import environment
+from make.made_project import loaded, make_project
+from make.tiny_project import environment, run
 from pillsnap.errors import DataError
-from pillsnap.operation import check_checkout, git_state
+from pillsnap.operation import check_checkout
 from pillsnap.places import Places
 
 
@@ -20,23 +19,13 @@ def project(tmp_path, monkeypatch):
     return folder
 
 
-def sh(folder, command):
-    return subprocess.run(
-        command, shell=True, cwd=folder, env=environment(folder), check=True, text=True,
-        capture_output=True,
-    ).stdout  # fmt: skip
+def sh(folder, *commands):
+    return run(folder, "sh", "-ec", "; ".join(commands))
 
 
 def point(check, project, **changes):
     [found] = check(loaded(project, **changes), project)
     return found
-
-
-def test_experiments_need_git_and_a_commit(project):
-    found = point(check_checkout.git, project)
-    assert (found.status, "git init" in found.cure) == ("warn", True)
-    make_git(project)
-    assert git_state.read(project).hindrance == "no commit yet"
 
 
 def test_a_remote_is_missed_for_real_data_only(project):
@@ -47,7 +36,9 @@ def test_a_remote_is_missed_for_real_data_only(project):
     assert (named.status, named.value) == ("pass", "storage")
 
 
-def test_a_folder_that_is_no_dvc_project_fails(project):
+def test_a_folder_without_dvc_or_git_is_named(project):
+    found = point(check_checkout.git, project)
+    assert (found.status, "git init" in found.cure) == ("warn", True)
     (project / "dvc.yaml").unlink()
     assert point(check_checkout.dvc, project).status == "fail"
 
@@ -80,12 +71,10 @@ def test_a_mounted_folder_takes_outputs_where_a_link_does_not(project, tmp_path)
     (project / "data").rename(tmp_path / "disk")
     (project / "data").symlink_to(tmp_path / "disk")
     cure = point(check_checkout.folders, project).cure.splitlines()[0]
-    command = cure.removeprefix("Mount the folder instead: ").replace("sudo ", "")
+    mount = cure.removeprefix("Mount the folder instead: ").replace("sudo ", "")
     stage = "mkdir data/demo/crops && echo 1 > data/demo/crops/x"
-    script = (
-        f"set -e; {command}; rm -r .dvc dvc.yaml; git init -q; dvc init -q; "
-        f"dvc stage add -q --run -n one -o data/demo/crops '{stage}'"
-    )
+    add = f"dvc stage add -q --run -n one -o data/demo/crops '{stage}'"
+    script = f"set -e; {mount}; rm -r .dvc dvc.yaml; git init -q; dvc init -q; {add}"
     done = subprocess.run(
         ["unshare", "--mount", "--map-root-user", "sh", "-c", script], cwd=project, text=True,
         capture_output=True, env=environment(project),
@@ -108,8 +97,14 @@ def test_a_clone_has_lf_whatever_git_is_set_to(project, tmp_path, autocrlf):
 
 def test_crlf_of_an_old_clone_is_a_warning_and_its_cure_spares_edits(project):
     """A clone made with core.autocrlf=true before .gitattributes came."""
-    sh(project, "git init -q && git add -A && git commit -qm first")
-    sh(project, "git config core.autocrlf true && git rm -rq --cached . && git reset -q --hard")
+    sh(
+        project,
+        "git init -q",
+        "git add -A",
+        "git commit -qm first",
+        "git config core.autocrlf true",
+    )
+    sh(project, "git rm -rq --cached .", "git reset -q --hard")
     with (project / "params.yaml").open("ab") as file:
         file.write(b"# an edit\r\n")
     found = point(check_checkout.line_ends, project)
@@ -124,4 +119,3 @@ def test_every_file_of_the_repository_is_text_or_named_as_binary():
     unclear = [line for line in names if line.startswith("i/-text") and "attr/-text" not in line]
     assert unclear == []
     assert [line for line in names if line.startswith(("i/crlf", "i/mixed"))] == []
-    assert os.linesep == "\n"

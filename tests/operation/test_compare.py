@@ -12,7 +12,6 @@ from make.tiny_project import run
 from pillsnap import cli, files
 from pillsnap.errors import DataError
 from pillsnap.operation import compare
-from pillsnap.operation.compare import Column
 
 STAGE = """
 import json, pathlib, yaml
@@ -30,8 +29,9 @@ stages: {evaluate: {cmd: python stage.py, params: [scale, train.epochs], outs: [
   "artifacts/${scale}/evaluation.json", "artifacts/${scale}/metrics.json": {cache: false}]}}
 """
 HISTORY = """
-git init -q && python stage.py && rm artifacts/demo/evaluation.json
-git add -A && git commit -qm bare && git tag bare
+git init -q && sed -i 's/^scale: demo/scale: stage1/' params.yaml && python stage.py
+rm artifacts/stage1/evaluation.json && git add -A && git commit -qm bare && git tag bare
+sed -i 's/^scale: stage1/scale: demo/' params.yaml
 dvc repro -q && git add -A && git commit -qm measured
 dvc exp run -q -n long -S train.epochs=48
 """
@@ -44,7 +44,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tag `bare`: metrics.json without evaluation.json. HEAD: 18 epochs. `long`: 48 epochs."""
+    """Tag `bare`: stage1 without evaluation.json. HEAD: 18 epochs. `long`: 48 epochs."""
     folder = tmp_path_factory.mktemp("compared")
     for name, text in FILES.items():
         files.write_text(folder / name, text)
@@ -71,10 +71,12 @@ def test_without_revisions_head_and_its_experiments_follow_the_workspace(printed
 
 
 def test_a_missing_metric_has_a_reason_and_one_without_interval_no_verdict(printed) -> None:
-    text = printed("HEAD")
+    text = printed("HEAD", "bare")
     assert re.search(r"unknown.auroc +│ - +│ - +│", text)
-    assert "HEAD: no unknown pill in test: unknown.auroc\n" in text
-    assert re.search(r"top1 +│ 0.948  \[0.938, 0.958\] │ 0.918  -0.03 worse │", text)
+    assert "HEAD: unknown.auroc: no unknown pill in test\n" in text
+    assert re.search(
+        r"top1 +│ 0.948  \[0.938, 0.958\] │ 0.918  -0.03 worse │ 0.918  -0.03 +│", text
+    )
     assert re.search(r"classification.ece +│ 0.02 +│ 0.02  \+0 +│", text)
 
 
@@ -98,13 +100,13 @@ def test_an_unknown_revision_or_no_repository_is_refused(project, monkeypatch, t
         compare.compare([])
 
 
-def test_better_and_worse_are_outside_both_intervals() -> None:
-    def column(scale: str, top1: float) -> Column:
-        ci = {"top1": {"low": top1 - 0.01, "high": top1 + 0.02}}
-        tree = {"classification": {"top1": top1, "ci": ci}}
-        return Column("", {"scale": scale}, tree, tree)
+@pytest.mark.parametrize(
+    ("top1", "with_interval", "verdict"),
+    [(0.93, True, "better"), (0.915, True, "same"), (0.8, True, "worse"), (0.8, False, None)],
+)
+def test_better_and_worse_are_outside_both_intervals(top1, with_interval, verdict) -> None:
+    def cell(value: float) -> dict:
+        interval = {"low": value - 0.01, "high": value + 0.02}
+        return {"value": value, "interval": interval if with_interval else None}
 
-    others = [("demo", 0.93), ("demo", 0.915), ("demo", 0.8), ("stage1", 0.8)]
-    first, metric = column("demo", 0.9), "classification.top1"
-    found = [compare.verdict(first, column(*other), metric) for other in others]
-    assert found == ["better", "same", "worse", None]
+    assert compare.verdict(cell(top1), cell(0.9)) == verdict

@@ -12,8 +12,8 @@ from pillsnap.operation.git_state import IDENTITY
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder of its own home, whose git has no settings and no identity."""
-    for name, value in {"HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     for name in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     made = tmp_path / "a project"
@@ -37,18 +37,19 @@ NO_REPOSITORY = "not a git repository (or any of the parent directories): .git"
         (IDENTITY.replace("git config", "git config --global"), NO_REPOSITORY),
         ("git init -q", "git has no name and e-mail address to commit with"),
         (f"git init -q && {IDENTITY}", "no commit yet"),
-        (
-            f"git init -q && {IDENTITY} && git commit -qm x --allow-empty && rm .git/config",
-            "git has no name and e-mail address to commit with",
-        ),
+        (f"git init -q && {IDENTITY} && git add -A && git commit -qm x && rm .git/config",
+         "git has no name and e-mail address to commit with"),
     ],
-)
+)  # fmt: skip
 def test_what_hinders_experiments_is_named_and_its_cure_is_enough(folder, before, hindrance):
     sh(folder, before)
     state = git_state.read(folder)
     assert state.hindrance == hindrance
     sh(folder, state.cure)
-    assert git_state.read(folder).identity == "Your Name <you@example.org>"
+    (folder / "new").touch()
+    state = git_state.read(folder)
+    assert (state.hindrance, state.changed, bool(state.commit)) == ("", 1, True)
+    assert state.identity == "Your Name <you@example.org>"
 
 
 @pytest.mark.parametrize("owner", [1234, 65534])
@@ -68,10 +69,3 @@ def test_a_machine_without_git_says_so(folder, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
     state = git_state.read(folder)
     assert (state.hindrance, "apt install git" in state.cure) == ("git is not installed", True)
-
-
-def test_a_repository_at_work_is_read(folder):
-    sh(folder, git_state.read(folder).cure)
-    (folder / "new").touch()
-    state = git_state.read(folder)
-    assert (state.hindrance, state.changed, bool(state.commit)) == ("", 1, True)

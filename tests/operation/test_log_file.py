@@ -49,25 +49,21 @@ def test_everything_is_shown_and_logged_with_time_level_and_stage(tmp_path, caps
         assert line in logged
 
 
-def test_a_growing_log_keeps_its_newest_parts_only(tmp_path, monkeypatch):
+def test_the_newest_parts_of_the_newest_runs_are_kept_and_other_files(tmp_path, monkeypatch):
     monkeypatch.setattr(log_file, "PART_BYTES", 400)
+    monkeypatch.setattr(log_file, "RUNS", 2)
+    before = ["20251120-000000-train.log", "20251121-000000-train.log"]
+    for name in ("notes.txt", *before, *(f"{run}.1" for run in before)):
+        (tmp_path / name).touch()
     with closing(LogFile(tmp_path, "train", NOW)) as log:
         for number in range(100):
             write(log, f"line {number:04d}")
-    parts = sorted(tmp_path.iterdir())
-    assert [path.name for path in parts] == [LOG, f"{LOG}.1", f"{LOG}.2"]
+    names = [before[1], f"{before[1]}.1", LOG, f"{LOG}.1", f"{LOG}.2", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    parts = sorted(tmp_path.glob(f"{LOG}*"), reverse=True)
     assert max(path.stat().st_size for path in parts) <= 400
-    kept = "".join(path.read_text() for path in reversed(parts)).splitlines()
+    kept = "".join(path.read_text() for path in parts).splitlines()
     assert [line.split()[-1] for line in kept] == [f"{n:04d}" for n in range(100 - len(kept), 100)]
-
-
-def test_old_runs_are_removed_with_their_parts_and_nothing_else(tmp_path):
-    runs = [f"2025112{number}-000000-train.log" for number in range(5)]
-    for name in ("notes.txt", *runs, *(f"{run}.1" for run in runs)):
-        (tmp_path / name).touch()
-    log_file.prune(tmp_path, 2)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [runs[3], f"{runs[3]}.1", runs[4], f"{runs[4]}.1", "notes.txt"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What stage 4 takes, judged by a made run: every time from what was measured, or null."""
 
-import copy
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,6 +11,7 @@ from make.import_graph import ROOT
 from make.made_answers import crop_answers, fitted, muddled
 from pillsnap import files
 from pillsnap.operation import check_machine, readiness
+from pillsnap.operation.point import duration
 from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.recognition import calibration
@@ -63,38 +64,29 @@ def test_a_whole_run_at_these_sizes_leaves_nothing_null(params):
     assert [found[name].status for name in ("goals", "checkpoints", "data")] == ["pass"] * 3
 
 
-def test_a_missed_goal_is_named(params):
-    metrics = {"targets": {"x": {"met": None}}}
-    files.write_json(Places.of(params).artifacts_dir / "metrics.json", metrics)
-    found = points(params)["goals"]
-    assert (found.status, found.value) == ("fail", "0 of 1 met: x")
-
-
-def test_a_damaged_checkpoint_is_named(params):
-    path = Places.of(params).checkpoint("detection")
+def test_a_missed_goal_another_classifier_and_a_damaged_checkpoint_are_named(params):
+    places = Places.of(params)
+    files.write_json(places.artifacts_dir / "metrics.json", {"targets": {"x": {"met": None}}})
+    weights = {"weight": torch.zeros(2)}
+    checkpoints.publish(places.checkpoint("classification"), weights, {"kind": "x"})
+    found = points(params)
+    assert (found["goals"].status, found["goals"].value) == ("fail", "0 of 1 met: x")
+    assert "another classifier" in found["checkpoints"].value
+    path = places.checkpoint("detection")
     path.write_bytes(path.read_bytes()[:-40])
     found = points(params)["checkpoints"]
     assert (found.status, "stage1_detection_best.pt" in found.value) == ("fail", True)
 
 
-def test_a_calibration_of_another_classifier_is_found(params):
-    weights = {"weight": torch.zeros(2)}
-    checkpoints.publish(Places.of(params).checkpoint("classification"), weights, {"kind": "x"})
-    assert "another classifier" in points(params)["checkpoints"].value
-
-
 @pytest.mark.parametrize(
-    ("section", "key", "count"),
-    [
-        ("on_disk", "codes_with_single_photos_in_train", 4022),
-        ("files", "train/images/single", 474_999),
-        ("files", "train/labels/combination", 24_999),
-    ],
-)
-def test_data_one_short_of_stage4_is_too_little(params, section, key, count):
-    tree = copy.deepcopy(SAMPLING)
-    {**tree, **tree["on_disk"]}[section][key] = count
-    files.write_json(Places.of(params).sampling, tree)
+    ("key", "count"),
+    [("codes_with_single_photos_in_train", 4022), ("train/images/single", 474_999),
+     ("train/labels/combination", 24_999)],
+)  # fmt: skip
+def test_data_one_short_of_stage4_is_too_little(params, key, count):
+    of_files = SAMPLING["on_disk"]["files"] | {key: count}
+    on_disk = SAMPLING["on_disk"] | {key: count} | {"files": of_files}
+    files.write_json(Places.of(params).sampling, {"on_disk": on_disk})
     found = points(params)["data"]
     assert (found.status, f"{count:,} of {count + 1:,}" in found.value) == ("fail", True)
 
@@ -108,12 +100,9 @@ def test_data_one_short_of_stage4_is_too_little(params, section, key, count):
     ],
 )
 def test_times_are_pictures_over_the_measured_rate(params, name, count, per_s):
-    if per_s is None:
-        per_s = check_machine.training_frames(params) * 3 / 120
-    minutes = count / per_s / 60
-    shown = f"{minutes:,.0f} min" if minutes < 600 else f"{minutes / 60:,.0f} h"
+    per_s = per_s or check_machine.training_frames(params) * 3 / 120
     value = points(params)[name].value
-    assert value.startswith(f"{shown}: {count:,.0f} ")
+    assert value.startswith(f"{duration(count / per_s / 60)}: {count:,.0f} ")
     assert f"at {per_s:,.1f} a second" in value
 
 
@@ -123,10 +112,9 @@ def test_other_sizes_than_stage4s_are_null_with_a_reason(params):
     assert "null: crop_px differ" in other["train classification"].value
 
 
-def test_without_any_run_every_time_is_null(tmp_path, monkeypatch):
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    monkeypatch.chdir(tmp_path)
-    found = points(load())
+def test_without_any_run_every_time_is_null(params):
+    shutil.rmtree("artifacts")
+    found = points(params)
     assert [found[name].status for name in ("goals", "checkpoints")] == ["fail", "fail"]
     measured = ("data", "validate", "train detection", "train classification")
     assert ["null" in found[name].value for name in measured] == [True] * 4

@@ -1,4 +1,5 @@
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from make.drawn_models import GREEN, RED, STRANGE, frame, recogniser
 from make.import_graph import ROOT
 from pillsnap.errors import DataError
 from pillsnap.own_photos import by_folder
-from pillsnap.prediction import load
+from pillsnap.prediction import load, predict
 from pillsnap.prediction.load import Loaded
 
 ONE = (20, 30, 60)
@@ -28,6 +29,8 @@ def measured(folder):
 
 
 def test_every_outcome_is_counted(tmp_path) -> None:
+    with pytest.raises(DataError, match="K-012345"):
+        by_folder.photos_in(tmp_path)
     photo(tmp_path, "K-000000", "right.png", (*ONE, RED))
     photo(tmp_path, "K-000000", "wrong.png", (*ONE, GREEN))
     photo(tmp_path, "K-000000", "refused.png", (*ONE, STRANGE))
@@ -35,7 +38,11 @@ def test_every_outcome_is_counted(tmp_path) -> None:
     photo(tmp_path, "K-000000", "two.png", (*ONE, RED), (150, 40, 50, RED))
     photo(tmp_path, "K-999999", "named.png", (*ONE, RED))
     photo(tmp_path, "K-999999", "unknown.png", (*ONE, STRANGE))
+    photo(tmp_path, "holidays", "b.png", (*ONE, RED))
+    (tmp_path / "K-000000/broken.png").write_bytes(b"words")
     found = measured(tmp_path)
+    assert found["photos"] == 8
+    assert "not a picture" in found["refused"][0]["fact"]
     assert found["outcomes"] == {
         "right": 2, "wrong_name": 1, "known_refused": 1, "unknown_named": 1, "no_pill": 1,
         "several_pills": 1,
@@ -46,27 +53,15 @@ def test_every_outcome_is_counted(tmp_path) -> None:
     assert found["by_code"][0] == {"code": "K-000000", "photos": 5, "right": 1}
 
 
-def test_unreadable_photos_and_other_folders_are_not_counted(tmp_path) -> None:
-    with pytest.raises(DataError, match="K-012345"):
-        by_folder.photos_in(tmp_path)
-    photo(tmp_path, "K-000000", "a.png", (*ONE, RED))
-    photo(tmp_path, "holidays", "b.png", (*ONE, RED))
-    (tmp_path / "K-000000/b.png").write_bytes(b"words")
-    found = measured(tmp_path)
-    assert (found["photos"], found["known"]["photos"]) == (2, 1)
-    assert "not a picture" in found["refused"][0]["fact"]
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """A project with metrics and drawn models."""
     folder = tmp_path / "project"
-    path = folder / "artifacts/demo/evaluation.json"
-    path.parent.mkdir(parents=True)
-    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    part = {"frame_exact": 0.75, "pill_f1": 0.5, "pill_precision": 0.5, "pill_recall": 0.5}
-    measured = {"pipeline": {"single": part}, "provenance": {"classification_sha256": ""}}
-    path.write_text(json.dumps(measured))
+    (folder / "artifacts/demo").mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", folder)
+    single = {"pipeline": {"single": {"frame_exact": 0.75}}}
+    text = json.dumps(single | {"provenance": {"classification_sha256": ""}})
+    (folder / "artifacts/demo/evaluation.json").write_text(text)
     monkeypatch.chdir(folder)
     asked = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
     monkeypatch.setattr(load, "load", lambda *_: asked)
@@ -78,18 +73,15 @@ def test_the_text_shows_the_metrics_the_worst_codes_and_the_gap(project, tmp_pat
     folder = tmp_path / unicodedata.normalize("NFD", name)
     photo(folder, "K-000000", "a.png", (*ONE, RED))
     photo(folder, "K-000000", "b.png", (*ONE, GREEN))
-    text = by_folder.run(tmp_path / unicodedata.normalize("NFC", name), "cpu", "torch", None)
+    asked = predict.folder(tmp_path / unicodedata.normalize("NFC", name))
+    text = by_folder.run(asked, "cpu", "torch", None)
     assert "2 photos of 1 codes, exact 0.500" in text
     assert "K-000000  1/2 right" in text
     assert "gap -0.250" in text
-
-
-def test_a_folder_of_which_no_photo_can_be_read_is_refused(project, tmp_path) -> None:
-    (tmp_path / "mine/K-000000").mkdir(parents=True)
-    (tmp_path / "mine/K-000000/a.png").write_bytes(b"words")
-    with pytest.raises(DataError, match="no photo that can be used") as refusal:
-        by_folder.run(tmp_path / "mine", "cpu", "torch", None)
-    assert "a.png: not a picture" in refusal.value.fact
+    for path in (folder / "K-000000").iterdir():
+        path.write_bytes(b"words")
+    with pytest.raises(DataError, match=r"no photo that can be used(.|\n)*a\.png: not a picture"):
+        by_folder.run(folder, "cpu", "torch", None)
 
 
 def test_photos_with_labels_are_measured_or_refused_with_the_reasons(project, tmp_path) -> None:

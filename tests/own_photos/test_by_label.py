@@ -1,4 +1,3 @@
-import json
 import shutil
 import unicodedata
 from pathlib import Path
@@ -43,50 +42,45 @@ def write(root: Path, shot: Shot, *squares) -> Path:
     return path
 
 
-def measured(root: Path, left_out: Findings | None = None):
+def measured(root: Path):
+    """Metrics, and the counts of what is left out."""
     loaded = Loaded(recogniser(), 4, 200_000, "torch", "demo", root / "none.json")
-    left_out = left_out or Findings()
+    left_out = Findings()
     photos = by_label.read(root, left_out)
-    return by_label.evaluate(loaded, photos, left_out, OPTIONS)
+    return by_label.evaluate(loaded, photos, left_out, OPTIONS), left_out.counts
 
 
 def left_out_of(root: Path) -> dict[str, int]:
-    left_out = Findings()
-    assert by_label.read(root, left_out) == []
-    return left_out.counts
+    metrics, counts = measured(root)
+    assert metrics == {}
+    return counts
 
 
-def test_an_aihub_tree_is_read_with_all_pills_of_a_combination(tmp_path) -> None:
-    write(tmp_path, ONE)
-    write(tmp_path, TWO)
-    single, pair = by_label.read(tmp_path, Findings())
+def test_the_pills_of_an_aihub_tree_are_exact_where_they_are_classified_right(tmp_path) -> None:
+    for shot in (ONE, OTHER, TWO):
+        write(tmp_path, shot)
+    single, pair, _ = by_label.read(tmp_path, Findings())
     assert (single.codes, pair.codes) == (("K-000000",), ("K-000001", "K-000002"))
     x, y, width, _ = square(ONE, "K-000000")
     assert single.box.tolist() == [[x, y, x + width, y + width]]
     assert (single.size, len(pair.box)) == (SIZE, 2)
+    metrics, _ = measured(tmp_path)
+    shares = dict.fromkeys(("single", "unknown", "combination"), 1.0)
+    assert {name: part["frame_exact"] for name, part in metrics.items()} == shares
+    assert metrics["combination"]["pills"] == 2
 
 
 def test_photos_and_labels_are_read_out_of_archives_and_a_broken_one_is_named(tmp_path) -> None:
     for shot in (ONE, TWO):
         write(tmp_path / "tree", shot)
     root = download(tmp_path / "tree", tmp_path / "download", packed=bool)
-    assert measured(root)["single"]["frame_exact"] == 1.0
+    assert measured(root)[0]["single"]["frame_exact"] == 1.0
     [labels] = root.rglob("TL_1_단일.zip")
     labels.write_bytes(labels.read_bytes()[:-40])
     left_out = Findings()
     assert len(by_label.read(root, left_out)) == 1
     assert left_out.counts == {"label_unreadable": 1, "photo_without_label": 1}
     assert "TL_1_단일.zip" in left_out.examples["label_unreadable"][0]
-
-
-def test_correctly_classified_pills_are_exact_in_each_kind_of_photo(tmp_path) -> None:
-    for shot in (ONE, OTHER, TWO):
-        write(tmp_path, shot)
-    metrics = measured(tmp_path)
-    assert {name: part["frame_exact"] for name, part in metrics.items()} == {
-        "single": 1.0, "unknown": 1.0, "combination": 1.0,
-    }  # fmt: skip
-    assert metrics["combination"]["pills"] == 2
 
 
 ELSEWHERE = (200, 120, 60, RED)
@@ -102,7 +96,7 @@ ELSEWHERE = (200, 120, 60, RED)
 )
 def test_every_error_counts(tmp_path, shot, squares, error, recall, precision) -> None:
     write(tmp_path, shot, *squares)
-    [part] = measured(tmp_path).values()
+    [part] = measured(tmp_path)[0].values()
     assert (part["errors"][error], part["frame_exact"]) == (1, 0.0)
     assert (part["pill_recall"], part["pill_precision"]) == (recall, precision)
 
@@ -113,11 +107,6 @@ def flat(root: Path, shot: Shot = ONE, code: str = "K-000000") -> tuple[Path, Pa
     photo, label = write(source, shot), aihub_tree.label_path(source, shot, code)
     root.mkdir(exist_ok=True)
     return Path(shutil.copy(photo, root)), Path(shutil.copy(label, root))
-
-
-def test_labels_may_be_next_to_their_photos(tmp_path) -> None:
-    flat(tmp_path / "mine")
-    assert measured(tmp_path / "mine")["single"]["frame_exact"] == 1.0
 
 
 def edit_image(label: Path, without: tuple[str, ...], **changes: str) -> None:
@@ -139,57 +128,41 @@ def test_either_code_of_a_label_identifies_its_pill(tmp_path, other: str) -> Non
     assert left_out_of(tmp_path / "mine") == {"label_without_code": 1}
 
 
-def test_a_label_that_contradicts_its_folder_is_left_out(tmp_path) -> None:
-    write(tmp_path, ONE)
-    edit_image(aihub_tree.label_path(tmp_path, ONE), (), drug_N="K-000003")
-    assert left_out_of(tmp_path) == {"code_contradiction": 1}
-
-
-def test_names_that_the_disk_has_in_nfd_match_their_labels(tmp_path) -> None:
+def test_labels_may_be_next_to_their_photos_whose_names_are_in_nfd(tmp_path) -> None:
     photo, label = flat(tmp_path / unicodedata.normalize("NFD", "내 사진"))
     name = unicodedata.normalize("NFD", "알약")
     photo.rename(photo.with_name(f"{name}.png"))
     aihub_tree.edit_label(label, lambda tree: tree["images"][0].update(file_name="알약.png"))
     label.rename(label.with_name(unicodedata.normalize("NFC", "알약.json")))
-    [found] = by_label.read(photo.parent, Findings())
-    assert found.codes == ("K-000000",)
+    assert measured(photo.parent)[0]["single"]["frame_exact"] == 1.0
 
 
-def test_a_combination_with_a_missing_or_broken_label_is_left_out(tmp_path) -> None:
+def test_a_photo_with_a_missing_broken_or_contradicting_label_is_left_out(tmp_path) -> None:
     write(tmp_path, TWO)
     label = aihub_tree.label_path(tmp_path, TWO, "K-000002")
+    edit_image(label, (), drug_N="K-000003")
+    assert left_out_of(tmp_path) == {"code_contradiction": 1}
     label.write_text("{}")
     assert left_out_of(tmp_path) == {"label_keys_missing": 1}
     label.unlink()
     assert left_out_of(tmp_path) == {"label_missing": 1}
 
 
-def test_a_photo_without_a_label_and_a_label_without_a_photo_are_left_out(tmp_path) -> None:
-    flat(tmp_path / "mine")
-    (tmp_path / "mine/other.png").write_bytes(b"")
-    (tmp_path / "mine/another.json").write_text("{}")
-    left_out = Findings()
-    assert len(by_label.read(tmp_path / "mine", left_out)) == 1
-    assert left_out.counts == {"label_without_photo": 1, "photo_without_label": 1}
-
-
-def test_two_photos_of_one_name_are_left_out(tmp_path) -> None:
+def test_photos_and_labels_that_are_no_pairs_are_left_out(tmp_path) -> None:
     photo, _ = flat(tmp_path / "mine")
     shutil.copy(photo, photo.with_suffix(".bmp"))
-    assert left_out_of(tmp_path / "mine") == {"photo_twice": 1}
+    (tmp_path / "mine/other.png").write_bytes(b"")
+    (tmp_path / "mine/another.json").write_text("{}")
+    assert left_out_of(tmp_path / "mine") == dict.fromkeys(
+        ("label_without_photo", "photo_twice", "photo_without_label"), 1
+    )
 
 
 def test_a_photo_of_another_size_or_that_cannot_be_read_is_left_out(tmp_path) -> None:
     path = write(tmp_path, ONE)
     Image.open(path).resize((400, 300)).save(path)
     for reason in ("photo_of_another_size", "photo_unusable"):
-        left_out = Findings()
-        assert measured(tmp_path, left_out) == {}
-        assert left_out.counts == {reason: 1}
+        assert left_out_of(tmp_path) == {reason: 1}
         path.write_bytes(b"words")
-
-
-def test_other_json_makes_no_labels_of_a_folder(tmp_path) -> None:
-    Image.fromarray(frame()).save(tmp_path / "a.png")
-    (tmp_path / "package.json").write_text(json.dumps({"name": "x"}))
+    path.rename(tmp_path / "other.png")  # JSON without a photo of its name is no label
     assert left_out_of(tmp_path) == {}

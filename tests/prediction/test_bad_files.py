@@ -31,24 +31,18 @@ DETECTOR, CLASSIFIER = (
 )
 PROJECT_FILES = (CLASSIFIER, CALIBRATION, CLASSES, DETECTOR)
 BUNDLE_FILES = {
-    "torch": ("classification.pt", "detection.pt", "recogniser.json"),
+    "torch": ("bundle/classification.pt", "bundle/detection.pt", "bundle/recogniser.json"),
     "onnx": (
-        "bundle.json", "SHA256SUMS", "recogniser.json", "classes.csv", "gallery.json",
-        "classification.onnx", "detection.onnx",
+        "bundle/bundle.json", "bundle/SHA256SUMS", "bundle/recogniser.json", "bundle/classes.csv",
+        "bundle/gallery.json", "bundle/classification.onnx", "bundle/detection.onnx",
     ),
 }  # fmt: skip
 GALLERY = "gallery/demo.json"
 PHOTO = "photos/K-000000/a.png"
-
-
-def in_bundle(backend: str) -> tuple[str, ...]:
-    return tuple(f"bundle/{name}" for name in BUNDLE_FILES[backend])
-
-
 COMMANDS = {
     f"predict {PHOTO}": PROJECT_FILES,
-    f"predict {PHOTO} --backend onnx --model bundle": in_bundle("onnx"),
-    f"predict {PHOTO} --model bundle": in_bundle("torch"),
+    f"predict {PHOTO} --backend onnx --model bundle": BUNDLE_FILES["onnx"],
+    f"predict {PHOTO} --model bundle": BUNDLE_FILES["torch"],
     f"predict {PHOTO} --codes ward.txt": ("ward.txt",),
     "export --out new": (*PROJECT_FILES, GALLERY),
     f"enroll K-123456 {PHOTO}": (*PROJECT_FILES, GALLERY),
@@ -106,13 +100,21 @@ def refusal(backend: str, model: Path | None) -> str:
 
 @pytest.mark.parametrize("form", BAD_FILES)
 def test_no_model_is_loaded_from_a_bad_file(project, form: str) -> None:
-    for name in (*PROJECT_FILES, *[GALLERY] * (form != "absent")):
-        with bad_files.damaged(form, Path(name)):
-            assert Path(name).name in refusal("torch", None)
-    for backend, names in BUNDLE_FILES.items():
+    read = {("torch", None): (*PROJECT_FILES, *[GALLERY] * (form != "absent"))}
+    read |= {(backend, Path("bundle")): names for backend, names in BUNDLE_FILES.items()}
+    for asked, names in read.items():
         for name in names:
-            with bad_files.damaged(form, Path("bundle", name)):
-                assert Path(name).name in refusal(backend, Path("bundle"))
+            with bad_files.damaged(form, Path(name)):
+                assert Path(name).name in refusal(*asked)
+
+
+@pytest.mark.parametrize("command", [f"enroll K-123456 {PHOTO}", "unenroll K-000777"])
+def test_the_gallery_is_changed_by_one_command_at_a_time(project, capsys, command: str) -> None:
+    before = Path(GALLERY).read_bytes()
+    with files.alone(Path(GALLERY).parent):
+        assert pillsnap(command) == 1
+    assert "Another command is writing into" in capsys.readouterr().err
+    assert Path(GALLERY).read_bytes() == before
 
 
 @pytest.mark.slow
@@ -138,7 +140,7 @@ def test_a_flipped_bit_in_a_bundle_is_refused_or_changes_nothing(project) -> Non
     expected, refused = use.recogniser.recognise([PAIR], top=4), 0
     assert expected[0]
     for name in BUNDLE_FILES["onnx"]:
-        path = Path("bundle", name)
+        path = Path(name)
         content = path.read_bytes()
         for damaged in bit_flips.flipped(content, 45):
             path.write_bytes(damaged)

@@ -51,12 +51,11 @@ def test_without_a_bundle_the_projects_checkpoints_are_used_as_docs_show(
     )
 
 
-def names_of(*extras: str) -> set[str]:
-    """Packages that pyproject.toml asks for, with some extras."""
+def names_of(extra: str) -> set[str]:
+    """Packages that pyproject.toml asks for, with an extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    lists = [project["dependencies"], *(project["optional-dependencies"][name] for name in extras)]
-    found = {re.split("[=>]=", line)[0].strip() for lines in lists for line in lines}
-    return {name.removesuffix("-headless") for name in found}
+    lines = (*project["dependencies"], *project["optional-dependencies"][extra])
+    return {re.split("[=>]=", line)[0].strip().removesuffix("-headless") for line in lines}
 
 
 def without(packages: set[str], folder: Path, *arguments: object) -> dict:
@@ -68,7 +67,7 @@ def without(packages: set[str], folder: Path, *arguments: object) -> dict:
 
 
 @pytest.mark.slow
-def test_the_onnx_extra_is_all_that_the_back_end_needs(bundle, photo) -> None:
+def test_the_onnx_extra_is_all_that_the_back_end_needs_and_no_more(bundle, photo) -> None:
     missing = names_of("train") - names_of("onnx")
     assert {"torch", "ultralytics", "timm", "dvc", "pyarrow"} <= missing
     asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder, "--json")
@@ -78,11 +77,6 @@ def test_the_onnx_extra_is_all_that_the_back_end_needs(bundle, photo) -> None:
     assert picture["pills"] == json.loads(json.dumps([asdict(pill) for pill in expected]))
     found = without(missing, photo.parent, "search", "--imprint", "A", "--model", bundle.folder)
     assert "classes.csv" in found["printed"]
-
-
-@pytest.mark.slow
-def test_the_onnx_extra_holds_no_package_that_is_not_needed(bundle, photo) -> None:
-    asked = ("predict", photo, "--backend", "onnx", "--model", bundle.folder)
     used = without({"torch"}, photo.parent, *asked)["used"]
     canonical = {name.lower().replace("_", "-") for name in used}
     # Fonts of --annotate and Excel files of `register import`: read when they are asked for
@@ -91,16 +85,11 @@ def test_the_onnx_extra_holds_no_package_that_is_not_needed(bundle, photo) -> No
 
 
 @pytest.mark.slow
-def test_commands_of_the_pipeline_name_the_extra_they_need(photo) -> None:
-    for command in ("preflight", "train", "monitor"):
-        found = without({"psutil", "torch"}, photo.parent, command)
+def test_a_command_without_its_packages_names_the_cure(bundle, photo) -> None:
+    cures = dict.fromkeys([("preflight",), ("train",), ("monitor",)], "pillsnap[train]")
+    cures["predict", photo, "--model", bundle.folder] = "--backend onnx works without it"
+    for command, cure in cures.items():
+        found = without({"psutil", "torch"}, photo.parent, *command)
         assert found["code"] == 1
-        assert "pillsnap[train]" in found["errors"]
-
-
-@pytest.mark.slow
-def test_without_torch_its_back_end_is_refused_with_a_cure(bundle, photo) -> None:
-    found = without({"torch"}, photo.parent, "predict", photo, "--model", bundle.folder)
-    assert found["code"] == 1
-    assert "--backend onnx works without it" in found["errors"]
-    assert "Traceback" not in found["errors"]
+        assert cure in found["errors"]
+        assert "Traceback" not in found["errors"]

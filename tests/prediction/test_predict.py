@@ -15,7 +15,6 @@ from pillsnap import cli_use
 from pillsnap.errors import DataError
 from pillsnap.prediction import load, output, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.predict import Tally
 
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 
@@ -30,10 +29,8 @@ def photo(path: Path, pixels: np.ndarray = PAIR) -> Path:
     return path
 
 
-def answers(paths, tally=None, codes=None, annotate_dir=None, **limits):
-    tally = tally or Tally()
-    found = predict.recognise(loaded(**limits), paths, 2, codes, annotate_dir, tally)
-    return list(found)
+def answers(*paths, codes=None, annotate_dir=None, **limits):
+    return list(predict.recognise(loaded(**limits), paths, 2, codes, annotate_dir))
 
 
 def printed(form: str, found) -> str:
@@ -77,28 +74,14 @@ def test_a_list_of_codes_knows_comments_blank_lines_and_a_byte_order_mark(tmp_pa
 def test_pictures_are_answered_in_order_whatever_the_batches(tmp_path) -> None:
     colours = [RED, GREEN, BLUE, RED, GREEN]
     paths = [photo(tmp_path / f"{i}.png", frame((20, 30, 60, c))) for i, c in enumerate(colours)]
-    codes = [answer.pills[0].code for answer in answers(paths, batch_size=2)]
+    codes = [answer.pills[0].code for answer in answers(*paths, batch_size=2)]
     assert codes == ["K-000000", "K-000001", "K-000002", "K-000000", "K-000001"]
-    [answer] = answers([photo(tmp_path / "a.png")])
+    [answer] = answers(photo(tmp_path / "a.png"))
     assert answer.pills == recogniser().recognise([PAIR], top=2)[0]
-
-
-def test_a_batch_holds_no_more_pixels_than_one_picture_may_have(tmp_path) -> None:
-    paths = [photo(tmp_path / f"{i}.png") for i in range(4)]  # of 60,000 pixels
-    assert [len(batch) for batch in predict._batches(paths, loaded(9, 130_000))] == [2, 2]
-
-
-def test_a_picture_that_cannot_be_read_is_refused_alone_and_all_are_counted(
-    tmp_path, capsys
-) -> None:
-    (tmp_path / "broken.png").write_bytes(b"words")
-    strange = photo(tmp_path / "c.png", frame((20, 30, 60, STRANGE)))
-    tally = Tally()
-    found = answers([photo(tmp_path / "a.png"), tmp_path / "broken.png", strange], tally)
-    assert [len(answer.pills) for answer in found] == [2, 0, 1]
-    assert "not a picture" in found[1].error.fact
-    assert "broken.png" in capsys.readouterr().err
-    assert (tally.pictures, tally.refused, tally.pills, tally.unknown) == (3, 1, 3, 1)
+    [answer] = answers(tmp_path / "a.png", codes=["K-000001"])
+    assert {c.code for pill in answer.pills for c in pill.candidates} == {"K-000001"}
+    of_130_000_pixels = predict._batches(paths, loaded(9, 130_000))  # a photo has 60,000
+    assert [len(batch) for batch in of_130_000_pixels] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -113,15 +96,10 @@ def test_an_error_of_the_system_refuses_that_picture_alone(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("unreadable.png").symlink_to("/proc/self/mem")  # a regular file that gives EIO
     photo(Path("a.png"))
-    found = answers(predict.expand(["a.png", name, "a*.png"]))
+    found = answers(*predict.expand(["a.png", name, "a*.png"]))
     assert [answer.path for answer in found] == ["a.png", name]
     assert (found[0].error, len(found[0].pills)) == (None, 2)
     assert words in found[1].error.fact
-
-
-def test_only_listed_codes_are_considered(tmp_path) -> None:
-    answer = answers([photo(tmp_path / "a.png")], codes=["K-000001"])[0]
-    assert {c.code for pill in answer.pills for c in pill.candidates} == {"K-000001"}
 
 
 @pytest.mark.parametrize(
@@ -134,14 +112,11 @@ def test_only_listed_codes_are_considered(tmp_path) -> None:
     ids=["equal names", "long names"],
 )  # fmt: skip
 def test_annotated_pictures_do_not_overwrite_each_other(tmp_path, photos, written) -> None:
-    answers([photo(tmp_path / name) for name in photos], annotate_dir=tmp_path / "out")
+    paths = [photo(tmp_path / name) for name in photos]
+    answers(*paths, annotate_dir=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == written
-
-
-def test_a_folder_for_annotations_that_cannot_be_made_is_refused(tmp_path) -> None:
-    (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written: ") as refusal:
-        answers([photo(tmp_path / "a.png")], annotate_dir=tmp_path / "file/out")
+        answers(*paths, annotate_dir=paths[0] / "out")
     assert "--annotate FOLDER" in refusal.value.cure
 
 
@@ -155,21 +130,21 @@ def test_a_crop_is_classified_whole_without_another_margin() -> None:
 
 def test_json_lists_every_picture_with_its_pills_or_its_error(tmp_path) -> None:
     (tmp_path / "broken.png").write_bytes(b"words")
-    found = answers([photo(tmp_path / "a.png"), tmp_path / "broken.png"])
+    found = answers(photo(tmp_path / "a.png"), tmp_path / "broken.png")
     first, second = json.loads(printed("json", found))
-    assert first["path"].endswith("a.png")
-    assert first["pills"][0]["box"] == [20, 30, 60, 60]
-    assert first["pills"][0]["edi_codes"] == ["111", "222"]
-    assert len(first["pills"][0]["candidates"]) == 2
-    assert "error" not in first
-    assert second["pills"] == []
+    assert first.keys() == {"path", "pills"}
+    pill = first["pills"][0]
+    assert (pill["box"], pill["edi_codes"]) == ([20, 30, 60, 60], ["111", "222"])
+    assert len(pill["candidates"]) == 2
+    assert (second["path"], second["pills"]) == (str(tmp_path / "broken.png"), [])
     assert second["error"]["cure"] == "Save it as PNG or JPEG."
     assert json.loads(printed("json", [])) == []
 
 
-def test_csv_has_a_row_for_each_pill_and_for_each_picture_without(tmp_path) -> None:
-    paths = [photo(tmp_path / "a.png"), photo(tmp_path / "none.png", frame()), tmp_path / "x.png"]
-    rows = list(csv.DictReader(io.StringIO(printed("csv", answers(paths)))))
+def test_csv_and_table_show_pills_refused_pictures_and_those_without_a_pill(tmp_path) -> None:
+    none = photo(tmp_path / "none.png", frame())
+    found = answers(photo(tmp_path / "a.png"), none, tmp_path / "x.png")
+    rows = list(csv.DictReader(io.StringIO(printed("csv", found))))
     assert [(Path(row["path"]).name, row["pill"], row["code"]) for row in rows] == [
         ("a.png", "1", "K-000000"), ("a.png", "2", "K-000001"), ("none.png", "", ""),
         ("x.png", "", ""),
@@ -177,12 +152,15 @@ def test_csv_has_a_row_for_each_pill_and_for_each_picture_without(tmp_path) -> N
     assert rows[0]["edi_codes"] == "111|222"
     assert rows[0]["candidates"].startswith("K-000000:")
     assert "is missing" in rows[3]["error"]
+    text = printed("table", found)
+    assert "none.png  no pill found" in text
+    assert "x.png  refused" in text
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "table"])
 def test_a_file_name_that_is_not_utf_8_is_printed_all_the_same(tmp_path, form: str) -> None:
     name = os.fsdecode(b"\xb0\xa1.png")  # cp949, as in a zip file from Windows
-    found = answers([photo(tmp_path / f"a{name}"), tmp_path / name])
+    found = answers(photo(tmp_path / f"a{name}"), tmp_path / name)
     stream = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
     output.write(form, found, stream)
     stream.flush()
@@ -193,36 +171,33 @@ def test_a_file_name_that_is_not_utf_8_is_printed_all_the_same(tmp_path, form: s
 
 def test_the_table_shows_confident_doubtful_and_unknown_pills(tmp_path) -> None:
     pixels = frame((20, 30, 60, RED), (150, 40, 50, STRANGE))
-    [answer] = answers([photo(tmp_path / "[red]a.png", pixels)])
+    [answer] = answers(photo(tmp_path / "[red]a.png", pixels))
     known, unknown = answer.pills
     second = replace(known.candidates[1], probability=0.001)  # shown however unlikely it is
     doubtful = replace(known, confidence=0.899, candidates=(known.candidates[0], second))
     text = printed("table", [replace(answer, pills=[known, doubtful, unknown])])
     rows = [line for line in text.splitlines() if "×" in line and "box" not in line]
     assert "[red]a.png" in text  # not markup
-    assert [("K-000000  가나정 0mg" in row, "unknown" in row) for row in rows] == [
-        (True, False), (True, False), (False, True),
-    ]  # fmt: skip
-    assert [[word in row for word in (">99%", "doubtful 90%", second.code)] for row in rows] == [
-        [True, False, False], [False, True, True], [False, False, False],
-    ]  # fmt: skip
+    words = ("K-000000  가나정 0mg", ">99%", "doubtful 90%", second.code, "unknown")
+    assert [[word in row for word in words] for row in rows] == [
+        [True, True, False, False, False],
+        [True, False, True, True, False],
+        [False, False, False, False, True],
+    ]
     assert unknown.candidates[0].code in rows[2]
-
-
-def test_the_table_shows_refused_and_no_pill(tmp_path) -> None:
-    text = printed("table", answers([photo(tmp_path / "none.png", frame()), tmp_path / "x.png"]))
-    assert "none.png  no pill found" in text
-    assert "x.png  refused" in text
 
 
 def test_a_run_ends_with_exit_code_1_when_a_picture_was_refused(
     tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(load, "load", lambda *_: loaded())
-    good, bad = photo(tmp_path / "a.png"), tmp_path / "none.png"
-    for images, code in (([str(good)], 0), ([str(good), str(bad)], 1)):
+    good = str(photo(tmp_path / "a.png", frame((20, 30, 60, RED), (150, 40, 50, STRANGE))))
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"words")
+    for images, code in (([good], 0), ([good, str(bad)], 1)):
         with pytest.raises(typer.Exit) as end:
             cli_use.predict(images, as_json=True)
         assert end.value.exit_code == code
-    summary = "2 pictures: 1 answered, 1 refused; 2 pills, 0 of them unknown"
-    assert summary in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert printed.count(f"{bad}: not a picture") == 1
+    assert "2 pictures: 1 answered, 1 refused; 2 pills, 1 of them unknown" in printed

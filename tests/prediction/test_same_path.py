@@ -61,38 +61,32 @@ def predicted(places: Places, photo_dir: Path, capsys) -> list[FrameAnswer]:
     with chdir(places.artifacts_dir.parent.parent), pytest.raises(typer.Exit) as end:
         cli_use.predict([str(photo_dir)], top=3, as_json=True, device="cpu")
     assert end.value.exit_code == 0
-    answers = {
-        Path(tree["path"]).name: tree["pills"] for tree in json.loads(capsys.readouterr().out)
-    }
     found = []
-    for label in store.labels:
-        pills = [Pill(**pill) for pill in answers[label.image_path]]
+    printed = sorted(json.loads(capsys.readouterr().out), key=lambda tree: tree["path"])
+    labels = sorted(store.labels, key=lambda label: label.image_path)
+    for label, tree in zip(labels, printed, strict=True):
+        pills = [Pill(**pill) for pill in tree["pills"]]
         photo = LabelledPhoto(Path(label.image_path), label.codes, label.box, (300, 200))
         answer = by_label.frame_answer(photo, pills, index_of)
         found.append(replace(answer, group_id=label.group_id, seconds=0.0))
     return found
 
 
-@pytest.mark.parametrize(("section", "kind"), [("test", "combination"), ("test_single", "single")])
 def test_predict_gives_the_metrics_of_evaluate_for_the_frames_of_test(
-    project, tmp_path, capsys, section: str, kind: str
+    project, tmp_path, capsys
 ) -> None:
-    path = project.artifacts_dir / "evaluation.json"
-    measured = json.loads(path.read_text())["pipeline"][section]
-    frames = [f for f in predicted(project, tmp_path / "photos", capsys) if f.image_type == kind]
-    frames = FrameSet(frames)
-    with chdir(path.parent.parent.parent):
-        params = load()
-    again = orjson.loads(orjson.dumps(sections.pipeline_of(frames, frames.rows(), params.evaluate)))
-    # predict prints no times, and by_label keeps no candidates of refused pills
-    other = {"ms_per_frame_p50", "ms_per_frame_p95", "pill_f1_unrefused"}
-    assert {name: again[name] for name in measured.keys() - other} == {
-        name: measured[name] for name in measured.keys() - other
-    }
-
-
-def test_the_drawn_frames_hold_every_kind_of_error(project) -> None:
     measured = json.loads((project.artifacts_dir / "evaluation.json").read_text())["pipeline"]
+    frames = FrameSet(predicted(project, tmp_path / "photos", capsys))
+    with chdir(project.artifacts_dir.parent.parent):
+        options = load().evaluate
+    for section, kind in (("test", "combination"), ("test_single", "single")):
+        made = sections.pipeline_of(frames, frames.rows(kind), options)
+        again, expected = orjson.loads(orjson.dumps(made)), measured[section]
+        # predict prints no times, and by_label keeps no candidates of refused pills
+        for other in ("ms_per_frame_p50", "ms_per_frame_p95", "pill_f1_unrefused"):
+            del again[other], expected[other]
+        again.pop("pill_f1_unrefused_reason", None)
+        assert again == expected
     errors = measured["test"]["errors"]
     assert all(errors[name] for name in ("wrong_name", "known_refused", "missed", "false_box"))
     assert measured["test_single"]["errors"]["unknown_taken_for_known"] == 1

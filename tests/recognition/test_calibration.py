@@ -82,6 +82,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, form: str) -> None:
         ("class_means", {"shape": [2, 3], "float32_base64": "AAAA"}),
         ("class_means", {"shape": [3], "float32_base64": "AAAAAAAAAAAAAAAA"}),
         ("compared", 1),
+        ("detection_iou", 2.0),
     ],
 )
 def test_a_sealed_value_of_another_kind_is_refused(path: Path, key: str, value) -> None:

@@ -1,5 +1,4 @@
 import re
-from pathlib import Path
 
 import pytest
 
@@ -20,35 +19,27 @@ def bundle(tmp_path) -> Bundle:
     return bundle
 
 
-def test_a_sealed_bundle_is_whole(bundle) -> None:
-    assert bundle.verify() == []
+def test_changed_added_and_removed_files_are_named_and_not_loaded(bundle, capsys) -> None:
+    assert cli_use.verify_bundle(bundle.folder) == 0
     assert bundle.describe() == Description("demo", 8, 10**6)
     bundle.check([bundle.classes])
-
-
-def damaged(bundle: Bundle) -> list[Path]:
-    """A file changed, one added, one removed."""
     config = bundle.timm_dir / "config.json"
     bundle.classes.write_text("other")
     bundle.gallery.write_text("{}")
     config.unlink()
-    return [bundle.classes, bundle.gallery, config]
-
-
-WORDS = (
-    "is damaged: SHA256SUMS has another sha256.",
-    "is not listed in SHA256SUMS.",
-    "is missing.",
-)
-
-
-def test_changed_added_and_removed_files_are_named_and_not_loaded(bundle) -> None:
-    paths = damaged(bundle)
-    faults = [f"{path} {words}" for path, words in zip(paths, WORDS, strict=True)]
-    assert bundle.verify() == faults
-    for path, fault in zip(paths, faults, strict=True):
-        with pytest.raises(CheckpointError, match=re.escape(fault)):
+    faults = {
+        bundle.classes: "is damaged: SHA256SUMS has another sha256.",
+        bundle.gallery: "is not listed in SHA256SUMS.",
+        config: "is missing.",
+    }
+    assert bundle.verify() == [f"{path} {words}" for path, words in faults.items()]
+    for path, words in faults.items():
+        with pytest.raises(CheckpointError, match=re.escape(f"{path} {words}")):
             bundle.check([path])
+    assert cli_use.verify_bundle(bundle.folder) == 1
+    printed = capsys.readouterr().out
+    assert f"{config} is missing.\n  -> Export" in printed
+    assert printed.endswith("3 damaged\n")
 
 
 @pytest.mark.parametrize("form", BAD_FILES)
@@ -61,15 +52,6 @@ def test_bad_files_in_a_bundle_are_refused(bundle, form: str) -> None:
             reader()
         assert str(path) in refusal.value.fact or "no release bundle" in refusal.value.fact
         assert refusal.value.cure
-
-
-def test_verifying_names_each_damage_with_a_cure_and_ends_with_1(bundle, capsys) -> None:
-    assert cli_use.verify_bundle(bundle.folder) == 0
-    bundle.classes.write_text("other")
-    assert cli_use.verify_bundle(bundle.folder) == 1
-    printed = capsys.readouterr().out
-    assert f"{bundle.classes} is damaged: SHA256SUMS has another sha256.\n  -> Export" in printed
-    assert printed.endswith("1 damaged\n")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from make.drawn_models import RED, frame
 from make.services import PAIR, Gate, loaded
 from pillsnap.service.batching import Batcher
 from pillsnap.service.counters import Counters
+from pillsnap.service.requests import Asked
 
 
 async def settled(batcher_task) -> None:
@@ -34,9 +35,9 @@ def test_queued_pictures_are_recognised_together_within_the_pixels_of_the_larges
     async def scene() -> list:
         batcher = Batcher(loaded(tmp_path, gate), 4, Counters())
         worker = asyncio.create_task(batcher.forever())
-        jobs = [asyncio.create_task(batcher.recognise(PAIR, 1, None))]
+        jobs = [asyncio.create_task(batcher.recognise(PAIR, Asked(1, None)))]
         await settled(worker)
-        jobs += [asyncio.create_task(batcher.recognise(frame, 1, None)) for frame in queued]
+        jobs += [asyncio.create_task(batcher.recognise(frame, Asked(1, None))) for frame in queued]
         await settled(worker)
         gate.open.set()
         answers = await asyncio.gather(*jobs)

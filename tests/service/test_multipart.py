@@ -32,7 +32,6 @@ def disposition(rest: str, more: str = "") -> str:
         (disposition("name=\"image\"; FileName*=UTF-8'ko'%EC%95%8C%EC%95%BD.png"), "알약.png"),
         (disposition('name="i"; filename="_.png"; filename*=utf-8\'\'%EC%95%8C.png'), "알.png"),
         (disposition('name="i"; filename*=utf-8\'\'%EC%95%8C.png; filename="_.png"'), "알.png"),
-        (disposition("name=\"i\"; filename*=iso-8859-1''%e9.png"), "é.png"),
         (disposition('name="i"; filename*=broken; filename="a.png"'), "a.png"),
         (disposition('name="i"; filename="a;b=\\"c\\".png"'), 'a;b="c".png'),
         (disposition('name="i"; filename="a%22b.png"'), "a%22b.png"),
@@ -50,23 +49,15 @@ def test_a_picture_is_found_in_the_forms_of_all_clients(head: str, name: str) ->
 def test_other_fields_and_the_empty_file_of_a_form_without_one_are_skipped() -> None:
     text = disposition('name="caption"', "\r\nContent-Type: text/plain")
     photo = disposition('name="image"; filename="a.png"')
-    found = list(files(FORM, form(text, photo, disposition('name="n"'))))
-    assert [name for name, _ in found] == ["a.png"]
-    empty = disposition('name="image"; filename=""', "\r\nContent-Type: application/octet-stream")
-    assert list(files(FORM, form(empty, content=b""))) == []
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
+    body = b"preamble\r\n" + form(text, photo, disposition('name="n"')) + b"epilogue --XBX"
+    for content_type in (
         FORM,
         'Multipart/Form-Data; charset=utf-8; boundary="XBX"',
         "multipart/form-data;BOUNDARY=XBX",
-    ],
-)
-def test_the_boundary_is_that_of_the_content_type(content_type: str) -> None:
-    body = b"preamble\r\n" + form(disposition('name="image"')) + b"epilogue --XBX"
-    assert list(files(content_type, body)) == [("image", PICTURE)]
+    ):
+        assert list(files(content_type, body)) == [("a.png", PICTURE)]
+    empty = disposition('name="image"; filename=""', "\r\nContent-Type: application/octet-stream")
+    assert list(files(FORM, form(empty, content=b""))) == []
 
 
 @given(

@@ -2,28 +2,23 @@
 
 import pytest
 from pydantic import TypeAdapter
-from starlette.testclient import TestClient
 
-from make.services import LIMITS, files, loaded, png, post
-from pillsnap.service.app import create_app
+from make import services
+from make.services import LIMITS, files, png, post
 from pillsnap.service.bodies import Problem, ResponseBody
-from pillsnap.web.guard import Access
 
 
 @pytest.fixture
 def client(tmp_path):
-    app = create_app(loaded(tmp_path), Access(), LIMITS)
-    with TestClient(app, base_url="http://localhost") as client:
+    with services.client(services.app(tmp_path)) as client:
         yield client
 
 
 def references(tree: object) -> set[str]:
     """Names of the schemas that a description refers to."""
     if isinstance(tree, dict):
-        found = (
-            {str(tree["$ref"]).removeprefix("#/components/schemas/")} if "$ref" in tree else set()
-        )
-        return found.union(*map(references, tree.values()))
+        own = {str(tree.get("$ref", "")).removeprefix("#/components/schemas/")}
+        return own.union(*map(references, tree.values())) - {""}
     return set().union(*map(references, tree)) if isinstance(tree, list) else set()
 
 

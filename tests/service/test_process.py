@@ -1,11 +1,11 @@
-"""The service as a process, over real connections, under more load than it accepts."""
+"""The service as a process, over real connections: what SIGTERM ends and what it waits for."""
 
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import pytest
 
 from make.drawn_models import RED, frame
 from make.import_graph import ROOT
+from make.servers import connection
 from make.services import png
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -39,13 +40,11 @@ class Service:
 
     def ask_half(self) -> socket.socket:
         """A connection over which half of a photo was sent; the rest will not be."""
-        host, port = self.url.removeprefix("http://").split(":")
         content = photo()
-        head = f"POST /v1/recognise HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\n"
+        head = "POST /v1/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
         head += f"Content-Length: {len(content)}\r\n\r\n"
-        client = socket.create_connection((host, int(port)))
-        client.sendall(head.encode() + content[: len(content) // 2])
-        return client
+        port = int(self.url.rpartition(":")[2])
+        return connection(port, head.encode() + content[: len(content) // 2])
 
     def holds(self, requests: int) -> bool:
         """Whether so many are in flight."""
@@ -83,20 +82,6 @@ def wait_until(condition) -> None:
     """Poll without a pause; pytest's time limit ends it."""
     while not condition():
         pass
-
-
-def test_requests_over_the_limit_get_429_and_later_ones_are_answered() -> None:
-    asked = 2 * (BATCH + QUEUE)
-    with running() as service, ThreadPoolExecutor(asked) as clients:
-        done = as_completed([clients.submit(service.ask) for _ in range(asked)])
-        refused = [next(done).result() for _ in range(asked - QUEUE)]  # the gate is still closed
-        service.open_gate()
-        answered = [one.result() for one in done]
-        assert {answer.status_code for answer in refused} == {429}
-        assert {answer.headers["retry-after"] for answer in refused} == {"1"}
-        assert [answer.status_code for answer in answered] == [200] * QUEUE
-        assert service.ask().json()["images"][0]["pills"][0]["code"] == "K-000000"
-        assert service.holds(0)
 
 
 def test_sigterm_finishes_accepted_requests_and_exits_with_0() -> None:

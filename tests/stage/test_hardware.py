@@ -7,8 +7,7 @@ from pillsnap.stage.hardware import HardwareSampler
 
 
 def test_cpu_ram_and_disk_are_always_there():
-    with HardwareSampler(Path()) as sampler:
-        sample = sampler.newest()
+    sample = HardwareSampler(Path()).newest()
     assert sample["ram_total_mb"] > sample["ram_used_mb"] > 0
     assert sample["disk_free_gb"] > 0
     assert 0 <= sample["cpu_pct"] <= 100

@@ -14,16 +14,9 @@ TEMPLATE = """{% extends "stage/templates/base.html" %}
 """
 
 
-@pytest.fixture(autouse=True)
-def template(monkeypatch):
-    """A template `test.html` next to those of the package."""
-    loader = jinja2.ChoiceLoader(
-        [jinja2.DictLoader({"test.html": TEMPLATE}), jinja2.FileSystemLoader(page.PACKAGE)]
-    )
-    monkeypatch.setattr(page._environment(), "loader", loader)
-
-
-def test_a_page_fills_the_blocks_of_the_base_with_escaped_values():
+def test_a_page_fills_the_blocks_of_the_base_with_escaped_values(monkeypatch):
+    loaders = [jinja2.DictLoader({"test.html": TEMPLATE}), jinja2.FileSystemLoader(page.PACKAGE)]
+    monkeypatch.setattr(page._environment(), "loader", jinja2.ChoiceLoader(loaders))
     html = page.render("test.html", name="<script>x</script>", picture=b"jpeg")
     assert html.startswith("<!doctype html>") and html.endswith("</html>\n")
     shown = "&lt;script&gt;x&lt;/script&gt;"
@@ -31,9 +24,6 @@ def test_a_page_fills_the_blocks_of_the_base_with_escaped_values():
     assert html.index(".more {") < html.index("</style>") < html.index(f"<p>{shown}</p>")
     assert '<img src="data:image/jpeg;base64,anBlZw==">' in html
     assert html.count("<script") == 1
-
-
-def test_a_missing_value_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="name"):
         page.render("test.html", picture=b"")
 

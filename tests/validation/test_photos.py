@@ -1,4 +1,4 @@
-"""Photos: header first, one read, damage named (prediction/test_same_reader.py has its kinds)."""
+"""Photos: header first, one read, damage named (prediction/test_pictures.py has its kinds)."""
 
 import errno
 import io

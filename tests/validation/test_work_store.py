@@ -87,6 +87,11 @@ def test_a_lost_page_is_named(tmp_path: Path) -> None:
         store.hashes()
 
 
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=f"{tmp_path} cannot be written or read: unable to open"):
+        WorkStore(tmp_path).__enter__()
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with pytest.raises(MachineError, match="disk is full"), WorkStore(path) as store:

@@ -13,8 +13,7 @@ from make.monitor_runs import append, drawn_run, line, write_run
 from make.monitor_server import serving
 from make.prefix_proxy import in_front_of
 from make.servers import running
-from make.services import LIMITS, loaded
-from pillsnap.service.app import create_app
+from make.services import app
 from pillsnap.web import server
 from pillsnap.web.guard import Access
 
@@ -46,21 +45,16 @@ def test_the_monitor_works_under_a_prefix(tab: Tab, tmp_path: Path, websockets: 
     assert (f"{url}api/state" in tab.requests) is not websockets
 
 
-def test_the_page_of_a_proxy_that_was_not_allowed_polls_instead(tab: Tab, tmp_path: Path) -> None:
-    write_run(tmp_path / "demo", drawn_run(time.time()))
-    with serving(tmp_path / "demo") as port, in_front_of(port, websockets=True) as url:
-        tab.open(url)
-        assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
-
-
 @pytest.mark.parametrize(("temperature", "look"), [(1.0, "confident"), (20.0, "doubtful")])
 def test_the_service_works_under_a_prefix(
     tab: Tab, tmp_path: Path, temperature: float, look: str
 ) -> None:
     tool = recogniser()
     tool.calibration = replace(tool.calibration, temperature=temperature)
-    app = create_app(loaded(tmp_path, tool), Access(), LIMITS)
-    with running(server.server(app, 1)) as port, in_front_of(port, websockets=False) as url:
+    with (
+        running(server.server(app(tmp_path, tool), 1)) as port,
+        in_front_of(port, websockets=False) as url,
+    ):
         tab.open(url)
         tab.value(DROP)
         assert tab.shows(f"#results .{look}", "가나정 0mg")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+import safetensors
 import timm
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,9 @@ from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification.augment import to_input
 from pillsnap.errors import CheckpointError, MachineError, ParameterError, reason_of
-from pillsnap.training import checkpoints
+from pillsnap.training import checkpoints, configs
+
+SAFETENSORS_HASH = "sha256"  # of the weights, in the metadata of a .safetensors that we export
 
 
 def build(
@@ -51,24 +53,23 @@ def build(
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a .safetensors, state_dict or PillSnap checkpoint; only the head may differ."""
+    """Load a .safetensors, state_dict or PillSnap checkpoint; only the head may differ. What
+    PillSnap wrote is checked by the hash inside."""
     if not path.is_file():
         raise CheckpointError(
             f"Weights {path} are missing.", "Check scales.<scale>.classifier_weights."
         )
+    own, classifier = model.state_dict(), model.get_classifier()  # type: ignore[operator]
     try:
-        if path.suffix == ".safetensors":
-            weights = safetensors.torch.load_file(path)
-        else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-        weights = weights.get("weights", weights)
-    except Exception as error:
+        weights = _weights_of(path)
+        head = {name for name in own if own[name].shape != weights.get(name, own[name]).shape}
+    except CheckpointError:
+        raise
+    except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
         raise CheckpointError(
             f"{path} is not a file of weights: {reason_of(error)}",
             "Give a .safetensors, a state_dict or a PillSnap checkpoint.",
         ) from None
-    own, classifier = model.state_dict(), model.get_classifier()  # type: ignore[operator]
-    head = {name for name in own if own[name].shape != weights.get(name, own[name]).shape}
     result = model.load_state_dict(
         {k: v for k, v in weights.items() if k not in head}, strict=False
     )
@@ -145,8 +146,24 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Torc
             f"({str(config.get('class_table_hash'))[:12]}, not {class_table_hash[:12]}).",
             "Train it on this one: dvc repro train_classification. Or restore its classes.csv.",
         )
-    model = timm.create_model(
-        config["architecture"], pretrained=False, num_classes=config["classes"]
-    )
-    model.load_state_dict(weights)
+    configs.check(config, "classification", path, checkpoints.AGAIN)
+    with checkpoints.fitting(path):
+        model = timm.create_model(
+            config["architecture"], pretrained=False, num_classes=config["classes"]
+        )
+        model.load_state_dict(weights)
     return TorchClassifier(model, config, device)
+
+
+def _weights_of(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix != ".safetensors":
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return checkpoints.load_published(path)[0] if "weights" in content else content
+    with safetensors.safe_open(path, "pt") as file:
+        weights, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    if (metadata or {}).get(SAFETENSORS_HASH) not in (None, checkpoints.weights_hash(weights)):
+        raise CheckpointError(
+            f"{path} is damaged: its weights do not match their hash.",
+            "Export it again (pillsnap export), or copy it again.",
+        )
+    return weights

@@ -1,5 +1,7 @@
 """Pillow's pictures as upright 8-bit RGB: on white where they are transparent, turned by EXIF."""
 
+import warnings
+
 import numpy as np
 from PIL import Image
 
@@ -25,7 +27,8 @@ def rgb(picture: Image.Image) -> Pixels:
 def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 if there is none or the metadata cannot be read."""
     try:
-        value = picture.getexif().get(ORIENTATION, 1)
+        with warnings.catch_warnings(action="ignore"):
+            value = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises many kinds for broken metadata, which is no reason to refuse
         return 1
     return value if value in range(1, 9) else 1

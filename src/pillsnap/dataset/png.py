@@ -115,7 +115,7 @@ def decode(content: bytes) -> Pixels:
 def _chunks(content: bytes) -> Iterator[Chunk]:
     at = len(SIGNATURE)
     while at < len(content):
-        length, kind = struct.unpack_from(">I4s", content, at)
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
         stop = at + 12 + length
         if stop > len(content):
             raise PngError("a chunk is cut short")

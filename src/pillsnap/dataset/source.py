@@ -5,9 +5,11 @@ Light imports only: the worker processes load this module.
 """
 
 import errno
+import lzma
 import os
 import re
 import stat
+import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
@@ -24,7 +26,9 @@ ARCHIVE = ".zip"
 INSIDE = re.compile(r"\.zip/", re.IGNORECASE)
 ENCODINGS = ("utf-8", "cp949", "cp437")  # of names without the UTF-8 flag; cp437 takes any bytes
 OPEN_ARCHIVES = 4  # per process: a directory of 50,000 names takes some 40 MB
-DAMAGE = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # of an archive
+DAMAGE = (  # of an archive
+    BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError,
+)  # fmt: skip
 
 
 class TooLargeError(OSError):
@@ -79,7 +83,11 @@ def statuses(paths: Sequence[str | Path]) -> list[Status | OSError]:
 def members(path: str) -> dict[str, int]:
     """Name and bytes of each file in an archive, read from its central directory."""
     entries = _archive_at(path).infolist()
-    return {entry.filename: entry.file_size for entry in entries if not entry.is_dir()}
+    return {
+        entry.filename: entry.file_size
+        for entry in entries
+        if entry.filename and not entry.is_dir()  # no name: damaged
+    }
 
 
 def is_inside(path: str | Path) -> bool:

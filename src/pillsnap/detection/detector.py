@@ -18,20 +18,15 @@ from pillsnap.arrays import Pixels
 from pillsnap.boxes import MAX_PILLS
 from pillsnap.detection import letterbox
 from pillsnap.detection.letterbox import Found
-from pillsnap.errors import CheckpointError
-from pillsnap.training import checkpoints
+from pillsnap.training import checkpoints, configs
 
 
 class TorchDetector:
     """A trained detector at inference."""
 
-    def __init__(
-        self, weights: dict[str, torch.Tensor], config: dict[str, Any], device: torch.device
-    ) -> None:
+    def __init__(self, model: DetectionModel, config: dict[str, Any], device: torch.device) -> None:
         self.config = config
         self.device = device
-        model = build(config["architecture"])
-        model.load_state_dict(weights)
         if hasattr(model, "end2end"):
             model.end2end = False  # boxes of both kinds of head go through the same suppression
         self._model = model.float().fuse(verbose=False).to(device).eval()
@@ -60,9 +55,8 @@ def build(architecture: str) -> DetectionModel:
 def load(path: Path, device: torch.device) -> TorchDetector:
     """Load a published checkpoint."""
     weights, config = checkpoints.load_published(path)
-    if config.get("kind") != "detection":
-        raise CheckpointError(
-            f"{path} holds a {config.get('kind')} model, not a detector.",
-            "Give <scale>_detection_best.pt.",
-        )
-    return TorchDetector(weights, config, device)
+    configs.check(config, "detection", path, checkpoints.AGAIN)
+    with checkpoints.fitting(path):
+        model = build(config["architecture"])
+        model.load_state_dict(weights)
+    return TorchDetector(model, config, device)

@@ -1,6 +1,5 @@
 """Errors by class, by pair of classes and by photo condition; near-duplicates between splits."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +28,6 @@ MEANINGS: dict[str, dict[Any, str]] = {
     "direction": {0: "0 front", 1: "1 back"},
     "back": {2: "2 light grey"},
 }
-# Checks of validate that say how alike the splits are
-NEAR, EXACT, TORN = "near_duplicates_across_splits", "duplicates_across_splits", "group_leakage"
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,9 @@ def worst(table: pd.DataFrame, rows: int) -> list[Json]:
     """The classes of the lowest F1, worst first; without those that have no pill or no error."""
     seen = table[table["f1"] < 1].sort_values(["f1", "class_index"], kind="stable")
     named = seen.assign(**{"class": seen["mapping_code"] + " " + seen["drug_name"]})
-    columns = named[["class", "f1", "top1", "pills"]].head(rows)
-    return [{str(name): value for name, value in row.items()} for row in columns.to_dict("records")]
+    columns = ["class", "f1", "top1", "pills"]
+    chosen = named[columns].head(rows).itertuples(index=False)
+    return [dict(zip(columns, row, strict=True)) for row in chosen]
 
 
 def confusions(truth: Ints, predicted: Ints, confidence: Floats) -> list[Confusion]:
@@ -80,23 +78,15 @@ def confusions(truth: Ints, predicted: Ints, confidence: Floats) -> list[Confusi
     ]
 
 
-def confusion_rows(pairs: Sequence[Confusion], classes: pd.DataFrame) -> list[Json]:
-    """Rows pair, count for a bar chart."""
-    names = (classes["mapping_code"] + " " + classes["drug_name"]).tolist()
-    return [{"pair": f"{names[p.true]} → {names[p.predicted]}", "count": p.count} for p in pairs]
-
-
 def outcomes(
     val: CropAnswers, frames: FrameSet, match_iou: float, classes: pd.DataFrame
 ) -> pd.DataFrame:
     """val's crop table with the outcome of each pill: `top1` (known ones), `found` and `right`
     (those of measured frames), else NaN; with the shape and colour of its class."""
     table = val.table.copy()
-    rank = np.full(len(val), np.nan)
-    known = table["known"].to_numpy(dtype=bool)
-    truth = val.truth[known]
-    rank[known] = metrics.ranks(val.logits[known], truth) == 0
-    table["top1"] = rank
+    known, right = val.known(), np.full(len(val), np.nan)
+    right[table["known"].to_numpy(dtype=bool)] = metrics.ranks(known.logits, known.truth) == 0
+    table["top1"] = right
     key = ["image_path", "box_x", "box_y", "box_w", "box_h", "class_index"]
     found = _outcomes(frames, match_iou).drop_duplicates(key)
     table = table.merge(found, on=key, how="left", validate="many_to_one")
@@ -125,11 +115,12 @@ def split_overlap(validation: Json) -> Json:
     counts = {check["name"]: check["count"] for check in validation.get("checks", ())}
     admitted = validation.get("admitted", {})
     pills = sum(admitted.get(split, 0) for split in ("val", "test"))
+    near = counts.get("near_duplicates_across_splits")
     values = {
-        "near_duplicate_share": counts[NEAR] / pills if NEAR in counts and pills else None,
-        "near_duplicates": counts.get(NEAR),
-        "exact_duplicates_refused": counts.get(EXACT),
-        "torn_groups": counts.get(TORN),
+        "near_duplicate_share": None if near is None else metrics.ratio(near, pills),
+        "near_duplicates": near,
+        "exact_duplicates_refused": counts.get("duplicates_across_splits"),
+        "torn_groups": counts.get("group_leakage"),
     }
     return {**explained(values, "no validation.json, or no pill in val and test"), "pills": pills}
 

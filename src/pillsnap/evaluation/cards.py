@@ -9,21 +9,9 @@ from PIL import Image, ImageDraw
 
 from pillsnap.arrays import Ints, Pixels
 from pillsnap.dataset.crops import CropStore
-from pillsnap.evaluation import breakdown
+from pillsnap.evaluation import breakdown, montage
 from pillsnap.evaluation.answers import Answers, CropAnswers
-from pillsnap.evaluation.montage import (
-    EMPTY,
-    GAP_PX,
-    INK,
-    LINE_PX,
-    PALE,
-    PAPER,
-    first_of_each,
-    fitting,
-    font,
-    grid,
-    notice,
-)
+from pillsnap.evaluation.montage import EMPTY, GAP_PX, INK, LINE_PX, PALE, PAPER, font
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.certainty import percent
@@ -71,12 +59,11 @@ def unknown(
     scores, the others the refused ones of the lowest; each with the nearest class."""
     rows = np.flatnonzero(~answered.test.table["known"].to_numpy(dtype=bool))
     pills = answered.test.known(False)
-    score = fitted.refusal_score(pills.outputs)
+    codes, score = pills.codes, fitted.refusal_score(pills.outputs)
     order = np.argsort(-score, kind="stable")
-    codes = pills.codes
     passed = score[order] >= fitted.threshold
-    accepted = first_of_each(order[passed], codes)[: CARDS // 2]
-    refused = first_of_each(order[~passed][::-1], codes)[: CARDS - len(accepted)]
+    accepted = montage.first_of_each(order[passed], codes)[: CARDS // 2]
+    refused = montage.first_of_each(order[~passed][::-1], codes)[: CARDS - len(accepted)]
     truth = answered.val.truth
     cards = []
     for row in [*accepted, *refused]:
@@ -101,28 +88,30 @@ def label(classes: pd.DataFrame, index: int) -> str:
     return f"{row['mapping_code']} {row['drug_name']} [{imprints}]"
 
 
-def montage(cards: Sequence[Card], nothing: str) -> Image.Image:
+def sheet(cards: Sequence[Card], nothing: str) -> Image.Image:
     """Cards in rows of three; without any, a sheet that says why."""
-    return grid([picture(card) for card in cards], 3, GAP_PX) if cards else notice(nothing)
+    if not cards:
+        return montage.notice(nothing)
+    return montage.grid([picture(card) for card in cards], 3, GAP_PX)
 
 
 def picture(card: Card) -> Image.Image:
     """One card: captions, pictures, lines."""
     width = 3 * (PICTURE_PX + GAP_PX)
     height = LINE_PX + PICTURE_PX + 6 + LINE_PX * len(card.lines)
-    sheet = Image.new("RGB", (width, height), PAPER)
-    pen = ImageDraw.Draw(sheet)
+    drawn = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(drawn)
     for index, (pixels, caption) in enumerate(card.pictures):
         left = index * (PICTURE_PX + GAP_PX)
         pen.text((left, 0), caption, fill=PALE, font=font(13))
         pen.rectangle((left, LINE_PX, left + PICTURE_PX, LINE_PX + PICTURE_PX), fill=EMPTY)
         if pixels is not None:
             square = Image.fromarray(pixels).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.BOX)
-            sheet.paste(square, (left, LINE_PX))
+            drawn.paste(square, (left, LINE_PX))
     for row, line in enumerate(card.lines, 1):
-        line = fitting(line, font(14), width)
+        line = montage.fitting(line, font(14), width)
         pen.text((0, PICTURE_PX + 6 + row * LINE_PX), line, fill=INK, font=font(14))
-    return sheet
+    return drawn
 
 
 def _example(truth: Ints, predicted: Ints, side: Ints, index: int, but: int) -> int | None:

@@ -29,14 +29,6 @@ class Instances:
         return Instances(self.frame[keep], self.box[keep], self.score[keep])
 
 
-@dataclass(frozen=True)
-class Precisions:
-    """mAP at IoU 0.5 and over 0.5:0.05:0.95; None when nothing is labelled."""
-
-    map50: float | None
-    map50_95: float | None
-
-
 def evaluator() -> str:
     """Name and settings of the evaluator, for the provenance of a metric."""
     limit = f"101 recall points, at most {MAX_BOXES} boxes a frame"
@@ -52,10 +44,11 @@ class Evaluator:
         self._truth = COCO(ground_truth(labelled, [{"id": frame} for frame in range(frames)]))
         self._found = self._truth.loadRes(detections(found))
 
-    def measure(self, frames: Ints) -> Precisions:
-        """mAP on some frames."""
+    def measure(self, frames: Ints) -> Json:
+        """mAP on some frames: `map50` at IoU 0.5 and `map50_95` over 0.5:0.05:0.95; None when
+        nothing is labelled."""
         if not np.isin(self._labelled.frame, frames).any():
-            return Precisions(None, None)
+            return {"map50": None, "map50_95": None}
         evaluation = COCOeval_faster(self._truth, self._found, iouType="bbox")
         settings = evaluation.params
         settings.imgIds, settings.maxDets = frames.tolist(), [MAX_BOXES]
@@ -63,7 +56,7 @@ class Evaluator:
         evaluation.evaluate()
         evaluation.accumulate()
         precision = evaluation.eval["precision"]  # [iou, recall, category, area, limit]
-        return Precisions(float(precision[0].mean()), float(precision.mean()))
+        return {"map50": float(precision[0].mean()), "map50_95": float(precision.mean())}
 
 
 def ground_truth(labelled: Instances, images: Sequence[Json]) -> Json:

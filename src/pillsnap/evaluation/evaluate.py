@@ -5,7 +5,6 @@ Nothing measured on test is used for a choice.
 
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -36,7 +35,7 @@ from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 
-LOGGED = (
+LOGGED = (  # at the end of the stage
     "classification.top1",
     "classification.top5",
     "classification.ece",
@@ -69,7 +68,8 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     val_frames, test_frames, speed = _read_frames(places, recogniser, log)
     answered = Answers(val, test, val_frames, test_frames)
     log.info("measuring")
-    sampling, validation = (_report(path) for path in (places.sampling, places.validation))
+    sampling = outputs.report_of(places.sampling, "build_manifest")
+    validation = outputs.report_of(places.validation, "validate")
     held_out = sampling.get("left_out_codes", ())
     measured = measure(params, answered, fitted, classes, held_out)
     measured |= {
@@ -81,7 +81,7 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     }
     measured["targets"] = outputs.targets(params, measured)
     outputs.write(params, places, answered, fitted, classes, measured)
-    return headline(measured)
+    return {name: at(measured, name) for name in LOGGED}
 
 
 def measure(
@@ -119,11 +119,6 @@ def measure(
         "sets": set_coverage.measure(known, fitted, options.set_risk, seed),
         "by": breakdown.by_condition(by_pill),
     }
-
-
-def headline(measured: Json) -> dict[str, float | None]:
-    """The metrics that the stage ends its log with."""
-    return {name: at(measured, name) for name in LOGGED}
 
 
 def _calibrate(
@@ -177,9 +172,3 @@ def _models(recogniser: Recogniser, parameters: int) -> Json:
     configs = (recogniser.detector.config, recogniser.classifier.config)
     detection, classification = ({key: one.get(key) for key in kept} for one in configs)
     return {"detection": detection, "classification": classification | {"parameters": parameters}}
-
-
-def _report(path: Path) -> Json:
-    """A JSON report of another stage; empty where there is none."""
-    stage = {"sampling.json": "build_manifest", "validation.json": "validate"}[path.name]
-    return files.read_json(path, f"Write it again: dvc repro -f {stage}") if path.is_file() else {}

@@ -94,18 +94,17 @@ def speed(recogniser: Recogniser, frames: Sequence[Pixels]) -> dict[str, Any]:
     begun_s = time.perf_counter()
     recogniser.read(frames)
     batched_s = time.perf_counter() - begun_s
-    detect_ms, crop_ms, classify_ms = (float(value) for value in np.median(steps, axis=0))
+    names = ("detect_ms_p50", "crop_ms_p50", "classify_ms_p50")
     return {
-        "detect_ms_p50": detect_ms,
-        "crop_ms_p50": crop_ms,
-        "classify_ms_p50": classify_ms,
+        **dict(zip(names, np.median(steps, axis=0).tolist(), strict=True)),
         "frames_per_s": float(1000 / np.median(steps.sum(axis=1))),
         "batched_frames_per_s": float(len(frames) / batched_s),
         "frames": len(frames),
     }
 
 
-def _steps(recogniser: Recogniser, frame: Pixels) -> tuple[float, float, float]:
+def _steps(recogniser: Recogniser, frame: Pixels) -> NDArray[np.float64]:
+    """Seconds of detection, cropping and classification."""
     marks = [time.perf_counter()]
     box, _ = recogniser.detect([frame])[0]
     marks.append(time.perf_counter())
@@ -113,7 +112,7 @@ def _steps(recogniser: Recogniser, frame: Pixels) -> tuple[float, float, float]:
     marks.append(time.perf_counter())
     recogniser.classify(pictures)
     marks.append(time.perf_counter())
-    return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
+    return np.diff(marks)
 
 
 def _read(

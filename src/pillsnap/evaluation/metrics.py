@@ -111,12 +111,12 @@ def fpr_at(known: Floats, unknown: Floats, recall: float) -> float | None:
     return None if threshold is None else mean(unknown >= threshold)
 
 
-def coverage(score: Floats, right: Bools, points: int = 20) -> list[dict[str, float]]:
-    """Rows coverage, accuracy: accuracy on the pills of the highest scores, by their share."""
+def coverage(score: Floats, right: Bools) -> list[dict[str, float]]:
+    """Rows coverage, accuracy: accuracy on the pills of the highest scores, by 20 shares."""
     if not len(score):
         return []
     hits = np.cumsum(right[np.argsort(-score, kind="stable")])
-    steps = np.unique(np.ceil(np.linspace(1 / points, 1, points) * len(score)).astype(int))
+    steps = np.unique(np.ceil(np.linspace(1 / 20, 1, 20) * len(score)).astype(int))
     return [
         {"coverage": float(step / len(score)), "accuracy": float(hits[step - 1] / step)}
         for step in steps

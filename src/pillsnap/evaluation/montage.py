@@ -3,7 +3,6 @@
 import io
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pillsnap import files
 from pillsnap.arrays import Floats32, Ints, Pixels
 from pillsnap.evaluation import matching
 from pillsnap.evaluation.answers import FrameAnswer
@@ -22,7 +20,7 @@ Font = ImageFont.FreeTypeFont
 Pen = ImageDraw.ImageDraw
 Place = tuple[float, float, float, float]  # left, top, right, bottom
 
-PICTURE_PX, FRAME_PX, GAP_PX, LINE_PX, LEGEND_PX = 132, 460, 12, 20, 940
+FRAME_PX, GAP_PX, LINE_PX, LEGEND_PX = 460, 12, 20, 940
 INK, PALE, PAPER, EMPTY = "#1a1a1a", "#666666", "#ffffff", "#eeeeee"
 # Okabe & Ito's palette, distinct for colour-blind readers too
 COLOURS = {
@@ -141,11 +139,11 @@ def font(size_px: int, bold: bool = False) -> Font:
     return ImageFont.truetype(str(korean_font_path(bold)), size_px)
 
 
-def save(path: Path, picture: Image.Image) -> None:
-    """A PNG without dates: equal pictures give equal bytes."""
+def encoded(picture: Image.Image, form: str, **options: int) -> bytes:
+    """A PNG or JPEG without dates: equal pictures give equal bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    files.write_bytes(path, buffer.getvalue())
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
 
 
 def _name(frame: FrameAnswer, row: int, classes: pd.DataFrame) -> str:

@@ -1,6 +1,5 @@
 """The files of the evaluate stage: metrics, plots, montages, tables, report, model card."""
 
-import io
 import subprocess
 from pathlib import Path
 
@@ -87,8 +86,10 @@ def write(
     tables.write_csv(out / "results_detection.csv", tables.by_epoch(places.epochs))
     sheets = montages(places, answered, fitted, classes, options.match_iou)
     for name, sheet in sheets.items():
-        montage.save(out / "figures" / f"{name}.png", sheet)
-    pictures = {name: _jpeg(sheet) for name, sheet in sheets.items()}
+        path = out / "figures" / f"{name}.png"
+        files.write_bytes(path, montage.encoded(sheet, "PNG", optimize=True))
+    jpeg = {"quality": REPORT_QUALITY, "subsampling": 0}
+    pictures = {name: montage.encoded(sheet, "JPEG", **jpeg) for name, sheet in sheets.items()}
     page = report.render(measured, curves, by_class, pictures, params.scale)
     files.write_text(out / "report.html", page)
     files.write_text(places.model_card, model_card.render(measured, classes, params.scale))
@@ -103,6 +104,7 @@ def plots(
     confidence = scores.confidences(known.logits, fitted.temperature)
     score = fitted.refusal_score(known.outputs)
     pairs = breakdown.confusions(truth, predicted, confidence)[:rows]
+    names = (classes["mapping_code"] + " " + classes["drug_name"]).tolist()
     frames = answered.val_frames
     boxes = (frames.found.score, frames.matched(CURVE_IOU), len(frames.labelled.frame))
     return {
@@ -110,7 +112,10 @@ def plots(
         "reliability": metrics.reliability(confidence, predicted == truth),
         "coverage": metrics.coverage(score, predicted == truth),
         "worst_classes": breakdown.worst(breakdown.per_class(truth, predicted, classes), rows),
-        "confusions": breakdown.confusion_rows(pairs, classes),
+        "confusions": [
+            {"pair": f"{names[pair.true]} → {names[pair.predicted]}", "count": pair.count}
+            for pair in pairs
+        ],
     }
 
 
@@ -128,8 +133,8 @@ def montages(
     unknown = cards.unknown(answered, fitted, classes, stores)
     return {
         "detections": montage.frame_montage(pictures),
-        "confusions": cards.montage(confusions, "val: no known pill was misclassified"),
-        "unknown": cards.montage(unknown, "test holds no unknown pill"),
+        "confusions": cards.sheet(confusions, "val: no known pill was misclassified"),
+        "unknown": cards.sheet(unknown, "test holds no unknown pill"),
     }
 
 
@@ -146,10 +151,15 @@ def headlines(measured: Json) -> Json:
     return tree
 
 
+def report_of(path: Path, stage: str) -> Json:
+    """A JSON report of another stage; empty where there is none."""
+    return files.read_json(path, f"Write it again: dvc repro -f {stage}") if path.is_file() else {}
+
+
 def training(places: Places) -> Json:
     """Minutes and epochs of both trainings, by the summaries they left."""
-    paths = {name: places.artifacts_dir / "live" / name / "summary.json" for name in MODELS}
-    found = {name: _summary(path) for name, path in paths.items()}
+    live = places.artifacts_dir / "live"
+    found = {name: report_of(live / name / "summary.json", f"train_{name}") for name in MODELS}
     epochs = [summary["epochs"] for summary in found.values() if summary]
     whole = all(found.values())
     values = {
@@ -163,14 +173,13 @@ def training(places: Places) -> Json:
 
 def targets(params: Params, measured: Json) -> Json:
     """Each goal with its value, its interval and whether it is met (None without a value)."""
-    goals = params.targets
-    values = {
-        "classification_top1": (goals.classification_top1, "classification", "top1"),
-        "detection_map50": (goals.detection_map50, "detection", "map50"),
-        "training_minutes": (goals.training_minutes, "training", "total_minutes"),
-    }
+    goals, training = params.targets, measured["training"]
     return {
-        name: _target(goal, measured[section], key) for name, (goal, section, key) in values.items()
+        "classification_top1": _target(
+            goals.classification_top1, measured["classification"], "top1"
+        ),
+        "detection_map50": _target(goals.detection_map50, measured["detection"], "map50"),
+        "training_minutes": _target(goals.training_minutes, training, "total_minutes"),
     }
 
 
@@ -211,20 +220,9 @@ def _git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def _jpeg(sheet: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=REPORT_QUALITY, subsampling=0)
-    return buffer.getvalue()
-
-
 def _target(goal: float, section: Json, key: str) -> Json:
     value = section[key]
     met = None
     if value is not None:
         met = value <= goal if key.endswith("minutes") else value >= goal
     return {"goal": goal, "value": value, "met": met, "ci": at(section, f"ci.{key}")}
-
-
-def _summary(path: Path) -> Json:
-    stage = f"train_{path.parent.name}"
-    return files.read_json(path, f"Train again: dvc repro -f {stage}") if path.is_file() else {}

@@ -4,9 +4,11 @@ A metric that could not be computed is None, with the reason under `<metric>_rea
 under `ci`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pillsnap.arrays import Array, Ints
 from pillsnap.evaluation import fit, intervals, matching, metrics
@@ -53,11 +55,8 @@ def classification(val: CropAnswers, fitted: Calibration, rounds: int, seed: int
 def top1_of(pills: CropAnswers, kind: str) -> Json:
     """Top-1 of some pills; `kind` says of which frames they are."""
     right = metrics.ranks(pills.logits, pills.truth) == 0
-    return {
-        **explained({"top1": metrics.mean(right)}, f"no known pill in {kind} frames"),
-        "pills": len(pills),
-        "ci": {"top1": intervals.ratio(right, np.ones(len(pills)), pills.groups)},
-    }
+    share = (right, np.ones(len(pills)), f"no known pill in {kind} frames")
+    return {**_shares({"top1": share}, pills.groups), "pills": len(pills)}
 
 
 def detection(frames: FrameSet, options: EvaluateParams, seed: int) -> Json:
@@ -81,26 +80,21 @@ def _detection(
     labelled = np.array([len(frames.frames[row].labelled) for row in rows], dtype=np.float64)
     shown = found.score >= options.detection_confidence
     hits, predicted = (np.bincount(frame, m, len(rows)) for m in (matched & shown, shown))
-    precisions = frames.boxes.measure(rows)
-    groups = frames.groups[rows]
-    values = {
-        "map50": precisions.map50,
-        "map50_95": precisions.map50_95,
-        "recall": metrics.ratio(hits.sum(), labelled.sum()),
+    unlabelled, drawn = "no labelled box in these frames", (options.bootstrap_rounds, seed)
+    shares = {
+        "precision": (hits, predicted, "no box was found"),
+        "recall": (hits, labelled, unlabelled),
     }
-    precision = {"precision": metrics.ratio(hits.sum(), predicted.sum())}
-    drawn = (groups, options.bootstrap_rounds, seed)
-    return {
-        **explained(values, "no labelled box in these frames"),
-        **explained(precision, "no box was found"),
+    groups = frames.groups[rows]
+    boxes = (found.score, matched, frame, labelled, groups)
+    section = {
+        **explained(frames.boxes.measure(rows), unlabelled),
+        **_shares(shares, groups),
         "frames": len(rows),
         "boxes": int(labelled.sum()),
-        "ci": {
-            "map50": intervals.average_precision(found.score, matched, frame, labelled, *drawn),
-            "precision": intervals.ratio(hits, predicted, groups),
-            "recall": intervals.ratio(hits, labelled, groups),
-        },
     }
+    section["ci"]["map50"] = intervals.average_precision(*boxes, *drawn)
+    return section
 
 
 def pipeline(frames: FrameSet, options: EvaluateParams) -> Json:
@@ -118,34 +112,21 @@ def pipeline_of(frames: FrameSet, rows: Ints, options: EvaluateParams) -> Json:
     right, predicted, labelled = _counts(matches)
     exact = np.array([match.exact for match in matches], dtype=np.float64)
     accepted, accepted_right = _accepted(some, matches)
-    pills = (predicted + labelled) / 2  # F1 is right / pills
     unlabelled = "no labelled pill of a known code" if len(rows) else "no such frame"
-    values = {
-        "pill_recall": metrics.ratio(right.sum(), labelled.sum()),
-        "pill_f1": metrics.ratio(right.sum(), pills.sum()),
-        "frame_exact": metrics.mean(exact),
+    shares = {
+        "pill_precision": (right, predicted, "no pill found"),
+        "accepted_precision": (accepted_right, accepted, "no pill was accepted"),
+        "pill_recall": (right, labelled, unlabelled),
+        "pill_f1": (right, (predicted + labelled) / 2, unlabelled),
+        "frame_exact": (exact, np.ones(len(rows)), unlabelled),
     }
     return {
-        **explained(
-            {"pill_precision": metrics.ratio(right.sum(), predicted.sum())}, "no pill found"
-        ),
-        **explained(
-            {"accepted_precision": metrics.ratio(accepted_right.sum(), accepted.sum())},
-            "no pill was accepted",
-        ),
-        **explained(values, unlabelled),
+        **_shares(shares, groups),
         **_unrefused_f1(some, options.match_iou),
         **speed([frame.seconds for frame in some]),
         "frames": len(rows),
         "pills": int(labelled.sum()),
         "errors": {kind: sum(m.errors()[kind] for m in matches) for kind in matching.ERRORS},
-        "ci": {
-            "pill_precision": intervals.ratio(right, predicted, groups),
-            "accepted_precision": intervals.ratio(accepted_right, accepted, groups),
-            "pill_recall": intervals.ratio(right, labelled, groups),
-            "pill_f1": intervals.ratio(right, pills, groups),
-            "frame_exact": intervals.ratio(exact, np.ones(len(rows)), groups),
-        },
     }
 
 
@@ -161,6 +142,15 @@ def explained(values: Json, why: str) -> Json:
     """The values, and a reason for each that is None."""
     reasons = {f"{name}_reason": why for name, value in values.items() if value is None}
     return {**values, **reasons}
+
+
+def _shares(shares: Mapping[str, tuple[Array, Array, str]], groups: NDArray[Any]) -> Json:
+    """sum(part) / sum(whole) of each (part, whole, why there may be none), and its interval."""
+    section: Json = {"ci": {}}
+    for name, (part, whole, why) in shares.items():
+        section |= explained({name: metrics.ratio(part.sum(), whole.sum())}, why)
+        section["ci"][name] = intervals.ratio(part, whole, groups)
+    return section
 
 
 def _counts(matches: Sequence[FrameMatch]) -> tuple[Array, Array, Array]:

@@ -75,19 +75,15 @@ def coco_files(frames: FrameSet) -> tuple[Json, list[Json]]:
     return coco.ground_truth(frames.labelled, images), coco.detections(frames.found)
 
 
-def by_epoch(metrics_dir: Path) -> list[Json]:
-    """A row per epoch of the detector's training, out of DVCLive's TSV files; [] without them."""
-    columns = {}
-    for name, file in BY_EPOCH.items():
-        path = metrics_dir / f"{file}.tsv"
-        if path.is_file():
-            table = pd.read_csv(path, sep="\t", index_col=0, dtype=str, keep_default_na=False)
-            columns[name] = table.iloc[:, 0]
-    if not columns:
-        return []
-    joined = pd.DataFrame(columns).fillna("")
-    joined.insert(0, "epoch", joined.index)
-    return [{str(name): value for name, value in row.items()} for row in joined.to_dict("records")]
+def by_epoch(metrics_dir: Path) -> pd.DataFrame:
+    """A row per epoch of the detector's training, out of those of DVCLive's TSV files there are."""
+    paths = {name: metrics_dir / f"{file}.tsv" for name, file in BY_EPOCH.items()}
+    columns = {
+        name: pd.read_csv(path, sep="\t", index_col=0, dtype=str).iloc[:, 0]
+        for name, path in paths.items()
+        if path.is_file()
+    }
+    return pd.DataFrame(columns).rename_axis("epoch").reset_index()
 
 
 def write_parquet(path: Path, parts: Sequence[pd.DataFrame]) -> None:
@@ -97,10 +93,9 @@ def write_parquet(path: Path, parts: Sequence[pd.DataFrame]) -> None:
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary)
 
 
-def write_csv(path: Path, table: pd.DataFrame | Sequence[Json]) -> None:
+def write_csv(path: Path, table: pd.DataFrame) -> None:
     """A CSV file; of no rows an empty one."""
-    rows = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
-    files.write_text(path, rows.to_csv(index=False, lineterminator="\n") if len(rows) else "")
+    files.write_text(path, table.to_csv(index=False, lineterminator="\n") if len(table) else "")
 
 
 def _predicted(frame: FrameAnswer, row: int, label: int | None, codes: list[str]) -> Json:

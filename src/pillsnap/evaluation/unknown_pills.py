@@ -86,19 +86,16 @@ def _by_code(
     classes: pd.DataFrame,
 ) -> list[Json]:
     """A row per unknown code, the hardest to tell from known pills first."""
-    nearest = unknown.logits.argmax(axis=1)
-    above = metrics.share_above(known_score, score) if len(known_score) else None
-    rows = []
+    nearest, rows = unknown.logits.argmax(axis=1), []
     for code in sorted(set(unknown.codes)):
         own = unknown.codes == code
         taken_for = int(np.bincount(nearest[own]).argmax())
-        rows.append(
-            {
-                "code": code,
-                "pills": int(own.sum()),
-                "auroc": None if above is None else float(above[own].mean()),
-                "accepted": metrics.mean(score[own] >= threshold),
-                "taken_for": str(classes["mapping_code"].iloc[taken_for]),
-            }
-        )
+        row = {
+            "code": code,
+            "pills": int(own.sum()),
+            "auroc": metrics.auroc(known_score, score[own]),
+            "accepted": metrics.mean(score[own] >= threshold),
+            "taken_for": str(classes["mapping_code"].iloc[taken_for]),
+        }
+        rows.append(row)
     return sorted(rows, key=lambda row: (row["auroc"] or 0.0, row["code"]))

@@ -1,7 +1,6 @@
 """`pillsnap monitor`: serve here, or start, find or stop the monitor in the background."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def artifacts_dir_of(params_path: Path, scale: str | None) -> Path:
     scales = params.get("scales")
     known = list(map(str, scales)) if isinstance(scales, dict) else []
     name = params.get("scale") if scale is None else scale
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]+", name) or name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ParameterError(
             f"{params_path} has no scale {name!r}; it has {', '.join(known) or 'none'}.",
             "Give one of them: --scale NAME",
@@ -32,22 +31,21 @@ def artifacts_dir_of(params_path: Path, scale: str | None) -> Path:
 
 def monitor(artifacts_dir: Path, host: str, port: int, proxies: Sequence[str] = ()) -> None:
     """Serve the page in the foreground until Ctrl-C."""
-    from pillsnap.monitor.server import create_app, serve
+    from pillsnap.monitor.server import create_app, server
 
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     with listen(host, port, COMMAND) as listener:
         bound = int(listener.getsockname()[1])
         print(f"{address(host, bound)}  {artifacts_dir}  (Ctrl-C ends it)", flush=True)
-        serve(create_app(artifacts_dir, access), listener)
+        server(create_app(artifacts_dir, access)).run(sockets=[listener])
 
 
 def start(
     artifacts_dir: Path, host: str, port: int, run_dir: Path, proxies: Sequence[str] = ()
 ) -> None:
     """Start the page in the background and print where it is."""
-    token = os.environ.get(POLICY.variable) or None
-    access_for(POLICY, host, token, proxies)  # refused here, where the user sees it
-    started = daemon.start(artifacts_dir, host, port, token, run_dir, proxies)
+    access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)  # refused for the user here
+    started = daemon.start(artifacts_dir, host, port, run_dir, proxies)
     print(f"monitor at {started.url} (pid {started.pid}); {COMMAND} --stop ends it")
 
 

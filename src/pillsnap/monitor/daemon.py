@@ -1,14 +1,16 @@
 """The monitor in the background: started once, found again, stopped; it holds a lock while it runs.
 
-The child inherits the locked file and the listening socket, so neither can fail after it started.
+The child, `python -m pillsnap.monitor.daemon ARTIFACTS_DIR HOST FD RUN_DIR [PROXY...]`, inherits
+the locked file and the listening socket, so neither can fail after it started. It records itself:
+it is found and stopped even if its starter was killed.
 """
 
 import fcntl
 import http.client
 import os
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
@@ -19,7 +21,7 @@ import psutil
 from pillsnap import files
 from pillsnap.errors import MachineError, UserError
 from pillsnap.monitor.policy import POLICY
-from pillsnap.web.guard import HEALTH
+from pillsnap.web.guard import HEALTH, access_for
 from pillsnap.web.listener import address, listen, local
 
 LOCK, RECORD, LOG = "monitor.lock", "monitor.json", "monitor.log"
@@ -32,7 +34,6 @@ class Daemon:
     """A monitor in the background, as monitor.json records it."""
 
     pid: int
-    process_started_s: float
     host: str
     port: int
     artifacts_dir: str
@@ -44,12 +45,7 @@ class Daemon:
 
 
 def start(
-    artifacts_dir: Path,
-    host: str,
-    port: int,
-    token: str | None,
-    run_dir: Path,
-    proxies: Sequence[str] = (),
+    artifacts_dir: Path, host: str, port: int, run_dir: Path, proxies: Sequence[str] = ()
 ) -> Daemon:
     """Start the monitor in the background and return once it answers."""
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -59,13 +55,12 @@ def start(
             where = f" at {other.url} (pid {other.pid}, {other.artifacts_dir})" if other else ""
             fact = f"A monitor runs in the background already{where}."
             raise MachineError(fact, "Stop it: pillsnap monitor --stop")
+        (run_dir / RECORD).unlink(missing_ok=True)  # of one that was killed
         with listen(host, port, "pillsnap monitor --daemon") as listener:
-            arguments = [str(artifacts_dir), host, str(listener.fileno()), *proxies]
-            child = _spawn(arguments, token, run_dir, (lock.fileno(), listener.fileno()))
+            arguments = [str(artifacts_dir), host, str(listener.fileno()), str(run_dir), *proxies]
+            child = _spawn(arguments, run_dir, (lock.fileno(), listener.fileno()))
             bound = int(listener.getsockname()[1])
-    started_s = psutil.Process(child.pid).create_time()
-    daemon = Daemon(child.pid, started_s, host, bound, str(artifacts_dir))
-    files.write_json(run_dir / RECORD, asdict(daemon))
+    daemon = Daemon(child.pid, host, bound, str(artifacts_dir))
     _await_answer(daemon, child, run_dir)
     return daemon
 
@@ -76,77 +71,63 @@ def running(run_dir: Path) -> Daemon | None:
         with (run_dir / LOCK).open("rb") as lock:
             if _locked(lock.fileno()):
                 return None
-        daemon = Daemon(**files.read_json(run_dir / RECORD, "pillsnap monitor --daemon"))
+        return Daemon(**files.read_json(run_dir / RECORD, "pillsnap monitor --daemon"))
     except (OSError, UserError, TypeError):
         return None
-    return daemon if _process(daemon) else None
 
 
 def stop(run_dir: Path) -> Daemon | None:
     """Stop the monitor in the background; returns what was stopped, None where nothing ran."""
     daemon = running(run_dir)
-    process = _process(daemon) if daemon else None
-    if process is not None:
+    if daemon is not None:
         with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(daemon.pid)
             process.terminate()
-        _, alive = psutil.wait_procs([process], STOP_WITHIN_S)
-        for stubborn in alive:
-            stubborn.kill()
-        psutil.wait_procs(alive, STOP_WITHIN_S)
+            _, alive = psutil.wait_procs([process], STOP_WITHIN_S)
+            for stubborn in alive:
+                stubborn.kill()
+            psutil.wait_procs(alive, STOP_WITHIN_S)
     (run_dir / RECORD).unlink(missing_ok=True)
     return daemon
 
 
 def _spawn(
-    arguments: Sequence[str], token: str | None, run_dir: Path, inherited: tuple[int, ...]
+    arguments: Sequence[str], run_dir: Path, inherited: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
-    environment = {key: value for key, value in os.environ.items() if key != POLICY.variable}
-    if token is not None:  # not among the arguments, where every user of the machine sees it
-        environment[POLICY.variable] = token
+    # The token stays in the environment: every user of the machine sees arguments.
     with (run_dir / LOG).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "pillsnap.monitor", *arguments],
+            [sys.executable, "-m", "pillsnap.monitor.daemon", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
             pass_fds=inherited,
             start_new_session=True,
         )
 
 
 def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path) -> None:
-    deadline_s = time.monotonic() + READY_WITHIN_S
-    while child.poll() is None and time.monotonic() < deadline_s:
-        if _answers(daemon):
-            child.returncode = 0  # it outlives this process: keeps Popen from warning about it
-            return
-        time.sleep(0.05)
+    if _answers(daemon):
+        child.returncode = 0  # it outlives this process: keeps Popen from warning about it
+        return
     log = (run_dir / LOG).read_text("utf-8", "replace").strip().splitlines()
-    stop(run_dir)
+    child.kill()
+    child.wait()
     raise MachineError(
-        f"The monitor did not answer within {READY_WITHIN_S:.0f} s: {' | '.join(log[-3:])}",
-        f"Read {run_dir / 'monitor.log'}, or run it in the foreground: pillsnap monitor",
+        f"The monitor did not start: {' | '.join(log[-3:])}",
+        f"Read {run_dir / LOG}, or run it in the foreground: pillsnap monitor",
     )
 
 
 def _answers(daemon: Daemon) -> bool:
-    connection = http.client.HTTPConnection(local(daemon.host), daemon.port, timeout=5)
+    # The socket listens already; it is closed where the child ends.
+    host, port = local(daemon.host), daemon.port
+    connection = http.client.HTTPConnection(host, port, timeout=READY_WITHIN_S)
     with closing(connection), suppress(OSError, http.client.HTTPException):
         connection.request("GET", HEALTH)
         with connection.getresponse() as response:
             return response.status == http.client.OK
     return False
-
-
-def _process(daemon: Daemon) -> psutil.Process | None:
-    # The start time tells our process from a later one with the same number.
-    try:
-        process = psutil.Process(daemon.pid)
-        ours = abs(process.create_time() - daemon.process_started_s) < 1.0
-        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
 
 
 def _locked(descriptor: int) -> bool:
@@ -155,3 +136,19 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def main() -> None:
+    """The child: serve on the inherited socket until SIGTERM."""
+    from pillsnap.monitor.server import create_app, server
+
+    artifacts_dir, host, descriptor, run_dir, *proxies = sys.argv[1:]
+    access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
+    listener = socket.socket(fileno=int(descriptor))
+    daemon = Daemon(os.getpid(), host, int(listener.getsockname()[1]), artifacts_dir)
+    files.write_json(Path(run_dir) / RECORD, asdict(daemon))
+    server(create_app(Path(artifacts_dir), access)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
@@ -48,13 +48,13 @@ def parse(line: bytes) -> Event | None:
         raw = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(raw, dict) or not _is_time(raw.get("time")):
+    if not isinstance(raw, dict) or raw.get("stage") not in STAGES or raw.get("kind") not in KINDS:
         return None
-    if raw.get("stage") not in STAGES or raw.get("kind") not in KINDS:
+    time_s, cures = raw.get("time"), raw.get("cures")
+    if not _is_number(time_s) or not 0 <= time_s < LATEST_TIME_S:
         return None
-    cures = raw.get("cures")
     return Event(
-        time_s=float(raw["time"]),
+        time_s=float(time_s),
         stage=raw["stage"],
         kind=raw["kind"],
         run=_text(raw.get("run"))[:32],
@@ -85,15 +85,16 @@ class EventReader:
         self.path = path
         self.skipped = 0
         self._offset = 0
-        self._identity: tuple[int, int] | None = None
         self._tail = b""
 
     def read(self) -> NewEvents:
         """Events since the last call, from at most `CHUNK_BYTES` of the file (OSError passes)."""
         try:
             with self.path.open("rb") as file:
-                restarted = self._restart_if_another(file.fileno())
-                return self._batch(file.fileno(), restarted)
+                # By content: inodes are reused, and a cut file may have grown past the offset.
+                begin = self._offset - len(self._tail)
+                same = os.pread(file.fileno(), len(self._tail), begin) == self._tail
+                return self._batch(file.fileno(), restarted=not same and self._forget())
         except FileNotFoundError:
             return NewEvents((), restarted=self._forget(), more=False)
 
@@ -120,33 +121,14 @@ class EventReader:
         more = end > 0 and os.fstat(descriptor).st_size > self._offset
         return NewEvents(events, restarted, more)
 
-    def _restart_if_another(self, descriptor: int) -> bool:
-        status = os.fstat(descriptor)
-        identity, known = (status.st_dev, status.st_ino), self._identity is not None
-        same = identity == self._identity and status.st_size >= self._offset
-        restart = known and not (same and self._tail_is_unchanged(descriptor))
-        if restart:
-            self._forget()
-        self._identity = identity
-        return restart
-
-    def _tail_is_unchanged(self, descriptor: int) -> bool:
-        # Inodes are reused, and a cut file may grow past the old offset between two looks.
-        begin = self._offset - len(self._tail)
-        return os.pread(descriptor, len(self._tail), begin) == self._tail
-
     def _forget(self) -> bool:
-        known = self._identity is not None
-        self._offset, self._identity, self._tail, self.skipped = 0, None, b"", 0
+        known = self._offset > 0
+        self._offset, self._tail, self.skipped = 0, b"", 0
         return known
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_time(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < LATEST_TIME_S
 
 
 def _count(value: Any) -> int | None:

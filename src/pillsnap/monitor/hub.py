@@ -6,6 +6,7 @@ Nothing is queued for a client: one that was slow gets one message with all it m
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -39,15 +40,11 @@ class Hub:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def wait_past(self, seq: int, timeout_s: float) -> bool:
-        """True once there is something newer than `seq`, False after `timeout_s` without."""
-        if self.seq != seq:
-            return True
-        try:
-            await asyncio.wait_for(self._news.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        return True
+    async def wait_past(self, seq: int, timeout_s: float) -> None:
+        """Return once there is something newer than `seq`, or after `timeout_s`."""
+        if self.seq == seq:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), timeout_s)
 
     def message(self, since: int, now_s: float) -> bytes:
         """What a client that has state `since` misses; everything where it is not one of ours."""

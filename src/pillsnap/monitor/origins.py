@@ -5,59 +5,54 @@ Both are committed to git, so a fresh clone has them before anything ran there.
 
 from typing import Any
 
-from pillsnap.monitor.state import StageState, State
-from pillsnap.monitor.summaries import CHECKPOINTS, ArtifactFiles
+from pillsnap.monitor.folder import CHECKPOINTS, RunFolder
 from pillsnap.places import TRAININGS
 
 Json = dict[str, Any]
 
 
-def of(state: State, files: ArtifactFiles) -> Json:
+def of(folder: RunFolder) -> Json:
     """For each file: when and by which run and git revision it was made, whether it is current."""
-    evaluate, validate = state.stages["evaluate"], state.stages["validate"]
-    metrics_s, validation_s = files.modified_s["metrics"], files.modified_s["validation"]
-    measured = metrics_s is not None and _is_measured(state, files.contents["metrics"], metrics_s)
-    started_s = validate.started_s if validate.status == "done" else None
-    validated = None not in (validation_s, started_s) and (validation_s or 0) >= (started_s or 0)
-    revision = _at(files.contents["evaluation"], "provenance.git_revision")
+    revision = _at(folder.contents["evaluation"], "provenance.git_revision")
     short = revision[:12] if isinstance(revision, str) else None
     return {
-        "metrics": _origin(metrics_s, evaluate, measured and _of_checkpoints(files), short),
-        "validation": _origin(validation_s, validate, validated, None),
+        "metrics": _origin(folder, "metrics", "evaluate", _is_measured(folder), short),
+        "validation": _origin(folder, "validation", "validate", _is_validated(folder), None),
     }
 
 
-def _origin(time_s: float | None, stage: StageState, current: bool, revision: str | None) -> Json:
-    run = stage.run or None if current else None
-    return {"time": time_s, "run": run, "revision": revision, "current": current}
+def _origin(folder: RunFolder, name: str, stage: str, current: bool, revision: str | None) -> Json:
+    run = folder.state.stages[stage].run or None if current else None
+    return {
+        "time": folder.modified_s[name],
+        "run": run,
+        "revision": revision,
+        "current": current,
+    }
 
 
-def _is_measured(state: State, metrics: Any, modified_s: float) -> bool:
-    """Whether these are the metrics of the newest trainings in the log."""
-    trainings = [state.stages[name] for name in TRAININGS]
+def _is_validated(folder: RunFolder) -> bool:
+    validate, modified_s = folder.state.stages["validate"], folder.modified_s["validation"] or 0.0
+    return validate.status == "done" and modified_s >= (validate.started_s or 0.0)
+
+
+def _is_measured(folder: RunFolder) -> bool:
+    """Whether the metrics are those of the newest trainings in the log and of the checkpoints."""
+    stages, found = folder.state.stages, folder.contents
+    trainings, evaluate = [stages[name] for name in TRAININGS], stages["evaluate"]
     started = [stage.started_s for stage in trainings if stage.started_s is not None]
-    if not started or modified_s < max(started):
+    if not started or (folder.modified_s["metrics"] or 0.0) < max(started):
         return False
     if any(stage.status not in ("done", "idle") for stage in trainings):
         return False
-    evaluate = state.stages["evaluate"]
-    if evaluate.status == "idle":
-        return True
-    measured_s = evaluate.started_s or 0.0
-    return evaluate.status == "done" and measured_s >= max(started) and _agree(evaluate, metrics)
-
-
-def _of_checkpoints(files: ArtifactFiles) -> bool:
-    """Whether evaluation.json was measured with the checkpoints that are on disk."""
-    found = files.contents
+    if evaluate.status != "idle":  # idle: DVC has restored its outputs
+        if evaluate.status != "done" or (evaluate.started_s or 0.0) < max(started):
+            return False
+        logged = ((_at(found["metrics"], name), value) for name, value in evaluate.result.items())
+        if any(metric not in (None, value) for metric, value in logged):
+            return False  # git may have put an older file back
     evaluated = {key: _at(found["evaluation"], f"provenance.{key}") for key in CHECKPOINTS}
     return all(found[key] and evaluated[key] == found[key] for key in CHECKPOINTS)
-
-
-def _agree(evaluate: StageState, metrics: Any) -> bool:
-    """Whether metrics.json holds what the run logged at its end: git may have put an older back."""
-    found = ((_at(metrics, name), value) for name, value in evaluate.result.items())
-    return all(measured == value for measured, value in found if measured is not None)
 
 
 def _at(tree: Any, name: str) -> Any:

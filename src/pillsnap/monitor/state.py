@@ -2,44 +2,21 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.trainings import Numbers, Trace, Training, opened, thinned, updated
+from pillsnap.monitor.runs import Numbers, Runs, Trace, advanced, opened, thinned
 from pillsnap.places import STAGES, TRAININGS
 
 MOST_LOG_LINES = 400
 MOST_SAMPLES = 600
 SAMPLE_EVERY_S = 6.0
 SAMPLES_FOR_S = 3600.0
-MOST_EARLIER = 8  # runs of a stage whose late lines are recognised
 MARKS = 4  # epochs that the time left is estimated from
 
 SAMPLED = (
     "cpu_pct", "ram_used_mb",
     "gpu_util_pct", "gpu_memory_used_mb", "gpu_temperature_c", "gpu_power_w",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a stage ended early, and what to do about it."""
-
-    time_s: float
-    message: str
-    cause: str
-    cures: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One human line; `number` counts all lines ever read."""
-
-    number: int
-    time_s: float
-    stage: str
-    level: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +37,10 @@ class StageState:
     goals: Numbers = field(default_factory=dict)
     result: Numbers = field(default_factory=dict)
     message: str = ""
-    failure: Failure | None = None
+    failure: Event | None = None
     marks: tuple[tuple[float, float], ...] = ()
     trace: Trace = ()
-    earlier: tuple[str, ...] = ()  # runs before this one
+    runs: Runs = ()  # this one is the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +50,8 @@ class State:
     stages: Mapping[str, StageState] = field(
         default_factory=lambda: {name: StageState() for name in STAGES}
     )
-    trainings: tuple[Training, ...] = ()
-    logs: tuple[LogLine, ...] = ()
-    num_logs: int = 0
+    logs: tuple[Event, ...] = ()
+    num_logs: int = 0  # all lines ever read
     hardware: Mapping[str, float | str] = field(default_factory=dict)
     hardware_time_s: float | None = None
     samples: tuple[tuple[float | None, ...], ...] = ()  # time, then SAMPLED
@@ -110,30 +86,18 @@ def seconds_left(stage: StageState) -> float | None:
 
 
 def _after(state: State, event: Event) -> State:
-    stage, trainings = state.stages[event.stage], state.trainings
-    if event.kind == "start" or event.run not in (stage.run, *stage.earlier):
-        stage = _begun(stage, event)
+    stage = state.stages[event.stage]
+    if event.kind == "start" or not any(event.run in run.names for run in stage.runs):
+        # A run may log before its start.
+        started_s = stage.started_s if event.run == stage.run else event.time_s
+        stage = StageState("running", event.run, started_s, runs=opened(stage.runs, event))
     if event.run == stage.run:
         step = _STEPS.get(event.kind)  # none for log lines
         stage = replace(step(stage, event) if step else stage, updated_s=event.time_s)
-    if event.stage in TRAININGS:
-        trainings = updated(opened(trainings, event), event)
-    state = replace(
-        state,
-        stages={**state.stages, event.stage: stage},
-        trainings=trainings,
-        num_events=state.num_events + 1,
-    )
+    stage = replace(stage, runs=advanced(stage.runs, event))
+    stages = {**state.stages, event.stage: stage}
+    state = replace(state, stages=stages, num_events=state.num_events + 1)
     return _with_hardware(_with_log(state, event), event)
-
-
-def _begun(stage: StageState, event: Event) -> StageState:
-    """The stage at the first event of a run, or at its start, before which it may log."""
-    if event.run == stage.run:
-        return StageState("running", event.run, stage.started_s, earlier=stage.earlier)
-    others = [run for run in (*stage.earlier, stage.run) if run not in ("", event.run)]
-    earlier = tuple(others[-MOST_EARLIER:])
-    return StageState("running", event.run, event.time_s, earlier=earlier)
 
 
 def _start(stage: StageState, event: Event) -> StageState:
@@ -148,18 +112,21 @@ def _start(stage: StageState, event: Event) -> StageState:
     return replace(stage, epoch=done, epochs_done=done, epochs=event.total, goals=goals)
 
 
-def _progress(stage: StageState, event: Event) -> StageState:
-    stage = replace(
+def _running(stage: StageState, event: Event, epochs_done: int | None) -> StageState:
+    return replace(
         stage,
         status="running",
         failure=None,
         ended_s=None,
-        epoch=event.epoch if event.epoch is not None else stage.epoch,
-        epochs_done=event.epoch - 1 if event.epoch else stage.epochs_done,
-        step=event.step,
-        total=event.total,
+        epoch=stage.epoch if event.epoch is None else event.epoch,
+        epochs_done=stage.epochs_done if epochs_done is None else epochs_done,
         metrics={**stage.metrics, **event.metrics},
     )
+
+
+def _progress(stage: StageState, event: Event) -> StageState:
+    stage = _running(stage, event, event.epoch - 1 if event.epoch else None)
+    stage = replace(stage, step=event.step, total=event.total)
     done, loss = share_done(stage), event.metrics.get("loss")
     if not stage.marks and done is not None:
         stage = replace(stage, marks=((event.time_s, done),))
@@ -171,22 +138,12 @@ def _progress(stage: StageState, event: Event) -> StageState:
 def _epoch(stage: StageState, event: Event) -> StageState:
     epochs = event.total or stage.epochs
     new = ((event.time_s, event.epoch / epochs),) if epochs and event.epoch else ()
-    return replace(
-        stage,
-        status="running",
-        failure=None,
-        epoch=event.epoch,
-        epochs_done=event.epoch or stage.epochs_done,
-        epochs=epochs,
-        step=stage.total,
-        metrics={**stage.metrics, **event.metrics},
-        marks=(*stage.marks, *new)[-MARKS:],
-    )
+    stage = _running(stage, event, event.epoch)
+    return replace(stage, epochs=epochs, step=stage.total, marks=(*stage.marks, *new)[-MARKS:])
 
 
 def _failure(stage: StageState, event: Event) -> StageState:
-    failure = Failure(event.time_s, event.message, event.cause, event.cures)
-    return replace(stage, status="failed", failure=failure, ended_s=event.time_s)
+    return replace(stage, status="failed", failure=event, ended_s=event.time_s)
 
 
 def _end(stage: StageState, event: Event) -> StageState:
@@ -194,17 +151,15 @@ def _end(stage: StageState, event: Event) -> StageState:
     return replace(done, result=event.metrics, message=event.message)
 
 
-_STEPS: Mapping[str, Callable[[StageState, Event], StageState]] = MappingProxyType(
-    {"start": _start, "progress": _progress, "epoch": _epoch, "failure": _failure, "end": _end}
-)
+_STEPS: Mapping[str, Callable[[StageState, Event], StageState]] = {
+    "start": _start, "progress": _progress, "epoch": _epoch, "failure": _failure, "end": _end,
+}  # fmt: skip
 
 
 def _with_log(state: State, event: Event) -> State:
     if not event.message or event.kind in ("progress", "epoch", "end"):  # end: a log line follows
         return state
-    level = "ERROR" if event.kind == "failure" else event.level
-    line = LogLine(state.num_logs, event.time_s, event.stage, level, event.message)
-    logs = (*state.logs, line)[-MOST_LOG_LINES:]
+    logs = (*state.logs, event)[-MOST_LOG_LINES:]
     return replace(state, logs=logs, num_logs=state.num_logs + 1)
 
 

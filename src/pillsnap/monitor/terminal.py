@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pillsnap.monitor import origins
-from pillsnap.monitor.events import EventReader
-from pillsnap.monitor.state import LogLine, StageState, State, fold, seconds_left, share_done
-from pillsnap.monitor.summaries import ArtifactFiles
+from pillsnap.monitor.events import Event
+from pillsnap.monitor.folder import RunFolder
+from pillsnap.monitor.state import StageState, State, seconds_left, share_done
 from pillsnap.monitor.view import Json, status_of
 from pillsnap.places import STAGES, TRAININGS
 
@@ -24,52 +24,24 @@ LEVEL_STYLES = {"ERROR": "red", "WARNING": "yellow", "DEBUG": "dim"}
 METRICS = ("map50", "map50_95", "top1", "top5", "loss/train", "loss/val", "loss", "lr")
 
 
-class StatusReader:
-    """Follows the files that the page follows."""
-
-    def __init__(self, artifacts_dir: Path) -> None:
-        self._reader = EventReader(artifacts_dir / "live" / "events.jsonl")
-        self._files = ArtifactFiles(artifacts_dir)
-        self.state = State()
-
-    def read(self) -> State:
-        """The state at the end of the event file."""
-        more = True
-        while more:
-            batch = self._reader.read()
-            self.state = fold(State() if batch.restarted else self.state, batch.events)
-            more = batch.more
-        self._files.refresh()
-        return self.state
-
-    def view(self, now_s: float) -> RenderableType:
-        """Stages, metrics, hardware, data checks, failures and the last log lines, as of now."""
-        state, validation = self.read(), self._files.contents["validation"]
-        earlier = not origins.of(state, self._files)["validation"]["current"]
-        return _view(state, validation, earlier, now_s)
-
-
-def status_text(artifacts_dir: Path, now_s: float, width: int = 100) -> str:
-    """What `pillsnap status` prints, as plain text."""
-    console = Console(width=width, no_color=True, force_terminal=False)
-    with console.capture() as capture:
-        console.print(StatusReader(artifacts_dir).view(now_s))
-    return capture.get()
-
-
 def show(artifacts_dir: Path, watch: bool, interval_s: float = 1.0) -> None:
     """Print the status once, or keep it on the screen until Ctrl-C."""
-    reader = StatusReader(artifacts_dir)
+    folder = RunFolder(artifacts_dir)
     if not watch:
-        Console().print(reader.view(time.time()))
+        Console().print(status(folder, time.time()))
         return
     with Live(refresh_per_second=4, screen=False) as live:
         while True:
-            live.update(reader.view(time.time()))
+            live.update(status(folder, time.time()))
             time.sleep(interval_s)
 
 
-def _view(state: State, validation: Json | None, earlier: bool, now_s: float) -> RenderableType:
+def status(folder: RunFolder, now_s: float) -> RenderableType:
+    """Stages, metrics, hardware, data checks, failures and the last log lines, as of now."""
+    while folder.read():
+        pass
+    folder.refresh()
+    state, validation = folder.state, folder.contents["validation"]
     if not state.num_events:
         return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]
@@ -77,8 +49,10 @@ def _view(state: State, validation: Json | None, earlier: bool, now_s: float) ->
     parts += [_metrics(name, state.stages[name]) for name in trained]
     parts.append(_hardware(state))
     if validation is not None:
-        parts.append(_validation(validation, earlier))
-    parts += [_failure(name, stage) for name, stage in state.stages.items() if stage.failure]
+        current = origins.of(folder)["validation"]["current"]
+        parts.append(_validation(validation, current))
+    failures = {name: stage.failure for name, stage in state.stages.items()}
+    parts += [_failure(name, failure) for name, failure in failures.items() if failure]
     parts += [_log_line(line) for line in state.logs[-NUM_LOG_LINES:]]
     return Group(*parts)
 
@@ -148,25 +122,23 @@ def _hardware(state: State) -> Text:
     )
 
 
-def _validation(validation: Json, earlier: bool) -> Text:
+def _validation(validation: Json, current: bool) -> Text:
     checks = validation.get("checks")
     checks = [c for c in checks if isinstance(c, dict)] if isinstance(checks, list) else []
     counts = {s: sum(c.get("status") == s for c in checks) for s in ("pass", "warn", "fail")}
     shown = ", ".join(f"{count} {status}" for status, count in counts.items())
     names = [str(c.get("name")) for c in checks if c.get("status") in ("warn", "fail")]
-    title = "data checks (from an earlier run)" if earlier else "data checks"
+    title = "data checks" if current else "data checks (from an earlier run)"
     return Text(f"{title}: {shown}" + (f" ({', '.join(names)})" if names else ""))
 
 
-def _failure(name: str, stage: StageState) -> Panel:
-    failure = stage.failure
-    assert failure is not None
+def _failure(name: str, failure: Event) -> Panel:
     lines = [escape(failure.message), escape(failure.cause)]
     lines += [f"  • {escape(cure)}" for cure in failure.cures]
     return Panel("\n".join(line for line in lines if line), title=f"{name} failed", style="red")
 
 
-def _log_line(line: LogLine) -> Text:
+def _log_line(line: Event) -> Text:
     clock = time.strftime("%H:%M:%S", time.localtime(line.time_s))
     text = f"{clock} {line.level:<7} {line.stage}: {line.message}"
     return Text(text, style=LEVEL_STYLES.get(line.level, ""))

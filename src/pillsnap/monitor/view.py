@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from pillsnap.monitor.state import SAMPLED, StageState, State, seconds_left, share_done
-from pillsnap.monitor.trainings import Training
+from pillsnap.monitor import origins
+from pillsnap.monitor.folder import SHOWN, RunFolder
+from pillsnap.monitor.runs import StageRun
+from pillsnap.monitor.state import SAMPLED, StageState, seconds_left, share_done
 from pillsnap.places import STAGES, TRAININGS
 
 STALLED_AFTER_S = 180.0  # a stage reports about every second; its evaluations take longer
@@ -21,65 +22,75 @@ def status_of(stage: StageState, now_s: float) -> str:
     return stage.status
 
 
-def of(state: State, now_s: float) -> Json:
-    """The state as the page and `GET /api/state` get it; docs/monitor.md explains the keys."""
+def of(folder: RunFolder, problem: str, now_s: float) -> Json:
+    """The state as the page and `GET /api/state` get it; docs/monitor.md explains the keys.
+
+    `problem` is why the event file cannot be read, or "".
+    """
+    state, path = folder.state, folder.events.path
+    trainings = {name: state.stages[name] for name in TRAININGS}
+    first = state.num_logs - len(state.logs)
     return {
         "stages": {name: _stage(state.stages[name], now_s) for name in STAGES},
-        "runs": {
-            name: [_training(t) for t in state.trainings if t.stage == name] for name in TRAININGS
-        },
+        "runs": {name: list(map(_run, stage.runs)) for name, stage in trainings.items()},
         "traces": {
-            name: [[round(x, 4), _short(y)] for x, y in state.stages[name].trace]
-            for name in TRAININGS
+            name: [[round(x, 4), _short(y)] for x, y in stage.trace]
+            for name, stage in trainings.items()
         },
         "hardware": {
             "newest": dict(state.hardware) or None,
             "time": state.hardware_time_s,
             "columns": ["time", *SAMPLED],
         },
-        "logs": [_plain(line) for line in state.logs],
+        "logs": [
+            {"number": number, **_only(line, "time_s", "stage", "level", "message")}
+            for number, line in enumerate(state.logs, first)
+        ],
         "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
+        "files": {name: folder.contents[name] for name in SHOWN},
+        "origins": origins.of(folder),
+        "source": {
+            "scale": path.parts[-3],
+            "path": "/".join(path.parts[-4:]),
+            "events": state.num_events,
+            "skipped": folder.events.skipped,
+            "problem": problem,
+        },
     }
 
 
-def source(path: Path, state: State, num_skipped: int, problem: str) -> Json:
-    """The event file, so that an empty page explains itself."""
-    return {
-        "path": "/".join(path.parts[-4:]),
-        "events": state.num_events,
-        "skipped": num_skipped,
-        "problem": problem,
-    }
-
-
-def _plain(record: Any, *without: str) -> Json:
-    """The fields of a dataclass by name, those of times without their unit."""
-    names = [field.name for field in fields(record) if field.name not in without]
+def _only(record: Any, *names: str) -> Json:
+    """Fields of a dataclass by name, those of times without their unit."""
     return {name.removesuffix("_s"): getattr(record, name) for name in names}
 
 
+def _without(record: Any, *names: str) -> Json:
+    return _only(record, *(field.name for field in fields(record) if field.name not in names))
+
+
 def _stage(stage: StageState, now_s: float) -> Json:
+    failure = stage.failure
     return {
-        **_plain(stage, "marks", "trace", "earlier"),
+        **_without(stage, "marks", "trace", "runs"),
         "status": status_of(stage, now_s),
         "share_done": share_done(stage),
         "images_per_s": stage.metrics.get("images_per_s"),
         "eta_s": seconds_left(stage),
         "metrics": _rounded(stage.metrics),
         "result": _rounded(stage.result),
-        "failure": _plain(stage.failure) if stage.failure else None,
+        "failure": failure and _only(failure, "time_s", "message", "cause", "cures"),
     }
 
 
-def _training(training: Training) -> Json:
-    numbers = sorted(training.points)
-    names = sorted({name for point in training.points.values() for name in point})
-    curves = {name: [_short(training.points[n].get(name)) for n in numbers] for name in names}
+def _run(run: StageRun) -> Json:
+    numbers = sorted(run.points)
+    names = sorted({name for point in run.points.values() for name in point})
+    curves = {name: [_short(run.points[n].get(name)) for n in numbers] for name in names}
     return {
-        **_plain(training, "stage", "points", "runs"),
+        **_without(run, "points", "names"),
         "epoch": numbers,
         "metrics": curves,
-        "result": _rounded(training.result),
+        "result": _rounded(run.result),
     }
 
 

@@ -14,11 +14,10 @@ Changes = dict[str, Any]  # value by dotted key
 def of(wanted: Mapping[str, Any], tree: Mapping[str, Any]) -> Changes:
     """The wanted values that differ from the current ones; None: not wanted, keep the current."""
     scale = wanted.get("scale") or tree.get("scale")
-    return {
-        key: value
-        for key, value in wanted.items()
-        if value is not None and current(tree, key, scale) != value
-    }
+    now = {key: params.at(tree, key) for key in wanted}
+    if "train.lr" in now and now["train.lr"] is None:
+        now["train.lr"] = params.at(tree, f"scales.{scale}.lr")
+    return {key: value for key, value in wanted.items() if value not in (None, now[key])}
 
 
 def applied(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,14 +34,6 @@ def applied(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
             )
         section[name] = value
     return changed
-
-
-def current(tree: Mapping[str, Any], key: str, scale: Any) -> Any:
-    """The value at a dotted key; for train.lr that is null, the scale's."""
-    value = params.at(tree, key)
-    if value is None and key == "train.lr":
-        return params.at(tree, f"scales.{scale}.lr")
-    return value
 
 
 def as_settings(changes: Mapping[str, Any]) -> list[str]:

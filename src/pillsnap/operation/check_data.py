@@ -74,8 +74,7 @@ def manifests(params: Params, root: Path) -> list[Point]:
 
 
 def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
-    name = "fingerprint"
-    path = root / fingerprint.path_of(params.scale)
+    name, path = "fingerprint", root / fingerprint.path_of(params.scale)
     try:
         recorded = fingerprint.read(path)
         if recorded is None:

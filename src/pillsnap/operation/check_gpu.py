@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,23 @@ from pillsnap.params import Params
 
 MOST_USED_SHARE = 0.20  # of the GPU's memory, before we start
 NVIDIA_SMI = "nvidia-smi  # if it fails: install the driver, or set train.device: cpu"
+FEWER = (
+    "dvc exp run -S train.device=auto -S train.devices=1  "
+    "# or start one torchrun on each host (docs/scaling.md)"
+)
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """The card as the driver sees it."""
+    """The card as the driver sees it; capability and CUDA as (major, minor)."""
 
     name: str
     driver: str
-    driver_cuda: tuple[int, int]  # the newest that the driver knows
+    driver_cuda: tuple[int, int]  # the newest it knows
     capability: tuple[int, int]
     used_bytes: int
     total_bytes: int
-    users: tuple[str, ...]
+    users: str
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,6 @@ class Torch:
     uuids: tuple[str, ...]
 
 
-Look = Callable[[str | None], tuple[Gpu | None, str]]
-
-
 def check(params: Params, _root: Path) -> list[Point]:
     """Points `gpu`, and of each GPU that trains also `gpu memory` and `gpu and torch`."""
     device, count = params.train.device, params.train.devices
@@ -53,31 +55,38 @@ def check(params: Params, _root: Path) -> list[Point]:
     return judge(look_at_torch(), device, count, look)
 
 
-def judge(torch: Torch, device: str, count: int, look_at: Look) -> list[Point]:
+def judge(
+    torch: Torch, device: str, count: int, look_at: Callable[[str | None], Gpu | str]
+) -> list[Point]:
     """The points for `train.device` and `train.devices` with this torch."""
     index = device.partition(":")[2]
     indices = [int(index)] if index else list(range(count))
     if not torch.uuids:
-        gpu, reason = look_at(None)
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if gpu is None or (hidden is not None and torch.cuda):
-            reason = reason or f"CUDA_VISIBLE_DEVICES={hidden!r} hides all"
-            return [_without(device, count, reason)]
+        gpu, hidden = look_at(None), os.environ.get("CUDA_VISIBLE_DEVICES")
+        if isinstance(gpu, str) or (hidden is not None and torch.cuda):
+            reason = gpu if isinstance(gpu, str) else f"CUDA_VISIBLE_DEVICES={hidden!r} hides all"
+            if device != "auto":
+                return [failed("gpu", f"train.device is {device}, but: {reason}", NVIDIA_SMI)]
+            return [passed("gpu", f"none ({reason}); processes that train on the CPU: {count}")]
         return _points(gpu, torch, "")
     points: list[Point] = []
     for number in indices:
         if number >= len(torch.uuids):
-            return [*points, _too_few(device, count, len(torch.uuids))]
-        gpu, reason = look_at(torch.uuids[number])
+            asked = f"train.device is {device}" if index else f"train.devices is {count}"
+            value = f"{asked}, but torch sees {len(torch.uuids)} GPUs here"
+            return [*points, failed("gpu", value, FEWER)]
+        gpu = look_at(torch.uuids[number])
         suffix = f" {number}" if len(indices) > 1 else ""
-        unread = f"torch sees it, but the driver's NVML does not: {reason}"
-        unknown = [warned(f"gpu{suffix}", unread, NVIDIA_SMI)]
-        points += _points(gpu, torch, suffix) if gpu else unknown
+        if isinstance(gpu, str):
+            unread = f"torch sees it, but the driver's NVML does not: {gpu}"
+            points.append(warned(f"gpu{suffix}", unread, NVIDIA_SMI))
+        else:
+            points += _points(gpu, torch, suffix)
     return points
 
 
-def look(uuid: str | None) -> tuple[Gpu | None, str]:
-    """The GPU of this UUID (None: the driver's first), or None and the reason.
+def look(uuid: str | None) -> Gpu | str:
+    """The GPU of this UUID (None: the driver's first), or the reason why it cannot be read.
 
     By UUID, because NVML neither knows CUDA_VISIBLE_DEVICES nor counts in CUDA's order.
     """
@@ -86,7 +95,7 @@ def look(uuid: str | None) -> tuple[Gpu | None, str]:
         handle = _handle(uuid)
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
-        gpu = Gpu(
+        return Gpu(
             name=pynvml.nvmlDeviceGetName(handle),
             driver=pynvml.nvmlSystemGetDriverVersion(),
             driver_cuda=(cuda // 1000, cuda % 1000 // 10),
@@ -96,8 +105,7 @@ def look(uuid: str | None) -> tuple[Gpu | None, str]:
             users=_users(handle),
         )
     except pynvml.NVMLError as error:
-        return None, str(error)
-    return gpu, ""
+        return str(error)
 
 
 def look_at_torch() -> Torch:
@@ -120,26 +128,10 @@ def _points(gpu: Gpu, torch: Torch, suffix: str) -> list[Point]:
     used, total = (count / 2**30 for count in (gpu.used_bytes, gpu.total_bytes))
     memory = passed(name, f"{used:.1f} of {total:.1f} GiB in use ({share:.0%})")
     if share >= MOST_USED_SHARE:
-        value = ": ".join(filter(None, (memory.value, ", ".join(gpu.users))))
+        value = ": ".join(filter(None, (memory.value, gpu.users)))
         memory = warned(name, value, "End what is not needed (kill <pid>), or wait.")
     here = passed(f"gpu{suffix}", f"{gpu.name}, driver {gpu.driver}")
     return [here, memory, _fit(gpu, torch, f"gpu and torch{suffix}")]
-
-
-def _without(device: str, count: int, reason: str) -> Point:
-    if device == "auto":
-        return passed("gpu", f"none ({reason}); processes that train on the CPU: {count}")
-    return failed("gpu", f"train.device is {device}, but: {reason}", NVIDIA_SMI)
-
-
-def _too_few(device: str, count: int, seen: int) -> Point:
-    here = f"but torch sees {seen} GPUs here"
-    if ":" in device:
-        return failed(
-            "gpu", f"train.device is {device}, {here}", "dvc exp run -S train.device=auto"
-        )
-    cure = "dvc exp run -S train.devices=1  # or start one torchrun on each host (docs/scaling.md)"
-    return failed("gpu", f"train.devices is {count}, {here}", cure)
 
 
 def _fit(gpu: Gpu, torch: Torch, name: str) -> Point:
@@ -190,18 +182,10 @@ def _handle(uuid: str | None) -> Any:
         return pynvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1))
 
 
-def _users(handle: Any) -> tuple[str, ...]:
-    try:
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    except pynvml.NVMLError:  # not for a part of a GPU
-        return ()
-    users = []
-    for process in processes:
-        try:
-            name = psutil.Process(process.pid).name()
-        except psutil.Error:
-            name = "a process elsewhere"
-        used = process.usedGpuMemory  # None in containers
-        size = f", {used / 2**30:.1f} GiB" if used else ""
-        users.append(f"{name} ({process.pid}{size})")
-    return tuple(users)
+def _users(handle: Any) -> str:
+    """Names and ids of the processes on the GPU; those of other containers have no name here."""
+    with suppress(pynvml.NVMLError):  # not for a part of a GPU
+        pids = [one.pid for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+        names = {one.pid: one.name() for one in psutil.process_iter() if one.pid in pids}
+        return ", ".join(f"{names.get(pid, 'a process elsewhere')} ({pid})" for pid in pids)
+    return ""

@@ -58,15 +58,14 @@ def memory(params: Params, _root: Path) -> list[Point]:
     needed = TRAINER_BYTES + workers * WORKER_BYTES
     value = f"{gb(free)} of {gb(total)} free; "
     value += f"trainer and {workers} loaders need about {gb(needed)}"
-    ram = passed("memory", value)
-    if free < needed:
-        judge = failed if free < TRAINER_BYTES else warned
-        cure = "Close other programs, or use fewer loaders: dvc exp run -S train.num_workers=1"
-        ram = judge("memory", value, cure)
+    cure = "Close other programs, or use fewer loaders: dvc exp run -S train.num_workers=1"
+    less = (failed if free < TRAINER_BYTES else warned)("memory", value, cure)
+    points = [passed("memory", value) if free >= needed else less]
     shm = Path("/dev/shm")
-    if not shm.is_dir():
-        return [ram]
-    return [ram, shared_memory(params, workers, shutil.disk_usage(shm).free, on_gpu(params))]
+    if shm.is_dir():
+        free = shutil.disk_usage(shm).free
+        points.append(shared_memory(params, workers, free, on_gpu(params)))
+    return points
 
 
 def shared_memory(params: Params, workers: int, free: int, on_gpu: bool) -> Point:
@@ -82,11 +81,8 @@ def shared_memory(params: Params, workers: int, free: int, on_gpu: bool) -> Poin
 
 
 def crop_batches_bytes(params: Params, workers: int) -> float:
-    """Shared memory of the classifier's loaders: training and validation take turns.
-
-    Validation has half the processes, but one at least, and batches twice as large. One batch
-    more than is kept ready is in use.
-    """
+    """Shared memory of the classifier's loaders: of training or of validation, which has half the
+    processes and batches twice as large. One batch more than is kept ready is in use."""
     if not workers:
         return 0.0
     scale, size = params.at_scale, params.batch_size
@@ -117,11 +113,8 @@ def training_frames(params: Params) -> float:
 
 
 def frame_batches_bytes(params: Params, workers: int) -> float:
-    """Shared memory of the detector's loaders.
-
-    Ultralytics' one for validation has twice the processes (the machine's cores at most) and
-    batches twice as large, and fills itself for the next validation during training.
-    """
+    """Shared memory of the detector's loaders. Ultralytics' one for validation fills itself while
+    the other trains, with twice the processes (the cores at most) and batches twice as large."""
     if not workers:
         return 0.0
     scale, size = params.at_scale, params.train.detection_batch_size

@@ -1,18 +1,17 @@
 """`pillsnap compare`: ten metrics and the changed parameters of the workspace and of revisions.
 
-Revisions are read by DVC: experiments and commits, their cached files included.
+DVC reads them: experiments and commits, their cached files included.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 
-from pillsnap import files, params
-from pillsnap.errors import DataError, UserError, reason_of
+from pillsnap import params
+from pillsnap.errors import DataError, reason_of
 from pillsnap.files import Json
 from pillsnap.operation import git_state
 from pillsnap.params import at
@@ -29,40 +28,9 @@ METRICS = (
     "unknown.auroc",
     "training.total_minutes",
 )
+WORKSPACE = "workspace"
 NEWEST = 5  # experiments of HEAD that are compared without REV
 KNOWN = "List the experiments: dvc exp list -A (commits: git log --oneline)"
-
-
-@dataclass(frozen=True)
-class Column:
-    """The workspace or a revision; `evaluation` is empty where evaluation.json is not to be had,
-    for the reason `lacks`."""
-
-    name: str
-    params: Json
-    metrics: Json
-    evaluation: Json
-    lacks: str = ""
-
-    @property
-    def scale(self) -> Any:
-        """The scale that its params.yaml chooses."""
-        return self.params.get("scale")
-
-    def value(self, metric: str) -> float | None:
-        """The value in metrics.json."""
-        found = at(self.metrics, metric)
-        return None if found is None else float(found)
-
-    def interval(self, metric: str) -> Json | None:
-        """low, high and groups, where evaluation.json is of the same evaluation."""
-        section, _, key = metric.rpartition(".")
-        same = at(self.evaluation, metric) == self.value(metric)
-        return at(self.evaluation, f"{section}.ci.{key}") if same else None
-
-    def reason(self, metric: str) -> str:
-        """Why the metric has no value."""
-        return at(self.evaluation, f"{metric}_reason") or self.lacks or "not measured"
 
 
 def compare(revisions: Sequence[str]) -> Json:
@@ -76,40 +44,30 @@ def compare(revisions: Sequence[str]) -> Json:
 
     try:
         with Repo() as repo:
-            names = list(revisions) or _newest(repo)
-            columns = [_workspace(), *(_at(repo, name) for name in names)]
+            names = [WORKSPACE, *(revisions or _newest(repo))]
+            trees, columns = zip(*(_read(repo, name) for name in names), strict=True)
     except NotDvcRepoError:
         cure = "Run the command in the root of the repository."
         raise DataError("This folder is in no DVC repository.", cure) from None
     except DvcException as error:
         raise DataError(f"DVC: {reason_of(error)}", "Ask DVC itself: dvc exp list") from None
-    return {
-        "columns": [
-            {
-                "name": column.name,
-                "scale": column.scale,
-                "missing": column.lacks or None,
-                "metrics": {metric: _cell(columns[0], column, metric) for metric in METRICS},
-            }
-            for column in columns
-        ],
-        "params": changed([column.params for column in columns]),
-    }
+    first = columns[0]
+    for other in columns[1:]:
+        for cell, base in zip(other["metrics"].values(), first["metrics"].values(), strict=True):
+            if None not in (cell["value"], base["value"]):
+                cell["difference"] = cell["value"] - base["value"]
+                cell["verdict"] = verdict(cell, base) if other["scale"] == first["scale"] else None
+    return {"columns": columns, "params": changed(trees)}
 
 
-def verdict(first: Column, other: Column, metric: str) -> str | None:
-    """better, worse or same than the first column; None without an interval or at another scale.
-
-    It is the same when one value is in the interval of the other.
-    """
-    value, base = other.value(metric), first.value(metric)
-    intervals = (first.interval(metric), other.interval(metric))
-    if value is None or base is None or not any(intervals) or first.scale != other.scale:
+def verdict(cell: Json, base: Json) -> str | None:
+    """better, worse, or same: one value is in the interval of the other; None without any."""
+    pairs = ((cell["value"], base["interval"]), (base["value"], cell["interval"]))
+    if not (cell["interval"] or base["interval"]):
         return None
-    pairs = zip((value, base), intervals, strict=True)
-    if any(ci and ci["low"] <= one <= ci["high"] for one, ci in pairs):
+    if any(ci and ci["low"] <= value <= ci["high"] for value, ci in pairs):
         return "same"
-    return "better" if value > base else "worse"
+    return "better" if cell["value"] > base["value"] else "worse"
 
 
 def changed(trees: Sequence[Json]) -> dict[str, list[Any]]:
@@ -128,54 +86,37 @@ def changed(trees: Sequence[Json]) -> dict[str, list[Any]]:
 def render(compared: Json) -> Group:
     """Tables of metrics and of changed parameters, and why metrics or intervals are missing."""
     columns = compared["columns"]
-    names = [column["name"] for column in columns]
-    table = _table("metrics, compared with the workspace", "metric", names)
-    missing: dict[str, list[str]] = {}
+    table = _table("metrics, compared with the workspace", "metric", columns)
+    lines = [f"{one['name']}: no intervals: {one['missing']}" for one in columns if one["missing"]]
     for metric in METRICS:
         cells = [column["metrics"][metric] for column in columns]
-        table.add_row(metric, _text(cells[0], True), *(_text(cell) for cell in cells[1:]))
-        for column, cell in zip(columns, cells, strict=True):
-            if cell["value"] is None and not column["missing"]:
-                missing.setdefault(f"{column['name']}: {cell['reason']}", []).append(metric)
-    changes = _table("changed parameters", "key", names)
+        table.add_row(metric, *map(_text, cells))
+        lines += [
+            f"{column['name']}: {metric}: {cell['reason']}"
+            for column, cell in zip(columns, cells, strict=True)
+            if cell["value"] is None and not column["missing"]
+        ]
+    changes = _table("changed parameters", "key", columns)
     for key, values in compared["params"].items():
         changes.add_row(key, *("-" if value is None else str(value) for value in values))
-    return Group(
-        table,
-        changes if compared["params"] else "no parameter differs",
-        *(f"{one['name']}: no intervals: {one['missing']}" for one in columns if one["missing"]),
-        *(f"{why}: {', '.join(metrics)}" for why, metrics in missing.items()),
-    )
+    return Group(table, changes if compared["params"] else "no parameter differs", *lines)
 
 
-def _cell(first: Column, column: Column, metric: str) -> Json:
-    value, base = column.value(metric), first.value(metric)
-    none = column is first or value is None or base is None
-    return {
-        "value": value,
-        "interval": column.interval(metric),
-        "difference": None if none else (value or 0) - (base or 0),
-        "verdict": None if none else verdict(first, column, metric),
-        "reason": column.reason(metric) if value is None else None,
-    }
-
-
-def _text(cell: Json, with_interval: bool = False) -> str:
+def _text(cell: Json) -> str:
+    """The value with its difference from the workspace, or with its interval."""
     if cell["value"] is None:
         return "-"
     text, interval = f"{cell['value']:.4g}", cell["interval"]
-    if with_interval and interval:
-        text += f"  [{interval['low']:.4g}, {interval['high']:.4g}]"
     if cell["difference"] is not None:
-        text += f"  {cell['difference']:+.2g} {cell['verdict'] or ''}"
-    return text.rstrip()
+        return f"{text}  {cell['difference']:+.2g} {cell['verdict'] or ''}".rstrip()
+    return f"{text}  [{interval['low']:.4g}, {interval['high']:.4g}]" if interval else text
 
 
-def _table(title: str, head: str, names: Sequence[str]) -> Table:
+def _table(title: str, head: str, columns: Sequence[Json]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(head, no_wrap=True)
-    for name in names:
-        table.add_column(name, overflow="fold")
+    for column in columns:
+        table.add_column(column["name"], overflow="fold")
     return table
 
 
@@ -189,52 +130,46 @@ def _newest(repo: Any) -> list[str]:
     return ["HEAD", *(name for name, _ in listed[:NEWEST])]
 
 
-def _workspace() -> Column:
-    def read(path: str) -> Json:
-        return files.read_json(Path(path), "dvc repro")
-
-    return _column("workspace", params.read(Path("params.yaml")), read)
-
-
-def _at(repo: Any, name: str) -> Column:
+def _read(repo: Any, name: str) -> tuple[Json, Json]:
+    """The parameters and the column of the workspace or of a revision."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import RevError, resolve_rev
     from dvc.utils.serialize import load_json, load_yaml
 
+    path = Path(repo.root_dir, "params.yaml")
     try:
-        revision = resolve_rev(repo.scm, name)
+        revision = None if name == WORKSPACE else resolve_rev(repo.scm, name)
         fs = DVCFileSystem(repo.root_dir, rev=revision)
-        tree = load_yaml("params.yaml", fs=fs)
+        tree = load_yaml(path.name, fs=fs) if revision else params.read(path)
     except RevError:
         raise DataError(f"{name} is neither a revision nor an experiment.", KNOWN) from None
     except (OSError, DvcException) as error:
         raise DataError(f"{name}: params.yaml cannot be read: {reason_of(error)}.", KNOWN) from None
-
-    def read(path: str) -> Json:
-        try:
-            return dict(load_json(path, fs=fs))
-        except (OSError, DvcException) as error:
-            gone = "is neither committed nor in DVC's cache or remote"
-            gone = gone if isinstance(error, FileNotFoundError) else f": {reason_of(error)}"
-            raise DataError(
-                f"{path} {gone}.", f"git checkout {revision[:9]} && dvc repro"
-            ) from None
-
-    return _column(name, tree, read)
-
-
-def _column(name: str, tree: Json, read: Callable[[str], Json]) -> Column:
-    found: dict[str, Json] = {}
-    lacks = ""
+    found, missing = {}, None
     for file in ("evaluation.json", "metrics.json"):
+        path = Path("artifacts", str(tree.get("scale")), file)
         try:
-            found[file] = read(f"artifacts/{tree.get('scale')}/{file}")
-        except UserError as error:
-            lacks = f"{error.fact} Measure it: {error.cure}"
-    return Column(
-        name, tree, found.get("metrics.json", {}), found.get("evaluation.json", {}), lacks
-    )
+            found[file] = load_json(path.as_posix(), fs=fs)
+        except (OSError, DvcException) as error:
+            absent = " is neither committed nor in DVC's cache or remote"
+            why = absent if isinstance(error, FileNotFoundError) else f": {reason_of(error)}"
+            there = f"git checkout {revision[:9]} && " if revision else ""
+            missing = f"{path}{why}. Measure it: {there}dvc repro"
+    cells = {metric: _cell(found, metric, missing) for metric in METRICS}
+    return tree, {"name": name, "scale": tree.get("scale"), "missing": missing, "metrics": cells}
+
+
+def _cell(found: Json, metric: str, missing: str | None) -> Json:
+    """The value in metrics.json, and its interval where evaluation.json is of the same run."""
+    evaluation, value = found.get("evaluation.json"), at(found.get("metrics.json"), metric)
+    section, _, key = metric.rpartition(".")
+    cell = {"value": value, "interval": None, "difference": None, "verdict": None, "reason": None}
+    if value is None:
+        cell["reason"] = at(evaluation, f"{metric}_reason") or missing or "not measured"
+    elif at(evaluation, metric) == value:
+        cell["interval"] = at(evaluation, f"{section}.ci.{key}")
+    return cell
 
 
 def _flat(tree: Json, above: str = "") -> Json:

@@ -27,8 +27,7 @@ from pillsnap.stage.hardware import GpuReader, memory_bytes
 TABLE = MACHINE + INPUTS + DVC  # the first entry that matches counts
 LAST_LINES = 15
 
-# Warnings of Python and Ultralytics that did not end the run. Log lines of stages are events, not
-# in the text.
+# Of Python and Ultralytics: they did not end the run
 WARNINGS = re.compile(r"^.*\b\w*Warning: .*$|^WARNING \u26a0.*$", re.MULTILINE)
 REFUSAL = re.compile(
     rf"^(?:{'|'.join(STAGES)}|pillsnap): (?P<fact>.+?)\n"
@@ -36,7 +35,6 @@ REFUSAL = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 EXITED = re.compile(r"exited with (-?\d+)")
-STAGE = re.compile(r"(?:Running stage|failed to reproduce) '(?:[^':]*:)?(\w+)'")
 
 Facts = dict[str, str]  # values of the run and the machine, ready for a sentence
 
@@ -51,12 +49,9 @@ class Diagnosis:
     cures: tuple[str, ...]
 
 
-def explain(exit_code: int | None, text: str, facts: Facts) -> Diagnosis:
-    """The failure behind a run's exit code and its last lines; `facts` are those of `gather`.
-
-    A stage's own refusal keeps its words. `kind` is "refused" for one that the table does not
-    know, "unknown" where nothing was recognised.
-    """
+def explain(exit_code: int, text: str, facts: Facts) -> Diagnosis:
+    """The failure behind a run's exit code and its last lines, in which a stage's own refusal keeps
+    its words. `kind` may also be "refused" (by a stage, not in the table) or "unknown"."""
     text = text.replace("\r", "\n")
     refusals = list(REFUSAL.finditer(text))
     if refusals:
@@ -67,15 +62,19 @@ def explain(exit_code: int | None, text: str, facts: Facts) -> Diagnosis:
     code = int(exited[-1]) if exited else exit_code
     known, groups = _recognise(code, WARNINGS.sub("", text))
     if known is None:
-        return _unknown(exit_code, text, facts)
+        last = [line for line in text.splitlines() if line.strip()][-LAST_LINES:] or ["(none)"]
+        return Diagnosis(
+            "unknown",
+            f"The run ended with exit code {exit_code}.",
+            "\n".join(("This failure is not one of the known ones. The last lines:", *last)),
+            (f"less {facts['log_path']}  # the whole log", "pillsnap train --log-level DEBUG"),
+        )
     path = groups.get("path", "")
     if known.kind == "dvc_dependency" and path and Path(path).is_relative_to(facts["data_root"]):
         known = next(known for known in TABLE if known.kind == "data_root")
-    stages = STAGE.findall(text)
-    stage = stages[-1] if stages else ""
-    words = defaultdict(str, {**facts, "stage": stage, **groups})
-    texts = [part.format_map(words) for part in (known.fact, known.cause, *known.cures)]
-    return Diagnosis(known.kind, texts[0], texts[1], tuple(texts[2:]))
+    words = defaultdict(str, {**facts, **groups})
+    fact, cause, *cures = (text.format_map(words) for text in known.texts)
+    return Diagnosis(known.kind, fact, cause, tuple(cures))
 
 
 def gather(params: Params, log_path: Path) -> Facts:
@@ -108,11 +107,10 @@ def gather(params: Params, log_path: Path) -> Facts:
 
 
 def render(diagnosis: Diagnosis) -> Group:
-    """What happened, why, and the cures, for the terminal."""
-    lines = [Text(diagnosis.fact, style="bold red")]
-    lines += [Text(diagnosis.cause)] if diagnosis.cause else []
+    """The texts for the terminal."""
+    lines = [Text(diagnosis.fact, style="bold red"), Text(diagnosis.cause)]
     lines += [Text("  -> ", style="bold").append(cure, style="cyan") for cure in diagnosis.cures]
-    return Group(*lines)
+    return Group(*(line for line in lines if line))
 
 
 def record(diagnosis: Diagnosis, events_path: Path, since_s: float) -> None:
@@ -133,27 +131,14 @@ def record(diagnosis: Diagnosis, events_path: Path, since_s: float) -> None:
 
 
 def _recognise(code: int | None, text: str) -> tuple[Known | None, dict[str, str]]:
-    """The first entry whose pattern is in the text, or whose exit code it is; what it captured.
-
-    A group `other` is the path where the pattern's first form does not match.
-    """
+    """The first entry whose pattern is in the text, or whose exit code it is; what it captured, the
+    group `other` as `path`."""
     for known in TABLE:
         found = known.pattern.search(text)
         if found:
             groups = {name: value for name, value in found.groupdict().items() if value}
             return known, {"path": groups.get("other", ""), **groups}
     return next((known for known in TABLE if code in known.codes), None), {}
-
-
-def _unknown(exit_code: int | None, text: str, facts: Facts) -> Diagnosis:
-    lines = [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
-    last = "\n".join(lines) or "(no output)"
-    return Diagnosis(
-        "unknown",
-        f"The run ended with exit code {exit_code}.",
-        f"This failure is not one of the known ones. The last lines:\n{last}",
-        (f"less {facts['log_path']}  # the whole log", "pillsnap train --log-level DEBUG"),
-    )
 
 
 def _free(path: Path) -> str:
@@ -165,5 +150,5 @@ def _gpu() -> str:
     sample = GpuReader().read()
     if not sample:
         return "none is visible"
-    used, total = float(sample["gpu_memory_used_mb"]), float(sample["gpu_memory_total_mb"])
-    return f"{sample['gpu_name']}, {used / 1024:.1f} of {total / 1024:.1f} GB in use now"
+    used, total = (float(sample[f"gpu_memory_{name}_mb"]) / 1024 for name in ("used", "total"))
+    return f"{sample['gpu_name']}, {used:.1f} of {total:.1f} GB in use now"

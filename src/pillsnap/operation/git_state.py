@@ -44,15 +44,14 @@ def read(root: Path) -> GitState:
     # Stricter than git, as DVC is: a name guessed from the host does not count.
     name = os.environ.get("GIT_COMMITTER_NAME") or git(root, "config", "user.name").out
     address = os.environ.get("GIT_COMMITTER_EMAIL") or git(root, "config", "user.email").out
-    lacks = [
-        (not here.ok, here.error, "git init"),
-        (not (name and address), "git has no name and e-mail address to commit with", IDENTITY),
-        (not commit.ok, "no commit yet", "git add -A && git commit -m PillSnap"),
-    ]
-    missing = [(hindrance, cure) for lack, hindrance, cure in lacks if lack]
+    missing = {
+        here.error: "" if here.ok else "git init",
+        "git has no name and e-mail address to commit with": "" if name and address else IDENTITY,
+        "no commit yet": "" if commit.ok else "git add -A && git commit -m PillSnap",
+    }
+    missing = {hindrance: cure for hindrance, cure in missing.items() if cure}
     if missing:
-        cures = " && ".join(cure for _, cure in missing)
-        return GitState(hindrance=missing[0][0], cure=cures)
+        return GitState(hindrance=next(iter(missing)), cure=" && ".join(missing.values()))
     changed = git(root, "status", "--porcelain", "--untracked-files=normal").out
     branch = git(root, "rev-parse", "--abbrev-ref", "HEAD").out
     return GitState(branch, commit.out, len(changed.splitlines()), f"{name} <{address}>")
@@ -60,15 +59,11 @@ def read(root: Path) -> GitState:
 
 def git(root: Path, *arguments: str, locks: bool = False) -> GitOutput:
     """The answer of a git command in `root`, in English; `locks` for one that writes."""
-    optional = [] if locks else ["--no-optional-locks"]
+    command = ["git", *([] if locks else ["--no-optional-locks"]), *arguments]
+    own = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            ["git", *optional, *arguments],
-            cwd=root,
-            env={**os.environ, "LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
+            command, cwd=root, env=own, capture_output=True, text=True, timeout=TIMEOUT_S
         )
     except FileNotFoundError:
         return GitOutput(False, error=NOT_INSTALLED)

@@ -12,15 +12,6 @@ DVC = (
         "git config --global --add safe.directory '{path}'",
     ),
     Known(
-        "git_identity",
-        r"Git user ?name and email must be configured|Please tell me who you are",
-        "git does not know who you are.",
-        "Changed parameters run as a DVC experiment, and that is a commit.",
-        'git config user.name "Your Name"',
-        "git config user.email you@example.org",
-        "pillsnap train  # needs no commit without changed options",
-    ),
-    Known(
         "git_repository",
         r"not a git repository|Git repository is required"
         r"|do(es)? not have any commits yet|No commits|Empty git repo|Only supported for Git repo",
@@ -28,14 +19,6 @@ DVC = (
         "Changed parameters run as a DVC experiment, and that needs git; `dvc repro` does not.",
         "git init && git add -A && git commit -m 'PillSnap'",
         "pillsnap train  # without options: edit params.yaml instead",
-    ),
-    Known(
-        "dvc_repository",
-        r"not inside of a DVC repository|NotDvcRepoError",
-        "This folder is no DVC repository.",
-        "The command runs in the wrong folder, or .dvc/ is missing.",
-        "cd /path/to/pillsnap  # the folder with dvc.yaml and .dvc/",
-        "git checkout .dvc",
     ),
     Known(
         "dvc_missing_cache",
@@ -48,13 +31,6 @@ DVC = (
         "dvc repro  # makes them again",
     ),
     Known(
-        "dvc_output",
-        r"output '(?P<path>[^']+)' does not exist",
-        "A stage ended without its output {path}.",
-        "It was removed while the stage ran, or the stage ended early.",
-        "dvc repro -f {stage}",
-    ),
-    Known(
         "dvc_dependency",
         r"(dependency|missing data 'source':) '?(?P<path>[^'\s]+)'?( does not exist)?"
         r"|No such file or directory: '(?P<other>[^']+)'",
@@ -64,21 +40,13 @@ DVC = (
         "dvc repro",
     ),
     Known(
-        "dvc_parameters",
-        r"Could not find '(?P<path>[\w.]+)'|Key '(?P<other>[\w.]+)' is not in struct"
-        r"|failed to parse '[^']*' in '(\./)?dvc\.yaml'",
-        "params.yaml lacks {path}, which dvc.yaml names.",
-        "A key was mistyped or removed.",
-        "git diff params.yaml dvc.yaml",
-        "git checkout params.yaml",
-    ),
-    Known(
         "dvc_yaml",
         r"'(\./)?dvc\.yaml' (is invalid|validation failed)|unable to read: 'dvc\.(yaml|lock)'"
+        r"|Could not find '[\w.]+'|Key '[\w.]+' is not in struct|failed to parse '[^']*' in '"
         r"|YAML file structure is corrupted|RWLock-file .*(corrupted|format)",
-        "DVC cannot read its own files.",
-        "dvc.yaml, dvc.lock or .dvc/tmp is damaged or half merged.",
-        "git status dvc.yaml dvc.lock",
-        "git checkout dvc.yaml dvc.lock",
+        "DVC cannot read dvc.yaml, dvc.lock or params.yaml.",
+        "One of them is damaged or half merged, or a key was mistyped or removed.",
+        "git diff HEAD -- dvc.yaml dvc.lock params.yaml",
+        "git checkout dvc.yaml dvc.lock params.yaml",
     ),
 )

@@ -2,8 +2,6 @@
 
 import re
 
-FLAGS = re.IGNORECASE | re.MULTILINE
-Codes = tuple[int, ...]
 RESUME = "pillsnap train  # resumes where it stopped"
 
 
@@ -13,11 +11,10 @@ class Known:
     `codes`: exit codes that mean it without any text.
     """
 
-    def __init__(
-        self, kind: str, pattern: str, fact: str, cause: str, *cures: str, codes: Codes = ()
-    ) -> None:
-        self.kind, self.fact, self.cause, self.cures = kind, fact, cause, cures
-        self.pattern, self.codes = re.compile(pattern, FLAGS), codes
+    def __init__(self, kind: str, pattern: str, *texts: str, codes: tuple[int, ...] = ()) -> None:
+        self.kind, self.codes = kind, codes
+        self.pattern = re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+        self.texts = texts  # what happened, the cause, and the cures
 
 
 MACHINE = (
@@ -171,14 +168,6 @@ INPUTS = (
         'sudo chown -R "$USER" artifacts data .dvc .checkpoints logs',
     ),
     Known(
-        "port",
-        r"Address already in use|\[Errno 98\]|Port \d+ on \S+ cannot be used",
-        "The port is taken.",
-        "Another program listens there, often a monitor that still runs.",
-        "pillsnap monitor --stop  # --status shows its address",
-        "pillsnap monitor --port 8889",
-    ),
-    Known(
         "open_files",
         r"Too many open files|\[Errno 24\]|Pin memory thread exited unexpectedly",
         "Too many files are open.",
@@ -192,13 +181,6 @@ INPUTS = (
         "A library of the system is missing: {path}.",
         "Slim images lack what OpenCV needs.",
         "sudo apt install libgl1 libglib2.0-0  # Fedora: sudo dnf install mesa-libGL glib2",
-    ),
-    Known(
-        "user",
-        r"getpwuid\(\): uid not found|could not determine the home directory",
-        "This user has no name or no home folder.",
-        "DVC's experiments need an entry in /etc/passwd or these variables.",
-        "export HOME=/tmp LOGNAME=pillsnap",
     ),
     Known(
         "environment",

@@ -24,7 +24,7 @@ RUNS = 20
 LOG_WIDTH = 110  # columns of a table in the log
 FORMAT = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s")
 
-LOG_NAME = re.compile(r"(\d{8}-\d{6}-[a-z_]+\.log)(\.\d+)?")
+LOG_NAME = re.compile(r"\d{8}-\d{6}-[a-z_]+\.log(\.\d+)?")
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -44,28 +44,16 @@ class LogFile(RotatingFileHandler):
 
     def __init__(self, logs_dir: Path, name: str, now: datetime) -> None:
         self.path = logs_dir / f"{now:%Y%m%d-%H%M%S}-{name}.log"
-        self._broken = False
         with suppress(OSError):  # reported with the first line
             logs_dir.mkdir(parents=True, exist_ok=True)
             prune(logs_dir, RUNS - 1)
-        super().__init__(
-            self.path,
-            maxBytes=PART_BYTES,
-            backupCount=PARTS - 1,
-            encoding="utf-8",
-            delay=True,
-            errors="replace",
-        )
+        kept = PARTS - 1
+        super().__init__(self.path, "a", PART_BYTES, kept, "utf-8", delay=True, errors="replace")
         self.setFormatter(FORMAT)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Append a line: `2025-11-23 15:37:01,204 INFO    validate  the text`."""
-        if not self._broken:
-            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         """Give the log up and say why."""
-        self._broken = True
+        self.addFilter(lambda _: False)
         stream, self.stream = self.stream, None  # type: ignore[assignment]
         with suppress(OSError):  # what is buffered cannot be written either
             if stream:
@@ -75,13 +63,10 @@ class LogFile(RotatingFileHandler):
 
 def prune(logs_dir: Path, runs: int) -> None:
     """Keep the newest `runs` logs with their parts; other files are left alone."""
-    parts: dict[str, list[Path]] = {}
-    for path in sorted(logs_dir.iterdir()):
-        named = LOG_NAME.fullmatch(path.name)
-        if named:
-            parts.setdefault(named[1], []).append(path)
-    for name in sorted(parts)[: max(0, len(parts) - runs)]:
-        for path in parts[name]:
+    named = [path for path in logs_dir.iterdir() if LOG_NAME.fullmatch(path.name)]
+    kept = sorted({path.name.partition(".")[0] for path in named})[-runs:]
+    for path in named:
+        if path.name.partition(".")[0] not in kept:
             path.unlink(missing_ok=True)
 
 
@@ -99,10 +84,10 @@ class Output:
     def __exit__(self, *_: object) -> None:
         self.log.close()
 
-    def line(self, text: str, source: str = "dvc") -> None:
-        """A line of a program, as it came."""
+    def line(self, text: str) -> None:
+        """A line of DVC, as it came."""
         self._console.print(Text(text), soft_wrap=True)
-        self.log.handle(_record(source, "INFO", text))
+        self.log.handle(_record("dvc", "INFO", text))
 
     def event(self, stage: str, level: str, text: str, time_s: float) -> None:
         """A log line of a stage, with the time at which it was written (unix seconds)."""

@@ -7,14 +7,7 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from pillsnap.operation import (
-    check_checkout,
-    check_data,
-    check_gpu,
-    check_machine,
-    check_speed,
-    check_weights,
-)
+from pillsnap.operation import check_checkout, check_data, check_gpu, check_machine, check_models
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
 
@@ -28,9 +21,9 @@ CHECKS: tuple[Callable[[Params, Path], list[Point]], ...] = (
     check_checkout.folders,
     check_data.data,
     check_data.manifests,
-    check_weights.check,
-    check_speed.check,
-    check_speed.learning_rate,
+    check_models.weights,
+    check_models.training_time,
+    check_models.learning_rate,
     check_checkout.git,
     check_checkout.remote,
 )
@@ -50,9 +43,9 @@ def failures(points: list[Point]) -> list[Point]:
     return [point for point in points if point.status == "fail"]
 
 
-def render(points: list[Point]) -> Table:
+def render(points: list[Point], title: str | None = None) -> Table:
     """The points as a table for the terminal."""
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -1,6 +1,7 @@
 """A command in its own session: its output line by line, and an end that leaves nothing running."""
 
 import codecs
+import math
 import os
 import selectors
 import signal
@@ -39,18 +40,14 @@ class ProcessGroup:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> None:
         self.interrupted = False
         self._command, self._environment, self._cwd = command, environment, cwd
-        self._deadline_s: float | None = None
+        self._deadline_s = math.inf
         self._before: dict[signal.Signals, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "ProcessGroup":
-        self._before = {
-            number: signal.getsignal(number)
-            for number in SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN  # nohup stays nohup
-        }
-        for number in self._before:
-            signal.signal(number, self._on_signal)  # before the start, so that none is missed
+        for number in SIGNALS:  # before the start, so that none is missed
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
+                self._before[number] = signal.signal(number, self._on_signal)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOUND, *self._command],
             cwd=self._cwd,
@@ -92,8 +89,7 @@ class ProcessGroup:
         return self._process.wait()
 
     def _blocks(self) -> Iterator[bytes]:
-        assert self._process is not None
-        assert self._process.stdout is not None
+        assert self._process and self._process.stdout
         with self._process.stdout as pipe, selectors.DefaultSelector() as selector:
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_READ)
@@ -110,31 +106,26 @@ class ProcessGroup:
                 if self._process.poll() is not None:
                     self._set_deadline()  # whoever outlives the command gets its time, no more
                     is_open = is_open and bool(self._alive() or selector.select(0))
-                if self._deadline_s is not None and time.monotonic() > self._deadline_s:
+                if time.monotonic() > self._deadline_s:
                     self._kill()
 
     def _set_deadline(self) -> None:
-        if self._deadline_s is None:
-            self._deadline_s = time.monotonic() + STOP_WITHIN_S
+        self._deadline_s = min(self._deadline_s, time.monotonic() + STOP_WITHIN_S)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.interrupted:
-            self._kill()
-            return
-        self.interrupted = True
+        again, self.interrupted = self.interrupted, True
         if self._process:
-            self._interrupt()
+            (self._kill if again else self._interrupt)()
 
     def _interrupt(self) -> None:
-        assert self._process is not None
+        assert self._process
         self._set_deadline()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
 
     def _alive(self) -> list[int]:
         """Processes of the session that still run (a zombie is waited for by someone else)."""
-        if self._process is None:
-            return []
+        assert self._process
         self._process.poll()
         return [pid for pid in psutil.pids() if _runs_in(self._process.pid, pid)]
 

@@ -44,7 +44,7 @@ def points(params: Params) -> list[Point]:
 
 
 def goals(targets: Json) -> Point:
-    """Every goal of the measured scale is met."""
+    """Whether every goal of the measured scale is met."""
     missed = [name for name, goal in targets.items() if not goal["met"]]
     value = f"{len(targets) - len(missed)} of {len(targets)} met"
     if targets and not missed:
@@ -66,23 +66,20 @@ def verified(places: Places) -> Point:
 
 def data(on_disk: Json, there: Params) -> Point:
     """The tree that was measured holds what stage 4 asks for; `on_disk` is of sampling.json."""
-    by_folder, scale = on_disk.get("files", {}), there.at_scale
-    combined = scale.samples * scale.combination_share
-    counts = {  # on disk, asked for
-        "codes with single photos": (
-            on_disk.get("codes_with_single_photos_in_train"),
-            scale.classes + there.build_manifest.left_out_classes,
-        ),
-        "single photos": (by_folder.get("train/images/single", 0), scale.samples - combined),
-        "pills in combinations": (by_folder.get("train/labels/combination", 0), combined),
-    }
-    if counts["codes with single photos"][0] is None:
+    codes = on_disk.get("codes_with_single_photos_in_train")
+    if codes is None:
         return warned("data", "null: sampling.json does not count them", "dvc repro build_manifest")
-    value = ", ".join(
-        f"{found:,} of {asked:,.0f} {name}" for name, (found, asked) in counts.items()
+    by_folder, scale = on_disk["files"], there.at_scale
+    combined = scale.samples * scale.combination_share
+    classes = scale.classes + there.build_manifest.left_out_classes
+    counts = (  # on disk, asked for
+        (codes, classes, "codes with single photos"),
+        (by_folder.get("train/images/single", 0), scale.samples - combined, "single photos"),
+        (by_folder.get("train/labels/combination", 0), combined, "pills in combinations"),
     )
+    value = ", ".join(f"{found:,} of {asked:,.0f} {name}" for found, asked, name in counts)
     cure = f"Bring more data, or lower scales.{NEXT}.classes or .samples."
-    short = any(found < asked for found, asked in counts.values())
+    short = any(found < asked for found, asked, _ in counts)
     return failed("data", value, cure) if short else passed("data", value)
 
 
@@ -103,7 +100,7 @@ def validation(places: Places, there: Params) -> Point:
 
 
 def training(model: str, here: Params, there: Params) -> Point:
-    """The time of a training, by that of this scale, its validation included."""
+    """The time of a training, its validation included."""
     name = f"train {model}"
     ours, theirs = here.at_scale, there.at_scale
     differ = [key for key in SAME[model] if getattr(ours, key) != getattr(theirs, key)]

@@ -1,8 +1,6 @@
 """`dvc status --json` as a table: which stages are out of date, and why."""
 
-import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,12 +10,6 @@ from rich.text import Text
 from pillsnap.places import STAGES
 
 MOST_REASONS = 3
-
-
-def ask(root: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """`dvc status --json` in the repository `root`."""
-    command = ["dvc", "status", "--json"]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
 def table(printed: str) -> Table:
@@ -31,11 +23,8 @@ def table(printed: str) -> Table:
     for stage in STAGES:
         reasons = list(_reasons(status.get(stage, [])))
         more = f" and {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
-        if reasons:
-            why = f"{', '.join(reasons[:MOST_REASONS])}{more}"
-            rows.add_row(Text("out of date", style="bold"), stage, Text(why))
-        else:
-            rows.add_row(Text("up to date", style="green"), stage, "")
+        state = Text("out of date", "bold") if reasons else Text("up to date", "green")
+        rows.add_row(state, stage, Text(", ".join(reasons[:MOST_REASONS]) + more))
     return rows
 
 

@@ -27,14 +27,9 @@ HEADLINES = (
 )
 
 
-def read(params: Params) -> dict[str, Any]:
-    """metrics.json of the chosen scale."""
-    return files.read_json(params.artifacts_dir / "metrics.json", "Measure first: dvc repro")
-
-
 def headlines(params: Params) -> Table:
     """The headline metrics."""
-    metrics = read(params)
+    metrics = _metrics(params)
     table = Table(title=f"scale {params.scale}, seed {params.seed}", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -50,7 +45,7 @@ def stale(params: Params) -> str:
         path = places.checkpoint(name)
         if path.is_file() and files.sha256_of(path) != at(measured, f"provenance.{name}_sha256"):
             return f"evaluation.json is not of {path}."
-    metrics = read(params)
+    metrics = _metrics(params)
     if measured and any(at(measured, name) != at(metrics, name) for name in HEADLINES):
         return "metrics.json is not of the evaluation in evaluation.json."
     return ""
@@ -58,7 +53,7 @@ def stale(params: Params) -> str:
 
 def compare(params: Params) -> tuple[Table, bool]:
     """Goal, value and interval of each target, and whether all are met."""
-    metrics, whole = read(params), _evaluation(params)
+    metrics, whole = _metrics(params), _evaluation(params)
     table = Table(title=f"goals at scale {params.scale}", title_justify="left")
     for name in ("target", "goal", "measured", "met"):
         table.add_column(name)
@@ -75,14 +70,8 @@ def compare(params: Params) -> tuple[Table, bool]:
     return table, met
 
 
-def readiness(params: Params) -> Table:
-    """Whether stage 4 can be started, and what it takes by the rates measured here."""
-    from pillsnap.operation import preflight, readiness
-
-    table = preflight.render(readiness.points(params))
-    table.title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
-    table.title_justify = "left"
-    return table
+def _metrics(params: Params) -> dict[str, Any]:
+    return files.read_json(params.artifacts_dir / "metrics.json", "Measure first: dvc repro")
 
 
 def _evaluation(params: Params) -> dict[str, Any]:

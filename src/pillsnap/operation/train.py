@@ -1,6 +1,7 @@
 """`pillsnap train`: checks, shows what is out of date, runs DVC, explains how the run ended."""
 
 import os
+import subprocess
 import sys
 import time
 from collections import deque
@@ -82,16 +83,11 @@ class _Run:
         return experiment if self.changes else ["dvc", "repro"]
 
     @property
-    def minutes(self) -> float:
-        return (time.time() - self.begun_s) / 60
-
-    @property
     def events_path(self) -> Path:
         return self.params.artifacts_dir / "live" / "events.jsonl"
 
     def explain(self, code: int, text: str) -> diagnosis.Diagnosis:
-        facts = diagnosis.gather(self.params, self.output.log.path)
-        return diagnosis.explain(code, text, facts)
+        return diagnosis.explain(code, text, diagnosis.gather(self.params, self.output.log.path))
 
 
 def _prepare(
@@ -112,8 +108,7 @@ def _prepare(
     failed = ", ".join(point.name for point in preflight.failures(points))
     if failed:
         raise MachineError(f"Nothing was started: {failed} failed.", "See the cures above.")
-    state = git_state.read(ROOT) if changed else git_state.GitState()
-    if state.hindrance:
+    if changed and (state := git_state.read(ROOT)).hindrance:
         raise MachineError(
             f"{', '.join(changed)} would run as a DVC experiment, which needs git: "
             f"{state.hindrance}.",
@@ -133,16 +128,15 @@ def _prepare(
 
 def _announce(run: _Run, resume: bool) -> None:
     """Show what is out of date, unfinished trainings and the command; MachineError as DVC fails."""
-    asked = status.ask(ROOT, run.environment)
+    asked = subprocess.run(
+        ["dvc", "status", "--json"], cwd=ROOT, env=run.environment, capture_output=True, text=True
+    )
     if asked.returncode:
         found = run.explain(asked.returncode, asked.stdout + asked.stderr)
         raise MachineError(" ".join((found.fact, found.cause)).strip(), "\n  -> ".join(found.cures))
     run.output.show(status.table(asked.stdout))
     if run.changes:
-        run.output.show(
-            f"Changed: {', '.join(run.changes)}. Stages that read it run as well, and those that "
-            "follow them."
-        )
+        run.output.show(f"Changed: {', '.join(run.changes)}. Stages that depend on it run as well.")
     for line in unfinished.describe(ROOT) if resume else ():
         run.output.show(line)
     run.output.show(Text(f"{' '.join(run.command)}   (log: {run.output.log.path})", style="bold"))
@@ -160,11 +154,17 @@ def _carry_out(run: _Run) -> int:
                 run.output.line(tail[-1])
         _show_events(run, events)
         code = group.exit_code()
+    minutes = (time.time() - run.begun_s) / 60
     if group.interrupted:
-        ended = f"Interrupted after {run.minutes:.1f} min. Resume: pillsnap train --resume"
+        ended = f"Interrupted after {minutes:.1f} min. Resume: pillsnap train --resume"
         run.output.show(ended, "WARNING")
         return _ended_early(run, INTERRUPTED)
-    return _finished(run) if code == 0 else _failed(run, code, "\n".join(tail))
+    if code:
+        return _failed(run, code, "\n".join(tail))
+    with suppress(UserError):  # the run is done whether or not its metrics can be read
+        run.output.show(targets.headlines(run.params))
+    run.output.show(f"Done in {minutes:.1f} min. Goals: pillsnap targets")
+    return DONE
 
 
 def _show_events(run: _Run, reader: EventReader) -> None:
@@ -175,22 +175,14 @@ def _show_events(run: _Run, reader: EventReader) -> None:
             batch = reader.read()
         except OSError:  # looked for again with the next line
             return
+        more = batch.more
         for event in batch.events:
             if event.kind == "log" and event.time_s >= run.begun_s:
                 run.output.event(event.stage, event.level, event.message, event.time_s)
-        more = batch.more
-
-
-def _finished(run: _Run) -> int:
-    with suppress(UserError):  # the run is done whether or not its metrics can be read
-        run.output.show(targets.headlines(run.params))
-    run.output.show(f"Done in {run.minutes:.1f} min. Goals: pillsnap targets")
-    return DONE
 
 
 def _failed(run: _Run, code: int, text: str) -> int:
     found = run.explain(code, text)
-    run.output.show("")
     run.output.show(diagnosis.render(found), "ERROR")
     run.output.show(f"The whole log: {run.output.log.path}")
     diagnosis.record(found, run.events_path, run.begun_s)
@@ -208,7 +200,6 @@ def _ended_early(run: _Run, code: int) -> int:
 
 
 def _confirmed() -> bool:
-    try:
+    with suppress(EOFError):
         return input("Start? [Y/n] ").strip().lower() in ("", "y", "yes")
-    except EOFError:
-        return False
+    return False

@@ -21,7 +21,7 @@ def describe(root: Path) -> list[str]:
         if newest is None:
             continue
         state, _ = checkpoints.WorkFolder(stage, newest.parent.name, root / BASE).load()
-        epochs = len(state["history"]) if state and "history" in state else 0
+        epochs = len((state or {}).get("history", ()))
         saved = datetime.fromtimestamp(newest.stat().st_mtime)
         lines.append(
             f"{stage}: interrupted after {epochs} complete epochs (saved {saved:%Y-%m-%d %H:%M}); "
@@ -35,15 +35,12 @@ def remove(root: Path) -> str:
 
     MachineError while one of them runs: its lock is held.
     """
-    removed = []
-    for stage in TRAININGS:
-        for path in sorted((root / BASE / stage).glob("*/")):
-            with checkpoints.WorkFolder(stage, path.name, root / BASE) as folder:
-                folder.remove()
-            removed.append(f"{stage}/{path.name}")
-    if not removed:
-        return "--fresh: there was no unfinished training"
-    return f"--fresh: unfinished checkpoints removed: {', '.join(removed)}"
+    paths = [path for stage in TRAININGS for path in sorted((root / BASE / stage).glob("*/"))]
+    for path in paths:
+        with checkpoints.WorkFolder(path.parent.name, path.name, root / BASE) as folder:
+            folder.remove()
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in paths)
+    return f"--fresh: unfinished checkpoints removed: {names or 'there were none'}"
 
 
 def keep_start(path: Path, root: Path) -> Path:
@@ -68,8 +65,8 @@ def check_start(path: Path, classes_path: Path) -> None:
         )
     if not classes_path.is_file():
         return  # build_manifest makes it; the stage checks the shape of the weights
-    wanted, found = manifest.class_table_hash(classes_path), str(config.get("class_table_hash"))
-    if wanted != found:
-        fact = f"{path} was trained on another class table ({found[:12]}) than {classes_path} "
+    if manifest.class_table_hash(classes_path) != config.get("class_table_hash"):
         cure = f"Give a checkpoint of the same classes, or restore: dvc checkout {classes_path}"
-        raise CheckpointError(f"{fact}({wanted[:12]}).", cure)
+        raise CheckpointError(
+            f"{path} was trained on another class table than {classes_path}.", cure
+        )

@@ -15,12 +15,12 @@ from typing import Any
 from pillsnap import files
 from pillsnap.dataset import source
 from pillsnap.dataset.crops import CropStore
-from pillsnap.dataset.manifest import SPLITS
 from pillsnap.errors import UserError
 from pillsnap.training import checkpoints
 from pillsnap.validation import photos
 
-_RESTORE = "dvc checkout --force restores it from the cache; dvc repro makes it anew."
+CACHE = Path(".dvc/cache/files/md5")
+RESTORE = "dvc checkout --force restores it from the cache; dvc repro makes it anew."
 _md5 = partial(hashlib.md5, usedforsecurity=False)
 LARGEST_PHOTO_BYTES = 2**30
 
@@ -38,12 +38,9 @@ class Damage:
 
 @dataclass(frozen=True)
 class Inspection:
-    """How many files were checked, and the damage found, sorted by path."""
+    """How many files of each kind were checked, and the damage found, sorted by path."""
 
-    photos: int
-    outs: int
-    cache_files: int
-    checkpoints: int
+    counts: dict[str, int]
     damages: tuple[Damage, ...]
 
 
@@ -57,38 +54,34 @@ def verify(
     artifacts_dir: Path,
     on_progress: OnProgress,
 ) -> Inspection:
-    """Rehash photos (where `root` is there), stage outs, DVC's cache and published checkpoints.
-
-    Photos are compared with the hash validate recorded, outs with dvc.lock, cache files with
-    their names, checkpoints with the hash inside. `data_dir`, `artifacts_dir`: of one scale.
-    """
-    photos = list(_photo_checks(root, data_dir)) if root else []
-    outs = list(_out_checks(repository))
-    cache = list(_cache_checks(repository / ".dvc" / "cache" / "files" / "md5"))
-    published = [
-        partial(_checkpoint, path) for path in sorted((artifacts_dir / "checkpoints").glob("*.pt"))
-    ]
-    checks: list[Check] = [*photos, *outs, *cache, *published]
+    """Compare photos (given a `root`) with the hash that validate recorded, outs with dvc.lock,
+    cache files with their names, and one scale's checkpoints with the hash inside."""
+    published = (artifacts_dir / "checkpoints").glob("*.pt")
+    kinds: dict[str, list[Check]] = {
+        "photos": list(_photo_checks(root, data_dir)) if root else [],
+        "outs": list(_out_checks(repository)),
+        "cache files": list(_cache_checks(repository / CACHE)),
+        "checkpoints": [partial(_checkpoint, path) for path in published],
+    }
+    checks = [check for of_kind in kinds.values() for check in of_kind]
     damages = set()
     with ThreadPoolExecutor() as pool:  # hashing and reading release Python's lock
         for done, damage in enumerate(pool.map(lambda check: check(), checks), start=1):
             damages |= {damage} if damage else set()
             on_progress(done, len(checks))
-    found = tuple(sorted(damages))
-    return Inspection(len(photos), len(outs), len(cache), len(published), found)
+    counts = {kind: len(of_kind) for kind, of_kind in kinds.items()}
+    return Inspection(counts, tuple(sorted(damages)))
 
 
 def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
-    for split in SPLITS:
-        path = data_dir / "crops" / f"{split}.arrow"
-        if path.is_file():
-            try:
-                photos = CropStore(path).table[["image_path", "content_hash"]].drop_duplicates()
-            except UserError as error:
-                yield partial(Damage, str(path), error.fact, error.cure)
-                continue
-            for image_path, recorded in photos.itertuples(index=False):
-                yield partial(_photo, root / image_path, recorded)
+    for path in sorted((data_dir / "crops").glob("*.arrow")):
+        try:
+            photos = CropStore(path).table[["image_path", "content_hash"]].drop_duplicates()
+        except UserError as error:
+            yield partial(Damage, str(path), error.fact, error.cure)
+            continue
+        for image_path, recorded in photos.itertuples(index=False):
+            yield partial(_photo, root / image_path, recorded)
 
 
 def _photo(path: Path, recorded: str) -> Damage | None:
@@ -115,17 +108,17 @@ def _out_checks(repository: Path) -> Iterator[Check]:
     except (UserError, KeyError, TypeError, AttributeError) as error:
         yield partial(Damage, str(lock), f"is not a DVC lock file ({error})", cure)
         return
-    for relative, md5 in sorted(recorded.items()):
+    for relative, md5 in recorded.items():
         path = repository / relative
         if path.is_file():
-            yield partial(_file, path, md5, _RESTORE)
+            yield partial(_file, path, md5, RESTORE)
         elif path.is_dir() and md5.endswith(".dir"):
             yield from _folder_checks(repository, path, md5)
 
 
 def _folder_checks(repository: Path, folder: Path, md5: str) -> Iterator[Check]:
     """DVC lists a folder as [{md5, relpath}] in a cache file of its own, named .dir."""
-    listing = repository / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    listing = repository / CACHE / md5[:2] / md5[2:]
     try:
         entries: list[dict[str, Any]] = json.loads(listing.read_bytes())
         recorded = {str(entry["relpath"]): str(entry["md5"]) for entry in entries}
@@ -135,17 +128,17 @@ def _folder_checks(repository: Path, folder: Path, md5: str) -> Iterator[Check]:
         yield partial(Damage, str(listing), "is not a DVC folder listing", "dvc fetch")
         return
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    for relative in sorted(recorded.keys() | found):
+    for relative in recorded.keys() | found:
         md5 = recorded.get(relative, "that it is not there")
-        yield partial(_file, folder / relative, md5, _RESTORE)
+        yield partial(_file, folder / relative, md5, RESTORE)
 
 
 def _cache_checks(cache: Path) -> Iterator[Check]:
-    for path in sorted(cache.glob("??/*")):
-        name = path.parent.name + path.name
+    for path in cache.glob("??/*"):
+        md5 = (path.parent.name + path.name).removesuffix(".dir")
         cure = f"rm {path}, then dvc fetch (or dvc repro): DVC itself does not notice."
-        if len(name.removesuffix(".dir")) == 32:
-            yield partial(_file, path, name.removesuffix(".dir"), cure)
+        if len(md5) == 32:
+            yield partial(_file, path, md5, cure)
 
 
 def _file(path: Path, recorded: str, cure: str, new_hash: Any = _md5) -> Damage | None:

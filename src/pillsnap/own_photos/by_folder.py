@@ -3,7 +3,6 @@ set's. The photos are in a folder per K-code, one pill each, or have labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,32 +11,24 @@ from pillsnap import params
 from pillsnap.dataset import names
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
-from pillsnap.evaluation import intervals
+from pillsnap.evaluation import intervals, metrics
+from pillsnap.files import Json
 from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
 from pillsnap.prediction import load, pictures, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.predict import Tally
 from pillsnap.recognition.recogniser import Pill
-
-Json = dict[str, Any]
 
 TOP = 5
 OUTCOMES = ("right", "wrong_name", "known_refused", "unknown_named", "no_pill", "several_pills")
 
 
-class CodedPhoto(NamedTuple):
-    """A photo of one pill, and the code of its folder."""
-
-    path: Path
-    code: str
-
-
-def photos_in(folder: Path) -> list[CodedPhoto]:
-    """All pictures in folders with a K-code as name, sorted; DataError if there is none."""
+def photos_in(folder: Path) -> list[tuple[Path, str]]:
+    """All pictures in folders with a K-code as name, sorted, each with that code; DataError if
+    there is none."""
     below = [(path, path.relative_to(folder).parts) for path in pictures.in_folder(folder)]
     found = [
-        CodedPhoto(path, code)
+        (path, code)
         for path, (*outer, _) in below
         if (code := next(filter(names.CODE.fullmatch, outer), None))
     ]
@@ -50,12 +41,11 @@ def photos_in(folder: Path) -> list[CodedPhoto]:
     return found
 
 
-def evaluate(loaded: Loaded, photos: Sequence[CodedPhoto]) -> Json:
+def evaluate(loaded: Loaded, photos: Sequence[tuple[Path, str]]) -> Json:
     """Metrics of the photos: counts of each outcome, in total and by code."""
-    paths = [photo.path for photo in photos]
     classes = set(loaded.recogniser.classes["mapping_code"])
     refused, rows = [], []
-    answers = predict.recognise(loaded, paths, TOP, None, None, Tally())
+    answers = predict.recognise(loaded, [path for path, _ in photos], TOP)
     for (_, code), answer in zip(photos, answers, strict=True):
         if answer.error is not None:
             refused.append({"path": answer.path, "fact": answer.error.fact})
@@ -72,14 +62,14 @@ def evaluate(loaded: Loaded, photos: Sequence[CodedPhoto]) -> Json:
         "known": {
             "photos": len(exact),
             "codes": of[True]["code"].nunique(),
-            "frame_exact": _share(exact),
+            "frame_exact": metrics.mean(exact),
             "frame_exact_ci": intervals.ratio(exact, np.ones(len(exact)), list(of[True]["code"])),
-            "top5": _share(of[True]["top5"]),
+            "top5": metrics.mean(of[True]["top5"].to_numpy()),
         },
         "unknown": {
             "photos": len(of[False]),
-            "frame_exact": _share(of[False]["outcome"] == "right"),
-            "named": _share(of[False]["outcome"] == "unknown_named"),
+            "frame_exact": metrics.mean((of[False]["outcome"] == "right").to_numpy()),
+            "named": metrics.mean((of[False]["outcome"] == "unknown_named").to_numpy()),
         },
         "outcomes": {name: int((table["outcome"] == name).sum()) for name in OUTCOMES},
         "by_code": [
@@ -87,10 +77,6 @@ def evaluate(loaded: Loaded, photos: Sequence[CodedPhoto]) -> Json:
             for code, own in table.groupby("code")
         ],
     }
-
-
-def _share(hits: Any) -> float | None:
-    return float(np.mean(hits)) if len(hits) else None
 
 
 def outcome(code: str, pills: Sequence[Pill], known: bool) -> str:
@@ -105,18 +91,18 @@ def outcome(code: str, pills: Sequence[Pill], known: bool) -> str:
     return "right" if named == code else "wrong_name"
 
 
-def render(metrics: Json) -> list[str]:
+def render(measured: Json) -> list[str]:
     """The metrics of photos by folder, and the worst codes."""
-    known, unknown = metrics["known"], metrics["unknown"]
+    known, unknown = measured["known"], measured["unknown"]
     interval = known["frame_exact_ci"]
     between = f" ({interval})" if interval else ""
-    worst = sorted(metrics["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
+    worst = sorted(measured["by_code"], key=lambda row: (row["right"] / row["photos"], row["code"]))
     return [
-        f"{metrics['photos']} photos",
+        f"{measured['photos']} photos",
         f"known drugs: {known['photos']} photos of {known['codes']} codes, "
         f"exact {shown(known['frame_exact'])}{between}, top-5 {shown(known['top5'])}",
         f"unknown drugs: {unknown['photos']} photos, given a code anyway {shown(unknown['named'])}",
-        "outcomes: " + ", ".join(f"{name} {n}" for name, n in metrics["outcomes"].items()),
+        "outcomes: " + ", ".join(f"{name} {n}" for name, n in measured["outcomes"].items()),
         *(f"  {row['code']}  {row['right']}/{row['photos']} right" for row in worst[:TOP]),
     ]
 
@@ -124,7 +110,6 @@ def render(metrics: Json) -> list[str]:
 def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     """Evaluate a folder of either kind; the text to print."""
     project = params.load()
-    folder = predict.folder(folder)
     left_out = Findings()
     labelled = by_label.read(folder, left_out)
     labels = bool(labelled or left_out.counts)
@@ -134,10 +119,13 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
         own = by_label.evaluate(loaded, labelled, left_out, project.evaluate)
         lines = by_label.render(own)
     else:
-        metrics = evaluate(loaded, photos)
-        left_out.add_all("photo_unusable", (one["fact"] for one in metrics["refused"]))
-        parts = {"single": metrics["known"], "unknown": metrics["unknown"]}
-        own, lines = {kind: part for kind, part in parts.items() if part["photos"]}, render(metrics)
+        measured = evaluate(loaded, photos)
+        left_out.add_all("photo_unusable", (one["fact"] for one in measured["refused"]))
+        parts = {"single": measured["known"], "unknown": measured["unknown"]}
+        own, lines = (
+            {kind: part for kind, part in parts.items() if part["photos"]},
+            render(measured),
+        )
     why = [
         f"left out, {name}: {count}, first {left_out.examples[name][0]}"
         for name, count in left_out.counts.items()
@@ -147,5 +135,5 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
         raise DataError(fact, "Fix what is listed, or name another folder.")
     evaluation_path = project.artifacts_dir.with_name(loaded.scale) / "evaluation.json"
     own_sha256 = loaded.recogniser.calibration.classification_sha256
-    gaps = gap.render(gap.compare(own, evaluation_path, own_sha256))
+    gaps = gap.lines(own, evaluation_path, own_sha256)
     return "\n".join([*lines, *why, *gaps])

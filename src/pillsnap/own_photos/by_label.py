@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,16 +23,12 @@ from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.dataset.names import CODE, nfc, parse_codes
 from pillsnap.evaluation import sections
 from pillsnap.evaluation.answers import FrameAnswer, FrameSet
+from pillsnap.files import Json
 from pillsnap.own_photos import gap
 from pillsnap.params import EvaluateParams
 from pillsnap.prediction import pictures, predict
 from pillsnap.prediction.load import Loaded
-from pillsnap.prediction.predict import Tally
 from pillsnap.recognition.recogniser import Pill
-
-Json = dict[str, Any]
-
-CODE_KEYS = ("dl_mapping_code", "drug_N")
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def evaluate(
     index_of = {code: i for i, code in enumerate(loaded.recogniser.classes["mapping_code"])}
     paths = [photo.path for photo in photos]
     kinds: dict[str, list[FrameAnswer]] = {name: [] for name in gap.LIKE}
-    answers = predict.recognise(loaded, paths, 1, None, None, Tally())
+    answers = predict.recognise(loaded, paths, 1)
     for photo, answer in zip(photos, answers, strict=True):
         if answer.error is not None:
             left_out.add("photo_unusable", answer.error.fact)
@@ -177,7 +172,7 @@ def _code_in(content: bytes) -> str:
     """The code in a label; "" if there is none (`parse` refuses contradictions)."""
     try:
         image = json.loads(content.removeprefix(BOM))["images"][0]
-        found = [nfc(str(image.get(key))).strip().upper() for key in CODE_KEYS]
+        found = [nfc(str(image.get(key))).strip().upper() for key in ("dl_mapping_code", "drug_N")]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
     return next((code for code in found if CODE.fullmatch(code)), "")

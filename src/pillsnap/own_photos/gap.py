@@ -8,8 +8,7 @@ from typing import Any
 
 from pillsnap import files
 from pillsnap.errors import DataError
-
-Json = dict[str, Any]
+from pillsnap.files import Json
 
 METRICS = ("frame_exact", "pill_f1", "pill_precision", "pill_recall")
 
@@ -38,15 +37,16 @@ class Evaluation:
     provenance: dict[str, Any]
 
 
-def compare(own: Mapping[str, Json], evaluation_path: Path, classifier_sha256: str) -> list[Json]:
-    """A row per metric of each kind in `own` (metrics of the pipeline by the kinds of LIKE).
+def lines(own: Mapping[str, Json], evaluation_path: Path, classifier_sha256: str) -> list[str]:
+    """A line per metric of each kind in `own` (metrics of the pipeline by the kinds of LIKE): both
+    values and their difference.
 
-    If one side has no value, or evaluation.json was measured with another classifier, `gap` is None
-    and there is a reason, never 0.
+    If one side has no value, or evaluation.json was measured with another classifier, there is a
+    reason instead of the difference, never 0.
     """
     measured, why = _measured(evaluation_path, classifier_sha256)
     return [
-        _row(kind, metric, metrics, measured, why or f"{evaluation_path} does not hold it")
+        _line(LIKE[kind], metric, metrics, measured, why or f"{evaluation_path} does not hold it")
         for kind, metrics in own.items()
         for metric in METRICS
         if metric in metrics
@@ -65,34 +65,20 @@ def _measured(path: Path, classifier_sha256: str) -> tuple[Json, str]:
     return found.pipeline, ""
 
 
-def _row(kind: str, metric: str, own: Json, measured: Json, why_none: str) -> Json:
-    like = LIKE[kind]
+def _line(like: Like, metric: str, own: Json, measured: Json, why_none: str) -> str:
     section = measured.get(like.section)
     theirs = section if isinstance(section, dict) else {}
     mine, other = own[metric], theirs.get(metric)
-    row: Json = {
-        "photos": like.photos,
-        "metric": metric,
-        "own": mine,
-        "data_set": other,
-        "compared_with": f"pipeline.{like.section}.{metric} of {like.part}",
-        "gap": None,
-    }
     if not isinstance(other, int | float):
-        return {**row, "data_set": None, "reason": theirs.get(f"{metric}_reason", why_none)}
-    if mine is None:
-        return {**row, "reason": own.get(f"{metric}_reason", "nothing to measure it on")}
-    return {**row, "gap": mine - other}
-
-
-def render(rows: list[Json]) -> list[str]:
-    """A line per row."""
-    return [
-        f"  {row['metric']} of {row['photos']}: {shown(row['own'])}, "
-        f"data set {shown(row['data_set'])} ({row['compared_with']}), "
-        + (f"gap {row['gap']:+.3f}" if row["gap"] is not None else f"no gap: {row['reason']}")
-        for row in rows
-    ]
+        other, gap = None, f"no gap: {theirs.get(f'{metric}_reason', why_none)}"
+    elif mine is None:
+        gap = f"no gap: {own.get(f'{metric}_reason', 'nothing to measure it on')}"
+    else:
+        gap = f"gap {mine - other:+.3f}"
+    return (
+        f"  {metric} of {like.photos}: {shown(mine)}, data set {shown(other)} "
+        f"(pipeline.{like.section}.{metric} of {like.part}), {gap}"
+    )
 
 
 def shown(value: float | None) -> str:

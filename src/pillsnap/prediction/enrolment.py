@@ -120,9 +120,9 @@ def enrol(
         raise DataError("\n".join(problems), "Leave these photos out, or take them again.")
     changed = galleries.with_photos(gallery, replace(drug, photos=tuple(photos)))
     whole = next(entry for entry in changed.entries if entry.code == drug.code)
-    others = [entry for entry in gallery.entries if entry.code != drug.code]
-    means = np.stack([*recogniser.calibration.class_means, *(entry.mean for entry in others)])
-    found = galleries.twin_of(whole, means, [*trained, *(entry.code for entry in others)])
+    others = {entry.code: entry.mean for entry in gallery.entries if entry.code != drug.code}
+    means = np.stack([*recogniser.calibration.class_means, *others.values()])
+    found = galleries.twin_of(whole, means, [*trained, *others])
     if found is not None and not twin:
         raise DataError(
             f"{drug.code}: {found[1]} of {len(whole.photos)} photos look more like "

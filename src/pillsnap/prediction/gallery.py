@@ -21,7 +21,6 @@ FORMAT = 1
 
 
 def _decoded(text: Any) -> Floats32:
-    """float32 [d] of base64 text."""
     if not isinstance(text, str):
         raise ValueError("not base64 text")
     return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
@@ -29,11 +28,11 @@ def _decoded(text: Any) -> Floats32:
 
 @dataclass(frozen=True)
 class EnrolledPhoto:
-    """An enrolled photo: its file name, the sha256 of its bytes, its pill's embedding [d]."""
+    """An enrolled photo and its pill's embedding."""
 
-    name: str
-    sha256: str
-    embedding: Annotated[Floats32, PlainValidator(_decoded)]
+    name: str  # of the file
+    sha256: str  # of its bytes
+    embedding: Annotated[Floats32, PlainValidator(_decoded)]  # [d], base64 in the file
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,17 @@ def check_code(code: str) -> None:
 
 
 def with_photos(gallery: Gallery, added: Entry) -> Gallery:
-    """The gallery with a drug's photos; a photo it already holds is not counted twice."""
+    """The gallery with a drug's photos; a photo it already holds is not counted twice, and one that
+    holds all of this is returned as it is, so that a repeated command changes nothing."""
     check_code(added.code)
-    own = next((entry for entry in gallery.entries if entry.code == added.code), None)
-    known = {photo.sha256: photo for photo in [*(own.photos if own else ()), *added.photos]}
+    new = Entry(added.code, "", (), ())
+    own = next((entry for entry in gallery.entries if entry.code == added.code), new)
+    known = {photo.sha256: photo for photo in (*own.photos, *added.photos)}
     photos = tuple(sorted(known.values(), key=lambda photo: photo.sha256))
-    drug_name = added.drug_name or (own.drug_name if own else "")
-    edi_codes = added.edi_codes or (own.edi_codes if own else ())
+    drug_name, edi_codes = added.drug_name or own.drug_name, added.edi_codes or own.edi_codes
+    same = (drug_name, edi_codes) == (own.drug_name, own.edi_codes)
+    if own is not new and same and len(known) == len(own.photos):
+        return gallery
     entry = Entry(added.code, drug_name, edi_codes, photos)
     return _changed(gallery, added.code, entry)
 
@@ -109,7 +112,7 @@ def twin_of(entry: Entry, means: Floats32, codes: Sequence[str]) -> tuple[str, i
     embeddings = _stacked(entry)
     if len(embeddings) < 2:
         return None
-    others = (embeddings.sum(axis=0) - embeddings) / (len(embeddings) - 1)
+    others = embeddings.sum(axis=0) - embeddings
     own = (embeddings * calibration.normalised(others)).sum(axis=1)
     cosines = embeddings @ means.T
     astray = np.flatnonzero(cosines.max(axis=1) >= own)
@@ -145,15 +148,14 @@ def load(path: Path, classification_sha256: str, embedding_size: int) -> Gallery
     gallery = read(path)
     if gallery is None:
         return Gallery(classification_sha256, 0, ())
-    fact, sizes = "", {len(one.embedding) for entry in gallery.entries for one in entry.photos}
+    cure = f"Remove {path} and enroll the photos again."
     if gallery.classification_sha256 != classification_sha256:
         fact = f"{path} was made with another classifier: its embeddings are not comparable."
-    elif sizes - {embedding_size}:
-        fact = (
-            f"{path}: embeddings of {sorted(sizes)} values, the classifier's have {embedding_size}."
-        )
-    if fact:
-        raise CheckpointError(fact, f"Remove {path} and enroll the photos again.")
+        raise CheckpointError(fact, cure)
+    for size in {len(photo.embedding) for entry in gallery.entries for photo in entry.photos}:
+        if size != embedding_size:
+            fact = f"{path}: embeddings of {size} values, the classifier's have {embedding_size}."
+            raise CheckpointError(fact, cure)
     return gallery
 
 

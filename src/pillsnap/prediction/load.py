@@ -117,11 +117,9 @@ def bundle_dir_of(project: Params) -> Path:
 
 def for_single(loaded: Loaded) -> Loaded:
     """The same for pictures that are crops already: nothing is detected, no margin is added."""
-    whole = loaded.recogniser
-    classifier = WithoutMargin(whole.classifier)
-    single = Recogniser(
-        WholePicture(), classifier, whole.calibration, whole.classes, loaded.batch_size
-    )
+    own = loaded.recogniser
+    models = WholePicture(), WithoutMargin(own.classifier)
+    single = Recogniser(*models, own.calibration, own.classes, loaded.batch_size)
     return replace(loaded, recogniser=single)
 
 

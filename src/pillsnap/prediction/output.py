@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -97,10 +97,9 @@ def _table(answers: Iterable[Answer], out: TextIO) -> None:
 
 def _pill_table(pills: Sequence[Pill]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("", "box x,y w×h", "code", "drug", "EDI"):
-        table.add_column(name, overflow="fold")
-    table.add_column("confidence", justify="right")
-    table.add_column("next", overflow="fold")
+    for name in ("", "box x,y w×h", "code", "drug", "EDI", "confidence", "next"):
+        justify: JustifyMethod = "right" if name == "confidence" else "left"
+        table.add_column(name, justify=justify, overflow="fold")
     for number, pill in enumerate(pills, start=1):
         x, y, width, height = pill.box
         look, second = certainty.of(pill), certainty.second(pill)

@@ -45,7 +45,7 @@ PIXEL_BYTES = {"PNG": 8, "plain PNG": 6, "JPEG": 8, "WEBP": 16, "BMP": 8, "TIFF"
 
 
 class PictureError(DataError):
-    """A picture that cannot be used; the other pictures are not affected."""
+    """A picture that is missing, damaged or refused; the other pictures are not affected."""
 
 
 class PictureTooLargeError(PictureError):
@@ -54,14 +54,6 @@ class PictureTooLargeError(PictureError):
 
 class PictureKindError(PictureError):
     """Not a picture, or one of a kind that is not read."""
-
-
-class PictureDamagedError(PictureError):
-    """A picture that is empty, cut short or broken."""
-
-
-class PictureMissingError(PictureError):
-    """Not there, or not readable."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +102,14 @@ def _members(archive: Path, suffix: str) -> list[Path]:
 def read(path: Path, max_pixels: int) -> Picture:
     """The picture of a file; PictureError says why not."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114  # never raise
-        raise PictureMissingError(f"{path}: a link to nothing.", "Copy the picture itself.")
+        raise PictureError(f"{path}: a link to nothing.", "Copy the picture itself.")
     cure = "Check the name, and that you may read the file (chmod u+r)."
     if source.is_inside(path):
         try:
             return decode(source.read(path, LARGEST_BYTES), str(path), max_pixels)
         except OSError as error:
-            raise PictureMissingError(
-                f"{path}: {error.strerror}.", "Restore the archive."
-            ) from None
-    with files.opened(path, cure, PictureMissingError, files.LARGEST_MODEL_BYTES) as file:
+            raise PictureError(f"{path}: {error.strerror}.", "Restore the archive.") from None
+    with files.opened(path, cure, PictureError, files.LARGEST_MODEL_BYTES) as file:
         return _decode(file, str(path), max_pixels)
 
 
@@ -145,7 +135,9 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
             if kind == "PNG":
                 return _png(file, file_bytes, start, name, max_pixels)
             with READERS[kind](file) as picture:
-                return _by_pillow(file, picture, kind, name, max_pixels)
+                if isinstance(picture, JpegImagePlugin.JpegImageFile):
+                    return _jpeg(file, picture, name, max_pixels)
+                return _by_pillow(picture, kind, name, max_pixels)
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # a broken file fails in many ways: one refusal
@@ -157,16 +149,12 @@ def _png(file: BinaryIO, file_bytes: int, start: bytes, name: str, max_pixels: i
     kind = "plain PNG" if head.plain else "PNG"
     most = min(max_pixels, (MEMORY_BYTES - file_bytes) // PIXEL_BYTES[kind])
     _refuse_size(head.width, head.height, head.width * head.height, most, max_pixels, name)
-    return _whole(png.decode(file.read()))
+    pixels = png.decode(file.read())
+    return Picture(pixels, pixels.shape[1::-1])
 
 
-def _by_pillow(
-    file: BinaryIO, picture: Image.Image, kind: str, name: str, max_pixels: int
-) -> Picture:
+def _by_pillow(picture: Image.Image, kind: str, name: str, max_pixels: int) -> Picture:
     (width, height), most = picture.size, min(max_pixels, MEMORY_BYTES // PIXEL_BYTES[kind])
-    if kind == "JPEG":
-        assert isinstance(picture, JpegImagePlugin.JpegImageFile)
-        return _jpeg(file, picture, name, max_pixels)
     held = width * height
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         tile_width, tile_height = (int(picture.tag_v2.get(tag, 0)) for tag in TILE_SIDES)
@@ -177,7 +165,8 @@ def _by_pillow(
             f"{name}: 32 bits a channel, of no agreed range.", "Save it with 8 or 16 bits."
         )
     pixels = pillow.rgb(picture)  # Pillow turns a TIFF while it loads it
-    return _whole(pillow.upright(pixels, pillow.orientation(picture)))
+    pixels = pillow.upright(pixels, pillow.orientation(picture))
+    return Picture(pixels, pixels.shape[1::-1])
 
 
 def _jpeg(
@@ -201,10 +190,6 @@ def _jpeg(
     turned = pillow.orientation(picture)
     pixels = pillow.upright(pillow.rgb(picture), turned)
     return Picture(pixels, (height, width) if turned > 4 else (width, height))
-
-
-def _whole(pixels: Pixels) -> Picture:
-    return Picture(pixels, (pixels.shape[1], pixels.shape[0]))
 
 
 def _kind(start: bytes, name: str) -> str:
@@ -248,5 +233,5 @@ def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int,
         )
 
 
-def _damaged(name: str, detail: str) -> PictureDamagedError:
-    return PictureDamagedError(f"{name}: damaged: {detail}.", "Take or copy the picture again.")
+def _damaged(name: str, detail: str) -> PictureError:
+    return PictureError(f"{name}: damaged: {detail}.", "Take or copy the picture again.")

@@ -15,7 +15,7 @@ from pillsnap.errors import DataError, ParameterError, UserError
 from pillsnap.prediction import annotation, output, pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
-from pillsnap.prediction.pictures import Picture, PictureMissingError
+from pillsnap.prediction.pictures import Picture, PictureError
 from pillsnap.recognition.recogniser import Pill
 
 Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused
@@ -32,14 +32,28 @@ class Tally:
     refused: int = 0
     pills: int = 0
     unknown: int = 0
-    seconds: float = 0.0  # of reading and recognising
+    seconds: float = 0.0  # that the answers took
 
-    def count(self, answer: Answer) -> None:
-        """Add an answer."""
-        self.pictures += 1
-        self.refused += answer.error is not None
-        self.pills += len(answer.pills)
-        self.unknown += sum(not pill.known for pill in answer.pills)
+    def counted(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        """The same answers, each added when it comes."""
+        begun_s = time.perf_counter()
+        for answer in answers:
+            self.seconds += time.perf_counter() - begun_s
+            self.pictures += 1
+            self.refused += answer.error is not None
+            self.pills += len(answer.pills)
+            self.unknown += sum(not pill.known for pill in answer.pills)
+            yield answer
+            begun_s = time.perf_counter()
+
+    def __str__(self) -> str:
+        answered = self.pictures - self.refused
+        rate = f", {answered / self.seconds:.1f} pictures/s warm" if answered else ""
+        noun = "picture" if self.pictures == 1 else "pictures"
+        return (
+            f"{self.pictures} {noun}: {answered} answered, {self.refused} refused; "
+            f"{self.pills} pills, {self.unknown} of them unknown{rate}"
+        )
 
 
 def predict(
@@ -52,9 +66,9 @@ def predict(
 ) -> int:
     """Recognise and print in a form of output.write; 1 when a picture was refused, else 0."""
     tally = Tally()
-    answers = recognise(loaded, paths, top, codes, annotate_dir, tally)
-    output.write(form, answers, sys.stdout)
-    _report(tally)
+    answers = recognise(loaded, paths, top, codes, annotate_dir)
+    output.write(form, tally.counted(answers), sys.stdout)
+    print(tally, file=sys.stderr)
     return 1 if tally.refused else 0
 
 
@@ -78,9 +92,9 @@ def expand(images: Sequence[str]) -> list[Path]:
 
 
 def check_exist(paths: Sequence[Path]) -> None:
-    """PictureMissingError if none of these exists, before the models are loaded for nothing."""
+    """PictureError if none of these exists, before the models are loaded for nothing."""
     if not any(map(os.path.lexists, paths)):
-        raise PictureMissingError(f"Missing: {', '.join(map(str, paths[:5]))}.", "Check the path.")
+        raise PictureError(f"Missing: {', '.join(map(str, paths[:5]))}.", "Check the path.")
 
 
 def folder(path: Path) -> Path:
@@ -109,40 +123,25 @@ def recognise(
     loaded: Loaded,
     paths: Sequence[Path],
     top: int,
-    codes: Sequence[str] | None,
-    annotate_dir: Path | None,
-    tally: Tally,
+    codes: Sequence[str] | None = None,
+    annotate_dir: Path | None = None,
 ) -> Iterator[Answer]:
-    """An answer for each picture, in their order, a batch at a time; `tally` is kept."""
+    """An answer for each picture, in their order, a batch at a time."""
     taken: set[str] = set()
-    begun_s = time.perf_counter()
     for batch in _batches(paths, loaded):
         frames = [picture.pixels for _, picture in batch if isinstance(picture, Picture)]
-        pills = loaded.recogniser.recognise(frames, top, codes) if frames else []
-        tally.seconds += time.perf_counter() - begun_s
-        answers = _answers(batch, pills)
-        if annotate_dir is not None:
-            read = [path for path, picture in batch if isinstance(picture, Picture)]
-            for path, frame, found in zip(read, frames, pills, strict=True):
-                _annotate(annotate_dir, path, frame, found, taken)
-        del batch, frames  # free them before the next pictures are read
-        for answer in answers:
-            if answer.error is not None:
-                print(f"{answer.error.fact}\n  -> {answer.error.cure}", file=sys.stderr)
-            tally.count(answer)
-            yield answer
-        begun_s = time.perf_counter()
-
-
-def _answers(batch: Sequence[Read], pills: Sequence[list[Pill]]) -> list[Answer]:
-    answers, left = [], iter(pills)
-    for path, picture in batch:
-        if isinstance(picture, Picture):
-            found = [pill.scaled(*picture.factors) for pill in next(left)]
-            answers.append(Answer(str(path), found, None, picture.size))
-        else:
-            answers.append(Answer(str(path), [], picture))
-    return answers
+        pills = iter(loaded.recogniser.recognise(frames, top, codes) if frames else [])
+        for path, picture in batch:
+            if isinstance(picture, UserError):
+                print(f"{picture.fact}\n  -> {picture.cure}", file=sys.stderr)
+                yield Answer(str(path), [], picture)
+                continue
+            found = next(pills)
+            if annotate_dir is not None:
+                _annotate(annotate_dir, path, picture.pixels, found, taken)
+            scaled = [pill.scaled(*picture.factors) for pill in found]
+            yield Answer(str(path), scaled, None, picture.size)
+        del batch, frames, picture  # free them before the next pictures are read
 
 
 def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
@@ -151,12 +150,8 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
     batch: list[Read] = []
     held = 0
     for path in paths:
-        picture: Picture | UserError
-        try:
-            picture = pictures.read(path, loaded.max_pixels)
-            size = picture.pixels.shape[0] * picture.pixels.shape[1]
-        except UserError as error:
-            picture, size = error, 0
+        picture = _read(path, loaded.max_pixels)
+        size = picture.pixels[..., 0].size if isinstance(picture, Picture) else 0
         if batch and (held + size > most or len(batch) == loaded.batch_size):
             yield batch
             batch, held = [], 0
@@ -164,6 +159,13 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
         held += size
     if batch:
         yield batch
+
+
+def _read(path: Path, max_pixels: int) -> Picture | UserError:
+    try:
+        return pictures.read(path, max_pixels)
+    except UserError as error:
+        return error
 
 
 def _expanded(image: str) -> list[Path]:
@@ -177,8 +179,7 @@ def _expanded(image: str) -> list[Path]:
                 raise DataError(f"{path} holds no picture ({kinds}).", cure)
             return found
         matches = [] if path.exists() else glob.glob(str(path), recursive=True)  # noqa: PTH207
-        found = [Path(match) for match in sorted(matches)]
-        return [match for match in found if not match.is_dir()] or [path]
+        return [Path(match) for match in sorted(matches) if not Path(match).is_dir()] or [path]
     except (OSError, RuntimeError):  # a name that is too long, a home folder that is not known
         return [Path(image)]
 
@@ -199,14 +200,3 @@ def _annotate(
             f"{folder / name} cannot be written: {error.strerror}.",
             "Name another folder: --annotate FOLDER",
         ) from None
-
-
-def _report(tally: Tally) -> None:
-    answered = tally.pictures - tally.refused
-    rate = f", {answered / tally.seconds:.1f} pictures/s warm" if answered else ""
-    pictures = "1 picture" if tally.pictures == 1 else f"{tally.pictures} pictures"
-    print(
-        f"{pictures}: {answered} answered, {tally.refused} refused; "
-        f"{tally.pills} pills, {tally.unknown} of them unknown{rate}",
-        file=sys.stderr,
-    )

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 
 from pillsnap import files
-from pillsnap.dataset import names
 from pillsnap.errors import DataError
 from pillsnap.prediction.output import Answer
 from pillsnap.recognition import certainty
@@ -53,7 +52,7 @@ class Verdict:
     counted: list[list[Found]]  # for each item
     extra: list[Found] = field(default_factory=list)
     unsure: list[Found] = field(default_factory=list)
-    refused: list[Answer] = field(default_factory=list)  # pictures that cannot be read
+    refused: list[str] = field(default_factory=list)  # pictures that cannot be read
 
     def status(self, at: int) -> str:
         """`right`, `extra`, `unsure` or `missing`: the state of an item."""
@@ -91,11 +90,12 @@ def read(path: Path) -> dict[str, int]:
 def items_of(counts: Mapping[str, int], classes: pd.DataFrame) -> list[Item]:
     """The items of a prescription by the class table: an EDI code means all K-codes with it."""
     items = []
+    names = [
+        {*edi.split("|"), code}
+        for code, edi in zip(classes["mapping_code"], classes["edi_codes"], strict=True)
+    ]
     for code, count in counts.items():
-        if names.CODE.fullmatch(code):
-            chosen = classes[classes["mapping_code"] == code]
-        else:
-            chosen = classes[[code in codes.split("|") for codes in classes["edi_codes"]]]
+        chosen = classes[[code in own for own in names]]
         name = " / ".join(chosen["drug_name"])
         items.append(Item(code, count, frozenset(chosen["mapping_code"]), name))
     return items
@@ -106,7 +106,7 @@ def compare(items: Sequence[Item], answers: Iterable[Answer]) -> Verdict:
     verdict = Verdict(list(items), [[] for _ in items])
     for answer in answers:
         if answer.error is not None:
-            verdict.refused.append(answer)
+            verdict.refused.append(answer.path)
         for pill in answer.pills:
             _count(verdict, Found(answer.path, pill))
     return verdict
@@ -131,7 +131,7 @@ def as_json(verdict: Verdict) -> str:
         "drugs": drugs,
         "extra": [_pill_json(each) for each in verdict.extra],
         "unsure": [_pill_json(each) for each in verdict.unsure],
-        "refused": [answer.path for answer in verdict.refused],
+        "refused": verdict.refused,
     }
     return json.dumps(tree, ensure_ascii=False)
 
@@ -143,11 +143,9 @@ def as_text(verdict: Verdict) -> str:
         name = item.drug_name or "no class of this model"
         counts = f"{len(found)}/{item.count}"
         lines.append(f"{verdict.status(at):8} {counts:>5}  {item.asked}  {name}")
-    lines += [f"extra           {_where(each)}  {_looks_like(each.pill)}" for each in verdict.extra]
-    lines += [
-        f"unsure          {_where(each)}  {_looks_like(each.pill)}" for each in verdict.unsure
-    ]
-    lines += [f"not read        {answer.path}" for answer in verdict.refused]
+    lines += [f"extra           {_pill_text(each)}" for each in verdict.extra]
+    lines += [f"unsure          {_pill_text(each)}" for each in verdict.unsure]
+    lines += [f"not read        {path}" for path in verdict.refused]
     return "\n".join([*lines, "all right" if verdict.all_right else "NOT all right"])
 
 
@@ -177,21 +175,22 @@ def _possible(item: Item, pill: Pill) -> bool:
 
 def _pill_json(found: Found) -> dict[str, Any]:
     pill = found.pill
-    candidates = [[each.code, each.probability] for each in pill.candidates]
     return {
-        "path": found.path, "box": pill.box, "known": pill.known, "code": pill.code,
-        "confidence": pill.confidence, "candidates": candidates,
-    }  # fmt: skip
+        "path": found.path,
+        "box": pill.box,
+        "known": pill.known,
+        "code": pill.code,
+        "confidence": pill.confidence,
+        "candidates": [[each.code, each.probability] for each in pill.candidates],
+    }
 
 
-def _where(found: Found) -> str:
-    x, y, width, height = found.pill.box
-    return f"{found.path} {x},{y} {width}×{height}"
-
-
-def _looks_like(pill: Pill) -> str:
-    likely = [each for each in pill.candidates[:2] if each.probability >= POSSIBLE]
-    names_ = " or ".join(
-        f"{each.code} {each.drug_name} {certainty.percent(each.probability)}" for each in likely
+def _pill_text(found: Found) -> str:
+    pill, (x, y, width, height) = found.pill, found.pill.box
+    likely = " or ".join(
+        f"{each.code} {each.drug_name} {certainty.percent(each.probability)}"
+        for each in pill.candidates[:2]
+        if each.probability >= POSSIBLE
     )
-    return names_ if pill.known else f"unknown pill, nearest {names_}"
+    nearest = "" if pill.known else "unknown pill, nearest "
+    return f"{found.path} {x},{y} {width}×{height}  {nearest}{likely}"

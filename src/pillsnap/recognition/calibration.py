@@ -18,6 +18,8 @@ from pillsnap.errors import CheckpointError, reason_of
 from pillsnap.recognition import scores
 from pillsnap.recognition.scores import Compared, Outputs
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
 CURE = "Fit it again: dvc repro -f evaluate"
 
 
@@ -43,8 +45,8 @@ class Calibration:
     class_means: Annotated[Floats32, PlainValidator(_decoded)]
     compared: Compared  # AUROC of every score against every stand-in for unknown pills
     chosen_on: str  # the stand-in that the score was chosen on
-    detection_confidence: float  # the operating point of the detector
-    detection_iou: float
+    detection_confidence: Share  # the operating point of the detector
+    detection_iou: Share
     classification_sha256: str
     class_table_hash: str
 

@@ -44,6 +44,8 @@ class Bundle:
         self.classes = folder / "classes.csv"
         self.gallery = folder / "gallery.json"  # enrolled drugs, if there are any
         self.model_card = folder / "model_card.md"
+        self.sbom = folder / "sbom.cdx.json"  # the packages it was made with, and their licences
+        self.licences = folder / "licences.txt"
         self.timm_dir = folder / "timm"  # for `timm.create_model("local-dir:...")`
 
     def describe(self) -> Description:
@@ -97,8 +99,8 @@ class Bundle:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except CheckpointError as error:
             return error.fact
-        damaged = digest != sealed[name]
-        return f"{path} is damaged: {CHECKSUMS} has another sha256." if damaged else ""
+        same = digest == sealed[name]
+        return "" if same else f"{path} is damaged: {CHECKSUMS} has another sha256."
 
     def _sealed(self) -> dict[str, str]:
         """The sha256 of every file by its name, from SHA256SUMS."""

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,13 +12,12 @@ from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.detection import detector
 from pillsnap.errors import CheckpointError, MachineError
+from pillsnap.files import Json
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import calibration
-from pillsnap.release import graphs
+from pillsnap.release import components, graphs
 from pillsnap.release.bundle import Bundle, check_out
 from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
-
-Json = dict[str, Any]
 
 AGAIN = "Make it again: dvc repro"
 MOST_LOGIT_DIFFERENCE = 1e-3  # far below the difference between two classes
@@ -37,12 +35,20 @@ def export(
     file of enrolled drugs to include.
     """
     out = out.resolve()
+    with files.alone(out.parent):
+        _replace(places, out, batch_size, max_pixels, gallery)
+
+
+def _replace(
+    places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
+) -> None:
     old = out.with_name(f".{out.name}.replaced")
     if old.is_dir() and not out.exists():  # a kill between the two renames below
         old.rename(out)
     check_out(out)
     building = Bundle(out.with_name(f".{out.name}.building"))
-    shutil.rmtree(building.folder, ignore_errors=True)
+    if building.folder.exists():  # of a killed export
+        shutil.rmtree(building.folder)
     building.folder.mkdir(parents=True)
     try:
         content = _fill(building, places, batch_size, gallery)
@@ -73,39 +79,37 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
             raise CheckpointError(f"{gallery} was made with another classifier.", cure)
     operating_point = {"confidence": fitted.detection_confidence, "iou": fitted.detection_iou}
     graphs.write_detection(trained_detector, bundle.detection_onnx, operating_point)
-    more = {
+    use = {
         "temperature": fitted.temperature,
         "refusal_score": fitted.score,
         "refusal_threshold": fitted.threshold,
         "class_table": classes[["mapping_code", "drug_name", "edi_codes"]].to_dict("records"),
         "checkpoint_sha256": own_sha256,
     }
-    graphs.write_classification(trained, bundle.classification_onnx, more)
+    graphs.write_classification(trained, bundle.classification_onnx, use)
     graphs.write_timm(trained, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
     _copy(places, bundle, gallery)
+    packages = components.installed()
+    files.write_bytes(bundle.sbom, components.sbom(packages))
+    files.write_text(bundle.licences, components.licences(packages))
     crops, frames = CropStore(places.crops("val")), FrameStore(places.frames("val"))
     some = [frames.decode(i) for i in range(min(len(frames), batch_size))]
     graph = OnnxClassifier(bundle.classification_onnx, 0)
     classification = graphs.compare_classifiers(trained, graph, crops, batch_size)
     boxes = OnnxDetector(bundle.detection_onnx, 0)
     detection = graphs.compare_detectors(trained_detector, boxes, some)
-    _check_parity(classification, detection)
-    parity = {"classification": classification, "detection": detection}
-    return {"classes": len(classes), "parity": parity}
-
-
-def _check_parity(classification: Json, detection: Json) -> None:
-    alike = (
-        classification["same_top1"] == 1.0
-        and classification["largest_logit_difference"] <= MOST_LOGIT_DIFFERENCE
-        and detection["largest_score_difference"] <= MOST_SCORE_DIFFERENCE
-        and detection["largest_box_difference_px"] <= MOST_BOX_DIFFERENCE_PX
-    )
-    if not alike:
+    if (
+        classification["same_top1"] < 1
+        or classification["largest_logit_difference"] > MOST_LOGIT_DIFFERENCE
+        or detection["largest_score_difference"] > MOST_SCORE_DIFFERENCE
+        or detection["largest_box_difference_px"] > MOST_BOX_DIFFERENCE_PX
+    ):
         raise MachineError(
             f"The exported graphs differ from torch: {classification}, {detection}.",
             "Nothing was written. Install the versions of requirements.txt and export again.",
         )
+    parity = {"classification": classification, "detection": detection}
+    return {"classes": len(classes), "parity": parity}
 
 
 def _copy(places: Places, bundle: Bundle, gallery: Path | None) -> None:
@@ -115,9 +119,8 @@ def _copy(places: Places, bundle: Bundle, gallery: Path | None) -> None:
         bundle.calibration: places.calibration,
         bundle.classes: places.classes,
         bundle.model_card: places.model_card,
+        **({bundle.gallery: gallery} if gallery else {}),
     }
-    if gallery is not None:
-        wanted[bundle.gallery] = gallery
     for target, source in wanted.items():
         with files.opened(source, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
             files.write_bytes(target, file.read())

@@ -6,43 +6,24 @@ are the letterbox and non-maximum suppression of the detector and the classifier
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnxruntime as ort
 import orjson
-from pydantic import NonNegativeFloat, PositiveInt
 
-from pillsnap import boxes, files
+from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import MAX_PILLS, Boxes
 from pillsnap.classification.augment import to_input
 from pillsnap.detection import letterbox
 from pillsnap.errors import CheckpointError, reason_of
+from pillsnap.training import configs
 
 METADATA_KEY = "pillsnap"  # of the graph's metadata: JSON, the checkpoint's configuration and more
 AGAIN = "Export it again: pillsnap export"
-
-
-@dataclass(frozen=True)
-class DetectionConfig:
-    """What a detector's metadata must hold."""
-
-    image_px: PositiveInt
-
-
-@dataclass(frozen=True)
-class ClassificationConfig:
-    """What a classifier's metadata must hold."""
-
-    image_px: PositiveInt
-    crop_px: PositiveInt
-    crop_margin: NonNegativeFloat
-
-
-CONFIGS = {"detection": DetectionConfig, "classification": ClassificationConfig}
 
 
 class OnnxDetector:
@@ -58,11 +39,11 @@ class OnnxDetector:
 
         `frames` are uint8 RGB [h, w, 3] of any sizes; those of equal size share a batch.
         """
-
-        def detect(batch: Pixels) -> list[tuple[Boxes, Floats32]]:
-            return [suppress(rows, confidence, iou, MAX_PILLS) for rows in self.raw(batch)]
-
-        return letterbox.detect(frames, self.config["image_px"], detect)
+        return letterbox.detect(
+            frames,
+            self.config["image_px"],
+            lambda batch: [suppress(each, confidence, iou, MAX_PILLS) for each in self.raw(batch)],
+        )
 
     def raw(self, batch: Pixels) -> Floats32:
         """The graph's output [n, 5, anchors] for letterboxed frames [n, h, w, 3]."""
@@ -90,16 +71,13 @@ def suppress(
     score = predicted[4]
     rows = np.flatnonzero(score > confidence)
     rows = rows[np.argsort(-score[rows], kind="stable")]
-    centre, half = predicted[:2, rows].T, predicted[2:4, rows].T / 2
-    box = np.concatenate([centre - half, centre + half], axis=1)
-    kept: list[int] = []
-    alive = np.ones(len(rows), dtype=bool)
-    for row in range(len(rows)):
-        if alive[row]:
-            kept.append(row)
-            if len(kept) == max_boxes:
-                break
-            alive[row + 1 :] &= boxes.iou(box[row : row + 1], box[row + 1 :])[0] <= iou
+    centre, side = predicted[:2, rows].T, predicted[2:4, rows].T
+    corner = centre - side / 2
+    box = np.concatenate([corner, centre + side / 2], axis=1)
+    xywh = np.concatenate([corner, side], axis=1)
+    kept = np.array(cv2.dnn.NMSBoxes(xywh.tolist(), score[rows].tolist(), 0.0, iou), np.int64)[
+        :max_boxes
+    ]
     return box[kept], score[rows[kept]]
 
 
@@ -113,11 +91,9 @@ def _open(path: Path, kind: str, num_threads: int) -> tuple[ort.InferenceSession
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         config = orjson.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-        found = str(config["kind"])[:30]
+        assert isinstance(config, dict), "its metadata"
     except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
         fact = f"{path} is not a model exported by PillSnap: {reason_of(error)}"
         raise CheckpointError(fact, AGAIN) from None
-    if found != kind:
-        raise CheckpointError(f"{path} holds a {found} model, not a {kind} model.", AGAIN)
-    files.typed(config, CONFIGS[kind], path, AGAIN, CheckpointError)
+    configs.check(config, kind, path, AGAIN)
     return session, config

@@ -2,14 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,9 +20,9 @@ from pillsnap.service.batching import Batcher
 from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
 from pillsnap.service.policy import POLICY
-from pillsnap.service.requests import Limits
-from pillsnap.web import page
-from pillsnap.web.guard import HEALTH, Access, Guard
+from pillsnap.service.requests import Asked, Limits
+from pillsnap.web.app import application
+from pillsnap.web.guard import Access
 
 PAGE_DIR = Path(__file__).parent / "page"
 CLIENT_GONE = 499  # as nginx logs it
@@ -52,7 +50,7 @@ class Service:
             try:
                 response = await self._answer(request)
             except HTTPException as error:
-                response = bodies.problem(error.status_code, str(error.detail))
+                response = await _problem(request, error)
             except ClientDisconnect:
                 response = Response(status_code=CLIENT_GONE)
             finally:
@@ -61,32 +59,31 @@ class Service:
         return response
 
     async def _answer(self, request: Request) -> Response:
-        asked = await requests.read(request, self.limits)
+        sent, query = await requests.read(request, self.limits)
         classes = self.loaded.recogniser.classes["mapping_code"]
-        untrained = sorted(set(asked.codes or ()) - set(classes))
+        untrained = sorted(set(query.codes or ()) - set(classes))
         if untrained:
             fact = f"The classifier has no class {', '.join(untrained[:10])}."
             return bodies.problem(400, fact, "GET /v1/model lists its classes.")
-        found = await asyncio.gather(
-            *(self._picture(*picture, asked.top, asked.codes) for picture in asked.pictures)
-        )
+        found = await asyncio.gather(*(self._picture(*picture, query) for picture in sent))
         errors = [error for _, error in found if error is not None]
         status = bodies.status_of(errors[0]) if len(errors) == len(found) else 200
         return bodies.json(ResponseBody([picture for picture, _ in found]), status)
 
     async def _picture(
-        self, name: str, content: bytes, top: int, codes: tuple[str, ...] | None
+        self, name: str, content: bytes, query: Asked
     ) -> tuple[Recognised | Refused, UserError | None]:
         async with self._decoding:
             try:
                 most = self.loaded.max_pixels
                 picture = await asyncio.to_thread(pictures.decode, content, name, most)
             except UserError as error:
-                self.counters.refused()
+                self.counters.count(refused_pictures=1)
                 return Refused(name, [], Error(error.fact, error.cure)), error
-            found = await self.batcher.recognise(picture.pixels, top, codes)
+            found = await self.batcher.recognise(picture.pixels, query)
         pills = [pill.scaled(*picture.factors) for pill in found]
-        self.counters.picture(len(pills), sum(not pill.known for pill in pills))
+        unknown = sum(not pill.known for pill in pills)
+        self.counters.count(pictures=1, pills=len(pills), unknown_pills=unknown)
         return Recognised(name, *picture.size, pills), None
 
     def model(self) -> dict[str, Any]:
@@ -115,32 +112,18 @@ def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
     service = Service(loaded, limits)
     description = openapi.describe(limits)
 
-    @asynccontextmanager
-    async def running(app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(service.batcher.forever())
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
     async def metrics(request: Request) -> Response:
-        return Response(service.counters.text(), media_type=MEDIA_TYPE)
+        return Response("\n".join([*service.counters.lines(), ""]), media_type=MEDIA_TYPE)
 
-    app = Starlette(
-        routes=[
-            Route("/v1/recognise", service.recognise, methods=["POST"]),
-            Route("/v1/model", _get(service.model)),
-            Route(HEALTH, _get(lambda: {"ok": True})),
-            Route("/openapi.json", _get(lambda: description)),
-            Route("/metrics", metrics),
-            *page.routes(PAGE_DIR),
-        ],
-        middleware=[Middleware(Guard, policy=POLICY, access=access)],
-        exception_handlers={HTTPException: _http_problem, Exception: _own_problem},
-        lifespan=running,
-    )
-    app.router.redirect_slashes = False  # behind a prefix its absolute address is wrong
-    return app
+    routes = [
+        Route("/v1/recognise", service.recognise, methods=["POST"]),
+        Route("/v1/model", _get(service.model)),
+        Route("/openapi.json", _get(lambda: description)),
+        Route("/metrics", metrics),
+    ]
+    handlers = dict.fromkeys((HTTPException, Exception), _problem)
+    forever = service.batcher.forever
+    return application(routes, PAGE_DIR, POLICY, access, forever, exception_handlers=handlers)
 
 
 def _get(body: Callable[[], Any]) -> Callable[[Request], Any]:
@@ -150,10 +133,8 @@ def _get(body: Callable[[], Any]) -> Callable[[Request], Any]:
     return get
 
 
-async def _http_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return bodies.problem(error.status_code, str(error.detail), **dict(error.headers or {}))
-
-
-async def _own_problem(request: Request, error: Exception) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        return bodies.problem(error.status_code, str(error.detail), **headers)
     return bodies.problem(500, "The service failed on this request.", "Look into its log.")

@@ -10,6 +10,7 @@ from pillsnap.arrays import Pixels
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.service.counters import Counters
+from pillsnap.service.requests import Asked
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,7 @@ class Job:
     """A picture in the queue."""
 
     frame: Pixels
-    top: int
-    codes: tuple[str, ...] | None
+    query: Asked
     answer: asyncio.Future[list[Pill]]
 
 
@@ -34,10 +34,10 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recogniser")
         self._left: Job | None = None  # would have made the last batch too large
 
-    async def recognise(self, frame: Pixels, top: int, codes: tuple[str, ...] | None) -> list[Pill]:
+    async def recognise(self, frame: Pixels, query: Asked) -> list[Pill]:
         """The pills of a picture, once its turn has come."""
         answer: asyncio.Future[list[Pill]] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(Job(frame, top, codes, answer))
+        self._waiting.put_nowait(Job(frame, query, answer))
         return await answer
 
     async def forever(self) -> None:
@@ -46,7 +46,7 @@ class Batcher:
         try:
             while True:
                 jobs = await self._next()
-                self._counters.batch(len(jobs))
+                self._counters.count(batches=1, batched_pictures=len(jobs))
                 try:
                     found = await loop.run_in_executor(self._thread, self._run, jobs)
                 except Exception as error:  # fails these requests, not the service
@@ -54,7 +54,7 @@ class Batcher:
                         if not job.answer.done():
                             job.answer.set_exception(error)
                     continue
-                for job, pills in zip(jobs, found, strict=True):
+                for job, pills in found:
                     if not job.answer.done():  # its client may have gone
                         job.answer.set_result(pills)
         finally:
@@ -73,14 +73,13 @@ class Batcher:
                 jobs.append(job)
         return jobs
 
-    def _run(self, jobs: Sequence[Job]) -> list[list[Pill]]:
+    def _run(self, jobs: Sequence[Job]) -> list[tuple[Job, list[Pill]]]:
         """Jobs that ask for the same go through the models together."""
-        found: dict[int, list[Pill]] = {}
-        alike: dict[tuple[int, tuple[str, ...] | None], list[int]] = {}
-        for i, job in enumerate(jobs):
-            alike.setdefault((job.top, job.codes), []).append(i)
-        for (top, codes), members in alike.items():
-            frames = [jobs[i].frame for i in members]
-            pills = self._loaded.recogniser.recognise(frames, top, codes)
-            found.update(zip(members, pills, strict=True))
-        return [found[i] for i in range(len(jobs))]
+        found: list[tuple[Job, list[Pill]]] = []
+        alike: dict[Asked, list[Job]] = {}
+        for job in jobs:
+            alike.setdefault(job.query, []).append(job)
+        for query, group in alike.items():
+            pills = self._loaded.recogniser.recognise([job.frame for job in group], *query)
+            found += zip(group, pills, strict=True)
+        return found

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+NAMES = ("pictures", "refused_pictures", "pills", "unknown_pills", "batches", "batched_pictures")
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -24,30 +25,16 @@ class Counters:
         edge = next((edge for edge in LATENCY_BUCKETS_S if seconds <= edge), float("inf"))
         self._latency[edge] += 1
 
-    def picture(self, pills: int, unknown: int) -> None:
-        """A picture was recognised."""
-        self._counts.update(pictures=1, pills=pills, unknown_pills=unknown)
+    def count(self, **more: int) -> None:
+        """Add to the counters of these names."""
+        self._counts.update(more)
 
-    def refused(self) -> None:
-        """A picture could not be read."""
-        self._counts["refused_pictures"] += 1
-
-    def batch(self, size: int) -> None:
-        """The models ran once."""
-        self._counts.update(batches=1, batched_pictures=size)
-
-    def text(self) -> str:
-        """All of it, a line each."""
-        return "\n".join(self._lines()) + "\n"
-
-    def _lines(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
+        """All of it."""
         yield "# TYPE pillsnap_requests_total counter"
         for status, count in sorted(self._requests.items()):
             yield f'pillsnap_requests_total{{status="{status}"}} {count}'
-        names = (
-            "pictures", "refused_pictures", "pills", "unknown_pills", "batches", "batched_pictures",
-        )  # fmt: skip
-        for name in names:
+        for name in NAMES:
             yield f"# TYPE pillsnap_{name}_total counter"
             yield f"pillsnap_{name}_total {self._counts[name]}"
         yield "# TYPE pillsnap_requests_in_flight gauge"

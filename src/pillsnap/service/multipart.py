@@ -42,13 +42,9 @@ def parameters(value: str) -> dict[str, str]:
 
 
 def _file_name(field: dict[str, str]) -> str | None:
-    """`filename*` (RFC 5987: charset'language'percent-encoded) or else `filename`."""
-    charset, _, rest = field.get("filename*", "").partition("'")
-    _, quote, encoded = rest.partition("'")
-    if not quote:
-        return field.get("filename")
-    encoding = "latin-1" if charset.lower() == "iso-8859-1" else "utf-8"
-    return unquote(encoded, encoding, errors="replace")
+    """`filename*` (RFC 8187: UTF-8'language'percent-encoded) or else `filename`."""
+    extended = field.get("filename*", "").split("'", 2)
+    return unquote(extended[2]) if len(extended) == 3 else field.get("filename")
 
 
 def _parts(content_type: str, content: bytes) -> Iterator[tuple[dict[str, str], bytes]]:
@@ -57,11 +53,9 @@ def _parts(content_type: str, content: bytes) -> Iterator[tuple[dict[str, str], 
     if not boundary:
         raise FormError("The content type names no boundary.")
     opening = b"--" + boundary.encode("latin-1")
-    at = 0
-    if not content.startswith(opening):
-        at = content.find(NEWLINE + opening) + len(NEWLINE)
-        if at < len(NEWLINE):
-            raise FormError("The form does not hold the boundary of its content type.")
+    at = (NEWLINE + content).find(NEWLINE + opening)
+    if at < 0:
+        raise FormError("The form does not hold the boundary of its content type.")
     for _ in range(MOST_PARTS + 1):
         at += len(opening)
         if content.startswith(b"--", at):

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,18 +26,16 @@ class Limits:
     candidates: int = 50  # of a pill
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request: (name, bytes) of each picture, candidates per pill, allowed codes (None: all)."""
+class Asked(NamedTuple):
+    """Candidates per pill, and the allowed codes (None: all)."""
 
-    pictures: list[tuple[str, bytes]]
     top: int
     codes: tuple[str, ...] | None
 
 
-async def read(request: Request, limits: Limits) -> Asked:
-    """Read a request; HTTPException 400, 408, 413 or 415 with the reason."""
-    top, codes = _top(request, limits), _codes(request)
+async def read(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]], Asked]:
+    """(name, bytes) of each picture, and the query; HTTPException 400, 408, 413 or 415."""
+    query = Asked(_top(request, limits), _codes(request))
     try:
         async with asyncio.timeout(UPLOAD_S):
             content = await _body(request, limits.request_bytes)
@@ -57,13 +56,10 @@ async def read(request: Request, limits: Limits) -> Asked:
         raise HTTPException(415, "Send multipart/form-data with pictures, or one as image/*.")
     if not pictures:
         raise HTTPException(400, "The request holds no picture.")
-    return Asked(pictures, top, codes)
+    return pictures, query
 
 
 async def _body(request: Request, most_bytes: int) -> bytes:
-    length = request.headers.get("content-length", "0")
-    if re.fullmatch("[0-9]{1,20}", length) and int(length) > most_bytes:
-        raise HTTPException(413, f"The request is larger than {most_bytes:,} bytes.")
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)

@@ -67,10 +67,6 @@ class RunLog:
         self._hardware.__exit__()
         self._logger.handlers = []
 
-    def debug(self, message: str) -> None:
-        """A line that only --log-level DEBUG shows."""
-        self._logger.debug(message)
-
     def info(self, message: str) -> None:
         """A line of progress."""
         self._logger.info(message)
@@ -158,9 +154,7 @@ class RunLog:
             **(extra or {}),
         }
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
-        with suppress(
-            OSError
-        ):  # a full disk must not end the run or hide the error that reports it
+        with suppress(OSError):  # a full disk must neither end the run nor hide the error
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 os.write(descriptor, line)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from types import ModuleType
 from typing import Protocol, TypeVar
 
@@ -86,11 +87,11 @@ def local_executor(count: int, preload: str) -> Iterator[Executor]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
     others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(count, context, _start_worker)
-    with _main_hidden():
-        for _ in range(count):
-            executor.submit(_nothing)  # each starts a process
+    executor = ProcessPoolExecutor(count, context, _start_worker, (context.Barrier(count),))
     try:
+        with _main_hidden():
+            for _ in range(count):
+                executor.submit(int)  # starts a process, because none is idle
         yield executor
     except BaseException:
         for process in set(multiprocessing.active_children()) - others:
@@ -111,12 +112,9 @@ def _main_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _start_worker() -> None:
+def _start_worker(all_started: Barrier) -> None:
     """A worker ignores Ctrl-C, which the parent handles, and exits with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_starter()
-
-
-def _nothing() -> None:
-    pass
+    all_started.wait()  # one that is idle too early would be given the others' tasks

@@ -1,7 +1,6 @@
 """Runs a stage script: parameters, log, signals, exit code."""
 
 import argparse
-import errno
 import os
 import signal
 import sys
@@ -9,8 +8,9 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from pillsnap import files
 from pillsnap import params as parameters
-from pillsnap.errors import MachineError, UserError
+from pillsnap.errors import UserError
 from pillsnap.params import Params
 from pillsnap.places import Places
 from pillsnap.stage.log import RunLog
@@ -53,16 +53,12 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
         log.failure(error.fact, "", [error.cure])
         return _refuse(stage, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        refusal = files.disk_fault(error)
+        if refusal is None:
             log.failure(f"{type(error).__name__}: {error}", "", [])
             raise
-        full = MachineError(
-            f"The disk is full, or a file size limit is reached: {error}.",
-            "Free space (df -h . shows how much there is, ulimit -f the limit; dvc gc -w drops old "
-            "versions), then repeat the command: it resumes from here.",
-        )
-        log.failure(full.fact, "", [full.cure])
-        return _refuse(stage, full)
+        log.failure(refusal.fact, "", [refusal.cure])
+        return _refuse(stage, refusal)
     except KeyboardInterrupt:
         log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro resumes it"])
         print(f"{stage}: interrupted; the same command resumes from here.", file=sys.stderr)

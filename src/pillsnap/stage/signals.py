@@ -44,9 +44,7 @@ def leave_to_parent(_worker: int) -> None:
     trainer where that is a different process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    under_torchrun = (
-        "TORCHELASTIC_RUN_ID" in os.environ
-    )  # which sends SIGTERM to the workers as well
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # it sends SIGTERM to the workers as well
     signal.signal(signal.SIGTERM, signal.SIG_IGN if under_torchrun else signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
     end_with_starter()

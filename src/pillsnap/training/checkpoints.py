@@ -11,8 +11,10 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from pillsnap.errors import CheckpointError, MachineError, reason_of
 
 MAGIC = b"PILLSNAP-CHECKPOINT-1\n"
 DIGEST_BYTES = 32
+
+AGAIN = "Train it again (dvc repro) or restore it (dvc checkout)."
 
 State = dict[str, Any]
 
@@ -41,19 +45,29 @@ def publish(path: Path, weights: Mapping[str, torch.Tensor], config: dict[str, A
 
 def load_published(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights and configuration of a published checkpoint; never runs code from the file."""
-    again = "Train it again (dvc repro) or restore it (dvc checkout)."
-    with files.opened(path, again, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
+    opened = files.opened(path, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES)
+    with opened as file, warnings.catch_warnings(action="ignore"):  # torch's about damage
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
             weights, config, sealed = content["weights"], content["config"], content.get("sha256")
             found = _published_hash(weights, config)
         except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
             fact = f"{path} is not a PillSnap checkpoint: {reason_of(error)}"
-            raise CheckpointError(fact, again) from None
+            raise CheckpointError(fact, AGAIN) from None
     if sealed != found:
         fact = f"{path} is damaged: its weights or configuration do not match their hash."
-        raise CheckpointError(fact, again)
+        raise CheckpointError(fact, AGAIN)
     return weights, config
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """CheckpointError where the weights of `path` do not fit the model that is built for them."""
+    try:
+        yield
+    except RuntimeError as error:
+        fact = f"{path} holds weights that do not fit its model: {reason_of(error)}"
+        raise CheckpointError(fact, AGAIN) from None
 
 
 def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:

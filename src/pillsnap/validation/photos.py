@@ -30,6 +30,11 @@ class DecodedPhoto(NamedTuple):
 def read_frame(path: Path, max_pixels: int) -> DecodedPhoto:
     """Read, check, hash and decode a PNG photo; FrameError says what is wrong with it."""
     content = _read(path, max_pixels)
+    return DecodedPhoto(decode_png(content, max_pixels), content_hash(content))
+
+
+def decode_png(content: bytes, max_pixels: int) -> Pixels:
+    """uint8 RGB [h, w, 3] of a PNG whose header is within `max_pixels`; or FrameError."""
     if not content:
         raise FrameError("photo_damaged", "the file is empty.")
     if not content.startswith(png.SIGNATURE):
@@ -40,7 +45,7 @@ def read_frame(path: Path, max_pixels: int) -> DecodedPhoto:
         if width * height > max_pixels:
             limit = f"more than validate.max_pixels ({max_pixels})"
             raise FrameError("photo_too_large", f"{width} x {height} pixels, {limit}.")
-        return DecodedPhoto(png.decode(content), content_hash(content))
+        return png.decode(content)
     except PngError as error:
         raise FrameError("photo_damaged", f"{error}.") from None
 

@@ -80,7 +80,6 @@ class WorkStore:
         try:
             self._open()
         except sqlite3.DatabaseError as error:
-            self._close()
             if error.sqlite_errorcode not in DAMAGED:
                 raise self._named(error) from None
             for file in _files(self.path):  # everything in them can be made again
@@ -145,12 +144,16 @@ class WorkStore:
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)
-        self._database.execute("pragma locking_mode = exclusive")  # one validate at a time
-        self._database.execute("pragma auto_vacuum = full")
-        self._database.execute("pragma journal_mode = wal")
-        self._database.execute("pragma synchronous = normal")  # consistent after a kill, and fast
-        self._database.executescript(TABLES)
-        self._database.executescript("begin immediate; commit")  # takes the lock
+        try:
+            self._database.execute("pragma locking_mode = exclusive")  # one validate at a time
+            self._database.execute("pragma auto_vacuum = full")
+            self._database.execute("pragma journal_mode = wal")
+            self._database.execute("pragma synchronous = normal")  # survives a kill, and is fast
+            self._database.executescript(TABLES)
+            self._database.executescript("begin immediate; commit")  # takes the lock
+        except sqlite3.DatabaseError:
+            self._close()
+            raise
 
     def _close(self) -> None:
         self._database.close()

@@ -1,5 +1,4 @@
-"""The JSON files of the stages under artifacts/<scale>/, shortened, and the sha256 of the
-checkpoints; read again when they change."""
+"""The files of one artifacts/<scale>/ folder: events, the stages' JSON, sha256 of checkpoints."""
 
 import os
 from pathlib import Path
@@ -7,11 +6,12 @@ from typing import Any
 
 from pillsnap import files
 from pillsnap.errors import UserError
+from pillsnap.monitor.events import EventReader
+from pillsnap.monitor.state import State, fold
 from pillsnap.places import MODELS, Places
 
 SHOWN = ("validation", "metrics", "sampling")
 CHECKPOINTS = tuple(f"{model}_sha256" for model in MODELS)  # keys of provenance
-NAMES = (*SHOWN, "evaluation", *CHECKPOINTS)
 LARGEST_BYTES = 4 << 20
 MOST_ITEMS = 60
 MOST_EXAMPLES = 3
@@ -19,20 +19,27 @@ LONGEST_TEXT = 300
 DEEPEST = 5
 
 
-class ArtifactFiles:
-    """The content of <name>.json, or the sha256 of a checkpoint, for each of NAMES (None where it
-    is absent), and its time."""
+class RunFolder:
+    """Events folded into `state`; shortened JSON or a sha256 as `contents`, None where absent."""
 
     def __init__(self, artifacts_dir: Path) -> None:
+        self.events = EventReader(artifacts_dir / "live" / "events.jsonl")
+        self.state = State()
         places = Places(artifacts_dir, Path(), artifacts_dir.name)
-        self._paths = {name: artifacts_dir / f"{name}.json" for name in NAMES}
+        self._paths = {name: artifacts_dir / f"{name}.json" for name in (*SHOWN, "evaluation")}
         self._paths |= zip(CHECKPOINTS, map(places.checkpoint, MODELS), strict=True)
-        self._seen: dict[str, tuple[int, int, int] | None] = dict.fromkeys(NAMES)
-        self.contents: dict[str, Any] = dict.fromkeys(NAMES)
-        self.modified_s: dict[str, float | None] = dict.fromkeys(NAMES)
+        self._seen: dict[str, tuple[int, int, int] | None] = dict.fromkeys(self._paths)
+        self.contents: dict[str, Any] = dict.fromkeys(self._paths)
+        self.modified_s: dict[str, float | None] = dict.fromkeys(self._paths)
+
+    def read(self) -> bool:
+        """Fold in the next chunk of events; whether there are more. OSError passes."""
+        batch = self.events.read()
+        self.state = fold(State() if batch.restarted else self.state, batch.events)
+        return batch.more
 
     def refresh(self) -> None:
-        """Read again what has changed since the last call."""
+        """Read the other files that have changed since the last call."""
         for name, path in self._paths.items():
             status = path.stat() if os.access(path, os.F_OK) else None
             mark = (status.st_ino, status.st_mtime_ns, status.st_size) if status else None

@@ -1,0 +1,48 @@
+"""The SBOM and the licences of a release: every package that a release rests on, and no other."""
+
+import json
+from importlib.metadata import Distribution, version
+
+import pytest
+
+from pillsnap.release import components
+
+
+@pytest.fixture(scope="module")
+def packages() -> components.Packages:
+    return components.installed()
+
+
+def test_the_sbom_holds_direct_and_indirect_requirements_and_no_tools(packages) -> None:
+    found = json.loads(components.sbom(packages))
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
+    versions = {part["name"]: part["version"] for part in found["components"]}
+    assert versions["torch"] == version("torch")
+    assert {"starlette", "h11", "numpy"} <= versions.keys()  # uvicorn alone needs h11
+    assert not {"pytest", "ruff", "moto"} & versions.keys()
+    [root] = (part for part in found["components"] if part["type"] == "application")
+    assert root["licenses"] == [{"license": {"name": "AGPL-3.0-or-later"}}]
+
+
+def test_equal_packages_give_equal_bytes(packages) -> None:
+    again = components.installed()
+    assert components.sbom(packages) == components.sbom(again)
+    assert components.licences(packages) == components.licences(again)
+
+
+def test_a_licence_is_an_expression_a_short_name_or_a_classifier() -> None:
+    class Declared(Distribution):
+        def __init__(self, text: str) -> None:
+            self.text = f"Metadata-Version: 2.4\nName: a\nVersion: 1\n{text}"
+
+        def read_text(self, filename: str) -> str:
+            return self.text
+
+        def locate_file(self, path):
+            raise NotImplementedError
+
+    kind = "Classifier: License :: OSI Approved :: MIT License\n"
+    assert components.licence(Declared(f"License-Expression: MIT OR ISC\n{kind}")) == "MIT OR ISC"
+    assert components.licence(Declared(f"License: BSD\n{kind}")) == "BSD"
+    assert components.licence(Declared(f"License: {'x' * 99}\n{kind}")) == "MIT License"
+    assert components.licence(Declared("")) == "not declared"
