@@ -1,6 +1,7 @@
 """Times fingerprint and build_manifest on a synthetic tree against the predecessor's programs.
 
     python benchmarks/data.py --photos 100000 --rounds 3
+    python benchmarks/data.py --whole 2600000       # the whole download's names, once
 
 The public project that this one follows chose photos with one program; another made a table of
 labels and checked it. The two together do less than build_manifest, which checks names, labels and
@@ -12,6 +13,7 @@ of a process and its workers, and peak memory of the process and its largest wor
 
 import argparse
 import ctypes
+import itertools
 import json
 import os
 import random
@@ -23,8 +25,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import orjson
 
@@ -107,6 +111,96 @@ def _write(
             (labels / f"{stem}.json").write_text(
                 text.replace("-266", str(50 + number * 100)), "utf-8"
             )
+
+
+WHOLE_ARCHIVES = 100  # of photos, and as many of labels
+VIEWS_OF_GROUP = 29  # of 18 capture groups: 522 photos a code
+
+
+def make_download(root: Path, photos: int) -> None:
+    """Archives with the names of a download: sizes and offsets, no bytes of photos or labels."""
+    codes = [f"K-{number:06d}" for number in range(1, photos // (18 * VIEWS_OF_GROUP) + 1)]
+    groups = list(itertools.product(range(3), range(2), range(3)))
+    views = [(latitude, at * 20) for latitude in (60, 70, 75, 90) for at in range(18)]
+    for number in range(WHOLE_ARCHIVES):
+        stems = [
+            f"{code}/{code}_0_{back}_{side}_{light}_{latitude}_{longitude:03d}_200"
+            for code in codes[number::WHOLE_ARCHIVES]
+            for back, side, light in groups
+            for latitude, longitude in views[:VIEWS_OF_GROUP]
+        ]
+        _write_names(root / f"TS_{number + 1}_단일.zip", [f"{stem}.png" for stem in stems])
+        labels = [f"{stem.replace('/', '_json/', 1)}.json" for stem in stems]
+        _write_names(root / f"TL_{number + 1}_단일.zip", labels)
+
+
+def _write_names(path: Path, names: list[str]) -> None:
+    """An archive whose central directory lists these members; none of them can be read."""
+    size = 1_700_000 if names[0].endswith("png") else 2_000
+    with ZipFile(path, "w") as archive:
+        for number, name in enumerate(names):
+            entry = ZipInfo(name)
+            entry.file_size = entry.compress_size = size
+            entry.CRC, entry.header_offset = 0, number * size  # past 4 GB zip64, as in the download
+            archive.filelist.append(entry)
+        archive._didModify = True  # type: ignore[attr-defined]  # writes the directory on close
+
+
+def _peak_mb(process: int | str | None) -> float:
+    status = Path(f"/proc/{process}/status").read_text("utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def whole(photos: int) -> None:
+    """Scan, fingerprint, match and choose for stage 4: seconds and peak memory of each step."""
+    from pillsnap import params
+    from pillsnap.aihub import fingerprint, reading
+    from pillsnap.aihub import tree as aihub
+    from pillsnap.dataset.findings import Findings
+    from pillsnap.manifest import candidates
+    from pillsnap.manifest.choice import Chooser
+    from pillsnap.manifest.classes import UnknownPills
+    from pillsnap.stage import pool
+
+    with tempfile.TemporaryDirectory() as folder, reading.without_gc():
+        root = Path(folder)
+        make_download(root, photos)
+        begun_s = time.monotonic()
+
+        def report(step: str) -> None:
+            own, *others = map(_peak_mb, ["self", *(one.pid for one in active_children())])
+            every = f"{own:,.0f} | {max(others, default=0):,.0f}"
+            print(f"| {step} | {time.monotonic() - begun_s:.1f} | {every} |", flush=True)
+
+        steps: list[tuple[int, float]] = []
+        ends_s: list[float] = []  # as the progress line estimates them, from its second report on
+
+        def progress(done: int, total: int) -> None:
+            steps.append((done, time.monotonic() - begun_s))
+            if len(steps) > 1:
+                (first, first_s), (_, now_s) = steps[0], steps[-1]
+                ends_s.append(now_s + (total - done) * (now_s - first_s) / (done - first))
+
+        print("| after | s | peak MB | of a worker |\n|---|---|---|---|")
+        report("start")
+        with pool.workers(2, reading.__name__, "") as spread:
+            tree = aihub.scan(root, spread, progress)
+            report(f"scan of {sum(len(one.names) for one in tree.folders):,} names")
+        fingerprint.of(tree)
+        report("fingerprint")
+        found = candidates.collect(tree, Findings())
+        report(f"{len(found.stems):,} candidates")
+        stage = params.load().scales["stage4"]
+        wanted = stage.model_copy(
+            update={
+                "combination_share": 0.0,
+                "samples": min(stage.samples, photos // 5),
+                "classes": min(stage.classes, len(found.codes) * 4 // 5),
+            }
+        )
+        choice = Chooser(found, wanted, UnknownPills(0, 0), "stage4", 17).choose(found.complete)
+        report(f"choice of {(choice.split >= 0).sum():,} photos of {len(choice.classes):,} classes")
+        print(f"ends of the scan that its progress gave: {[round(end_s) for end_s in ends_s]} s")
 
 
 def ours_fingerprint(root: Path, out: Path, samples: int) -> None:
@@ -337,6 +431,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-predecessor", action="store_true")
+    parser.add_argument("--whole", type=int, metavar="PHOTOS", help="of a download of archives")
     parser.add_argument("--job", choices=JOBS, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -344,6 +439,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.job:
         JOBS[asked.job](asked.root, asked.out, asked.samples)
+    elif asked.whole:
+        whole(asked.whole)
     else:
         compare(
             asked.photos,

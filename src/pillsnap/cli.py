@@ -273,9 +273,13 @@ def _dvc(*arguments: str) -> int:
 
 def _fingerprint(params: Params) -> None:
     from pillsnap.aihub import fingerprint as versions
+    from pillsnap.stage.log import Bar
 
-    path = versions.path_of(params.scale)
-    taken = versions.take(params.data_root())
+    path, bar = versions.path_of(params.scale), Bar("scan")
+    try:
+        taken = versions.take(params.data_root(), bar.update)
+    finally:
+        bar.stop()
     versions.write(path, params.scale, taken)
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
 

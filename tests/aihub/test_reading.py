@@ -1,6 +1,6 @@
 """Many labels read in several processes: the same readings for any number of them."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +39,8 @@ def read(root: Path, num_workers: int = 1) -> list[Readings]:
         return list(reading.read(str(root), BATCHES, spread, lambda done, total: None))
 
 
-def boxes(readings: list[Readings]) -> list[list[int]]:
-    values = np.frombuffer(b"".join(one.values for one in readings), dtype=np.int32)
-    return [[int(value) for value in row] for row in values.reshape(-1, COLUMNS)]
-
-
-def reasons(readings: list[Readings]) -> list[str]:
-    return [reason for one in readings for _, reason, *_ in one.remarks]
+def boxes(readings: Readings) -> list[list[int]]:
+    return np.frombuffer(readings.values, dtype=np.int32).reshape(-1, COLUMNS).tolist()
 
 
 def test_any_number_of_workers_reads_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,45 +49,32 @@ def test_any_number_of_workers_reads_the_same(root: Path, monkeypatch: pytest.Mo
     one = read(root)
     assert [len(part.values) // (4 * COLUMNS) for part in one] == [3, 3, 3, 3, 3, 2]
     assert read(root, 2) == one
-    assert reasons(one) == ["label_not_json"]
+    assert [reason for part in one for _, reason, *_ in part.remarks] == ["label_not_json"]
 
 
 def test_a_label_is_its_numbers_and_the_index_of_its_drug(root: Path) -> None:
     (readings,) = read(root)
     label = label_of(OTHERS[0], "K-000002")
-    assert boxes([readings])[10] == [*label["annotations"][0]["bbox"], 976, 1280, 1]
+    assert boxes(readings)[10] == [*label["annotations"][0]["bbox"], 976, 1280, 1]
     assert readings.drugs[1].drug_name == label["images"][0]["dl_name"]
     assert not readings.remarks
 
 
-def test_an_invalid_label_has_no_numbers(root: Path) -> None:
-    path_of(root, 2).write_bytes(b"{")
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(b"{"), "label_not_json"),
+        (lambda path: path.write_bytes(b" " * (LARGEST_LABEL_BYTES + 1)), "label_too_large"),
+        (Path.unlink, "label_unreadable"),
+    ],
+)
+def test_a_label_that_cannot_be_used_has_no_numbers(
+    root: Path, damage: Callable[[Path], object], reason: str
+) -> None:
+    damage(path_of(root, 2))
     (readings,) = read(root)
-    assert boxes([readings])[2] == [UNREAD] * COLUMNS
-    assert [number for number, *_ in readings.remarks] == [2]
-
-
-def test_a_missing_label_is_refused(root: Path) -> None:
-    path_of(root, 0).unlink()
-    assert reasons(read(root)) == ["label_unreadable"]
-
-
-@pytest.mark.timeout(20)
-@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
-def test_what_is_not_a_regular_file_is_refused_at_once(root: Path, kind: str) -> None:
-    path_of(root, 0).unlink()
-    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
-    make[kind](path_of(root, 0))
-    (readings,) = read(root)
-    assert [(number, reason) for number, reason, *_ in readings.remarks] == [
-        (0, "label_unreadable")
-    ]
-
-
-def test_a_label_that_is_too_large_is_refused(root: Path) -> None:
-    with path_of(root, 0).open("ab") as file:
-        file.write(b" " * LARGEST_LABEL_BYTES)
-    assert reasons(read(root)) == ["label_too_large"]
+    assert boxes(readings)[2] == [UNREAD] * COLUMNS
+    assert [(number, found) for number, found, *_ in readings.remarks] == [(2, reason)]
 
 
 def test_the_view_is_taken_from_the_name(root: Path) -> None:

@@ -63,11 +63,6 @@ def test_columns_are_in_the_order_of_the_contract_also_without_rows(tmp_path: Pa
     assert len(manifest.read(tmp_path / "a.csv")) == 0
 
 
-def test_columns_of_different_lengths_raise(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        manifest.write(tmp_path / "a.csv", rows(known=[True, False]) | {"shard": ["one"]})
-
-
 def test_a_missing_manifest_or_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is missing") as refused:
         manifest.read(tmp_path / "a.csv")

@@ -1,7 +1,9 @@
 """Files by their path, in folders and in archives; the layouts are tested with the manifests."""
 
 import io
+import os
 import unicodedata
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from zipfile import ZIP_BZIP2, ZIP_LZMA, ZipFile
@@ -14,14 +16,19 @@ from make.download import Cp949, flip_bit
 from pillsnap.dataset import source
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
+@pytest.fixture(params=[zipfile.ZIP64_LIMIT, 1], ids=["zip", "zip64"])
+def archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Path:
     path = tmp_path / "TS_1.ZIP"
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", request.param)  # of what is written as zip64
     with ZipFile(path, "w") as file:
         file.writestr("K-000001/", b"")
         file.writestr("K-000001/a.png", b"photo", ZIP_BZIP2)
         file.writestr(Cp949("알약/b.png"), b"second")
         file.writestr("가/utf8.png", b"third")
+    monkeypatch.undo()
+    assert (b"PK\6\6" in path.read_bytes()) == (request.param == 1)
     return path
 
 
@@ -44,6 +51,18 @@ def test_what_is_not_there_is_a_missing_file(archive: Path, path: str) -> None:
         source.read(archive.parent / path, 9)
     [status] = source.statuses([archive.parent / path])
     assert isinstance(status, FileNotFoundError)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device", "loop"])
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    if kind in ("folder", "fifo"):
+        path.mkdir() if kind == "folder" else os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else path)
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory|Too many levels"):
+        source.read(path, 10**6)
 
 
 def test_a_folder_may_be_named_like_an_archive(tmp_path: Path) -> None:
@@ -92,11 +111,7 @@ def test_any_damaged_archive_gives_whole_members_or_oserror(tmp_path_factory, ch
 def test_statuses_are_in_the_order_of_the_paths(archive: Path) -> None:
     (archive.parent / "c.png").write_bytes(b"1234")
     paths = [archive.parent / "c.png", archive / "알약/b.png", archive.parent / "c.png"]
-    assert [one.size for one in source.statuses(paths) if isinstance(one, source.Status)] == [
-        4,
-        6,
-        4,
-    ]
+    assert [one.size for one in source.statuses(paths)] == [4, 6, 4]
 
 
 @pytest.mark.parametrize("disk", ["NFC", "NFD"])

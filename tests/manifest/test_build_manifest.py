@@ -47,15 +47,3 @@ def test_it_writes_what_the_contract_names(workplace: Path) -> None:
     assert len(manifest.read_classes(artifacts / "classes.csv")) == 24
     assert (artifacts / "sampling.json").is_file()
     assert cv2.imread(str(artifacts / "sampling.png")) is not None
-
-
-def test_too_few_classes_is_one_screen_and_exit_1(workplace: Path) -> None:
-    shutil.rmtree(workplace / "data/demo/train/images/single/TS_1_single/K-000001")
-    for code in CODES[1:4]:
-        shutil.rmtree(workplace / f"data/demo/train/labels/single/TL_1_single/{code}_json")
-    record = workplace / fingerprint.path_of("demo")
-    fingerprint.write(record, "demo", fingerprint.take(workplace / "data/demo"))
-    done = run(workplace)
-    assert done.returncode == 1
-    assert "22 of the" in done.stderr and "scales.demo.classes" in done.stderr
-    assert "Traceback" not in done.stderr

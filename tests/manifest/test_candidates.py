@@ -8,8 +8,8 @@ import pytest
 
 from make.aihub_tree import Shot, label_path, photo_path, write_shot, write_tree
 from pillsnap.aihub import tree as aihub
-from pillsnap.dataset import names
 from pillsnap.dataset.findings import Findings
+from pillsnap.dataset.names import View
 from pillsnap.manifest import candidates
 from pillsnap.manifest.candidates import Candidates
 
@@ -28,7 +28,7 @@ def test_a_single_has_one_pill_and_its_group(tmp_path: Path) -> None:
     write_shot(tmp_path, SHOT)
     found, *_ = collect(tmp_path)
     assert found.groups == ["K-000001_b1_l0_d1"]
-    assert found.views[found.view[0]] == names.View(0, 1, 1, 0, 90, 340, 200)
+    assert found.views[found.view[0]] == View(0, 1, 1, 0, 90, 340, 200)
     assert (tmp_path / found.photo_path(0)) == photo_path(tmp_path, SHOT)
     assert (tmp_path / found.label_path(0)) == label_path(tmp_path, SHOT)
     assert found.photo_bytes[0] == photo_path(tmp_path, SHOT).stat().st_size
@@ -61,57 +61,71 @@ def test_labels_in_another_shard_are_found(tmp_path: Path) -> None:
     assert list(found.pills) == [2] and not left_out
 
 
-def add_second_copy(root: Path) -> None:
-    write_shot(root, replace(SHOT, shard=2))
-
-
-def misplace_photo(root: Path) -> None:
-    path = root / "train/images/single/TS_1_single/K-000009" / f"{SHOT.stem}.png"
-    path.parent.mkdir()
+def move_photo(root: Path, target: str) -> None:
+    path = photo_path(root, SHOT).parent / target
+    path.parent.mkdir(exist_ok=True)
     photo_path(root, SHOT).rename(path)
 
 
-def misname_photo(root: Path) -> None:
-    path = photo_path(root, SHOT)
-    path.rename(path.with_name("K-000001_0_1_1.png"))
+def move_label(root: Path, folder: str) -> None:
+    path = label_path(root, SHOT)
+    (path.parents[1] / folder).mkdir()
+    path.rename(path.parents[1] / folder / path.name)
 
 
-def drop_label(root: Path) -> None:
-    label_path(root, SHOT).unlink()
+def add_label(root: Path, shot: Shot, code: str) -> None:
+    write_shot(root, shot)
+    label_path(root, shot, code).parent.mkdir(exist_ok=True)
+    label_path(root, shot, code).write_bytes(b"{}")
 
 
-def label_of_another_code(root: Path) -> None:
-    write_shot(root, PAIR)
-    path = label_path(root, PAIR, "K-000009")
-    path.parent.mkdir()
-    path.write_bytes(b"{}")
+def add_label_in_another_shard(root: Path) -> None:
+    write_shot(root, replace(SHOT, shard=2))
+    photo_path(root, replace(SHOT, shard=2)).unlink()
 
 
 @pytest.mark.parametrize(
-    ("damage", "reason"),
+    ("damage", "names"),
     [
-        (add_second_copy, "photo_duplicated"),
-        (misplace_photo, "photo_in_wrong_folder"),
-        (misname_photo, "file_name_invalid"),
-        (drop_label, "photo_without_label"),
-        (label_of_another_code, "label_of_another_code"),
+        (
+            lambda root: write_shot(root, replace(SHOT, shard=2)),
+            ("photo_duplicated", "label_duplicated"),
+        ),
+        (
+            lambda root: move_photo(root, f"../K-000009/{SHOT.stem}.png"),
+            ("photo_in_wrong_folder", "label_without_photo"),
+        ),
+        (
+            lambda root: move_photo(root, "K-000001_0_1_1.png"),
+            ("file_name_invalid", "label_without_photo"),
+        ),
+        (lambda root: label_path(root, SHOT).unlink(), ("photo_without_label", "")),
+        (lambda root: add_label(root, PAIR, "K-000009"), ("label_of_another_code", "")),
+        (
+            lambda root: move_label(root, "K-000009_json"),
+            ("photo_without_label", "label_in_wrong_folder"),
+        ),
+        (
+            lambda root: move_label(root, "misc"),
+            ("photo_without_label", "label_outside_a_code_folder"),
+        ),
+        (add_label_in_another_shard, ("", "label_duplicated")),
+        (
+            lambda root: write_shot(root, Shot(("K-000001", "K-000001"))),
+            ("incomplete_combination", ""),
+        ),
     ],
 )
-def test_a_photo_left_out_is_counted_once_with_its_reason(
-    tmp_path: Path, damage: Callable[[Path], None], reason: str
+def test_what_cannot_be_used_is_counted_once_with_its_reason(
+    tmp_path: Path, damage: Callable[[Path], object], names: tuple[str, str]
 ) -> None:
     write_shot(tmp_path, SHOT)
     write_shot(tmp_path, Shot(("K-000005",)))
     damage(tmp_path)
-    found, left_out, _ = collect(tmp_path)
-    assert left_out == {reason: 1}
+    found, *counts = collect(tmp_path)
+    assert counts == [{name: 1} if name else {} for name in names]
     assert "K-000005" in found.codes
-
-
-def move_label(root: Path, folder: str) -> None:
-    path = root / "train/labels/single/TL_1_single" / folder / f"{SHOT.stem}.json"
-    path.parent.mkdir(exist_ok=True)
-    label_path(root, SHOT).rename(path)
+    assert all("_1_" in found.label_path(pill) for pill in range(len(found.pill_code)))
 
 
 def test_a_label_without_a_photo_is_counted(tmp_path: Path) -> None:
@@ -122,29 +136,6 @@ def test_a_label_without_a_photo_is_counted(tmp_path: Path) -> None:
     assert collect(tmp_path)[2] == {"label_without_photo": 3}
 
 
-@pytest.mark.parametrize(
-    ("folder", "finding"),
-    [("K-000009_json", "label_in_wrong_folder"), ("misc", "label_outside_a_code_folder")],
-)
-def test_a_label_outside_the_folder_of_its_code_is_not_used(
-    tmp_path: Path, folder: str, finding: str
-) -> None:
-    write_shot(tmp_path, SHOT)
-    move_label(tmp_path, folder)
-    _, left_out, findings = collect(tmp_path)
-    assert findings == {finding: 1}
-    assert left_out == {"photo_without_label": 1}
-
-
-def test_a_second_label_of_a_photo_is_counted_and_the_first_used(tmp_path: Path) -> None:
-    write_shot(tmp_path, SHOT)
-    write_shot(tmp_path, replace(SHOT, shard=2))
-    photo_path(tmp_path, replace(SHOT, shard=2)).unlink()
-    found, left_out, findings = collect(tmp_path)
-    assert findings == {"label_duplicated": 1} and not left_out
-    assert "TL_1_single" in found.label_path(0)
-
-
 def test_a_combination_that_lacks_labels_is_incomplete(tmp_path: Path) -> None:
     write_shot(tmp_path, replace(PAIR, labelled=("K-000002",)))
     write_shot(tmp_path, replace(PAIR, latitude=90))
@@ -153,11 +144,6 @@ def test_a_combination_that_lacks_labels_is_incomplete(tmp_path: Path) -> None:
     assert sorted(zip(found.complete.tolist(), found.pills.tolist(), strict=True)) == [
         (False, 1), (True, 2),
     ]  # fmt: skip
-
-
-def test_a_code_repeated_in_a_name_makes_the_frame_incomplete(tmp_path: Path) -> None:
-    write_shot(tmp_path, Shot(("K-000001", "K-000001")))
-    assert collect(tmp_path)[1] == {"incomplete_combination": 1}
 
 
 def test_an_empty_tree_has_no_candidates(tmp_path: Path) -> None:

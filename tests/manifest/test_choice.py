@@ -19,7 +19,7 @@ from pillsnap.manifest.classes import ShortageError, UnknownPills
 from pillsnap.params import ScaleParams
 
 SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
-NONE = UnknownPills(0, 0)
+NONE, OUT = UnknownPills(0, 0), UnknownPills(3, 0)
 KEYS = (
     "samples", "classes", "combination_share", "val_share", "min_train_per_class",
     "min_val_per_class",
@@ -99,21 +99,13 @@ def split_groups(frames: Candidates, choice: Choice) -> int:
 EVEN = candidates({code: [10] * 18 for code in range(12)}, [((0, 1, 2, 3), 3), ((4, 5, 6), 3)])
 
 
-@pytest.fixture(scope="module")
-def stage3() -> tuple[Candidates, Choice]:
-    """A tree as large as the choice needs: 1,060 codes of 18 groups and 700 combinations."""
+def test_stage3_has_its_counts_and_shares_exactly_and_evenly() -> None:
     rng = np.random.default_rng(0)
     combos = [(tuple(map(int, rng.choice(118, 4, replace=False))), 3) for _ in range(700)]
     frames = candidates({code: [6] * 18 for code in range(1060)}, combos)
-    return frames, choose(frames, SCALES["stage3"])
-
-
-def test_stage3_has_its_counts_and_shares_exactly_and_evenly(
-    stage3: tuple[Candidates, Choice],
-) -> None:
-    frames, choice = stage3
+    choice = choose(frames, SCALES["stage3"])
     assert [pills_of(frames, choice, side) for side in (TRAIN, VAL)] == [81_475, 18_525]
-    assert len(set(choice.classes)) == 1000
+    assert list(choice.classes) == sorted(set(choice.classes)) and len(choice.classes) == 1000
     assert combination_pills(frames, choice) == 5_000
     assert not set(frames.group[choice.split == TRAIN]) & set(frames.group[choice.split == VAL])
     single = np.isin(choice.split, [TRAIN, VAL]) & frames.single
@@ -152,31 +144,15 @@ def test_codes_seen_in_combinations_become_classes_first_then_the_largest() -> N
 
 def test_the_seed_decides_between_equals_and_on_the_photos() -> None:
     frames = candidates({code: [9] * 3 for code in range(40)})
-    scale = wanted(60, 5, 0.0, 0.3, 3, 1)
-    assert len({tuple(choose(frames, scale, seed=seed).classes) for seed in range(5)}) > 1
+    choices = [choose(frames, wanted(60, 5, 0.0, 0.3, 3, 1), OUT, seed) for seed in (1, 1, 2, 3, 4)]
+    for chosen in (
+        [tuple(one.classes) for one in choices],
+        [tuple(one.left_out) for one in choices],
+    ):
+        assert chosen[0] == chosen[1]
+        assert len(set(chosen)) > 1
     scale = wanted(400, 8, 0.05, 0.2, 5, 2)
     assert (choose(EVEN, scale, seed=1).split != choose(EVEN, scale, seed=2).split).any()
-
-
-def test_class_numbers_follow_the_k_codes() -> None:
-    choice = choose(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2))
-    assert list(choice.classes) == sorted(choice.classes)
-
-
-def test_a_frame_that_is_not_usable_is_replaced() -> None:
-    chooser = Chooser(EVEN, wanted(400, 8, 0.05, 0.2, 5, 2), NONE, "stage1", 17)
-    first = chooser.choose(EVEN.complete)
-    usable = EVEN.complete & (np.arange(len(first.split)) != np.flatnonzero(first.split == VAL)[0])
-    second = chooser.choose(usable)
-    assert (second.split[~usable] == UNUSED).all()
-    assert pills_of(EVEN, second, TRAIN) + pills_of(EVEN, second, VAL) == 400
-
-
-def test_codes_outside_the_classes_stay_in_chosen_frames() -> None:
-    frames = candidates({code: [10] * 6 for code in range(4)}, [((0, 1, 9), 3), ((2, 3, 8), 3)])
-    choice = choose(frames, wanted(100, 4, 0.18, 0.2, 5, 2))
-    rows = frames.pill_code[np.isin(choice.split[frames.pill_frame], [TRAIN, VAL])]
-    assert {8, 9} <= set(rows) and not {8, 9} & set(choice.classes)
 
 
 def test_test_holds_all_combinations_of_known_codes_that_were_not_trained_on() -> None:
@@ -204,24 +180,23 @@ def test_singles_of_codes_in_train_are_no_unknowns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "facts"),
+    ("scale", "unknown", "facts"),
     [
-        (wanted(400, 13, 0.05, 0.2, 5, 2), ["classes asks for 13", "; 12 of the 12", "classes=12"]),
-        (wanted(400, 8, 0.05, 0.2, 5, 200), ["; 0 of the 12", "min_val_per_class="]),
-        (wanted(9000, 8, 0.0, 0.2, 5, 2), ["samples asks for 9,000", "samples=1440"]),
-        (wanted(400, 8, 0.5, 0.2, 5, 2), ["asks for 200 pills", "holds 21", "share=0.0525"]),
-        (wanted(60, 8, 0.0, 0.2, 9, 2), ["leaves 60 single", "need 88", "samples=89"]),
-        (
-            wanted(1440, 8, 0.0, 0.004, 5, 2),
-            ["val_share is 0.004", "possible is 0.05", "val_share="],
-        ),
-        (wanted(9000, 99, 0.5, 0.2, 9, 400), ["classes=12", "samples=", "combination_share="]),
+        (wanted(400, 13, 0.05, 0.2, 5, 2), NONE, ["for 13", "; 12 of the 12", "classes=12"]),
+        (wanted(400, 8, 0.05, 0.2, 5, 200), NONE, ["; 0 of the 12", "min_val_per_class="]),
+        (wanted(9000, 8, 0.0, 0.2, 5, 2), NONE, ["samples asks for 9,000", "samples=1440"]),
+        (wanted(400, 8, 0.5, 0.2, 5, 2), NONE, ["for 200 pills", "holds 21", "share=0.0525"]),
+        (wanted(60, 8, 0.0, 0.2, 9, 2), NONE, ["leaves 60 single", "need 88", "samples=89"]),
+        (wanted(1440, 8, 0.0, 0.004, 5, 2), NONE, ["is 0.004", "possible is 0.05", "val_share="]),
+        (wanted(9000, 99, 0.5, 0.2, 9, 400), NONE, ["classes=12", "samples=", "_share="]),
+        (wanted(400, 10, 0.05, 0.2, 5, 2), OUT, ["left_out_classes for 3 more; 12 of", "classes="]),
+        (wanted(400, 8, 0.05, 0.2, 5, 2), UnknownPills(1, 2000), ["holds 540"]),
     ],
 )
 def test_a_shortage_says_how_many_there_are_and_what_to_set(
-    scale: ScaleParams, facts: list[str]
+    scale: ScaleParams, unknown: UnknownPills, facts: list[str]
 ) -> None:
-    chooser = Chooser(EVEN, scale, NONE, "stage1", 17)
+    chooser = Chooser(EVEN, scale, unknown, "stage1", 17)
     with pytest.raises(ShortageError) as refusal:
         chooser.choose(EVEN.complete)
     text = f"{refusal.value.fact}\n{advice.cure(chooser, EVEN.complete, 'stage1')}"
@@ -288,18 +263,15 @@ def test_codes_with_combinations_alone_are_classes_where_others_are_too_few() ->
 
 COMBOS = [((0, 1, 2, 3), 3), ((4, 5, 6), 3), ((0, 5, 7), 3), ((1, 4, 9), 3)]
 MIXED = candidates({code: [10] * 18 for code in range(12)}, COMBOS, {77: [9] * 4})
-OUT = UnknownPills(3, 0)
 
 
-def test_left_out_codes_are_no_classes_and_their_singles_are_tested() -> None:
-    choice = choose(
-        MIXED, wanted(400, 8, 0.03, 0.2, 5, 2, test_unknown_pills=90), unknown_pills=OUT
-    )
+def test_left_out_codes_are_of_no_combination_and_no_class_and_their_singles_are_tested() -> None:
+    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2, test_unknown_pills=90), OUT)
     tested = MIXED.code[(choice.split == TEST) & MIXED.train]
-    assert len(choice.left_out) == 3
+    assert list(choice.left_out) == [8, 10, 11]
     assert not set(choice.left_out) & set(choice.classes)
-    assert set(tested) == set(choice.left_out)
-    assert list(np.bincount(tested)[choice.left_out]) == [30, 30, 30]
+    assert list(np.bincount(tested, minlength=12)) == [0] * 8 + [30, 0, 30, 30]
+    assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
 
 
 def test_left_out_codes_are_not_in_train_or_val() -> None:
@@ -308,31 +280,6 @@ def test_left_out_codes_are_not_in_train_or_val() -> None:
     choice = choose(frames, wanted(200, 5, 0.02, 0.2, 5, 2), unknown_pills=OUT)
     here = np.isin(choice.split[frames.pill_frame], [TRAIN, VAL])
     assert not set(choice.left_out) & set(frames.pill_code[here])
-
-
-def test_leaving_codes_out_keeps_samples_and_share_and_prefers_codes_of_no_combination() -> None:
-    choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=OUT)
-    assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
-    assert set(choice.left_out) == {8, 10, 11}
-
-
-def test_the_seed_decides_which_codes_are_left_out() -> None:
-    frames = candidates({code: [9] * 3 for code in range(40)})
-    scale = wanted(60, 5, 0.0, 0.3, 3, 1)
-    chosen = [tuple(choose(frames, scale, OUT, seed).left_out) for seed in (1, 1, 2, 3, 4)]
-    assert chosen[0] == chosen[1]
-    assert len(set(chosen)) > 1
-
-
-@pytest.mark.parametrize(
-    ("classes", "unknown", "fact"),
-    [(10, OUT, "left_out_classes for 3 more; 12 of"), (8, UnknownPills(1, 2000), "holds 540")],
-)
-def test_too_few_codes_or_unknown_pills_say_so(
-    classes: int, unknown: UnknownPills, fact: str
-) -> None:
-    with pytest.raises(ShortageError, match=fact):
-        choose(MIXED, wanted(400, classes, 0.03, 0.2, 5, 2), unknown_pills=unknown)
 
 
 def test_unknown_pills_of_val_count_as_its_samples() -> None:

@@ -1,6 +1,7 @@
 """The same photos give the same manifests, in whatever form AI Hub's download is on the disk."""
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
@@ -11,12 +12,14 @@ import pytest
 from make.aihub_tree import Shot, write_shot
 from make.download import OUTER, decomposed, download, flip_bit, upper_endings
 from pillsnap import params
-from pillsnap.aihub import fingerprint
+from pillsnap.aihub import fingerprint, reading
 from pillsnap.aihub import tree as aihub
 from pillsnap.dataset import manifest, source
+from pillsnap.errors import DataError
 from pillsnap.manifest import build, tables
 from pillsnap.manifest.build import Order, Selection
 from pillsnap.manifest.classes import UnknownPills
+from pillsnap.stage.pool import workers
 
 NUMBERS = {
     "samples": 130, "classes": 6, "combination_share": 0.15, "val_share": 0.2,
@@ -89,6 +92,27 @@ def test_every_form_gives_the_rows_of_the_rearranged_tree(
         assert source.read(root / path, 100) == Path(path).stem.encode()
 
 
+def flat(tree: Path, root: Path) -> Path:
+    """As public subsets are: train_images/*.png, train_annotations/K-..._json/."""
+    for path in filter(Path.is_file, tree.rglob("*")):
+        part, kind, _, _, *inner = path.relative_to(tree).parts
+        inside = ["images", path.name] if kind == "images" else ["annotations", *inner]
+        target = root / f"{part}_{inside[0]}" / Path(*inside[1:])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return root
+
+
+@pytest.mark.parametrize("name", ["train_annotations.json", "train_images/_annotations.coco.json"])
+def test_labels_in_one_coco_file_are_refused_by_name(tree: Path, tmp_path: Path, name: str) -> None:
+    for labels in flat(tree, tmp_path).glob("*_annotations"):
+        shutil.rmtree(labels)
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(DataError, match=f"looks like a flat COCO set.*{name}") as refusal:
+        built(tmp_path)
+    assert "one JSON file per photo and pill" in refusal.value.cure
+
+
 def test_shards_are_unknown_without_folders_and_unpacked_photos_come_before_archives(
     tree: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +121,9 @@ def test_shards_are_unknown_without_folders_and_unpacked_photos_come_before_arch
     same = [name for name in chosen if name != "shard"]
     pd.testing.assert_frame_equal(chosen[same], expected[same])
     assert set(chosen["shard"]) == {"단일경구약제 5000종", "경구약제조합 5000종"}
+    chosen = rows(built(flat(tree, tmp_path / "flat")))
+    pd.testing.assert_frame_equal(chosen[same], expected[same])
+    assert len(aihub.sample(tmp_path / "flat", 8)) == 8
     download(tree, tmp_path / "b", packed=lambda name: name == "TS_1_단일")
     both = built(download(tree, tmp_path / "b"))
     pd.testing.assert_frame_equal(rows(both), expected)
@@ -174,12 +201,13 @@ def test_members_with_paths_outside_the_archive_are_ignored(tmp_path: Path) -> N
 
 
 def test_workers_scan_archives_alike(tree: Path, tmp_path: Path) -> None:
-    from pillsnap.aihub import reading
-    from pillsnap.stage.pool import workers
-
     root = download(tree, tmp_path, packed=lambda name: name[1] == "S")
     (root / "TS_9_단일.zip").symlink_to(root / FIRST)
+    for number, labels in enumerate(sorted(root.rglob("TL_*"))):
+        (labels / f"._{number}.json").write_bytes(b"")
+    steps: list[tuple[int, int]] = []
     with workers(2, reading.__name__, "") as spread:
-        found = aihub.scan(root, spread)
+        found = aihub.scan(root, spread, lambda *step: steps.append(step))
+    assert [done for done, _ in steps] == list(range(1, 17)) and {all_ for _, all_ in steps} == {16}
     assert found == aihub.scan(root)
-    assert found.findings.counts == {"folder_linked_twice": 1}
+    assert found.findings.counts == {"folder_linked_twice": 1, "macos_file": 4}

@@ -67,9 +67,10 @@ def made(tmp_path_factory):
 @pytest.fixture
 def repository(made):
     """The same one for every test, put back after it."""
-    kept = made.base.with_name("kept")
+    kept, rows = made.base.with_name("kept"), made.photos.rows.copy()
     shutil.copytree(made.base, kept)
     yield made
+    made.photos.rows = rows
     shutil.rmtree(made.base)
     kept.rename(made.base)
 

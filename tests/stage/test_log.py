@@ -2,7 +2,7 @@
 
 import json
 
-from pillsnap.stage.log import RunLog
+from pillsnap.stage.log import Bar, RunLog
 
 KEYS = {"time", "stage", "kind", "run", "epoch", "step", "total", "metrics", "hardware",
         "message", "level"}  # fmt: skip
@@ -41,3 +41,26 @@ def test_runs_are_appended_and_progress_is_written_once_a_second_and_at_the_end(
     assert {event["kind"] for event in written} == {"progress"}
     assert len({event["run"] for event in written}) == 2
     assert (written[-1]["step"], len(written) < 100) == (500, True)
+
+
+def test_the_time_left_is_right_from_its_first_number(tmp_path, monkeypatch):
+    """Neither what was done before a resume nor another count is taken for speed."""
+    with RunLog("validate", tmp_path) as log:
+        for now_s, step, total in ((999, 1000, 2000), (1060, 1061, 2000), (1121, 5, 100)):
+            monkeypatch.setattr("pillsnap.stage.log.time.monotonic", lambda now_s=now_s: now_s)
+            log.progress(step, total)
+        monkeypatch.undo()
+    found = events(tmp_path)
+    lines = [event["message"] for event in found if event["kind"] == "log"]
+    assert lines == ["1061 of 2000, 1.0/s, 939 s left", "5 of 100"]
+    rates = [event["metrics"]["per_second"] for event in found if event["kind"] == "progress"]
+    assert rates == [None, 1.0, None]
+
+
+def test_the_bar_estimates_no_time_before_the_rate_has_settled():
+    bar, shown = Bar("scan"), []
+    for now_s, step in ((0, 1), (0.1, 9), (2, 11), (4, 13)):
+        bar._progress.get_time = lambda now_s=now_s: now_s
+        bar.update(step, 100)
+        shown.append(bar._progress.columns[-1].render(bar._progress.tasks[0]).plain)
+    assert shown == ["-:--:--", "-:--:--", "0:00:18", "0:00:29"]

@@ -1,4 +1,4 @@
-"""The verdict from the rows only, and the consequences of a rejected row."""
+"""The table of checks, the verdict from the rows only, and the consequences of a rejected row."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from make.photo_set import CODES, PhotoSet, make
-from pillsnap.dataset import manifest
-from pillsnap.validation import checks
+from pillsnap.dataset.findings import Findings
+from pillsnap.validation import check_table, checks
 from pillsnap.validation.checks import EXAMPLES_SHOWN, CheckedRows
 
 
@@ -21,7 +21,7 @@ def run(photos: PhotoSet) -> CheckedRows:
     return checks.run(photos.rows, classes, photos.places.root, photos.settings.scale)
 
 
-def test_rows_are_checked_without_opening_a_photo(photos: PhotoSet) -> None:
+def test_valid_rows_pass_and_no_photo_is_opened(photos: PhotoSet) -> None:
     for path in photos.places.root.rglob("*.png"):
         path.unlink()
     verdict = run(photos)
@@ -29,23 +29,31 @@ def test_rows_are_checked_without_opening_a_photo(photos: PhotoSet) -> None:
     assert len(verdict.admitted) == len(photos.rows)
 
 
-def test_a_rejected_pill_makes_its_photo_partly_labelled_and_shown(photos: PhotoSet) -> None:
+def test_a_rejected_pill_makes_its_photo_partly_labelled_and_few_photos_are_shown(
+    photos: PhotoSet,
+) -> None:
     path = photos.photo("train", "combination")
     pills = photos.rows.index[photos.rows["image_path"] == path]
+    photos.rows["box_x"] = -1
+    photos.rows.loc[pills, "box_x"] = 5
     photos.rows.loc[pills[0], "box_w"] = 0
     verdict = run(photos)
     assert list(verdict.rows.index[verdict.rows["rejected"] == "box_positive"]) == [pills[0]]
-    assert verdict.partly_labelled == {path}
+    assert path in verdict.partly_labelled
     assert verdict.shown["box_positive"] == (path,)
+    assert len(verdict.shown["box_inside"]) == EXAMPLES_SHOWN
 
 
-def test_a_check_shows_few_photos(photos: PhotoSet) -> None:
-    photos.rows["box_x"] = -1
-    assert len(run(photos).shown["box_inside"]) == EXAMPLES_SHOWN
-
-
-def test_an_invalid_schema_stops_the_other_checks(photos: PhotoSet) -> None:
-    photos.rows.loc[0, ["group_id", "box_w"]] = "", 0
-    verdict = run(photos)
-    assert set(verdict.findings.counts) == {"schema"}
-    assert set(manifest.COLUMNS) <= set(verdict.rows.columns)
+def test_an_error_fails_a_refusal_warns_and_what_was_not_run_does_not_pass() -> None:
+    names = [check.name for check in check_table.CHECKS]
+    assert len(set(names)) == len(names)
+    for found, wanted in (
+        (["group_leakage", "photo_damaged"], {"group_leakage": "fail", "photo_damaged": "warn"}),
+        (["schema"], {**dict.fromkeys(names, "warn"), "schema": "fail"}),
+    ):
+        findings = Findings()
+        for name in found:
+            findings.add(name, "a.png")
+        status = {str(one["name"]): str(one["status"]) for one in check_table.results(findings)}
+        assert status == {**dict.fromkeys(names, "pass"), **wanted}
+        assert [check.name for check in check_table.failed(findings)] == found[:1]

@@ -1,58 +1,13 @@
-"""The detection set: an even and stable choice, scaling, the YOLO folder."""
+"""The detection set: scaling, labels, the YOLO folder."""
 
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pillsnap.dataset.pixels import scale_down
 from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text
-from pillsnap.validation.pictures import choose
-
-
-def frames(paths: list[tuple[str, str, str]]) -> pd.DataFrame:
-    return pd.DataFrame(paths, columns=["mapping_code", "group_id", "image_path"])
-
-
-GRID = [
-    (f"K-{code}", f"K-{code}/{group}", f"K-{code}/{group}/{i}")
-    for code in range(5)
-    for group in range(4)
-    for i in range(6)
-]
-
-
-def test_codes_and_their_groups_get_equal_shares() -> None:
-    chosen = frames([row for row in GRID if row[2] in choose(frames(GRID), 40, seed=1)])
-    assert set(chosen.groupby("mapping_code").size()) == {8}
-    assert set(chosen.groupby("group_id").size()) == {2}
-
-
-def test_the_choice_depends_on_the_seed_and_not_on_the_order() -> None:
-    table = frames(GRID)
-    assert choose(table, 10, seed=1) == choose(table[::-1], 10, seed=1)
-    assert choose(table, 10, seed=1) != choose(table, 10, seed=2)
-
-
-def test_asking_for_more_than_there_is_takes_all() -> None:
-    assert len(choose(frames(GRID), 10_000, seed=1)) == len(GRID)
-    assert choose(frames([]), 5, seed=1) == set()
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.sets(st.sampled_from(GRID), min_size=1), st.sets(st.sampled_from(GRID)), st.integers(1, 30)
-)
-def test_added_frames_never_bring_in_an_old_one(
-    before: set[tuple[str, str, str]], added: set[tuple[str, str, str]], count: int
-) -> None:
-    first = choose(frames(sorted(before)), count, seed=3)
-    then = choose(frames(sorted(before | added)), count, seed=3)
-    assert then <= first | {path for *_, path in added}
 
 
 def test_the_longest_side_is_scaled_down_never_up() -> None:

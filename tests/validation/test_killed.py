@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from make.photo_set import PhotoSet, make
+from make.photo_set import PhotoSet, make, pack
 
 RUN = """
 import pickle, sys
@@ -31,11 +31,11 @@ if __name__ == "__main__":
 def photos(tmp_path: Path) -> PhotoSet:
     made = make(tmp_path, many=600)
     (tmp_path / "run.py").write_text(RUN)
-    (tmp_path / "photos.pickle").write_bytes(pickle.dumps(made))
     return made
 
 
 def start(photos: PhotoSet) -> "subprocess.Popen[str]":
+    (photos.base / "photos.pickle").write_bytes(pickle.dumps(photos))
     return subprocess.Popen(
         [sys.executable, photos.base / "run.py", photos.base / "photos.pickle"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -66,7 +66,10 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.slow
-def test_five_kills_change_nothing_and_cost_nothing(photos: PhotoSet) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["folders", "in the middle of archives"])
+def test_five_kills_change_nothing_and_cost_nothing(photos: PhotoSet, packed: bool) -> None:
+    if packed:
+        pack(photos)
     reached = 0
     for last_step in (8, 90, 250, 420, 600):
         process = start(photos)

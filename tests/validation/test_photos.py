@@ -1,8 +1,7 @@
-"""Photos: header first, one read, every kind of damage named."""
+"""Photos: header first, one read, damage named (prediction/test_pictures.py has its kinds)."""
 
 import errno
 import io
-import os
 import resource
 import struct
 import zlib
@@ -44,7 +43,6 @@ def reason_of(path: Path, content: bytes, max_pixels: int = 10**6) -> str:
     path.write_bytes(content)
     with pytest.raises(FrameError) as refusal:
         read_frame(path, max_pixels)
-    assert str(path) in refusal.value.fact
     return refusal.value.reason
 
 
@@ -59,60 +57,20 @@ def test_a_valid_photo_is_returned_with_the_hash_of_its_bytes(tmp_path: Path) ->
     path.write_bytes(png())
     frame = read_frame(path, 1200)
     np.testing.assert_array_equal(frame.pixels, PIXELS)
-    assert (frame.width, frame.height) == (30, 40)
     assert frame.content_hash == xxhash.xxh3_128_hexdigest(png())
-
-
-WHOLE = png()
-HALF = len(WHOLE) // 2
-DAMAGES = {
-    "empty": b"",
-    "only the signature": WHOLE[:8],
-    "header cut": WHOLE[:30],
-    "half": WHOLE[:HALF],
-    "last byte lost": WHOLE[:-1],
-    "end chunk lost": WHOLE[:-12],
-    "bit flipped in the data": with_bit_flipped(WHOLE, HALF),
-    "bit flipped in a checksum": with_bit_flipped(WHOLE, len(WHOLE) - 14),
-    "bit flipped in the header": with_bit_flipped(WHOLE, 19),
-    "page of zeros": WHOLE[:HALF] + bytes(512) + WHOLE[HALF + 512 :],
-    "bytes added": WHOLE + b"\0" * 100,
-    "two files in one": WHOLE[:HALF] + WHOLE,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_found(tmp_path: Path, damage: str) -> None:
-    assert reason_of(tmp_path / "a.png", DAMAGES[damage]) == "photo_damaged"
 
 
 def test_every_flipped_byte_of_the_pixel_data_is_found(tmp_path: Path) -> None:
     content = png(PIXELS[:6, :6])
     start = content.index(b"IDAT") + 4
     for position in range(start, len(content) - 12):
-        reason_of(tmp_path / "a.png", with_bit_flipped(content, position))
+        changed = with_bit_flipped(content, position)
+        assert reason_of(tmp_path / "a.png", changed) == "photo_damaged"
 
 
 @pytest.mark.parametrize("content", [b"<html>not found</html>", b"\xff\xd8\xff\xe0" + bytes(99)])
 def test_a_file_of_another_format_is_named(tmp_path: Path, content: bytes) -> None:
     assert reason_of(tmp_path / "a.png", content) == "photo_not_png"
-
-
-def test_a_missing_photo_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FrameError) as refusal:
-        read_frame(tmp_path / "none.png", 100)
-    assert refusal.value.reason == "photo_missing"
-
-
-@pytest.mark.timeout(20)
-@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
-def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "a.png"
-    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
-    make[kind](path)
-    with pytest.raises(FrameError, match=r"not a regular file|Is a directory") as refusal:
-        read_frame(path, 10**6)
-    assert refusal.value.reason == "photo_unreadable"
 
 
 def test_an_error_of_the_disk_is_that_photos_alone(

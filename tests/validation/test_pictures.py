@@ -1,10 +1,12 @@
-"""The pictures chosen for each photo, from the rows only."""
+"""The pictures chosen for each photo, from the rows only: even, limited, stable."""
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from make.photo_set import PhotoSet, make
-from pillsnap.validation.pictures import kinds_of
+from pillsnap.validation.pictures import choose, kinds_of
 from pillsnap.validation.work_store import Kind
 
 NONE: frozenset[str] = frozenset()
@@ -15,20 +17,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
     return make(tmp_path_factory.mktemp("photos"))
 
 
-def having(photos: PhotoSet, kind: Kind, partly_labelled: frozenset[str] = NONE) -> pd.DataFrame:
-    kinds = kinds_of(photos.rows, partly_labelled, photos.settings.scale, photos.settings.seed)
-    frames = photos.rows.drop_duplicates("image_path")
-    return frames[[kind in kinds[path] for path in frames["image_path"]]]
-
-
-def test_each_kind_is_made_of_its_splits(photos: PhotoSet) -> None:
-    assert len(having(photos, Kind.CROP)) == photos.rows["image_path"].nunique()
-    assert set(having(photos, Kind.DETECTION)["split"]) == {"train", "val"}
-    assert set(having(photos, Kind.FRAME)["split"]) == {"val", "test"}
-
-
 def test_val_gets_its_part_of_single_detection_frames(photos: PhotoSet) -> None:
-    chosen = having(photos, Kind.DETECTION)
+    kinds = kinds_of(photos.rows, NONE, photos.settings.scale, photos.settings.seed)
+    every = photos.rows.drop_duplicates("image_path")
+    chosen = every[[Kind.DETECTION in kinds[path] for path in every["image_path"]]]
     singles = chosen[chosen["image_type"] == "single"].groupby("split").size()
     share = photos.settings.scale.val_share
     wanted = photos.settings.scale.detection_single_frames
@@ -41,18 +33,42 @@ def test_evaluation_frames_are_limited_for_each_kind(photos: PhotoSet) -> None:
     assert sum(Kind.FRAME in kind for kind in kinds.values()) == 4
 
 
-@pytest.mark.parametrize(("split", "kind"), [("train", Kind.DETECTION), ("val", Kind.FRAME)])
-def test_a_partly_labelled_combination_gives_crops_only(
-    photos: PhotoSet, split: str, kind: Kind
+def frames(paths: list[tuple[str, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(paths, columns=["mapping_code", "group_id", "image_path"])
+
+
+GRID = [
+    (f"K-{code}", f"K-{code}/{group}", f"K-{code}/{group}/{i}")
+    for code in range(5)
+    for group in range(4)
+    for i in range(6)
+]
+
+
+def test_codes_and_their_groups_get_equal_shares() -> None:
+    chosen = frames([row for row in GRID if row[2] in choose(frames(GRID), 40, seed=1)])
+    assert set(chosen.groupby("mapping_code").size()) == {8}
+    assert set(chosen.groupby("group_id").size()) == {2}
+
+
+def test_the_choice_depends_on_the_seed_and_not_on_the_order() -> None:
+    table = frames(GRID)
+    assert choose(table, 10, seed=1) == choose(table[::-1], 10, seed=1)
+    assert choose(table, 10, seed=1) != choose(table, 10, seed=2)
+
+
+def test_asking_for_more_than_there_is_takes_all() -> None:
+    assert len(choose(frames(GRID), 10_000, seed=1)) == len(GRID)
+    assert choose(frames([]), 5, seed=1) == set()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sets(st.sampled_from(GRID), min_size=1), st.sets(st.sampled_from(GRID)), st.integers(1, 30)
+)
+def test_added_frames_never_bring_in_an_old_one(
+    before: set[tuple[str, str, str]], added: set[tuple[str, str, str]], count: int
 ) -> None:
-    path = photos.photo(split, "combination")
-    assert path in set(having(photos, kind)["image_path"])
-    assert path not in set(having(photos, kind, frozenset([path]))["image_path"])
-    assert path in set(having(photos, Kind.CROP, frozenset([path]))["image_path"])
-
-
-def test_the_choice_is_the_same_for_any_order_of_rows(photos: PhotoSet) -> None:
-    scale, seed = photos.settings.scale, photos.settings.seed
-    assert kinds_of(photos.rows, NONE, scale, seed) == kinds_of(
-        photos.rows[::-1], NONE, scale, seed
-    )
+    first = choose(frames(sorted(before)), count, seed=3)
+    then = choose(frames(sorted(before | added)), count, seed=3)
+    assert then <= first | {path for *_, path in added}

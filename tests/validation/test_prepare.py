@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pillsnap.dataset import pixels as crops
 from pillsnap.validation import prepare as preparation
 from pillsnap.validation.prepare import (
     FEW_FRAMES,
@@ -18,7 +17,6 @@ from pillsnap.validation.prepare import (
     Recipe,
     prepare,
     prepare_frame,
-    with_keys,
 )
 from pillsnap.validation.work_store import Kind, Prepared, WorkStore
 
@@ -47,26 +45,6 @@ def content(work: Path, prepared: Preparation) -> dict[str, object]:
             path: (hashes[key], [store.jpegs(key, kind) for kind in Kind])
             for path, key in prepared.keys.items()
         }
-
-
-def test_all_requested_pictures_are_made(tmp_path: Path) -> None:
-    work = tmp_path / "a.sqlite"
-    prepared = run([task(tmp_path, 1)], work)
-    pixels = cv2.imread(str(tmp_path / "1.png"))[..., ::-1]
-    with WorkStore(work) as store:
-        key = prepared.keys["1.png"]
-        crop, _ = store.jpegs(key, Kind.CROP)
-        [small], [full] = store.jpegs(key, Kind.DETECTION), store.jpegs(key, Kind.FRAME)
-    assert crop == crops.encode(crops.cut(np.ascontiguousarray(pixels), BOX, 24, 0.1), 95)
-    assert crops.decode(small).shape == (32, 24, 3)
-    assert full == crops.encode(pixels, 95)
-
-
-def test_nothing_is_decoded_twice(tmp_path: Path) -> None:
-    tasks = [task(tmp_path, number) for number in range(5)]
-    run(tasks[:3], tmp_path / "a.sqlite")
-    assert run(tasks, tmp_path / "a.sqlite").decoded == 2
-    assert run(tasks, tmp_path / "a.sqlite").decoded == 0
 
 
 def test_a_photo_is_decoded_again_for_more_pictures_and_not_for_fewer(tmp_path: Path) -> None:
@@ -100,21 +78,6 @@ def test_processes_do_not_change_the_pictures(tmp_path: Path) -> None:
     assert content(alone, first) == content(together, second)
 
 
-def test_rejected_photos_are_named_and_read_again(tmp_path: Path) -> None:
-    tasks = [task(tmp_path, number) for number in range(4)]
-    (tmp_path / "1.png").write_bytes(b"no picture")
-    (tmp_path / "2.png").unlink()
-    tasks[3] = replace(tasks[3], size=(64, 48))
-    for _ in range(2):
-        prepared = run(tasks, tmp_path / "a.sqlite")
-        assert [(photo.image_path, photo.reason) for photo in prepared.rejected] == [
-            ("1.png", "photo_not_png"),
-            ("2.png", "photo_missing"),
-            ("3.png", "size_differs"),
-        ]
-        assert prepared.keys.keys() == {"0.png"}
-
-
 def test_progress_starts_with_the_photos_done_before(tmp_path: Path) -> None:
     tasks = [task(tmp_path, number) for number in range(12)]
     run(tasks[:2], tmp_path / "a.sqlite")
@@ -122,12 +85,6 @@ def test_progress_starts_with_the_photos_done_before(tmp_path: Path) -> None:
     with WorkStore(tmp_path / "a.sqlite") as store:
         prepare(tasks, RECIPE, store, 1, lambda done, total: steps.append((done, total)))
     assert steps == [(2, 12), (10, 12), (12, 12)]
-
-
-def test_a_name_too_long_for_the_disk_is_named(tmp_path: Path) -> None:
-    long = FrameTask("x", tmp_path / ("x" * 300), (BOX,), (48, 64), ALL)
-    _, [rejected] = with_keys([long])
-    assert rejected.reason == "photo_unreadable"
 
 
 def golden_task(folder: Path) -> FrameTask:

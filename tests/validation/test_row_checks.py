@@ -20,30 +20,19 @@ def box(rows: pd.DataFrame, *values: int) -> None:
     rows.loc[0, ["box_x", "box_y", "box_w", "box_h"]] = values
 
 
-def test_valid_rows_pass_every_check(valid: pd.DataFrame) -> None:
-    findings = Findings()
-    row_checks.check_schema(valid, findings)
-    rejected = row_checks.check_boxes(valid, findings)
-    row_checks.check_box_area(valid, findings)
-    row_checks.check_names(valid, findings)
-    assert findings.counts == {}
-    assert set(rejected) == {""}
-
-
-SCHEMA: dict[str, tuple[str, Any]] = {
-    "a third image type": ("image_type", "video"),
-    "a code that is none": ("mapping_code", "K-30"),
-    "a path upwards": ("image_path", "train/../../etc/passwd.png"),
-    "an absolute path": ("image_path", "/etc/passwd.png"),
-    "a known pill without class": ("class_index", -1),
-    "a frame without size": ("image_width", 0),
-    "no group": ("group_id", ""),
-}
-
-
-@pytest.mark.parametrize("fault", SCHEMA)
-def test_schema_names_the_row(valid: pd.DataFrame, fault: str) -> None:
-    column, value = SCHEMA[fault]
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("image_type", "video"),
+        ("mapping_code", "K-30"),
+        ("image_path", "train/../../etc/passwd.png"),
+        ("image_path", "/etc/passwd.png"),
+        ("class_index", -1),  # of a known pill
+        ("image_width", 0),
+        ("group_id", ""),
+    ],
+)
+def test_schema_names_the_row(valid: pd.DataFrame, column: str, value: Any) -> None:
     rows, findings = valid.copy(), Findings()
     rows.loc[0, column] = value
     row_checks.check_schema(rows, findings)
@@ -55,20 +44,21 @@ def test_schema_names_the_row(valid: pd.DataFrame, fault: str) -> None:
     assert in_two.counts == {"schema": 2}
 
 
-BOXES: dict[str, tuple[str, tuple[int, int, int, int]]] = {
-    "left of the photo": ("box_inside", (-1, 5, 20, 20)),
-    "above the photo": ("box_inside", (5, -1, 20, 20)),
-    "right of the photo": ("box_inside", (WIDTH - 19, 5, 20, 20)),
-    "below the photo": ("box_inside", (5, HEIGHT - 19, 20, 20)),
-    "far away": ("box_inside", (6567, 8889, 20, 20)),
-    "no width": ("box_positive", (5, 5, 0, 20)),
-    "negative height": ("box_positive", (5, 50, 20, -20)),
-}
-
-
-@pytest.mark.parametrize("fault", BOXES)
-def test_bad_boxes_are_rejected(valid: pd.DataFrame, fault: str) -> None:
-    name, values = BOXES[fault]
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("box_inside", (-1, 5, 20, 20)),
+        ("box_inside", (5, -1, 20, 20)),
+        ("box_inside", (WIDTH - 19, 5, 20, 20)),
+        ("box_inside", (5, HEIGHT - 19, 20, 20)),
+        ("box_inside", (6567, 8889, 20, 20)),
+        ("box_positive", (5, 5, 0, 20)),
+        ("box_positive", (5, 50, 20, -20)),
+    ],
+)
+def test_bad_boxes_are_rejected(
+    valid: pd.DataFrame, name: str, values: tuple[int, int, int, int]
+) -> None:
     rows, findings = valid.copy(), Findings()
     box(rows, *values)
     rejected = row_checks.check_boxes(rows, findings)

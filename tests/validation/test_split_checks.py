@@ -24,43 +24,24 @@ def classes() -> pd.DataFrame:
     return pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
 
 
-def test_valid_rows_pass(photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame) -> None:
-    findings = Findings()
-    split_checks.check_classes(rows, classes, findings)
-    split_checks.check_groups(rows, findings)
-    split_checks.check_unknown(rows, findings)
-    split_checks.check_counts(rows, classes, photos.settings.scale, findings)
-    split_checks.check_parity(rows, classes, photos.settings.scale, findings)
-    assert findings.counts == {}
-
-
-@pytest.mark.parametrize("index", [1, 7, -1])
-def test_a_class_index_that_differs_from_the_table_is_named(
-    rows: pd.DataFrame, classes: pd.DataFrame, index: int
+def test_wrong_classes_split_groups_and_trained_unknowns_are_named(
+    rows: pd.DataFrame, classes: pd.DataFrame
 ) -> None:
     findings = Findings()
-    rows.loc[0, "class_index"] = index
-    split_checks.check_classes(rows, classes, findings)
-    assert findings.counts == {"class_index": 1}
-    assert str(rows.loc[0, "image_path"]) in findings.examples["class_index"][0]
-
-
-def test_a_group_in_train_and_val_is_named_with_a_photo_of_each(rows: pd.DataFrame) -> None:
-    findings = Findings()
-    val = rows.index[rows["split"] == "val"][0]
-    rows.loc[val, "group_id"] = rows.loc[0, "group_id"]
+    first, val = rows.loc[0], rows[rows["split"] == "val"].iloc[0]
+    for index in (1, 7, -1):
+        split_checks.check_classes(
+            rows.assign(class_index=[index, *rows["class_index"][1:]]), classes, findings
+        )
+    rows.loc[val.name, "group_id"] = first["group_id"]
     split_checks.check_groups(rows, findings)
-    [example] = findings.examples["group_leakage"]
-    assert rows.loc[0, "image_path"] in example
-    assert rows.loc[val, "image_path"] in example
-
-
-def test_a_trained_code_tested_as_unknown_is_named(rows: pd.DataFrame) -> None:
-    findings = Findings()
     rows.loc[rows["mapping_code"] == "K-000009", "mapping_code"] = "K-000002"
     split_checks.check_unknown(rows, findings)
-    assert findings.counts == {"unknown_overlap": 1}
-    assert findings.examples["unknown_overlap"][0].startswith("K-000002: val/images/single")
+    assert findings.counts == {"class_index": 3, "group_leakage": 1, "unknown_overlap": 1}
+    examples = {name: found[0] for name, found in findings.examples.items()}
+    assert first["image_path"] in examples["class_index"]
+    assert examples["group_leakage"].endswith(f"{first['image_path']} and {val['image_path']}")
+    assert examples["unknown_overlap"].startswith("K-000002: val/images/single")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The version of the external data: count, bytes and a hash over all paths and sizes."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,9 +23,9 @@ class Fingerprint:
     sha256: str
 
 
-def take(root: Path) -> Fingerprint:
-    """Fingerprint of the tree under `root`, from names and sizes; no file is opened."""
-    return of(aihub.scan(root))
+def take(root: Path, progress: Callable[[int, int], None] = lambda *_: None) -> Fingerprint:
+    """Fingerprint of the tree under `root`, from names and sizes; no photo or label is opened."""
+    return of(aihub.scan(root, progress=progress))
 
 
 def of(tree: Tree) -> Fingerprint:
@@ -38,7 +39,15 @@ def of(tree: Tree) -> Fingerprint:
         for name, size in zip(folder.names, folder.sizes, strict=True)
     ]
     lines.sort()
-    if all(folder.kind != "images" for folder in tree.folders):
+    kinds = {folder.kind for folder in tree.folders}
+    if aihub.COCO in tree.findings.counts and "labels" not in kinds:
+        raise DataError(
+            f"{tree.root} looks like a flat COCO set: its labels are in one file for many photos, "
+            f"{tree.findings.examples[aihub.COCO][0]}.",
+            "Write one JSON file per photo and pill, named like the photo, into a folder "
+            "K-######_json per code. data/README.md shows the layouts and the keys.",
+        )
+    if "images" not in kinds:
         raise DataError(
             f"{tree.root} holds no photo (.png) of AI Hub's train or val part."
             + tree.findings.largest(),

@@ -7,7 +7,7 @@ Part, kind and code of a file are read from its path; nothing is ever written un
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -25,7 +25,9 @@ TYPES = ("single", "combination")
 PART = re.compile(r"(?:[0-9]+[._ -]*)?(train|val)", re.IGNORECASE)  # 1.Training, val
 SHARD = re.compile(r"([TV])([SL])_([0-9]+)(?![0-9])")  # TS_1_단일: part, images or labels, number
 LABELS = re.compile(r"(?:^|/)[TV]L_[0-9]+[^/]*$|_json$")  # a shard that holds no photo
-TASKS = 64  # that the shards are dealt out to
+COCO = "coco_file"  # a finding: a JSON file that is not named like a pill's label
+UNFINISHED = re.compile(r"\.zip\.(?:part[0-9]*|crdownload|download)$", re.IGNORECASE)
+TASKS = 64  # that the shards are dealt out to, each a mixture: they take about equally long
 Files = dict[str, int]  # bytes by name
 
 
@@ -38,7 +40,7 @@ class Folder:
     kind: str  # images | labels
     image_type: str  # single | combination
     shard: str  # TS_1_single
-    name: str  # of the folder itself, in NFC
+    name: str  # of the folder itself, in NFC; else the codes in the names of its photos
     ending: str  # .png | .json, as on disk
     names: tuple[str, ...]  # file names as on disk, sorted
     sizes: tuple[int, ...]  # bytes
@@ -53,15 +55,22 @@ class Tree:
     findings: Findings = field(default_factory=Findings)
 
 
-def scan(root: Path, spread: Spread = map) -> Tree:
+def scan(
+    root: Path, spread: Spread = map, progress: Callable[[int, int], None] = lambda *_: None
+) -> Tree:
     """Find the photos and labels under `root`; each folder and archive is entered once.
 
     Symbolic links are followed. Irregularities become findings, unreadable archives and folders
-    among them; DataError where the root itself cannot be listed. `spread` may scan in parallel.
+    among them; DataError where the root itself cannot be listed. `spread` may scan in parallel;
+    `progress(done, total)` counts the shards.
     """
-    outer = _outer(root)
+    outer, done = _outer(root), 0
     tasks = [outer.shards[at::TASKS] for at in range(min(TASKS, len(outer.shards)))]
-    walks = list(spread(partial(_walk, os.fspath(root), frozenset(outer.entered)), tasks))
+    walks: list[_Walk] = []
+    for walk in spread(partial(_walk, os.fspath(root), frozenset(outer.entered)), tasks):
+        done += len(tasks[len(walks)])
+        walks.append(walk)
+        progress(done, len(outer.shards))
     entered = [identity for walk in walks for identity in walk.entered]
     if len(set(entered)) < len(entered):  # links between shards: one walk for all
         walks = [_walk(os.fspath(root), frozenset(outer.entered), outer.shards)]
@@ -69,7 +78,7 @@ def scan(root: Path, spread: Spread = map) -> Tree:
     for walk in walks:
         findings.merge(walk.findings)
     folders = [*outer.folders, *(folder for walk in walks for folder in walk.folders)]
-    folders.sort(key=lambda folder: (nfc(folder.path).split("/"), folder.path, folder.ending))
+    folders.sort(key=lambda one: (nfc(one.path).split("/"), one.path, one.ending, one.name))
     return Tree(root, tuple(folders), findings)
 
 
@@ -77,15 +86,11 @@ def sample(root: Path, count: int) -> list[str]:
     """Paths of some photos, from as many shards as possible, without scanning them whole."""
     outer, paths = _outer(root), list[str]()
     shards = [path for path in outer.shards if not LABELS.search(path)]
-    each = max(1, -(-count // max(1, len(shards))))
-    for path in shards[:count]:
-        photos = (
-            f"{folder.path}/{name}"
-            for folder in _Walk(os.fspath(root), outer.entered).below(path)
-            if folder.kind == "images"
-            for name in folder.names
-        )
-        paths += islice(photos, each)
+    walks = [_Walk(os.fspath(root), outer.entered).below(path) for path in shards[:count]]
+    each = max(1, -(-count // max(1, len(walks))))
+    for folders in [*walks, outer.folders]:
+        images = (one for one in folders if one.kind == "images")
+        paths += islice((f"{one.path}/{name}" for one in images for name in one.names), each)
     return paths[:count]
 
 
@@ -219,18 +224,38 @@ class _Walk:
         names = nfc(path).split("/")
         part = _part(names)
         for ending, found in by_ending.items():
-            kind = KINDS.get(ending.lower())
-            if not kind or not part:
-                reason = "file_outside_train_and_val" if kind else "file_ignored"
-                self.findings.add_all(
-                    reason, (f"{path}/{name}" if path else name for name in found)
-                )
+            kind, groups = KINDS.get(ending.lower(), ""), {names[-1]: found}
+            if not (kind and part and parse_codes(names[-1].removesuffix("_json"))):
+                groups = self._by_codes(path, part, kind, found)
+            for name, group in groups.items():
+                group.sort()
+                yield Folder(
+                    path, part, kind, image_type := _type([*names[:-1], name], kind),
+                    _shard(names, image_type), name, ending, tuple(group),
+                    tuple(map(files.__getitem__, group)),
+                )  # fmt: skip
+
+    def _by_codes(self, path: str, part: str, kind: str, found: list[str]) -> dict[str, list[str]]:
+        """Files of a folder that is not named by codes, by those in their own names.
+
+        What is neither a photo nor a label of a part becomes a finding.
+        """
+        groups: dict[str, list[str]] = {}
+        folder = nfc(path.rpartition("/")[2])
+        for name in found:
+            if UNFINISHED.search(name):
+                reason = "download_unfinished"
+            elif kind == "labels" and "K-" not in name:
+                reason = COCO
+            elif kind and part:
+                codes = name.partition("_")[0]
+                listed = kind == "images" and parse_codes(codes)
+                groups.setdefault(codes if listed else folder, []).append(name)
                 continue
-            found.sort()
-            yield Folder(
-                path, part, kind, image_type := _type(names, kind), _shard(names, image_type),
-                names[-1], ending, tuple(found), tuple(map(files.__getitem__, found)),
-            )  # fmt: skip
+            else:
+                reason = "file_outside_train_and_val" if kind else "file_ignored"
+            self.findings.add(reason, f"{path}/{name}" if path else name)
+        return groups
 
 
 def shown(path: str) -> str:

@@ -61,7 +61,7 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
     few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
     count = 1 if few else order.num_workers
     with pool.workers(count, reading.__name__, KILLED) as spread:
-        tree = aihub.scan(root, spread)
+        tree = aihub.scan(root, spread, progress)
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
         left_out = Findings()

@@ -16,7 +16,15 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from pillsnap.stage.hardware import HardwareSampler, Sample
 
@@ -25,6 +33,7 @@ Metrics = Mapping[str, float | None]
 CONSOLE_VARIABLE = "PILLSNAP_CONSOLE"  # off: no log lines on stderr, `pillsnap train` prints events
 HEARTBEAT_S = 60.0
 PROGRESS_S = 1.0
+SETTLED = 0.1  # part of the work before which no time is estimated: workers answer in bursts
 
 
 class RunLog:
@@ -37,14 +46,14 @@ class RunLog:
         self._logger = logging.getLogger("pillsnap")
         self._level = level
         self._hardware = HardwareSampler(Path())
-        self._rate = _Rate()
+        self._rate, self._pace = _Rate(), _Rate()
         self._last_progress_s = self._last_heartbeat_s = 0.0
-        self._bar: _Bar | None = None
+        self._bar: Bar | None = None
 
     def __enter__(self) -> "RunLog":
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._hardware.__enter__()
-        self._bar = _Bar(self.stage) if sys.stderr.isatty() else None
+        self._bar = Bar(self.stage) if sys.stderr.isatty() else None
         self._logger.setLevel(self._level)
         self._logger.propagate = False
         self._logger.handlers = [_EventHandler(self)]
@@ -80,12 +89,13 @@ class RunLog:
         if now_s - self._last_progress_s < PROGRESS_S and step < total:
             return
         self._last_progress_s = now_s
-        per_second = self._rate.at(step, now_s)
+        per_second = self._rate.at(step, total, now_s)
         measured = {"per_second": per_second, **(metrics or {})}
         self._emit("progress", epoch=epoch, step=step, total=total, metrics=measured)
         if not self._bar and now_s - self._last_heartbeat_s >= HEARTBEAT_S:
+            pace = self._pace.at(step, total, now_s)  # of a minute
             if self._last_heartbeat_s:
-                self.info(_heartbeat(step, total, epoch, per_second))
+                self.info(_heartbeat(step, total, epoch, pace or per_second))
             self._last_heartbeat_s = now_s
 
     def due(self) -> bool:
@@ -164,38 +174,50 @@ class _EventHandler(logging.Handler):
 
 
 class _Rate:
-    """Units a second since the last reading."""
+    """Units a second since the last reading; None where another count has begun."""
 
     def __init__(self) -> None:
-        self._step, self._time_s = 0, time.monotonic()
+        self._step, self._total, self._time_s = 0, 0, time.monotonic()
 
-    def at(self, step: int, now_s: float) -> float | None:
+    def at(self, step: int, total: int, now_s: float) -> float | None:
         elapsed_s, done = now_s - self._time_s, step - self._step
-        self._step, self._time_s = step, now_s
-        return round(done / elapsed_s, 2) if done > 0 and elapsed_s > 0 else None
+        same = total == self._total
+        self._step, self._total, self._time_s = step, total, now_s
+        return round(done / elapsed_s, 2) if same and done > 0 and elapsed_s > 0 else None
 
 
-class _Bar:
-    """A rich progress bar on a terminal."""
+class _Remaining(TimeRemainingColumn):
+    """The time left, once the rate has settled."""
+
+    def render(self, task: Task) -> Text:
+        settled = task.total and task.completed >= SETTLED * task.total
+        return super().render(task) if settled else Text("-:--:--", style="progress.remaining")
+
+
+class Bar:
+    """A rich progress bar on a terminal; nothing elsewhere."""
 
     def __init__(self, stage: str) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            _Remaining(),
             console=Console(stderr=True),
             transient=True,
+            disable=not sys.stderr.isatty(),
         )
         self._task = self._progress.add_task(stage, total=None)
         self._stage = stage
         self._progress.start()
 
-    def update(self, step: int, total: int, epoch: int | None) -> None:
+    def update(self, step: int, total: int, epoch: int | None = None) -> None:
+        """`step` of `total` units are done."""
         name = self._stage if epoch is None else f"{self._stage} epoch {epoch}"
         self._progress.update(self._task, description=name, completed=step, total=total)
 
     def stop(self) -> None:
+        """Clear the line."""
         self._progress.stop()
 
 

@@ -133,16 +133,12 @@ def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
     """Decode one photo and make its pictures, or reject it."""
     try:
         frame = photos.read_frame(task.path, recipe.max_pixels)
-        if (frame.width, frame.height) != task.size:
-            raise FrameError(
-                "size_differs",
-                f"{task.path}: {frame.width} x {frame.height} px, according to its label "
-                f"{task.size[0]} x {task.size[1]}.",
-                "Restore the photo or its label.",
-            )
     except FrameError as error:
-        fact = error.fact.removeprefix(f"{task.path}: ")
-        return Rejected(task.image_path, error.reason, fact)
+        return Rejected(task.image_path, error.reason, error.fact)
+    height, width = frame.pixels.shape[:2]
+    if (width, height) != task.size:
+        fact = f"{width} x {height} px, according to its label {task.size[0]} x {task.size[1]}."
+        return Rejected(task.image_path, "size_differs", fact)
     hashes = frame.content_hash, pixels.pixel_hash(frame.pixels)
     return Prepared(task.key, *hashes, tuple(_pictures(frame, task, recipe)))
 
