@@ -24,6 +24,7 @@ from pillsnap.aihub import labels
 from pillsnap.aihub.labels import Expected
 from pillsnap.dataset import source
 from pillsnap.monitor import events, view
+from pillsnap.monitor.folder import RunFolder
 from pillsnap.monitor.state import State, fold
 from pillsnap.prediction import pictures
 from pillsnap.service import multipart
@@ -93,7 +94,7 @@ def picture_targets() -> dict[str, Target]:
         return pictures.decode(case, "x", MAX_PIXELS).pixels
 
     def validate(case: bytes) -> Any:
-        return photos.decode_png(case, Path("x"), MAX_PIXELS)
+        return photos.decode_png(case, MAX_PIXELS)
 
     def alike(reader: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         return lambda case: np.array_equal(reader(case), photo)
@@ -145,7 +146,9 @@ def event_target() -> Target:
         reader, found = events.EventReader(path), []
         while (batch := reader.read()).more or batch.events:
             found += batch.events
-        return json.dumps(view.of(fold(State(), found), 2.0)) if found else REFUSED
+        folder = RunFolder(path.parent)
+        folder.state = fold(State(), found)
+        return json.dumps(view.of(folder, "", 2.0)) if found else REFUSED
 
     return Target(4_000, make, use)
 

@@ -18,14 +18,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pillsnap import demo
 from pillsnap.dataset import arrow, crops, pixels
 from pillsnap.demo.backdrops import SHIFT_PX, add_noise, brightness, draw_backdrop
 from pillsnap.demo.optics import Pose, add_pill
-from pillsnap.demo.photos import WIDTH_MM
+from pillsnap.demo.photos import WIDTH_MM, lay_out
+from pillsnap.demo.pills import DrawnPill, invent_pills
+from pillsnap.params import load
 from pillsnap.stage.hardware import cpu_count
 
-CAMERA = demo.Camera(976, 1280, noise=0.8)
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+CAMERA = load(PARAMS).demo.model_copy(
+    update={"frame_width_px": 976, "frame_height_px": 1280, "noise": 0.8}
+)
 WINDOW_PX = 744  # no crop reaches farther, and no window over the photo's edge
 JPEG_QUALITY, MARGIN = 95, 0.15  # as params.yaml has them
 LATITUDES = (60, 70, 75, 90)
@@ -35,12 +39,16 @@ TASKS_OF_BATCH = 8  # whole batches of 128 for train, as each task gives it 16 c
 SEED = 1
 
 
-def draw_crop(pill: demo.DrawnPill, crop_px: int, rng: np.random.Generator) -> bytes:
-    """JPEG of one crop: any background, light, side, turn and place, as `demo.draw_frame` has."""
+def draw_crop(pill: DrawnPill, crop_px: int, rng: np.random.Generator) -> bytes:
+    """JPEG of one crop: any background, light, side, turn and place, as `draw_frame` has."""
     back, light, side = (int(rng.integers(choices)) for choices in (3, 3, 2))
     latitude, longitude = int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20
-    placed = demo.lay_out([pill], CAMERA, rng)[0]
-    width, height, px_per_mm = CAMERA.width_px, CAMERA.height_px, CAMERA.width_px / WIDTH_MM
+    placed = lay_out([pill], CAMERA, rng)[0]
+    width, height, px_per_mm = (
+        CAMERA.frame_width_px,
+        CAMERA.frame_height_px,
+        CAMERA.frame_width_px / WIDTH_MM,
+    )
     x = width / 2 + placed.x_mm * px_per_mm
     y = height / 2 + placed.y_mm * px_per_mm * sin(radians(latitude))
     left, top = int(x) - WINDOW_PX // 2, int(y) - WINDOW_PX // 2
@@ -60,14 +68,14 @@ def draw_crop(pill: demo.DrawnPill, crop_px: int, rng: np.random.Generator) -> b
     return pixels.encode(crop, JPEG_QUALITY)
 
 
-def draw_views(class_index: int, pill: demo.DrawnPill, turn: int, crop_px: int) -> list[bytes]:
+def draw_views(class_index: int, pill: DrawnPill, turn: int, crop_px: int) -> list[bytes]:
     """The crops of one task."""
     rngs = (np.random.default_rng((SEED, class_index, turn, view)) for view in range(VIEWS_OF_TASK))
     return [draw_crop(pill, crop_px, rng) for rng in rngs]
 
 
 def drawn(
-    pills: list[demo.DrawnPill], per_class: int, crop_px: int, num_workers: int, stop: Path
+    pills: list[DrawnPill], per_class: int, crop_px: int, num_workers: int, stop: Path
 ) -> Iterator[tuple[int, list[bytes]]]:
     """Crops of a class at a time, all classes before any comes again."""
     tasks = [(i, turn) for turn in range(per_class // VIEWS_OF_TASK) for i in range(len(pills))]
@@ -96,7 +104,7 @@ def crop_row(number: int, code: str, class_index: int, jpeg: bytes) -> dict[str,
 
 def draw(folder: Path, classes: int, per_class: int, crop_px: int, num_workers: int) -> int:
     """Write `folder`/train.arrow and val.arrow; how many crops they hold together."""
-    pills = demo.invent_pills(classes, SEED)
+    pills = invent_pills(classes, SEED)
     count = 0
     with (
         arrow.arrow_writer(folder / "train.arrow", crops.SCHEMA) as train,

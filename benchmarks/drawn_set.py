@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pillsnap import demo
 from pillsnap.dataset import crops, pixels
+from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
+from pillsnap.demo.pills import invent_pills
+from pillsnap.demo.tree import png_bytes
+from pillsnap.params import load
 
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 FRAMES_KEPT = 120  # PNGs to decode: more would only fill the disk
 LATITUDES = (60, 70, 75, 90)
 JPEG_QUALITY, MARGIN = 95, 0.15  # as params.yaml has them
@@ -45,31 +49,32 @@ def draw(
 ) -> DrawnSet:
     """Draw `count` photos (width, height = frame_px) and cut a crop of every size from each."""
     drawn = DrawnSet(root, classes, crop_sizes_px)
-    pills = demo.invent_pills(classes, seed=1)
-    camera = demo.Camera(*frame_px, noise=NOISE)
+    pills = invent_pills(classes, seed=1)
+    demo = load(PARAMS).demo.model_copy(
+        update={"frame_width_px": frame_px[0], "frame_height_px": frame_px[1], "noise": NOISE}
+    )
     rows: list[dict[str, object]] = []
     jpegs: dict[int, list[bytes]] = {side: [] for side in crop_sizes_px}
     for number in range(count):
         rng = np.random.default_rng((1, number))
         class_index = number % classes
-        frame = demo.draw_frame(
-            demo.lay_out([pills[class_index]], camera, rng), _view(rng), camera, rng
-        )
+        placed = lay_out([pills[class_index]], demo, rng)
+        photo, [box] = draw_frame(placed, _view(rng), demo, rng)
         code = pills[class_index].code
         if number < FRAMES_KEPT:
-            _write(drawn.frames_dir / code / f"{number}.png", demo.png_bytes(frame.photo))
-        rows.append(_row(number, code, class_index, frame.boxes[0]))
+            _write(drawn.frames_dir / code / f"{number}.png", png_bytes(photo))
+        rows.append(_row(number, code, class_index, box))
         for side in crop_sizes_px:
-            crop = pixels.cut(frame.photo, frame.boxes[0], side, MARGIN)
+            crop = pixels.cut(photo, box, side, MARGIN)
             jpegs[side].append(pixels.encode(crop, JPEG_QUALITY))
     for side in crop_sizes_px:
         _write_crops(drawn, side, rows, jpegs[side])
     return drawn
 
 
-def _view(rng: np.random.Generator) -> demo.DrawnView:
+def _view(rng: np.random.Generator) -> DrawnView:
     back, light, side = (int(rng.integers(choices)) for choices in (3, 3, 2))
-    return demo.DrawnView(back, light, side, int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20)
+    return DrawnView(back, light, side, int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20)
 
 
 def _row(

@@ -101,7 +101,7 @@ def main() -> None:
     none = Outputs(np.empty((0, classes)), np.empty((0, FEATURES)))
     marks = [time.process_time()]
     fitted = fit.fit(
-        val.outputs, val.truth, {"val_unknown": none, "glued": test.outputs}, means, 0.95
+        val.outputs, val.truth, {"val_unknown": none, "glued": test.outputs}, means, 0.95, 0.01
     )
     marks.append(time.process_time())
     measured = evaluate.measure(params, answered, fitted, table, ())

@@ -27,7 +27,7 @@ from pathlib import Path
 from kills import AT_SCALE, SCALE, SPEC
 from rehearsal import copy_project, record_fingerprint
 
-from pillsnap.demo import draw_tree
+from pillsnap.demo.tree import draw_tree
 
 COUNT, KILL_BEFORE, KILL_WITHIN, KILL_AFTER, FAIL_ONCE, FAIL_ON, CUT = range(1, 8)  # of faults.c
 MODES = {KILL_BEFORE: "before", KILL_WITHIN: "within", KILL_AFTER: "after"}

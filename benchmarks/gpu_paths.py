@@ -78,10 +78,10 @@ def machine(asked: Asked, _record: Record) -> Facts:
     }
     if asked.device.type == "cuda":
         card, cudnn = torch.cuda.get_device_properties(asked.device), torch.backends.cudnn
-        seen, _ = check_gpu.look(0)
+        seen = check_gpu.look(None)
         facts |= {
             "cuda": torch.version.cuda,
-            "driver": seen.driver if seen else None,
+            "driver": None if isinstance(seen, str) else seen.driver,
             "cudnn": cudnn.version(),  # type: ignore[no-untyped-call]
             "gpu_gib": round(card.total_memory / 2**30, 1),
             "multiprocessors": card.multi_processor_count,

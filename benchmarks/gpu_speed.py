@@ -24,14 +24,16 @@ from rehearsal import flops_of_crop
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pillsnap import demo
 from pillsnap.classification import batch_size, classifier
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader
 from pillsnap.classification.train import Trainer
 from pillsnap.dataset import pixels
+from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
+from pillsnap.demo.pills import invent_pills
 from pillsnap.detection import plan as detection_plan
 from pillsnap.detection import train as detection_train
+from pillsnap.params import load
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 from pillsnap.training.checkpoints import WorkFolder
@@ -41,6 +43,7 @@ from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
 from ultralytics.cfg import get_cfg  # after pillsnap.detection, which sets its switches
 from ultralytics.nn.tasks import DetectionModel
 
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 PEAK_TFLOPS = 989.0  # dense bf16 of an H100 or H200 by its data sheet
 STAGE_3 = "tf_efficientnetv2_s.in21k_ft_in1k"
 VIT, CONVNEXT = "vit_small_patch16_224", "convnext_tiny"
@@ -417,18 +420,21 @@ def _detector_plan(asked: Asked, name: str, px: int, size: int) -> detection_pla
 
 def _draw_frames(folder: Path, count: int, longest_px: int) -> None:
     """A YOLO data set of `count` combinations, an eighth more for val; only so many are drawn."""
-    camera = demo.Camera(longest_px * 3 // 4, longest_px, 0.8)
-    pills, writer = demo.invent_pills(40, 1), DetectionWriter(folder)
-    drawn: list[demo.DrawnPhoto] = []
+    size = (longest_px * 3 // 4, longest_px)
+    demo = load(PARAMS).demo.model_copy(
+        update={"frame_width_px": size[0], "frame_height_px": size[1], "noise": 0.8}
+    )
+    pills, writer = invent_pills(40, 1), DetectionWriter(folder)
+    drawn = []
     for number in range(min(count, DRAWN_FRAMES)):
         rng = np.random.default_rng((1, number))
         chosen = [pills[i] for i in rng.choice(len(pills), 4, replace=False)]
-        view = demo.DrawnView(2, 2, 0, 75, 0)
-        drawn.append(demo.draw_frame(demo.lay_out(chosen, camera, rng), view, camera, rng))
-    jpegs = [pixels.encode(frame.photo, 95) for frame in drawn]
+        view = DrawnView(2, 2, 0, 75, 0)
+        drawn.append(draw_frame(lay_out(chosen, demo, rng), view, demo, rng))
+    jpegs = [pixels.encode(photo, 95) for photo, _ in drawn]
     for number in range(count + max(2, count // 8)):
         same = number % len(drawn)
-        size, boxes = (camera.width_px, camera.height_px), np.array(drawn[same].boxes)
+        boxes = np.array(drawn[same][1])
         row = DetectionFrame(f"{number}.png", jpegs[same], boxes, *size)
         writer.add("train" if number < count else "val", row)
     writer.finish()

@@ -27,11 +27,12 @@ import psutil
 import yaml
 from rehearsal import copy_project, environment, record_fingerprint, stage_command
 
-from pillsnap.demo import DemoSpec, draw_tree
+from pillsnap.demo.tree import draw_tree
+from pillsnap.params import DemoParams
 
 SCALE = "demo"
 KILLS_OF_ONE_TRAINING = 3
-SPEC = DemoSpec(
+SPEC = DemoParams(
     classes=8, unknown_classes=2, photos_per_group=1, combination_folders=8,
     test_combination_folders=3, unknown_photos_per_group=1, frame_width_px=244,
     frame_height_px=320, noise=0.8,

@@ -26,8 +26,9 @@ import orjson
 import yaml
 
 from pillsnap.aihub import fingerprint
-from pillsnap.demo import DemoSpec, draw_tree
 from pillsnap.demo.progress import lines
+from pillsnap.demo.tree import draw_tree
+from pillsnap.params import DemoParams
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("build_manifest", "validate", "train_detection", "train_classification", "evaluate")
@@ -71,11 +72,11 @@ def stage_command(stage: str) -> list[str]:
     return [sys.executable, f"src/{stage}.py"]
 
 
-def spec(asked: argparse.Namespace) -> DemoSpec:
+def spec(asked: argparse.Namespace) -> DemoParams:
     """A tree that holds the samples and some to spare, as selection leaves some out."""
     singles = asked.samples * (1 - asked.combination_share) / asked.classes
     folders = ceil(1.3 * asked.samples * asked.combination_share / PILLS_OF_FOLDER)
-    return DemoSpec(
+    return DemoParams(
         classes=asked.classes + 2 + asked.classes // 50,
         unknown_classes=max(2, asked.classes // 20),
         photos_per_group=max(1, ceil(1.1 * singles / VIEWS_OF_CODE)),

@@ -30,7 +30,7 @@ from PIL import Image
 from pillsnap import params
 from pillsnap.dataset import manifest
 from pillsnap.validation.prepare import FrameTask, Recipe, prepare
-from pillsnap.validation.validate import Places, Settings, validate
+from pillsnap.validation.validate import Settings, ValidationPaths, validate
 from pillsnap.validation.work_store import Kind, WorkStore
 
 WIDTH, HEIGHT, NOISE = 976, 1280, 2.0
@@ -141,7 +141,9 @@ def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
                 "detection_single_frames": 100, "evaluation_frames": 100}
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        places = Places(root, *(Path(folder) / name for name in ("artifacts", "data", "work")))
+        places = ValidationPaths(
+            root, *(Path(folder) / name for name in ("artifacts", "data", "work"))
+        )
         for split in manifest.SPLITS:
             path = places.artifacts_dir / f"manifest_{split}.csv"
             manifest.write(path, table[table["split"] == split])
