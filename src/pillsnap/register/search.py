@@ -33,8 +33,8 @@ class Query:
         """A query as typed, in Korean or English; DataError names the words there are."""
         return cls(
             imprint.plain(imprint_),
-            words.shape(shape) if shape else "",
-            words.colour(colour) if colour else "",
+            words.korean_of(shape, words.SHAPES, "shape") if shape else "",
+            words.korean_of(colour, words.COLOURS, "colour") if colour else "",
         )
 
 
@@ -101,10 +101,5 @@ class Index:
 def _bits(fields: Sequence[tuple[str, ...]], known: tuple[str, ...]) -> Ints:
     """A bit per known word of each field; 0 where nothing, or an unknown word, is recorded."""
     bit = {word: 1 << at for at, word in enumerate(known)}
-    return np.array(
-        [
-            sum(map(bit.__getitem__, set(field))) if bit.keys() >= set(field) else 0
-            for field in fields
-        ],
-        dtype=np.int64,
-    )
+    of = (sum(bit[word] for word in {*field}) if bit.keys() >= {*field} else 0 for field in fields)
+    return np.array([*of], dtype=np.int64)

@@ -36,17 +36,8 @@ COLOURS = {
 }
 
 
-def shape(text: str) -> str:
-    """The Korean word of a shape; DataError with the known ones."""
-    return _word(text, SHAPES, "shape")
-
-
-def colour(text: str) -> str:
-    """The Korean word of a colour; DataError with the known ones."""
-    return _word(text, COLOURS, "colour")
-
-
-def _word(text: str, words: Mapping[str, tuple[str, ...]], kind: str) -> str:
+def korean_of(text: str, words: Mapping[str, tuple[str, ...]], kind: str) -> str:
+    """The Korean word of a shape or colour; DataError with the known ones."""
     asked = text.strip().lower()
     for korean, others in words.items():
         if asked in (korean, korean.removesuffix("형"), *others) or asked == korean + "색":

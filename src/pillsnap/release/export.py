@@ -35,32 +35,26 @@ def export(
     file of enrolled drugs to include.
     """
     out = out.resolve()
-    with files.alone(out.parent):
-        _replace(places, out, batch_size, max_pixels, gallery)
-
-
-def _replace(
-    places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
-) -> None:
     old = out.with_name(f".{out.name}.replaced")
-    if old.is_dir() and not out.exists():  # a kill between the two renames below
-        old.rename(out)
-    check_out(out)
     building = Bundle(out.with_name(f".{out.name}.building"))
-    if building.folder.exists():  # of a killed export
-        shutil.rmtree(building.folder)
-    building.folder.mkdir(parents=True)
-    try:
-        content = _fill(building, places, batch_size, gallery)
-        limits = {"batch_size": batch_size, "max_pixels": max_pixels}
-        building.seal({"scale": places.scale, **limits, **content})
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            out.rename(old)
-        building.folder.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(building.folder, ignore_errors=True)
+    with files.alone(out.parent):
+        if old.is_dir() and not out.exists():  # a kill between the two renames below
+            old.rename(out)
+        check_out(out)
+        if building.folder.exists():  # of a killed export
+            shutil.rmtree(building.folder)
+        building.folder.mkdir(parents=True)
+        try:
+            content = _fill(building, places, batch_size, gallery)
+            limits = {"batch_size": batch_size, "max_pixels": max_pixels}
+            building.seal({"scale": places.scale, **limits, **content})
+            shutil.rmtree(old, ignore_errors=True)
+            if out.exists():
+                out.rename(old)
+            building.folder.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(building.folder, ignore_errors=True)
 
 
 def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None) -> Json:

@@ -77,8 +77,7 @@ def write_classification(model: TorchClassifier, path: Path, more: Json) -> None
 
 def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> None:
     """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
-    config = model.config
-    side = int(config["image_px"])
+    config, side = model.config, int(model.config["image_px"])
     weights = {name: tensor.contiguous() for name, tensor in model._model.state_dict().items()}
     count = {"num_classes": config["classes"]}
     scaling = {"fixed_input_size": False, "interpolation": "bilinear", "crop_pct": 1.0}
