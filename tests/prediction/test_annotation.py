@@ -21,7 +21,6 @@ DOUBTFUL = replace(KNOWN, confidence=0.54)
         (DOUBTFUL, "가나정 0mg  K-000000  54%  or 가나정 3mg 0%"),
         (UNKNOWN, "unknown  (가나정 0mg?)"),
     ],
-    ids=["confident", "doubtful", "unknown"],
 )
 def test_a_caption_names_drug_code_confidence_and_the_second_of_a_doubtful_pill(
     pill, caption: str

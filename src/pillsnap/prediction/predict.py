@@ -86,8 +86,7 @@ def check_annotate_dir(folder: Path | None) -> None:
 
 
 def expand(images: Sequence[str]) -> list[Path]:
-    """The pictures that paths, folders and globs name, each once, folders sorted. A path that does
-    not exist is kept: reading it gives the reason."""
+    """The pictures that paths, folders and globs name, each once; missing paths are kept."""
     return list(dict.fromkeys(path for image in images for path in _expanded(image)))
 
 

@@ -28,12 +28,9 @@ MOST_BOX_DIFFERENCE_PX = 0.1  # of the detector's input
 def export(
     places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
 ) -> None:
-    """Write the release bundle; MachineError when a graph differs from torch.
-
-    It is built next to `out` and replaces it only when complete; ParameterError if `out` holds
-    anything but a bundle. `batch_size` and `max_pixels` are limits for its use, `gallery` is the
-    file of enrolled drugs to include.
-    """
+    """Write the release bundle, which replaces `out` when complete; MachineError when a graph
+    differs from torch, ParameterError if `out` holds anything but a bundle. `batch_size` and
+    `max_pixels` are limits for its use, `gallery` is the file of enrolled drugs to include."""
     out = out.resolve()
     old = out.with_name(f".{out.name}.replaced")
     building = Bundle(out.with_name(f".{out.name}.building"))
@@ -98,10 +95,9 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
         or detection["largest_score_difference"] > MOST_SCORE_DIFFERENCE
         or detection["largest_box_difference_px"] > MOST_BOX_DIFFERENCE_PX
     ):
-        raise MachineError(
-            f"The exported graphs differ from torch: {classification}, {detection}.",
-            "Nothing was written. Install the versions of requirements.txt and export again.",
-        )
+        fact = f"The exported graphs differ from torch: {classification}, {detection}."
+        cure = "Nothing was written. Install the versions of requirements.txt and export again."
+        raise MachineError(fact, cure)
     parity = {"classification": classification, "detection": detection}
     return {"classes": len(classes), "parity": parity}
 

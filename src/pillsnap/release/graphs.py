@@ -96,8 +96,7 @@ def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> No
 def compare_classifiers(
     model: TorchClassifier, graph: OnnxClassifier, store: CropStore, batch_size: int
 ) -> Json:
-    """Over all crops of a store: their number, the share with the same first class, the largest
-    differences of logits and embeddings."""
+    """Number of crops, share with the same first class, largest differences of the outputs."""
     equal, largest = 0, np.zeros(2)
     for start in range(0, len(store), batch_size):
         end = min(start + batch_size, len(store))
