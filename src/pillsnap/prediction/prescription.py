@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,8 @@ def as_json(verdict: Verdict) -> str:
     """The verdict as JSON."""
     drugs = [
         {
-            "asked": item.asked,
+            **asdict(item),
             "codes": sorted(item.codes),
-            "drug_name": item.drug_name,
-            "count": item.count,
             "found": len(found),
             "status": verdict.status(at),
             "pills": [_pill_json(each) for each in found],
