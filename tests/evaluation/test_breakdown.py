@@ -4,17 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from make.made_answers import (
-    CLASSES,
-    answers,
-    class_table,
-    crop_answers,
-    fitted,
-    frame_answer,
-    frames,
-    muddled,
-    oracle,
-)  # fmt: skip
+from make import made_answers as fake
 from pillsnap.evaluation import breakdown, evaluate
 from pillsnap.evaluation.answers import FrameSet
 from pillsnap.params import load
@@ -29,8 +19,8 @@ VALIDATION = {
 
 
 def test_the_conditions_hold_every_known_pill_and_agree_with_the_whole() -> None:
-    answered = answers(muddled, frames())
-    measured = evaluate.measure(load(), answered, fitted(answered.val), class_table(), ())
+    answered = fake.answers(fake.muddled, fake.frames())
+    measured = evaluate.measure(load(), answered, fake.fitted(answered.val), fake.class_table(), ())
     for title, rows in measured["by"].items():
         pills = sum(row["pills"] for row in rows)
         right = sum(row["top1"] * row["pills"] for row in rows)
@@ -45,10 +35,10 @@ def test_confusions_are_counted_by_pair_with_the_pill_of_highest_confidence() ->
 
 
 def test_per_class_metrics_are_scikit_learns_and_the_worst_are_those_with_errors() -> None:
-    val = crop_answers(muddled, True, 1)
+    val = fake.crop_answers(fake.muddled, True, 1)
     predicted = val.logits.argmax(axis=1)
-    table = breakdown.per_class(val.truth, predicted, class_table())
-    expected = f1_score(val.truth, predicted, average=None, labels=range(CLASSES))
+    table = breakdown.per_class(val.truth, predicted, fake.class_table())
+    expected = f1_score(val.truth, predicted, average=None, labels=range(fake.CLASSES))
     assert table["f1"].to_numpy() == pytest.approx(expected, abs=1e-9)
     table["f1"] = [0.5, 1.0, np.nan, 0.2, *[1.0] * 6]
     rows = breakdown.worst(table, 5)
@@ -56,12 +46,12 @@ def test_per_class_metrics_are_scikit_learns_and_the_worst_are_those_with_errors
 
 
 def test_pills_of_measured_frames_have_their_outcome() -> None:
-    val = crop_answers(oracle, True, 1)
+    val = fake.crop_answers(fake.oracle, True, 1)
     row = val.table.iloc[8]
-    frame = frame_answer(0, "single", [int(row["class_index"])], [int(row["class_index"])])
+    frame = fake.frame_answer(0, "single", [int(row["class_index"])], [int(row["class_index"])])
     box = np.array([[10, 20, 40, 60]], np.float32)
     frame = replace(frame, image_path=str(row["image_path"]), labelled=box, predicted=box)
-    seen = breakdown.outcomes(val, FrameSet([frame]), 0.5, class_table())
+    seen = breakdown.outcomes(val, FrameSet([frame]), 0.5, fake.class_table())
     assert (seen["found"].sum(), seen["right"].sum(), seen["found"].notna().sum()) == (1, 1, 1)
 
 

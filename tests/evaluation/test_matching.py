@@ -46,13 +46,6 @@ def test_each_pill_has_its_outcome(predicted, named, true, of_predicted, of_labe
     assert outcome.errors()["missed"] == of_labelled.count("missed")
 
 
-def test_errors_count_a_wrong_pair_once() -> None:
-    outcome = matched([NEAR, FAR], [5, 1], [SQUARE, [100, 0, 110, 10]], [4, 4])
-    errors = outcome.errors()
-    assert errors["wrong_name"] == errors["false_box"] == errors["missed"] == 1
-    assert sum(errors.values()) == 3
-
-
 def box_lists(most: int):
     corner, side = st.integers(0, 12), st.integers(4, 12)
     box = st.tuples(corner, corner, side, side).map(

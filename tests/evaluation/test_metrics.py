@@ -40,13 +40,10 @@ def test_ece_is_the_sum_over_bins_written_out() -> None:
     assert [row["pills"] for row in rows] == [2, 1, 1]
 
 
-def test_auroc_is_scikit_learns_and_the_share_of_ordered_pairs() -> None:
+def test_auroc_is_scikit_learns() -> None:
     known, unknown = RNG.normal(1, 1, 80).round(1), RNG.normal(0, 1, 50).round(1)
-    pairs = known[:, None] - unknown[None, :]
-    expected = np.mean(np.sign(pairs) / 2 + 0.5)
+    expected = roc_auc_score(np.arange(130) < 80, np.r_[known, unknown])
     assert metrics.auroc(known, unknown) == pytest.approx(expected, abs=1e-9)
-    labels = np.r_[np.ones(80), np.zeros(50)]
-    assert expected == pytest.approx(roc_auc_score(labels, np.r_[known, unknown]), abs=1e-9)
 
 
 @pytest.mark.parametrize("recall", [0.5, 0.95, 1.0])

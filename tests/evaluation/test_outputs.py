@@ -2,26 +2,17 @@ import subprocess
 from pathlib import Path
 
 import orjson
+import pandas as pd
 import pytest
 
-from make.made_answers import (
-    OPTIONS,
-    answers,
-    class_table,
-    fitted,
-    frames,
-    guesser,
-    muddled,
-    oracle,
-    parrot,
-)  # fmt: skip
+from make import made_answers as fake
 from pillsnap import files
 from pillsnap.errors import DataError
 from pillsnap.evaluation import evaluate, outputs
 from pillsnap.params import load
 from pillsnap.places import Places
 
-PARAMS = load().model_copy(update={"evaluate": OPTIONS})
+PARAMS = load().model_copy(update={"evaluate": fake.OPTIONS})
 CONTRACT = {
     "classification": "top1 top5 macro_f1 ece pills single.top1 single.pills combination.top1 "
     "combination.pills",
@@ -39,39 +30,26 @@ CONTRACT = {
 
 
 def measured(model, minutes: float | None = None) -> dict:
-    answered = answers(model, frames())
-    tree = evaluate.measure(PARAMS, answered, fitted(answered.val), class_table(), ())
+    answered = fake.answers(model, fake.frames())
+    tree = evaluate.measure(PARAMS, answered, fake.fitted(answered.val), fake.class_table(), ())
     tree["training"] = {"total_minutes": minutes}
     return {**tree, "targets": outputs.targets(PARAMS, tree)}
 
 
-def leaves(tree: dict, above: str = "") -> list[str]:
-    """Dotted names of all values."""
-    return [
-        leaf
-        for name, inner in tree.items()
-        for leaf in (
-            leaves(inner, f"{above}{name}.") if isinstance(inner, dict) else [above + name]
-        )
-    ]
-
-
 def test_metrics_json_has_the_contracted_keys_and_no_other() -> None:
-    tree = measured(muddled)
+    tree = measured(fake.muddled)
     found = outputs.headlines(tree)
     wanted = [f"{section}.{key}" for section, keys in CONTRACT.items() for key in keys.split()]
-    assert leaves(found) == wanted
+    assert sorted(pd.json_normalize(found)) == sorted(wanted)
     assert len(wanted) <= 55
-    assert found["classification"]["single"] == {
-        key: tree["classification"]["single"][key] for key in ("top1", "pills")
-    }
+    assert found["classification"]["single"].items() <= tree["classification"]["single"].items()
     assert found["detection"]["test"]["map50"] == tree["detection"]["test"]["map50"] > 0
     assert found["sets"]["coverage"] == tree["sets"]["coverage"] > 0.9
     assert b"reason" not in orjson.dumps(found)
 
 
 def test_a_goal_is_met_missed_or_without_a_value() -> None:
-    tree = measured(oracle)
+    tree = measured(fake.oracle)
     found = tree["targets"]
     assert found["classification_top1"]["met"] is True
     assert found["classification_top1"]["ci"].high == 1.0
@@ -99,21 +77,21 @@ def test_a_missing_training_record_is_null_with_a_reason_and_a_damaged_one_is_re
     assert refusal.value.cure == "Write it again: dvc repro -f train_detection"
 
 
-@pytest.mark.parametrize("model", [oracle, guesser, parrot, muddled])
+@pytest.mark.parametrize("model", [fake.oracle, fake.guesser, fake.parrot, fake.muddled])
 @pytest.mark.parametrize("found", [True, False])
 def test_everything_is_measured_and_every_null_has_a_reason(model, found: bool) -> None:
-    answered = answers(model, frames(found=found))
-    made = fitted(answered.val)
-    measured = evaluate.measure(PARAMS, answered, made, class_table(), ())
+    answered = fake.answers(model, fake.frames(found=found))
+    made = fake.fitted(answered.val)
+    measured = evaluate.measure(PARAMS, answered, made, fake.class_table(), ())
     for section in ("classification", "detection", "pipeline", "unknown"):
         tree = orjson.loads(orjson.dumps(measured[section]))  # NaN becomes null here
         empty = {key for key, value in tree.items() if value is None}
         assert empty == {key.removesuffix("_reason") for key in tree if key.endswith("_reason")}
-    plots = outputs.plots(answered, made, class_table(), 5)
+    plots = outputs.plots(answered, made, fake.class_table(), 5)
     assert b"null" not in orjson.dumps(plots)
     for name, rows in plots.items():  # the row for nothing has the same columns
         assert not rows or rows[0].keys() == outputs.NOTHING[name].keys()
-    assert len(plots["worst_classes"]) == (0 if model is oracle else 5)
+    assert len(plots["worst_classes"]) == (0 if model is fake.oracle else 5)
     assert len(plots["pr_curve"]) == 101
 
 

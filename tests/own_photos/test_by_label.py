@@ -21,24 +21,19 @@ TWO = Shot(("K-000001", "K-000002"), size=SIZE)
 COLOURS = {"K-000000": RED, "K-000001": GREEN, "K-000002": BLUE, "K-999999": STRANGE}
 
 
-def square(shot: Shot, code: str, colour=None):
-    """A pill as a square as wide as its label's box is, at its corner."""
-    x, y, width, _ = aihub_tree.box_of(shot, code)
-    return x, y, width, colour or COLOURS[code]
-
-
-def write(root: Path, shot: Shot, *squares) -> Path:
-    """A shot whose photo shows these squares (else each of its pills), and whose boxes fit."""
+def write(root: Path, shot: Shot) -> Path:
+    """A shot whose photo shows each pill as a square that is as wide as its label's box."""
     aihub_tree.write_shot(root, shot)
+    squares = []
     for code in shot.codes:
-        width = aihub_tree.box_of(shot, code)[2]
+        x, y, width, _ = aihub_tree.box_of(shot, code)
+        squares.append((x, y, width, COLOURS[code]))
         aihub_tree.edit_label(
             aihub_tree.label_path(root, shot, code),
             lambda label, width=width: label["annotations"][0]["bbox"].__setitem__(3, width),
         )
     path = aihub_tree.photo_path(root, shot)
-    shown = squares or [square(shot, code) for code in shot.codes]
-    Image.fromarray(frame(*shown)).save(path)
+    Image.fromarray(frame(*squares)).save(path)
     return path
 
 
@@ -61,7 +56,7 @@ def test_the_pills_of_an_aihub_tree_are_exact_where_they_are_classified_right(tm
         write(tmp_path, shot)
     single, pair, _ = by_label.read(tmp_path, Findings())
     assert (single.codes, pair.codes) == (("K-000000",), ("K-000001", "K-000002"))
-    x, y, width, _ = square(ONE, "K-000000")
+    x, y, width, _ = aihub_tree.box_of(ONE, "K-000000")
     assert single.box.tolist() == [[x, y, x + width, y + width]]
     assert (single.size, len(pair.box)) == (SIZE, 2)
     metrics, _ = measured(tmp_path)
@@ -83,28 +78,10 @@ def test_photos_and_labels_are_read_out_of_archives_and_a_broken_one_is_named(tm
     assert "TL_1_단일.zip" in left_out.examples["label_unreadable"][0]
 
 
-ELSEWHERE = (200, 120, 60, RED)
-
-
-@pytest.mark.parametrize(
-    ("shot", "squares", "error", "recall", "precision"),
-    [
-        (TWO, [square(TWO, "K-000001")], "missed", 0.5, 1.0),
-        (ONE, [square(ONE, "K-000000"), ELSEWHERE], "false_box", 1.0, 0.5),
-        (ONE, [square(ONE, "K-000000", GREEN)], "wrong_name", 0.0, 0.0),
-    ],
-)
-def test_every_error_counts(tmp_path, shot, squares, error, recall, precision) -> None:
-    write(tmp_path, shot, *squares)
-    [part] = measured(tmp_path)[0].values()
-    assert (part["errors"][error], part["frame_exact"]) == (1, 0.0)
-    assert (part["pill_recall"], part["pill_precision"]) == (recall, precision)
-
-
-def flat(root: Path, shot: Shot = ONE, code: str = "K-000000") -> tuple[Path, Path]:
+def flat(root: Path) -> tuple[Path, Path]:
     """Photo and label next to each other in a folder whose name is no code."""
     source = root.parent / f"tree of {root.name}"
-    photo, label = write(source, shot), aihub_tree.label_path(source, shot, code)
+    photo, label = write(source, ONE), aihub_tree.label_path(source, ONE, "K-000000")
     root.mkdir(exist_ok=True)
     return Path(shutil.copy(photo, root)), Path(shutil.copy(label, root))
 

@@ -12,7 +12,10 @@ PIPELINE = {
     "test": {"frame_exact": 0.5, "pill_f1": 0.25},
     "test_single": {"frame_exact": None, "frame_exact_reason": "no such frame"},
 }
-SINGLE = "(pipeline.single.frame_exact of val: test has no such photos)"
+SINGLE = "data set 0.750 (pipeline.single.frame_exact of val: test has no such photos)"
+PAIRS = "data set 0.250 (pipeline.test.pill_f1 of test)"
+ALONE = "data set - (pipeline.test_single.frame_exact of test)"
+NONE = {"frame_exact": None, "frame_exact_reason": "no pill found"}
 
 
 @pytest.fixture
@@ -26,22 +29,10 @@ def metrics(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("kind", "own", "expected"),
     [
-        ("single", {"frame_exact": 0.875}, f"0.875, data set 0.750 {SINGLE}, gap +0.125"),
-        (
-            "combination",
-            {"pill_f1": 0.125},
-            "0.125, data set 0.250 (pipeline.test.pill_f1 of test), gap -0.125",
-        ),
-        (
-            "unknown",
-            {"frame_exact": 0.5},
-            "data set - (pipeline.test_single.frame_exact of test), no gap: no such frame",
-        ),
-        (
-            "single",
-            {"frame_exact": None, "frame_exact_reason": "no pill found"},
-            f"-, data set 0.750 {SINGLE}, no gap: no pill found",
-        ),
+        ("single", {"frame_exact": 0.875}, f"0.875, {SINGLE}, gap +0.125"),
+        ("combination", {"pill_f1": 0.125}, f"0.125, {PAIRS}, gap -0.125"),
+        ("unknown", {"frame_exact": 0.5}, f"{ALONE}, no gap: no such frame"),
+        ("single", NONE, f"-, {SINGLE}, no gap: no pill found"),
         ("combination", {"pill_recall": 0.5}, "evaluation.json does not hold it"),
     ],
 )

@@ -2,7 +2,6 @@ import io
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from make.drawn_models import RED, STRANGE, frame, recogniser
@@ -14,24 +13,17 @@ KNOWN, UNKNOWN = recogniser().recognise([FRAME], top=2)[0]
 DOUBTFUL = replace(KNOWN, confidence=0.54)
 
 
-@pytest.mark.parametrize(
-    ("pill", "caption"),
-    [
-        (KNOWN, "가나정 0mg  K-000000  >99%"),
-        (DOUBTFUL, "가나정 0mg  K-000000  54%  or 가나정 3mg 0%"),
-        (UNKNOWN, "unknown  (가나정 0mg?)"),
-    ],
-    ids=["confident", "doubtful", "unknown"],
-)
-def test_a_caption_names_drug_code_confidence_and_the_second_of_a_doubtful_pill(
-    pill, caption: str
-) -> None:
-    assert annotation.caption(pill) == caption
+LOOKS = {
+    "confident": (KNOWN, "가나정 0mg  K-000000  >99%"),
+    "doubtful": (DOUBTFUL, "가나정 0mg  K-000000  54%  or 가나정 3mg 0%"),
+    "unknown": (UNKNOWN, "unknown  (가나정 0mg?)"),
+}
 
 
-def test_confident_doubtful_and_unknown_pills_look_different_and_the_photo_stays() -> None:
+def test_captions_and_frames_of_confident_doubtful_and_unknown_pills_and_the_photo_stays() -> None:
     before = FRAME.copy()
-    for pill, look in ((KNOWN, "confident"), (DOUBTFUL, "doubtful"), (UNKNOWN, "unknown")):
+    for look, (pill, caption) in LOOKS.items():
+        assert annotation.caption(pill) == caption
         x, y, width, height = pill.box
         bottom = annotation.draw(FRAME, [pill])[y + height - 1, x:][:width]
         assert {*map(tuple, bottom)} == {COLOURS[look], *[INK] * (look == "doubtful")}

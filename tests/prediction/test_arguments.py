@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import pytest
 from PIL import Image
 
 from make.import_graph import ROOT
@@ -59,27 +58,18 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def refused(tmp_path_factory) -> tuple[dict, dict[str, str]]:
-    """Exit code and heavy imports of each command, and what it printed, all in one process."""
-    folder = tmp_path_factory.mktemp("arguments")
-    shutil.copy(ROOT / "params.yaml", folder)
+def test_a_wrong_argument_is_refused_without_torch(tmp_path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     for name in ("empty", "full", "K-000001"):
-        (folder / name).mkdir()
-    Image.new("RGB", (300, 200)).save(folder / "a.png")
-    for name in ("full", "K-000001"):
-        shutil.copy(folder / "a.png", folder / name)
-    asked = json.dumps([*REFUSED])
+        (tmp_path / name).mkdir()
+    for name in (".", "full", "K-000001"):
+        Image.new("RGB", (300, 200)).save(tmp_path / name / "a.png")
+    asked = json.dumps([*REFUSED])  # all in one process
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], input=asked, cwd=folder, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM], input=asked, cwd=tmp_path, capture_output=True, text=True
     )
-    printed = dict(part.split("\n", 1) for part in done.stderr.split("\n$ ")[1:])
-    return json.loads(done.stdout), printed
-
-
-@pytest.mark.parametrize("command", REFUSED)
-def test_a_wrong_argument_is_refused_without_torch(refused, command: str) -> None:
-    ends, printed = refused
-    assert ends[command] == [1, []]
-    assert REFUSED[command] in printed[command]
-    assert "\n  -> " in printed[command]
+    assert json.loads(done.stdout) == {command: [1, []] for command in REFUSED}
+    for part in done.stderr.split("\n$ ")[1:]:
+        command, printed = part.split("\n", 1)
+        assert REFUSED[command] in printed, command
+        assert "\n  -> " in printed, command

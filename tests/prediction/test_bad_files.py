@@ -72,9 +72,8 @@ def built(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def project(built, monkeypatch) -> Path:
+def project(built, monkeypatch) -> None:
     monkeypatch.chdir(built)
-    return built
 
 
 def pillsnap(command: str) -> int:

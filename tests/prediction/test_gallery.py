@@ -19,11 +19,9 @@ LIMIT = 200_000
 
 
 def photos(folder, *colours):
-    paths = []
-    for i, colour in enumerate(colours):
-        path = folder / f"{i}.png"
+    paths = [folder / f"{i}.png" for i in range(len(colours))]
+    for i, (path, colour) in enumerate(zip(paths, colours, strict=True)):
         Image.fromarray(frame((20 + i, 30, 60, colour))).save(path)
-        paths.append(path)
     return paths
 
 
@@ -36,7 +34,9 @@ def enrolled(folder, *colours, **changes):
     return enrol(photos(folder, *colours), **changes)
 
 
-def test_an_enrolled_drug_is_recognised_that_was_refused_before(tmp_path) -> None:
+def test_an_enrolled_drug_is_recognised_that_was_refused_before_and_trained_ones_stay(
+    tmp_path,
+) -> None:
     unknown = frame((40, 50, 70, STRANGE))
     before = recogniser().recognise([unknown], top=1)[0][0]
     tool = enrolment.with_gallery(recogniser(), enrolled(tmp_path, STRANGE, STRANGE))
@@ -44,31 +44,22 @@ def test_an_enrolled_drug_is_recognised_that_was_refused_before(tmp_path) -> Non
     for codes in (None, [CODE]):
         after = tool.recognise([unknown], top=3, codes=codes)[0][0]
         assert (after.code, after.drug_name, after.edi_codes) == (CODE, "새약정 5mg", ("777",))
-
-
-def test_trained_classes_keep_their_codes(tmp_path) -> None:
     pair = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
-    plain = recogniser()
-    tool = enrolment.with_gallery(plain, enrolled(tmp_path, STRANGE))
     assert [pill.code for pill in tool.recognise([pair], top=1)[0]] == ["K-000000", "K-000001"]
-    assert enrolment.with_gallery(plain, EMPTY) is plain
 
 
-def test_photos_of_several_pills_or_none_are_listed_and_nothing_is_enrolled(tmp_path) -> None:
+def test_photos_of_several_pills_or_none_are_listed_and_codes_that_are_not_new_refused(
+    tmp_path,
+) -> None:
     paths = photos(tmp_path, STRANGE)
     for name, pills in {"none": (), "two": ((20, 30, 60, RED), (150, 40, 50, RED))}.items():
         Image.fromarray(frame(*pills)).save(tmp_path / f"{name}.png")
         paths.append(tmp_path / f"{name}.png")
     with pytest.raises(DataError, match=r"none\.png: 0 pills found(.|\n)*two\.png: 2 pills"):
         enrol(paths)
-
-
-@pytest.mark.parametrize(
-    ("code", "words"), [("K-000000", "trained class already"), ("aspirin", "not a K-code")]
-)
-def test_only_a_new_code_is_enrolled(tmp_path, code: str, words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        enrolled(tmp_path, STRANGE, code=code)
+    for code, words in {"K-000000": "trained class already", "aspirin": "not a K-code"}.items():
+        with pytest.raises(DataError, match=words):
+            enrol(paths[:1], code=code)
 
 
 def test_a_look_alike_of_a_trained_or_an_enrolled_drug_is_refused_unless_asked_for(
@@ -108,7 +99,7 @@ def path(tmp_path) -> Path:
     return tmp_path / "g.json"
 
 
-def test_a_gallery_comes_back_as_it_was_saved(path) -> None:
+def test_a_gallery_comes_back_as_it_was_saved_unless_it_was_changed(path) -> None:
     read = galleries.load(path, "sha", 8)
     assert (read.version, read.codes) == (3, [CODE])
     assert read.means == pytest.approx(np.eye(2, 8).sum(axis=0, keepdims=True) / 2**0.5)
@@ -117,6 +108,11 @@ def test_a_gallery_comes_back_as_it_was_saved(path) -> None:
     galleries.save(path, read)
     assert path.read_bytes() == content
     assert galleries.load(path.with_name("none.json"), "sha", 8) == EMPTY
+    with pytest.raises(CheckpointError, match="another classifier"):
+        galleries.load(path, "other", 8)
+    path.write_text(path.read_text("utf-8").replace("새약정", "헌약정"), "utf-8")
+    with pytest.raises(CheckpointError, match="damaged"):
+        galleries.load(path, "sha", 8)
 
 
 @pytest.mark.parametrize(
@@ -137,14 +133,6 @@ def test_a_sealed_file_of_another_shape_is_refused(path, change, words: str) -> 
     change(tree)
     files.write_sealed_json(path, tree)
     with pytest.raises(CheckpointError, match=words):
-        galleries.load(path, "sha", 8)
-
-
-def test_a_changed_gallery_and_one_of_another_classifier_are_refused(path) -> None:
-    with pytest.raises(CheckpointError, match="another classifier"):
-        galleries.load(path, "other", 8)
-    path.write_text(path.read_text("utf-8").replace("새약정", "헌약정"), "utf-8")
-    with pytest.raises(CheckpointError, match="damaged"):
         galleries.load(path, "sha", 8)
 
 

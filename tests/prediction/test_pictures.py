@@ -29,18 +29,14 @@ def decode(content: bytes) -> np.ndarray:
     return pictures.decode(content, "photo.png", LIMIT).pixels
 
 
-def validated(path, content: bytes) -> np.ndarray:
-    path.write_bytes(content)
-    return photos.read_frame(path, LIMIT).pixels
-
-
 READ_AS = {name: (content, PIXELS) for name, content in AS_THEY_ARE.items()} | CONVERTED
 
 
 @pytest.mark.parametrize("name", READ_AS)
 def test_validate_and_predict_read_a_png_alike(tmp_path, name: str) -> None:
     content, expected = READ_AS[name]
-    found = validated(tmp_path / "a.png", content)
+    (tmp_path / "a.png").write_bytes(content)
+    found = photos.read_frame(tmp_path / "a.png", LIMIT).pixels
     for read in (pictures.read(tmp_path / "a.png", LIMIT).pixels, decode(content)):
         np.testing.assert_array_equal(found, read)
     assert (found.dtype, found.shape) == (np.uint8, expected.shape)
@@ -49,9 +45,9 @@ def test_validate_and_predict_read_a_png_alike(tmp_path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", odd_pictures.DAMAGED)
-def test_both_refuse_a_png_whose_pixels_are_damaged(tmp_path, name: str) -> None:
+def test_both_refuse_a_png_whose_pixels_are_damaged(name: str) -> None:
     with pytest.raises(FrameError) as refusal:
-        validated(tmp_path / "a.png", odd_pictures.DAMAGED[name])
+        photos.decode_png(odd_pictures.DAMAGED[name], LIMIT)
     assert refusal.value.reason == "photo_damaged"
     with pytest.raises(pictures.PictureError, match="damaged"):
         decode(odd_pictures.DAMAGED[name])
@@ -71,7 +67,7 @@ def test_any_damage_is_read_alike_or_refused(chance) -> None:
 
 
 @pytest.mark.parametrize("name", JPEGS)
-def test_predict_reads_a_jpeg_upright_and_validate_says_that_it_is_no_png(tmp_path, name) -> None:
+def test_predict_reads_a_jpeg_upright_and_validate_says_that_it_is_no_png(name: str) -> None:
     content, expected = JPEGS[name]
     found = decode(content)
     assert found.shape == expected.shape
@@ -79,7 +75,7 @@ def test_predict_reads_a_jpeg_upright_and_validate_says_that_it_is_no_png(tmp_pa
     if name in ("plain", "progressive", "comment", "grey"):  # as evaluate reads its frames
         np.testing.assert_array_equal(found, stored.decode(content))
     with pytest.raises(FrameError, match="a JPEG") as refusal:
-        validated(tmp_path / "a.png", content)
+        photos.decode_png(content, LIMIT)
     assert refusal.value.reason == "photo_not_png"
 
 
@@ -143,19 +139,12 @@ def test_what_cannot_be_used_is_refused(monkeypatch, name: str) -> None:
         decode(content)
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda path: None, "is missing"),
-        (os.mkdir, "not a file"),
-        (os.mkfifo, "not a regular file"),
-        (lambda path: path.symlink_to("gone.png"), "a link to nothing"),
-    ],
-)
-def test_what_is_no_file_is_refused(tmp_path, make, words: str) -> None:
-    make(tmp_path / "a.png")
-    with pytest.raises(pictures.PictureError, match=words):
-        pictures.read(tmp_path / "a.png", LIMIT)
+def test_pipes_and_links_to_nothing_are_refused(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("gone.png")
+    for name, words in {"pipe.png": "not a regular file", "link.png": "a link to nothing"}.items():
+        with pytest.raises(pictures.PictureError, match=words):
+            pictures.read(tmp_path / name, LIMIT)
 
 
 def saved_jpeg(side: int = 201, **options) -> bytes:

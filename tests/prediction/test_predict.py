@@ -34,9 +34,10 @@ def answers(*paths, codes=None, annotate_dir=None, **limits):
 
 
 def printed(form: str, found) -> str:
-    out = io.StringIO()
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
     output.write(form, found, out)
-    return out.getvalue()
+    out.flush()
+    return out.buffer.getvalue().decode("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -161,10 +162,7 @@ def test_csv_and_table_show_pills_refused_pictures_and_those_without_a_pill(tmp_
 def test_a_file_name_that_is_not_utf_8_is_printed_all_the_same(tmp_path, form: str) -> None:
     name = os.fsdecode(b"\xb0\xa1.png")  # cp949, as in a zip file from Windows
     found = answers(photo(tmp_path / f"a{name}"), tmp_path / name)
-    stream = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
-    output.write(form, found, stream)
-    stream.flush()
-    text = stream.buffer.getvalue().decode("utf-8")
+    text = printed(form, found)
     assert "a\ufffd\ufffd.png" in text
     assert "K-000000" in text
 

@@ -4,8 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from make import bad_files
-from make.bad_files import BAD_FILES
 from make.made_answers import crop_answers, fitted, muddled, oracle
 from pillsnap import files
 from pillsnap.errors import CheckpointError
@@ -37,39 +35,20 @@ def test_normalised_rows_have_length_one_and_empty_classes_stay_zero() -> None:
     assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
 
 
-def test_a_saved_calibration_comes_back_and_equal_ones_give_equal_bytes(path: Path) -> None:
+def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_classifier(
+    path: Path,
+) -> None:
     calibration.save(path.with_name("b.json"), made())
     read, wanted = calibration.load(path, "aa"), made()
     assert path.read_bytes() == path.with_name("b.json").read_bytes()
     assert (read.class_means == wanted.class_means).all()
     assert replace(read, class_means=wanted.class_means) == wanted
-
-
-def test_a_calibration_of_another_classifier_is_refused(path: Path) -> None:
     with pytest.raises(CheckpointError, match="another classifier"):
         calibration.load(path, "cc")
-
-
-@pytest.mark.parametrize(
-    ("damage", "why"),
-    [
-        (lambda text: text.replace('"threshold": 0.', '"threshold": 0.1'), "sha256"),
-        (lambda text: text[:-40], "is not JSON"),
-    ],
-)
-def test_a_damaged_calibration_is_refused(path: Path, damage, why: str) -> None:
-    path.write_text(damage(path.read_text()))
-    with pytest.raises(CheckpointError, match=why) as refusal:
+    path.write_text(path.read_text().replace('"threshold": 0.', '"threshold": 0.1'))
+    with pytest.raises(CheckpointError, match="sha256") as refusal:
         calibration.load(path, "aa")
     assert refusal.value.cure == "Fit it again: dvc repro -f evaluate"
-
-
-@pytest.mark.parametrize("form", BAD_FILES)
-def test_a_bad_file_is_refused(tmp_path: Path, form: str) -> None:
-    path = bad_files.put(form, tmp_path / "a.json")
-    with pytest.raises(CheckpointError) as refusal:
-        calibration.load(path, "aa")
-    assert str(path) in refusal.value.fact
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,8 @@ def test_the_true_class_is_missed_as_rarely_as_promised(risk, pills):
     assert 1 - risk - 3 * error < np.mean(covered) < 1 - risk + 1 / (pills + 1) + 3 * error
 
 
-def test_few_pills_promise_what_they_can():
+def test_few_pills_promise_what_they_can_and_the_likeliest_class_is_always_inside():
     assert name_sets.limit(np.array([0.9, 0.2, 0.6]), 0.01) == 0.2
     assert name_sets.limit(np.empty(0), 0.01) == 0.0
-
-
-def test_the_likeliest_class_is_always_inside():
     inside = name_sets.members(np.array([[0.2, 0.5, 0.3], [0.9, 0.06, 0.04]]), 0.6)
     assert inside.tolist() == [[False, True, False], [True, False, False]]

@@ -26,15 +26,13 @@ def test_a_refused_pill_keeps_its_candidates() -> None:
     assert len(pill.candidates) == 2
 
 
-def test_a_frame_without_pills_has_none_also_between_others() -> None:
-    found = recogniser().recognise([PAIR, frame(), PAIR], top=1)
-    assert [len(pills) for pills in found] == [2, 0, 2]
-    assert found[0] == found[2]
-
-
-@pytest.mark.parametrize("pills", [[], [(20, 30, 20, RED)]])
-def test_no_pill_and_one_below_the_operating_confidence_give_none(pills) -> None:
-    assert recogniser().recognise([frame(*pills)], top=1) == [[]]
+def test_a_frame_without_pills_has_none_also_between_others_and_crops_share_batches() -> None:
+    unsure = frame((20, 30, 20, RED))  # below the operating confidence
+    tool = recogniser(batch_size=3)
+    found = tool.recognise([PAIR, frame(), unsure, PAIR], top=1)
+    assert [len(pills) for pills in found] == [2, 0, 0, 2]
+    assert found[0] == found[3]
+    assert tool.classifier.batches == [3, 1]
 
 
 def test_a_batch_of_frames_reads_as_each_frame_alone() -> None:
@@ -42,12 +40,6 @@ def test_a_batch_of_frames_reads_as_each_frame_alone() -> None:
     together = recogniser().recognise([PAIR, other], top=4)
     alone = [recogniser().recognise([one], top=4)[0] for one in (PAIR, other)]
     assert together == alone
-
-
-def test_crops_are_classified_a_batch_at_a_time() -> None:
-    tool = recogniser(batch_size=3)
-    tool.recognise([PAIR, PAIR], top=1)
-    assert tool.classifier.batches == [3, 1]
 
 
 def test_with_a_list_of_codes_only_those_are_predicted() -> None:

@@ -29,20 +29,15 @@ def imported(path, any_size=False):
     return command.import_table(path, path.parent / "classes.csv", any_size)
 
 
-def test_an_import_keeps_both_dates_and_the_hash(table):
+def test_an_import_keeps_both_dates_and_excel_gives_the_same_drugs_as_csv(table):
     assert "9 drugs, 0 with a K-code, version 2024-03-09" in imported(table)
     register = store.load(store.PATH)
     assert register.drugs[0].edi_codes == ("643303741",)
     assert register.drugs[0].colours == ("하양",)
     assert register.checked > register.version
-
-
-def test_csv_and_excel_give_the_same_drugs(table):
-    imported(table)
-    csv = store.load(store.PATH).drugs
     pd.read_csv(table, dtype=str, encoding="cp949").to_excel(table.with_suffix(".xlsx"))
     imported(table.with_suffix(".xlsx"))
-    assert store.load(store.PATH).drugs == csv
+    assert store.load(store.PATH).drugs == register.drugs
 
 
 BAD = {
@@ -67,19 +62,15 @@ def test_a_bad_update_changes_nothing(table, content):
     assert store.PATH.read_bytes() == before
 
 
-def test_a_smaller_register_is_imported_when_that_is_intended(table):
-    imported(table)
-    table.write_text(BAD["half of it"], encoding="utf-8")
-    assert "4 drugs" in imported(table, any_size=True)
-
-
-def test_a_damaged_register_is_not_searched_and_heals_by_an_import(table):
+def test_a_damaged_register_heals_by_an_import_and_a_smaller_one_is_taken_when_intended(table):
     imported(table)
     store.PATH.write_text(store.PATH.read_text().replace("HM1", "HM8"))
     with pytest.raises(DataError, match="pillsnap register import"):
         store.current(table)
     imported(table)
     assert len(store.current(table).drugs) == 9
+    table.write_text(BAD["half of it"], encoding="utf-8")
+    assert "4 drugs" in imported(table, any_size=True)
 
 
 def test_search_prints_zones_and_json(table, tmp_path):

@@ -2,8 +2,6 @@ import re
 
 import pytest
 
-from make import bad_files
-from make.bad_files import BAD_FILES
 from pillsnap import cli_use
 from pillsnap.errors import CheckpointError
 from pillsnap.release.bundle import Bundle, Description
@@ -40,18 +38,6 @@ def test_changed_added_and_removed_files_are_named_and_not_loaded(bundle, capsys
     printed = capsys.readouterr().out
     assert f"{config} is missing.\n  -> Export" in printed
     assert printed.endswith("3 damaged\n")
-
-
-@pytest.mark.parametrize("form", BAD_FILES)
-def test_bad_files_in_a_bundle_are_refused(bundle, form: str) -> None:
-    bad_files.put(form, bundle.classes)
-    assert bundle.verify()[0].startswith(f"{bundle.classes} ")
-    for name, reader in (("bundle.json", bundle.describe), ("SHA256SUMS", bundle.verify)):
-        path = bad_files.put(form, bundle.folder / name)
-        with pytest.raises(CheckpointError) as refusal:
-            reader()
-        assert str(path) in refusal.value.fact or "no release bundle" in refusal.value.fact
-        assert refusal.value.cure
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,7 +50,8 @@ def hugging_face(places: Places, out: Path, _most: int) -> str:
     (out / "data").mkdir()
     for split, name in SPLITS.items():
         with pq.ParquetWriter(out / "data" / f"{name}-00000-of-00001.parquet", schema) as writer:
-            for rows in _chunks(_known_crops(places, split)):
+            crops = _known_crops(places, split)
+            while rows := list(islice(crops, ROWS)):
                 labels = [index_of[code] for code, _ in rows]
                 pictures = [{"bytes": jpeg, "path": None} for _, jpeg in rows]
                 names = classes["drug_name"].iloc[labels].tolist()
@@ -69,14 +71,3 @@ def _known_crops(places: Places, split: str) -> Iterator[tuple[str, bytes]]:
     for batch in CropStore(places.crops(split)).arrow.to_batches():
         columns = (batch[name].to_pylist() for name in ("mapping_code", "known", "jpeg"))
         yield from ((code, jpeg) for code, known, jpeg in zip(*columns, strict=True) if known)
-
-
-def _chunks(crops: Iterator[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
-    rows: list[tuple[str, bytes]] = []
-    for row in crops:
-        rows.append(row)
-        if len(rows) == ROWS:
-            yield rows
-            rows = []
-    if rows:
-        yield rows

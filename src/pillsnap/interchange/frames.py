@@ -15,6 +15,7 @@ from pillsnap.places import Places
 Json = dict[str, Any]
 SPLITS = ("val", "test")
 RIGHT = "right"  # the outcome of a pill without error
+SERVED = "/data/local-files/?d=images"  # by Label Studio
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,16 @@ def coco(places: Places, out: Path, most: int) -> str:
     annotations: list[Json] = []
     results: list[Json] = []
     for at, frame in enumerate(frames, start=1):
-        images.append(
-            {"id": at, "file_name": frame.name, "width": frame.width, "height": frame.height}
-        )
-        for pill in frame.labels:
-            box = pill["box"]
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": at, "bbox": box, "iscrowd": 0,
-                "category_id": category_of[pill["code"]], "area": box[2] * box[3],
-            })  # fmt: skip
-        results += [
-            {
-                "image_id": at, "category_id": category_of[pill["code"]], "bbox": pill["box"],
-                "score": pill["confidence"],
-            }
-            for pill in frame.predictions
-        ]  # fmt: skip
+        size = {"width": frame.width, "height": frame.height}
+        images.append({"id": at, "file_name": frame.name, **size})
+        for pill in frame.labels + frame.predictions:
+            box, category = pill["box"], category_of[pill["code"]]
+            found = {"image_id": at, "category_id": category, "bbox": box}
+            if "confidence" in pill:
+                results.append({**found, "score": pill["confidence"]})
+            else:
+                more = {"iscrowd": 0, "area": box[2] * box[3]}
+                annotations.append({"id": len(annotations) + 1, **found, **more})
     categories = [{"id": at, "name": code} for code, at in category_of.items()]
     tree = {"images": images, "annotations": annotations, "categories": categories}
     files.write_json(out / "annotations.json", tree)
@@ -65,18 +60,17 @@ def label_studio(places: Places, out: Path, most: int) -> str:
     """Tasks of Label Studio: labels as annotations, predictions as predictions."""
     tasks = [
         {
-            "data": {
-                "image": f"/data/local-files/?d=images/{frame.name}",
-                "path": frame.image_path,
-            },
+            "data": {"image": f"{SERVED}/{frame.name}", "path": frame.image_path},
             "annotations": [{"result": [_rectangle(frame, pill) for pill in frame.labels]}],
             "predictions": [
-                {"model_version": places.scale,
-                 "result": [_rectangle(frame, pill) for pill in frame.predictions]}
+                {
+                    "model_version": places.scale,
+                    "result": [_rectangle(frame, pill) for pill in frame.predictions],
+                }
             ],
         }
         for frame in _written(places, out / "images", most)
-    ]  # fmt: skip
+    ]
     files.write_json(out / "tasks.json", tasks)
     return f"{len(tasks)} tasks; serve OUT with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
 
@@ -117,19 +111,14 @@ def _written(places: Places, folder: Path, most: int) -> Iterator[ExportedFrame]
             row = store.arrow.slice(at, 1).select(["width", "height", "jpeg"]).to_pylist()[0]
             name = f"{split}_{at:06}.jpg"
             (folder / name).write_bytes(row["jpeg"])
-            x1y1x2y2 = labelled.box.tolist()
-            labels = [
-                {"code": code, "box": _xywh(box)}
-                for code, box in zip(labelled.codes, x1y1x2y2, strict=True)
-            ]
+            pairs = zip(labelled.codes, labelled.box.tolist(), strict=True)
+            labels = [{"code": code, "box": _xywh(box)} for code, box in pairs]
             predictions = _predictions(rows_of[split, labelled.image_path])
-            yield ExportedFrame(
-                name, labelled.image_path, row["width"], row["height"], labels, predictions
-            )
+            size = row["width"], row["height"]
+            yield ExportedFrame(name, labelled.image_path, *size, labels, predictions)
 
 
 def _predictions(rows: pd.DataFrame) -> list[Json]:
-    predicted = rows[rows["box"].notna()]
     return [
         {
             "code": "unknown" if row["refused"] else row["code"],
@@ -138,7 +127,7 @@ def _predictions(rows: pd.DataFrame) -> list[Json]:
             "outcome": row["outcome"],
             "true_code": row["true_code"] if isinstance(row["true_code"], str) else "",
         }
-        for row in predicted.to_dict("records")
+        for row in rows[rows["box"].notna()].to_dict("records")
     ]
 
 
@@ -154,13 +143,14 @@ def _relative(frame: ExportedFrame, box: Sequence[float], whole: float) -> list[
 
 
 def _rectangle(frame: ExportedFrame, pill: Json) -> Json:
-    x, y, width, height = _relative(frame, pill["box"], 100.0)
+    sides = ("x", "y", "width", "height")
+    value = dict(zip(sides, _relative(frame, pill["box"], 100.0), strict=True))
     return {
-        "type": "rectanglelabels", "from_name": "label", "to_name": "image",
-        "original_width": frame.width, "original_height": frame.height,
-        "value": {
-            "x": x, "y": y, "width": width, "height": height, "rotation": 0,
-            "rectanglelabels": [pill["code"]],
-        },
+        "type": "rectanglelabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": frame.width,
+        "original_height": frame.height,
+        "value": {**value, "rotation": 0, "rectanglelabels": [pill["code"]]},
         **({"score": pill["confidence"]} if "confidence" in pill else {}),
-    }  # fmt: skip
+    }

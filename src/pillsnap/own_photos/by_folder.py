@@ -1,5 +1,4 @@
-"""`pillsnap evaluate-folder`: metrics of a user's own photos, and their difference to the data
-set's. The photos are in a folder per K-code, one pill each, or have labels."""
+"""`pillsnap evaluate-folder`: metrics of photos in a folder per K-code, or with labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +23,10 @@ OUTCOMES = ("right", "wrong_name", "known_refused", "unknown_named", "no_pill", 
 
 
 def photos_in(folder: Path) -> list[tuple[Path, str]]:
-    """All pictures in folders with a K-code as name, sorted, each with that code; DataError if
-    there is none."""
-    below = [(path, path.relative_to(folder).parts) for path in pictures.in_folder(folder)]
-    found = [
-        (path, code)
-        for path, (*outer, _) in below
-        if (code := next(filter(names.CODE.fullmatch, outer), None))
-    ]
+    """Pictures in folders named by a K-code, sorted, each with the code; DataError if none."""
+    below = [(path, path.relative_to(folder).parts[:-1]) for path in pictures.in_folder(folder)]
+    coded = ((path, next(filter(names.CODE.fullmatch, outer), "")) for path, outer in below)
+    found = [(path, code) for path, code in coded if code]
     if not found:
         raise DataError(
             f"{folder} holds neither a folder like K-012345 with pictures in it nor labels.",
@@ -73,8 +68,8 @@ def evaluate(loaded: Loaded, photos: Sequence[tuple[Path, str]]) -> Json:
         },
         "outcomes": {name: int((table["outcome"] == name).sum()) for name in OUTCOMES},
         "by_code": [
-            {"code": code, "photos": len(own), "right": int((own["outcome"] == "right").sum())}
-            for code, own in table.groupby("code")
+            {"code": code, "photos": len(own), "right": int((own == "right").sum())}
+            for code, own in table.groupby("code")["outcome"]
         ],
     }
 
@@ -122,10 +117,8 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
         measured = evaluate(loaded, photos)
         left_out.add_all("photo_unusable", (one["fact"] for one in measured["refused"]))
         parts = {"single": measured["known"], "unknown": measured["unknown"]}
-        own, lines = (
-            {kind: part for kind, part in parts.items() if part["photos"]},
-            render(measured),
-        )
+        own = {kind: part for kind, part in parts.items() if part["photos"]}
+        lines = render(measured)
     why = [
         f"left out, {name}: {count}, first {left_out.examples[name][0]}"
         for name, count in left_out.counts.items()

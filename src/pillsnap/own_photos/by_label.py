@@ -84,7 +84,6 @@ def frame_answer(
     named = boxes.from_xywh(np.array([pill.box for pill in pills]))
     predicted_class = [UNKNOWN if pill.code is None else index_of[pill.code] for pill in pills]
     box_confidence = np.array([pill.box_confidence for pill in pills], dtype=np.float64)
-    confidence = np.array([pill.confidence for pill in pills], dtype=np.float64)
     nothing = np.empty((len(pills), 0))
     return FrameAnswer(
         image_path=str(photo.path),
@@ -97,7 +96,7 @@ def frame_answer(
         predicted=named,
         predicted_class=np.array(predicted_class, dtype=np.int64),
         box_confidence=box_confidence,
-        confidence=confidence,
+        confidence=np.array([pill.confidence for pill in pills], dtype=np.float64),
         refusal_score=np.full(len(pills), np.nan),
         top_class=nothing.astype(np.int64),
         top_probability=nothing,

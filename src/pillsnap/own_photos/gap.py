@@ -1,5 +1,4 @@
-"""Difference between the metrics of a user's own photos and those of the data set in
-evaluation.json: each kind of photos against the same kind, from test if it has such photos."""
+"""A user's own photos against the data set's metrics in evaluation.json, kind by kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,11 +38,7 @@ class Evaluation:
 
 def lines(own: Mapping[str, Json], evaluation_path: Path, classifier_sha256: str) -> list[str]:
     """A line per metric of each kind in `own` (metrics of the pipeline by the kinds of LIKE): both
-    values and their difference.
-
-    If one side has no value, or evaluation.json was measured with another classifier, there is a
-    reason instead of the difference, never 0.
-    """
+    values, and their difference or the reason why there is none."""
     measured, why = _measured(evaluation_path, classifier_sha256)
     return [
         _line(LIKE[kind], metric, metrics, measured, why or f"{evaluation_path} does not hold it")

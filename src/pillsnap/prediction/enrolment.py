@@ -102,11 +102,8 @@ def enrol(
     max_pixels: int,
     twin: bool = False,
 ) -> Gallery:
-    """The gallery with the photos of a drug; DataError lists every photo that cannot be used.
-
-    `recogniser` is the trained one, without a gallery. A drug that looks like another one is
-    refused unless `twin`.
-    """
+    """The gallery with the photos of a drug; `recogniser` is the trained one, without a gallery.
+    DataError lists every photo that cannot be used, or names a look-alike unless `twin`."""
     trained = [str(code) for code in recogniser.classes["mapping_code"]]
     if drug.code in trained:
         raise DataError(f"{drug.code} is a trained class already.", "There is nothing to enrol.")
@@ -124,19 +121,16 @@ def enrol(
     means = np.stack([*recogniser.calibration.class_means, *others.values()])
     found = galleries.twin_of(whole, means, [*trained, *others])
     if found is not None and not twin:
-        raise DataError(
-            f"{drug.code}: {found[1]} of {len(whole.photos)} photos look more like "
-            f"{found[0]} than like each other.",
-            "The two would be confused: train on both, or enrol it anyway with --twin.",
-        )
+        count = f"{found[1]} of {len(whole.photos)} photos"
+        fact = f"{drug.code}: {count} look more like {found[0]} than like each other."
+        cure = "The two would be confused: train on both, or enrol it anyway with --twin."
+        raise DataError(fact, cure)
     return changed
 
 
 def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> EnrolledPhoto:
     reading = recogniser.read([pictures.read(path, max_pixels).pixels])[0]
     if len(reading.box) != 1:
-        raise DataError(
-            f"{path}: {len(reading.box)} pills found, one is needed.",
-            "Photograph one pill alone, or give its crop with --single.",
-        )
+        fact = f"{path}: {len(reading.box)} pills found, one is needed."
+        raise DataError(fact, "Photograph one pill alone, or give its crop with --single.")
     return EnrolledPhoto(path.name, files.sha256_of(path), reading.embeddings[0])

@@ -1,5 +1,4 @@
-"""Drugs enrolled from a few photos without training: the embeddings of the photos in a small file
-that carries a version and its own sha256."""
+"""Drugs enrolled without training: the embeddings of their photos, in a sealed file."""
 
 import base64
 import os
@@ -82,19 +81,17 @@ def check_code(code: str) -> None:
 
 
 def with_photos(gallery: Gallery, added: Entry) -> Gallery:
-    """The gallery with a drug's photos; a photo it already holds is not counted twice, and one that
-    holds all of this is returned as it is, so that a repeated command changes nothing."""
+    """The gallery with a drug's photos, each once; the same gallery if it holds all of this."""
     check_code(added.code)
     new = Entry(added.code, "", (), ())
     own = next((entry for entry in gallery.entries if entry.code == added.code), new)
     known = {photo.sha256: photo for photo in (*own.photos, *added.photos)}
     photos = tuple(sorted(known.values(), key=lambda photo: photo.sha256))
     drug_name, edi_codes = added.drug_name or own.drug_name, added.edi_codes or own.edi_codes
-    same = (drug_name, edi_codes) == (own.drug_name, own.edi_codes)
-    if own is not new and same and len(known) == len(own.photos):
+    same = (drug_name, edi_codes, len(known)) == (own.drug_name, own.edi_codes, len(own.photos))
+    if same and own is not new:
         return gallery
-    entry = Entry(added.code, drug_name, edi_codes, photos)
-    return _changed(gallery, added.code, entry)
+    return _changed(gallery, added.code, Entry(added.code, drug_name, edi_codes, photos))
 
 
 def without(gallery: Gallery, code: str) -> Gallery:
@@ -131,8 +128,7 @@ def save(path: Path, gallery: Gallery) -> None:
 
 
 def read(path: Path) -> Gallery | None:
-    """The gallery of a file, whatever its classifier; None if there is no file, CheckpointError
-    if it is damaged."""
+    """The gallery of a file, None if there is no file; CheckpointError if it is damaged."""
     if not os.path.lexists(path):
         return None
     cure = f"Restore it (git checkout {path}), or remove it and enrol again."
@@ -143,8 +139,7 @@ def read(path: Path) -> Gallery | None:
 
 
 def load(path: Path, classification_sha256: str, embedding_size: int) -> Gallery:
-    """The gallery of a classifier, empty if there is no file; CheckpointError if it is damaged or
-    was made with another classifier."""
+    """The gallery of this classifier, empty if there is no file; CheckpointError."""
     gallery = read(path)
     if gallery is None:
         return Gallery(classification_sha256, 0, ())

@@ -1,5 +1,4 @@
-"""The recogniser as the commands use it: from the project's checkpoints or a release bundle, with
-torch or onnxruntime, with enrolled drugs next to the trained classes."""
+"""The recogniser of the project's checkpoints or of a release bundle, with the enrolled drugs."""
 
 import re
 from collections.abc import Sequence
@@ -87,14 +86,13 @@ def check_checkpoints(places: Places) -> None:
 
 
 def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
-    """The models of the project in this folder or of a release bundle, run once, with the gallery
-    if `enrolled`; UserError if they cannot be used."""
+    """The project's models or a bundle's, run once, with the gallery if `enrolled`; UserError."""
     check(backend, bundle_dir, device)
     if bundle_dir is None and backend == "torch":
         loaded = _from_checkpoints(params.load(), device)
     else:
-        bundle = Bundle(bundle_dir or bundle_dir_of(params.load()))
-        loaded = _from_bundle(bundle, backend, device)
+        folder = bundle_dir or bundle_dir_of(params.load())
+        loaded = _from_bundle(Bundle(folder), backend, device)
     _try_out(loaded.recogniser)
     if not enrolled:
         return loaded
@@ -136,10 +134,9 @@ def _from_checkpoints(project: Params, device: str) -> Loaded:
 def _from_bundle(bundle: Bundle, backend: str, device: str) -> Loaded:
     """Every file is compared with its checksum before it is loaded."""
     use = bundle.describe()
-    models = {
-        "torch": (bundle.detection_pt, bundle.classification_pt),
-        "onnx": (bundle.detection_onnx, bundle.classification_onnx),
-    }[backend]
+    models = bundle.detection_onnx, bundle.classification_onnx
+    if backend == "torch":
+        models = bundle.detection_pt, bundle.classification_pt
     gallery = [bundle.gallery] if bundle.holds(bundle.gallery) else []
     bundle.check([*models, bundle.calibration, bundle.classes, *gallery])
     if backend == "torch":
@@ -155,9 +152,8 @@ def _device(name: str) -> "torch.device":
     try:
         from pillsnap.training import devices  # torch is loaded for this back-end alone
     except ModuleNotFoundError as error:
-        raise MachineError(
-            f"--backend torch needs torch ({error}).", "--backend onnx works without it."
-        ) from None
+        fact = f"--backend torch needs torch ({error})."
+        raise MachineError(fact, "--backend onnx works without it.") from None
     return devices.choose(name)
 
 
@@ -165,9 +161,8 @@ def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
     try:
         from pillsnap.release.onnx_models import OnnxClassifier, OnnxDetector
     except ModuleNotFoundError as error:
-        raise MachineError(
-            f"--backend onnx needs onnxruntime ({error}).", "pip install 'pillsnap[onnx]'"
-        ) from None
+        fact = f"--backend onnx needs onnxruntime ({error})."
+        raise MachineError(fact, "pip install 'pillsnap[onnx]'") from None
     path = bundle.classification_onnx
     classifier = OnnxClassifier(path, ALL_CORES)
     if classifier.config.get("class_table_hash") != manifest.class_table_hash(bundle.classes):
@@ -179,8 +174,7 @@ def _by_onnx(bundle: Bundle, batch_size: int) -> Recogniser:
 
 
 def _try_out(recogniser: Recogniser) -> None:
-    """Run both models once: the first picture is not delayed by their warm-up, and a calibration
-    of another shape than the classifier's outputs is refused."""
+    """Run both models once, as a warm-up; CheckpointError for a calibration of another shape."""
     grey = np.full((640, 480, 3), 127, np.uint8)
     recogniser.detect([grey])
     logits, embeddings = recogniser.classify(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))

@@ -49,14 +49,12 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 
 def _printable(answer: Answer) -> Answer:
     """Bytes of a file name that are not UTF-8 (as in a zip from Windows) become U+FFFD."""
-    error = answer.error
-    if error is not None:
-        error = UserError(_text(error.fact), _text(error.cure))
-    return replace(answer, path=_text(answer.path), error=error)
 
+    def utf8(text: str) -> str:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
-def _text(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    error = answer.error and UserError(utf8(answer.error.fact), utf8(answer.error.cure))
+    return replace(answer, path=utf8(answer.path), error=error)
 
 
 def _json(answers: Iterable[Answer], out: TextIO) -> None:
@@ -73,7 +71,7 @@ def _csv(answers: Iterable[Answer], out: TextIO) -> None:
     writer.writerow(COLUMNS)
     for answer in answers:
         rows = [[number, *_csv_pill(pill), ""] for number, pill in enumerate(answer.pills, 1)]
-        empty = ["", *[""] * (len(COLUMNS) - 3), answer.error.fact if answer.error else ""]
+        empty = [*[""] * (len(COLUMNS) - 2), answer.error.fact if answer.error else ""]
         writer.writerows([answer.path, *row] for row in rows or [empty])
         out.flush()
 

@@ -1,5 +1,4 @@
-"""A user's picture, whatever its format, as upright 8-bit RGB; size and memory are judged by its
-header, before a pixel is decoded."""
+"""A user's picture as upright 8-bit RGB; its size is checked before it is decoded."""
 
 import io
 import os
@@ -71,24 +70,18 @@ class Picture:
 
 
 def in_folder(folder: Path, suffixes: Collection[str] = SUFFIXES | HEIF_SUFFIXES) -> list[Path]:
-    """What has such a name in a folder, those below and zip archives, sorted, without hidden ones.
-
-    Also HEIC pictures, pipes and broken links: reading them gives the reason and a cure.
-    """
+    """What has such a name in a folder, those below and zip archives, sorted, without hidden ones;
+    also HEIC pictures, pipes and broken links: reading them gives the reason and a cure."""
     try:
         below = [path for path in folder.rglob("*") if not path.is_dir()]
         archives = [path for path in below if path.suffix.lower() == source.ARCHIVE]
         below += [path for archive in archives for path in _members(archive, min(suffixes))]
-        return sorted(
-            path
-            for path in below
-            if path.suffix.lower() in suffixes
-            and not path.name.startswith(".")  # macOS writes a ._photo.png next to each photo.png
-        )
     except OSError as error:
-        raise DataError(
-            f"{folder} cannot be listed: {error.strerror}.", "Check the disk it is on."
-        ) from None
+        fact = f"{folder} cannot be listed: {error.strerror}."
+        raise DataError(fact, "Check the disk it is on.") from None
+    # macOS writes a hidden ._photo.png next to each photo.png
+    shown = (path for path in below if not path.name.startswith("."))
+    return sorted(path for path in shown if path.suffix.lower() in suffixes)
 
 
 def _members(archive: Path, suffix: str) -> list[Path]:
@@ -125,10 +118,8 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
     file.seek(0)
     kind = _kind(start, name)
     if file_bytes > LARGEST_BYTES:
-        cure = "Save the picture as JPEG, or shrink it."
-        raise PictureTooLargeError(
-            f"{name}: {file_bytes:,} bytes, more than {LARGEST_BYTES:,}.", cure
-        )
+        fact = f"{name}: {file_bytes:,} bytes, more than {LARGEST_BYTES:,}."
+        raise PictureTooLargeError(fact, "Save the picture as JPEG, or shrink it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on odd EXIF: the pixels are what counts
@@ -161,9 +152,8 @@ def _by_pillow(picture: Image.Image, kind: str, name: str, max_pixels: int) -> P
         held = max(held, tile_width * tile_height)
     _refuse_size(width, height, held, most, max_pixels, name)
     if picture.mode in NUMBER_MODES:
-        raise PictureKindError(
-            f"{name}: 32 bits a channel, of no agreed range.", "Save it with 8 or 16 bits."
-        )
+        fact = f"{name}: 32 bits a channel, of no agreed range."
+        raise PictureKindError(fact, "Save it with 8 or 16 bits.")
     pixels = pillow.rgb(picture)  # Pillow turns a TIFF while it loads it
     pixels = pillow.upright(pixels, pillow.orientation(picture))
     return Picture(pixels, pixels.shape[1::-1])
@@ -176,13 +166,8 @@ def _jpeg(
     width, height = picture.size
     _refuse_size(width, height, width * height, max_pixels, max_pixels, name)
     buffered = jpeg.buffered_bytes(file, width, height)
-    fitting = (
-        factor
-        for factor in (1, 2, 4, 8)
-        if width * height / factor**2 <= KEPT_PIXELS
-        if buffered + width * height / factor**2 * PIXEL_BYTES["JPEG"] <= MEMORY_BYTES
-    )
-    factor = next(fitting, None)
+    most = min(KEPT_PIXELS, (MEMORY_BYTES - buffered) / PIXEL_BYTES["JPEG"])
+    factor = next((by for by in (1, 2, 4, 8) if width * height / by**2 <= most), None)
     if factor is None:
         cure = "Save it as baseline (not progressive) JPEG, or shrink it."
         raise PictureTooLargeError(f"{name}: {width} x {height} pixels, progressive.", cure)
@@ -208,13 +193,11 @@ def _kind(start: bytes, name: str) -> str:
         )
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WEBP"
-    kind = next((kind for word, kind in SIGNATURES.items() if start.startswith(word)), None)
-    if kind is None:
-        raise PictureKindError(
-            f"{name}: not a picture in one of the formats PNG, {', '.join(READERS)}.",
-            "Save it as PNG or JPEG.",
-        )
-    return kind
+    for word, kind in SIGNATURES.items():
+        if start.startswith(word):
+            return kind
+    fact = f"{name}: not a picture in one of the formats PNG, {', '.join(READERS)}."
+    raise PictureKindError(fact, "Save it as PNG or JPEG.")
 
 
 def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int, name: str) -> None:
@@ -227,10 +210,8 @@ def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int,
         raise PictureTooLargeError(fact, cure)
     short, long = sorted((width, height))
     if short < SHORTEST_SIDE_PX or long > LONGEST_TO_SHORTEST * short:
-        raise PictureKindError(
-            f"{name}: {width} x {height} pixels, too thin for a photo of a pill.",
-            f"Give a photo of at least {SHORTEST_SIDE_PX} pixels a side.",
-        )
+        fact = f"{name}: {width} x {height} pixels, too thin for a photo of a pill."
+        raise PictureKindError(fact, f"Give a photo of at least {SHORTEST_SIDE_PX} pixels a side.")
 
 
 def _damaged(name: str, detail: str) -> PictureError:

@@ -86,8 +86,7 @@ def check_annotate_dir(folder: Path | None) -> None:
 
 
 def expand(images: Sequence[str]) -> list[Path]:
-    """The pictures that paths, folders and globs name, each once, folders sorted. A path that does
-    not exist is kept: reading it gives the reason."""
+    """The pictures that paths, folders and globs name, each once; missing paths are kept."""
     return list(dict.fromkeys(path for image in images for path in _expanded(image)))
 
 
@@ -109,13 +108,12 @@ def read_codes(path: Path) -> list[str]:
     """K-codes of a list, one per line; `#` starts a comment."""
     cure = "Give a text file with one K-code per line, as in classes.csv."
     text = files.read_bytes(path, cure).decode("utf-8-sig", "replace")
-    codes = [line.split("#")[0].strip() for line in text.splitlines()]
-    codes = [code for code in codes if code]
+    codes = [code for line in text.splitlines() if (code := line.split("#")[0].strip())]
     if not codes:
         raise DataError(f"{path} holds no code.", cure)
-    other = next((code for code in codes if not names.CODE.fullmatch(code)), None)
-    if other is not None:
-        raise DataError(f"{path}: {other[:40]!r} is not a K-code.", cure)
+    for code in codes:
+        if not names.CODE.fullmatch(code):
+            raise DataError(f"{path}: {code[:40]!r} is not a K-code.", cure)
     return codes
 
 
@@ -150,7 +148,11 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
     batch: list[Read] = []
     held = 0
     for path in paths:
-        picture = _read(path, loaded.max_pixels)
+        picture: Picture | UserError
+        try:
+            picture = pictures.read(path, loaded.max_pixels)
+        except UserError as error:
+            picture = error
         size = picture.pixels[..., 0].size if isinstance(picture, Picture) else 0
         if batch and (held + size > most or len(batch) == loaded.batch_size):
             yield batch
@@ -159,13 +161,6 @@ def _batches(paths: Sequence[Path], loaded: Loaded) -> Iterator[list[Read]]:
         held += size
     if batch:
         yield batch
-
-
-def _read(path: Path, max_pixels: int) -> Picture | UserError:
-    try:
-        return pictures.read(path, max_pixels)
-    except UserError as error:
-        return error
 
 
 def _expanded(image: str) -> list[Path]:
@@ -196,7 +191,5 @@ def _annotate(
     try:
         files.write_bytes(folder / name, content)
     except OSError as error:
-        raise DataError(
-            f"{folder / name} cannot be written: {error.strerror}.",
-            "Name another folder: --annotate FOLDER",
-        ) from None
+        fact = f"{folder / name} cannot be written: {error.strerror}."
+        raise DataError(fact, "Name another folder: --annotate FOLDER") from None

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,25 +90,30 @@ def read(path: Path) -> dict[str, int]:
 def items_of(counts: Mapping[str, int], classes: pd.DataFrame) -> list[Item]:
     """The items of a prescription by the class table: an EDI code means all K-codes with it."""
     items = []
-    names = [
-        {*edi.split("|"), code}
-        for code, edi in zip(classes["mapping_code"], classes["edi_codes"], strict=True)
-    ]
     for code, count in counts.items():
-        chosen = classes[[code in own for own in names]]
+        by_edi = classes["edi_codes"].str.split("|").map(lambda own, code=code: code in own)
+        chosen = classes[by_edi | (classes["mapping_code"] == code)]
         name = " / ".join(chosen["drug_name"])
         items.append(Item(code, count, frozenset(chosen["mapping_code"]), name))
     return items
 
 
 def compare(items: Sequence[Item], answers: Iterable[Answer]) -> Verdict:
-    """Count the pills of all pictures for the items."""
+    """Count the pills of all pictures, each for the item with the largest shortage."""
     verdict = Verdict(list(items), [[] for _ in items])
     for answer in answers:
         if answer.error is not None:
             verdict.refused.append(answer.path)
         for pill in answer.pills:
-            _count(verdict, Found(answer.path, pill))
+            found = Found(answer.path, pill)
+            fitting = [at for at, item in enumerate(verdict.items) if pill.code in item.codes]
+            if certainty.of(pill) != "confident":
+                verdict.unsure.append(found)
+            elif not fitting:
+                verdict.extra.append(found)
+            else:
+                shortage = {at: items[at].count - len(verdict.counted[at]) for at in fitting}
+                verdict.counted[max(fitting, key=shortage.__getitem__)].append(found)
     return verdict
 
 
@@ -116,10 +121,8 @@ def as_json(verdict: Verdict) -> str:
     """The verdict as JSON."""
     drugs = [
         {
-            "asked": item.asked,
+            **asdict(item),
             "codes": sorted(item.codes),
-            "drug_name": item.drug_name,
-            "count": item.count,
             "found": len(found),
             "status": verdict.status(at),
             "pills": [_pill_json(each) for each in found],
@@ -149,40 +152,17 @@ def as_text(verdict: Verdict) -> str:
     return "\n".join([*lines, "all right" if verdict.all_right else "NOT all right"])
 
 
-def _count(verdict: Verdict, found: Found) -> None:
-    """Put a pill to its item, the one with the largest shortage first."""
-    pill = found.pill
-    if certainty.of(pill) != "confident":
-        verdict.unsure.append(found)
-        return
-    fitting = [at for at, item in enumerate(verdict.items) if pill.code in item.codes]
-    if not fitting:
-        verdict.extra.append(found)
-        return
-    best = max(fitting, key=lambda at: verdict.items[at].count - len(verdict.counted[at]))
-    verdict.counted[best].append(found)
-
-
 def _possible(item: Item, pill: Pill) -> bool:
     """Whether an unsure pill may be the item; a refused one may be any drug without a class."""
-    if not item.codes:
-        return not pill.known
-    return any(
-        candidate.code in item.codes and candidate.probability >= POSSIBLE
-        for candidate in pill.candidates
-    )
+    likely = {each.code for each in pill.candidates if each.probability >= POSSIBLE}
+    return bool(likely & item.codes) if item.codes else not pill.known
 
 
 def _pill_json(found: Found) -> dict[str, Any]:
     pill = found.pill
-    return {
-        "path": found.path,
-        "box": pill.box,
-        "known": pill.known,
-        "code": pill.code,
-        "confidence": pill.confidence,
-        "candidates": [[each.code, each.probability] for each in pill.candidates],
-    }
+    own = {name: getattr(pill, name) for name in ("box", "known", "code", "confidence")}
+    candidates = [[each.code, each.probability] for each in pill.candidates]
+    return {"path": found.path, **own, "candidates": candidates}
 
 
 def _pill_text(found: Found) -> str:

@@ -16,18 +16,16 @@ UNCERTAIN = ("partial", "no_data")  # counted only, if a better zone has a drug
 
 
 def search(register: Register, query: Query, as_json: bool, show_all: bool) -> str:
-    """The drugs by zone as text or JSON; DataError for a query without any word."""
+    """The drugs by zone as text, or as JSON with the query as understood and the register's dates;
+    DataError for a query without any word."""
     if query == Query():
         raise DataError(
             "The query has no letter, digit, shape or colour.",
             "Give one, for example: pillsnap search --imprint HM --colour white",
         )
     zones = Index(register.drugs).search(query)
-    return to_json(register, query, zones) if as_json else _text(register, zones, show_all)
-
-
-def to_json(register: Register, query: Query, zones: Mapping[str, list[Drug]]) -> str:
-    """All drugs of all zones, the query as understood, and the register's two dates."""
+    if not as_json:
+        return _text(register, zones, show_all)
     tree = {
         "query": asdict(query),
         "register": {"version": register.version, "checked": register.checked},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pillsnap.arrays import Bools, Ints
-from pillsnap.register import imprint, words
+from pillsnap.register import words
 from pillsnap.register.store import Drug
 
 ZONES = {  # the best first; each drug is in one at most
@@ -29,12 +29,12 @@ class Query:
     colour: str = ""
 
     @classmethod
-    def of(cls, imprint_: str, shape: str, colour: str) -> "Query":
+    def of(cls, imprint: str, shape: str, colour: str) -> "Query":
         """A query as typed, in Korean or English; DataError names the words there are."""
         return cls(
-            imprint.plain(imprint_),
-            words.shape(shape) if shape else "",
-            words.colour(colour) if colour else "",
+            words.plain(imprint),
+            words.korean_of(shape, words.SHAPES, "shape") if shape else "",
+            words.korean_of(colour, words.COLOURS, "colour") if colour else "",
         )
 
 
@@ -43,11 +43,11 @@ class Index:
 
     def __init__(self, drugs: Sequence[Drug]) -> None:
         self.drugs = drugs
-        sides = [(imprint.plain(d.print_front), imprint.plain(d.print_back)) for d in drugs]
+        sides = [(words.plain(d.print_front), words.plain(d.print_back)) for d in drugs]
         readings = [f"{front}{back}\n{back}{front}" for front, back in sides]  # either side first
         self._sides = np.array(sides, dtype=str).reshape(-1, 2)
         self._readings = np.array(readings, dtype=str)
-        self._look_alike = np.array(list(map(imprint.look_alike, readings)), dtype=str)
+        self._look_alike = np.array(list(map(words.look_alike, readings)), dtype=str)
         self._shapes = _bits([(drug.shape,) for drug in drugs], tuple(words.SHAPES))
         self._colours = _bits([drug.colours for drug in drugs], tuple(words.COLOURS))
 
@@ -84,7 +84,7 @@ class Index:
             exact[at] = text in (*both, front[at], back[at])
             prefix[at] = any(way.startswith(text) for way in both)
         misread = np.zeros_like(contains)
-        for way in {imprint.look_alike(text), imprint.turned(text)} - {""}:
+        for way in {words.look_alike(text), words.turned(text)} - {""}:
             misread |= np.strings.find(self._look_alike, way) >= 0
         blank = self._sides == ""
         within = (np.strings.find(np.array(text), self._sides) >= 0) & ~blank
@@ -101,10 +101,5 @@ class Index:
 def _bits(fields: Sequence[tuple[str, ...]], known: tuple[str, ...]) -> Ints:
     """A bit per known word of each field; 0 where nothing, or an unknown word, is recorded."""
     bit = {word: 1 << at for at, word in enumerate(known)}
-    return np.array(
-        [
-            sum(map(bit.__getitem__, set(field))) if bit.keys() >= set(field) else 0
-            for field in fields
-        ],
-        dtype=np.int64,
-    )
+    of = (sum(bit[word] for word in {*field}) if bit.keys() >= {*field} else 0 for field in fields)
+    return np.array([*of], dtype=np.int64)

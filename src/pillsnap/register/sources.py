@@ -28,11 +28,8 @@ CURE = "Download the 낱알식별 table again (CSV or .xlsx), and import that fi
 
 
 def of_table(path: Path, codes: Mapping[str, str], today: date) -> Register:
-    """The rows of a table; `codes`: K-code by item number.
-
-    The version is the newest date in it, or else the file's. DataError if a column is missing, or
-    an item is without number or name, or twice with different entries.
-    """
+    """The rows of a table; `codes`: K-code by item number; the version is the newest date in it, or
+    else the file's. DataError if a column, a number or a name is missing, or entries differ."""
     content = files.read_bytes(path, CURE)
     table = _columns(_table(path, content), path)
     drugs: dict[str, Drug] = {}

@@ -73,11 +73,8 @@ def last() -> Register | None:
 
 
 def replace(new: Register, any_size: bool) -> Register:
-    """Write a register in place of the last one.
-
-    DataError, and nothing changes, if it holds no drug, or fewer than KEPT_SHARE of the last
-    one's drugs (unless `any_size`).
-    """
+    """Write a register in place of the last one. DataError, and nothing changes, if it holds no
+    drug, or (unless `any_size`) fewer than KEPT_SHARE of the last one's."""
     if not new.drugs:
         raise DataError(f"{new.source} holds no drug.", "Import the whole table.")
     if old := last():

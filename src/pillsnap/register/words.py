@@ -1,10 +1,12 @@
-"""Shapes and colours: the words of AI Hub's labels and the ministry's table, and English ones."""
+"""The words of the register for shapes and colours, and imprints as text that can be compared."""
 
+import re
+import unicodedata
 from collections.abc import Mapping
 
 from pillsnap.errors import DataError
 
-SHAPES = {
+SHAPES = {  # the Korean word, and English ones
     "원형": ("round", "circle"),
     "타원형": ("oval", "ellipse"),
     "장방형": ("oblong", "capsule"),
@@ -34,22 +36,34 @@ COLOURS = {
     "검정": ("black",),
     "투명": ("transparent", "clear"),
 }
+# A logo, a score line: not letters of a pill
+MARKS = re.compile(r"마크|십자분할선|분할선|로고|LOGO")
+LOOK_ALIKE = str.maketrans("OILSZB", "011528")  # 0/O, 1/I/L, 5/S, 2/Z, 8/B
+TURNED = dict(zip("01258HNX69MW", "01258HNX96WM", strict=True))  # of look-alikes
 
 
-def shape(text: str) -> str:
-    """The Korean word of a shape; DataError with the known ones."""
-    return _word(text, SHAPES, "shape")
-
-
-def colour(text: str) -> str:
-    """The Korean word of a colour; DataError with the known ones."""
-    return _word(text, COLOURS, "colour")
-
-
-def _word(text: str, words: Mapping[str, tuple[str, ...]], kind: str) -> str:
+def korean_of(text: str, words: Mapping[str, tuple[str, ...]], kind: str) -> str:
+    """The Korean word of a shape or colour; DataError with the known ones."""
     asked = text.strip().lower()
     for korean, others in words.items():
         if asked in (korean, korean.removesuffix("형"), *others) or asked == korean + "색":
             return korean
     known = ", ".join(f"{korean} ({others[0]})" for korean, others in words.items())
     raise DataError(f"{text!r} is no {kind} of the register.", f"Use one of: {known}.")
+
+
+def plain(text: str) -> str:
+    """Letters and digits only, in capitals: "마크 ab-1" is "AB1"."""
+    letters = MARKS.sub("", unicodedata.normalize("NFKC", text).upper())
+    return "".join(letter for letter in letters if letter.isalnum())
+
+
+def look_alike(text: str) -> str:
+    """A plain imprint with one letter for all that look like it: "B0IL" is "8011"."""
+    return text.translate(LOOK_ALIKE)
+
+
+def turned(text: str) -> str:
+    """`look_alike` of an imprint read upside down; "" if a letter has no reading that way."""
+    letters = look_alike(text)[::-1]
+    return "".join(map(TURNED.__getitem__, letters)) if TURNED.keys() >= set(letters) else ""

@@ -52,15 +52,12 @@ class Bundle:
         """bundle.json; CheckpointError when it is missing, damaged or of another format."""
         path = self.folder / DESCRIPTION
         if not path.exists():
-            raise CheckpointError(
-                f"{self.folder} is no release bundle: it has no {DESCRIPTION}.",
-                "Make one in a new folder: pillsnap export --out FOLDER",
-            )
+            fact = f"{self.folder} is no release bundle: it has no {DESCRIPTION}."
+            raise CheckpointError(fact, "Make one in a new folder: pillsnap export --out FOLDER")
         form = files.read_json(path, AGAIN, CheckpointError).get("format")
         if form != FORMAT:
-            raise CheckpointError(
-                f"{path} is of format {form!r:.20}, this version reads {FORMAT}.", AGAIN
-            )
+            fact = f"{path} is of format {form!r:.20}, this version reads {FORMAT}."
+            raise CheckpointError(fact, AGAIN)
         tree = files.read_sealed_json(path, AGAIN, CheckpointError)
         return files.typed(tree, Description, path, AGAIN, CheckpointError)
 
@@ -99,8 +96,8 @@ class Bundle:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except CheckpointError as error:
             return error.fact
-        same = digest == sealed[name]
-        return "" if same else f"{path} is damaged: {CHECKSUMS} has another sha256."
+        damaged = f"{path} is damaged: {CHECKSUMS} has another sha256."
+        return "" if digest == sealed[name] else damaged
 
     def _sealed(self) -> dict[str, str]:
         """The sha256 of every file by its name, from SHA256SUMS."""
@@ -118,12 +115,9 @@ class Bundle:
 
 
 def check_out(out: Path) -> None:
-    """ParameterError unless a bundle can be written to `out`: the whole folder is replaced, so it
-    must not hold anything else."""
+    """ParameterError unless `out`, which is replaced whole, is new, empty or an older bundle."""
     if out.is_file():
         raise ParameterError(f"--out {out} is a file.", "Name a folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
-        raise ParameterError(
-            f"--out {out} holds other files, and the whole folder would be replaced.",
-            "Name a new folder, or that of an older bundle.",
-        )
+        fact = f"--out {out} holds other files, and the whole folder would be replaced."
+        raise ParameterError(fact, "Name a new folder, or that of an older bundle.")

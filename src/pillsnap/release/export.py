@@ -28,39 +28,30 @@ MOST_BOX_DIFFERENCE_PX = 0.1  # of the detector's input
 def export(
     places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
 ) -> None:
-    """Write the release bundle; MachineError when a graph differs from torch.
-
-    It is built next to `out` and replaces it only when complete; ParameterError if `out` holds
-    anything but a bundle. `batch_size` and `max_pixels` are limits for its use, `gallery` is the
-    file of enrolled drugs to include.
-    """
+    """Write the release bundle, which replaces `out` when complete; MachineError when a graph
+    differs from torch, ParameterError if `out` holds anything but a bundle. `batch_size` and
+    `max_pixels` are limits for its use, `gallery` is the file of enrolled drugs to include."""
     out = out.resolve()
-    with files.alone(out.parent):
-        _replace(places, out, batch_size, max_pixels, gallery)
-
-
-def _replace(
-    places: Places, out: Path, batch_size: int, max_pixels: int, gallery: Path | None
-) -> None:
     old = out.with_name(f".{out.name}.replaced")
-    if old.is_dir() and not out.exists():  # a kill between the two renames below
-        old.rename(out)
-    check_out(out)
     building = Bundle(out.with_name(f".{out.name}.building"))
-    if building.folder.exists():  # of a killed export
-        shutil.rmtree(building.folder)
-    building.folder.mkdir(parents=True)
-    try:
-        content = _fill(building, places, batch_size, gallery)
-        limits = {"batch_size": batch_size, "max_pixels": max_pixels}
-        building.seal({"scale": places.scale, **limits, **content})
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            out.rename(old)
-        building.folder.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(building.folder, ignore_errors=True)
+    with files.alone(out.parent):
+        if old.is_dir() and not out.exists():  # a kill between the two renames below
+            old.rename(out)
+        check_out(out)
+        if building.folder.exists():  # of a killed export
+            shutil.rmtree(building.folder)
+        building.folder.mkdir(parents=True)
+        try:
+            content = _fill(building, places, batch_size, gallery)
+            limits = {"batch_size": batch_size, "max_pixels": max_pixels}
+            building.seal({"scale": places.scale, **limits, **content})
+            shutil.rmtree(old, ignore_errors=True)
+            if out.exists():
+                out.rename(old)
+            building.folder.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(building.folder, ignore_errors=True)
 
 
 def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None) -> Json:
@@ -104,10 +95,9 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
         or detection["largest_score_difference"] > MOST_SCORE_DIFFERENCE
         or detection["largest_box_difference_px"] > MOST_BOX_DIFFERENCE_PX
     ):
-        raise MachineError(
-            f"The exported graphs differ from torch: {classification}, {detection}.",
-            "Nothing was written. Install the versions of requirements.txt and export again.",
-        )
+        fact = f"The exported graphs differ from torch: {classification}, {detection}."
+        cure = "Nothing was written. Install the versions of requirements.txt and export again."
+        raise MachineError(fact, cure)
     parity = {"classification": classification, "detection": detection}
     return {"classes": len(classes), "parity": parity}
 

@@ -77,8 +77,7 @@ def write_classification(model: TorchClassifier, path: Path, more: Json) -> None
 
 def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> None:
     """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
-    config = model.config
-    side = int(config["image_px"])
+    config, side = model.config, int(model.config["image_px"])
     weights = {name: tensor.contiguous() for name, tensor in model._model.state_dict().items()}
     count = {"num_classes": config["classes"]}
     scaling = {"fixed_input_size": False, "interpolation": "bilinear", "crop_pct": 1.0}
@@ -97,8 +96,7 @@ def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> No
 def compare_classifiers(
     model: TorchClassifier, graph: OnnxClassifier, store: CropStore, batch_size: int
 ) -> Json:
-    """Over all crops of a store: their number, the share with the same first class, the largest
-    differences of logits and embeddings."""
+    """Number of crops, share with the same first class, largest differences of the outputs."""
     equal, largest = 0, np.zeros(2)
     for start in range(0, len(store), batch_size):
         end = min(start + batch_size, len(store))

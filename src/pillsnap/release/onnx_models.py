@@ -1,8 +1,6 @@
 """Detector and classifier in onnxruntime: the same as in torch, without torch.
 
-The graphs take uint8 pictures: scaling to 0..1 and normalisation are part of them. Not part of them
-are the letterbox and non-maximum suppression of the detector and the classifier's scaling to
-`image_px`.
+The graphs scale and normalise uint8 pictures; letterbox, suppression and resizing are done here.
 """
 
 from collections.abc import Sequence
