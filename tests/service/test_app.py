@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import numpy as np
 import pytest
 
@@ -154,25 +155,16 @@ def test_a_failing_model_fails_its_requests_and_not_the_service(tmp_path) -> Non
 
 async def status_of(app, stalls=False) -> int:
     """Of a request with one picture, of which only the first half arrives where it stalls."""
-    statuses, headers = [], []
-    parts = iter([png()[:100]] if stalls else [png()])
 
-    async def receive():
-        for part in parts:
-            return {"type": "http.request", "body": part, "more_body": stalls}
-        return await asyncio.Event().wait()
+    async def half():
+        yield png()[:100]
+        await asyncio.Event().wait()
 
-    async def send(message) -> None:
-        statuses.append(message.get("status"))
-        headers.extend(message.get("headers", ()))
-        assert statuses[0] != 429 or (b"retry-after", b"1") in headers
-
-    scope = {
-        "type": "http", "method": "POST", "path": "/v1/recognise", "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")],
-    }  # fmt: skip
-    await app(scope, receive, send)
-    return statuses[0]
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await post(client, half() if stalls else None)
+    assert answer.status_code != 429 or answer.headers["retry-after"] == "1"
+    return answer.status_code
 
 
 def test_more_requests_than_it_holds_are_answered_429(tmp_path) -> None:

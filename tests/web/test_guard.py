@@ -131,16 +131,14 @@ def test_a_token_in_the_address_opens_the_monitor_and_leaves_a_cookie() -> None:
     assert socket_status(web, {}) == 200
 
 
-def test_the_page_of_the_service_needs_no_key_and_its_data_none_in_the_address() -> None:
-    statuses = [network(policy).get("/").status_code for policy in (SERVICE, MONITOR)]
-    data = network(SERVICE).get("/data", params={"token": SECRET})
-    assert [*statuses, data.status_code] == [200, 401, 401]
+@pytest.mark.parametrize(("policy", "statuses"), [(MONITOR, [401, 400]), (SERVICE, [200, 200])])
+def test_the_page_without_a_secret_and_another_name_in_the_network(policy, statuses) -> None:
+    web, sent = network(policy), {**KEY, "host": "evil.example"}
+    assert [web.get("/").status_code, web.get("/data", headers=sent).status_code] == statuses
 
 
-@pytest.mark.parametrize(("policy", "status"), [(MONITOR, 400), (SERVICE, 200)])
-def test_another_name_in_the_network(policy: Policy, status: int) -> None:
-    sent = {**KEY, "host": "evil.example"}
-    assert network(policy).get("/data", headers=sent).status_code == status
+def test_the_data_of_the_service_needs_a_key_outside_the_address() -> None:
+    assert network(SERVICE).get("/data", params={"token": SECRET}).status_code == 401
 
 
 @POLICIES

@@ -33,17 +33,8 @@ def test_a_taken_port_is_refused_with_its_holder_and_a_free_one(
             listen("127.0.0.1", port, COMMAND)
 
 
-@pytest.mark.parametrize("host", ["999.999.999.999", "192.0.2.1", "no-such-host.invalid"])
-def test_a_host_without_interface_is_refused_with_one_that_works(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def resolve(name: str, *rest: object, **options: object) -> object:
-        if name.endswith(".invalid"):  # without asking a name server
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return getaddrinfo(name, *rest, **options)
-
-    getaddrinfo = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+@pytest.mark.parametrize("host", ["999.999.999.999", "192.0.2.1"])
+def test_a_host_without_interface_is_refused_with_one_that_works(host: str) -> None:
     with pytest.raises(MachineError, match=f"--host {host} is not an address") as refused:
         listen(host, 0, COMMAND)
     listen(*asked_again(refused.value.cure), COMMAND).close()

@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from make.import_graph import ROOT
 from make.servers import answer_to, closed_by_server, connection, running
 from pillsnap.web import server as web
 from pillsnap.web.listener import listen
@@ -157,25 +156,14 @@ def test_the_soft_limit_of_open_files_is_raised(
     assert limits[-1][1] == hard
 
 
-Program = Callable[[Path, int], list[str]]
-
-
-def monitor_program(folder: Path, descriptor: int) -> list[str]:
-    return ["-m", "pillsnap.monitor.daemon", str(folder), "127.0.0.1", str(descriptor), str(folder)]
-
-
-def service_program(folder: Path, descriptor: int) -> list[str]:
-    return [str(ROOT / "tests/make/drawn_service.py"), "2", "4", "1", str(descriptor)]
-
-
 @contextmanager
-def started(program: Program, folder: Path, limit: str = ":") -> Iterator[int]:
-    """A server as a process, after the shell command `limit`; yields its port."""
+def started(folder: Path, limit: str) -> Iterator[int]:
+    """The monitor as a process, after the shell command `limit`; yields its port."""
     with listen("127.0.0.1", 0, "pillsnap") as listener:
-        arguments = [sys.executable, *program(folder, listener.fileno())]
-        command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *arguments]
-        pipes = {"pass_fds": [listener.fileno()], "stdin": subprocess.PIPE}
-        with subprocess.Popen(command, **pipes) as process:
+        command = ["bash", "-c", f'{limit}; exec "$@"', "bash", sys.executable, "-m"]
+        command += ["pillsnap.monitor.daemon", str(folder), "127.0.0.1"]
+        command += [str(listener.fileno()), str(folder)]
+        with subprocess.Popen(command, pass_fds=[listener.fileno()]) as process:
             try:
                 port = listener.getsockname()[1]
                 assert b" 200 " in answer_to(HEALTH, port)
@@ -185,18 +173,15 @@ def started(program: Program, folder: Path, limit: str = ":") -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [monitor_program, service_program], ids=["monitor", "service"])
 @pytest.mark.parametrize("option", ["-n", "-S -n"], ids=["hard limit", "soft limit"])
-def test_half_sent_headers_do_not_keep_health_from_load_balancers(
-    program: Program, option: str, tmp_path: Path
-) -> None:
+def test_half_sent_headers_do_not_keep_health_from_load_balancers(option, tmp_path) -> None:
     probes = [
         b"GET /healthz HTTP/1.0\r\n\r\n",
         b"HEAD /healthz HTTP/1.0\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: 10.0.0.7:8080\r\nConnection: close\r\n\r\n",
         b"GET /healthz?from=lb HTTP/1.1\r\nHost: pills\r\n\r\n",
     ]
-    with started(program, tmp_path, f"ulimit {option} {FILES}") as port, ExitStack() as stack:
+    with started(tmp_path, f"ulimit {option} {FILES}") as port, ExitStack() as stack:
         for _ in range(ATTACKERS):
             stack.enter_context(connection(port, HALF))
         for probe in probes:
