@@ -10,8 +10,7 @@ from make import services
 from make.drawn_models import GREEN, RED, STRANGE, frame
 from make.services import Gate, files, png, post
 from pillsnap.service import requests
-from pillsnap.service.app import PAGE_DIR
-from pillsnap.service.policy import POLICY
+from pillsnap.service.app import PAGE_DIR, POLICY
 from pillsnap.web.guard import access_for
 
 KEY = "0123456789abcdef"

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 from pillsnap.errors import UserError
 from pillsnap.monitor.policy import POLICY as MONITOR
-from pillsnap.service.policy import POLICY as SERVICE
+from pillsnap.service.app import POLICY as SERVICE
 from pillsnap.web.guard import HEADERS, Access, Guard, Policy, access_for
 
 SECRET = "a-secret-of-some-length"

@@ -23,12 +23,8 @@ def of(folder: RunFolder) -> Json:
 
 def _origin(folder: RunFolder, name: str, stage: str, current: bool, revision: str | None) -> Json:
     run = folder.state.stages[stage].run or None if current else None
-    return {
-        "time": folder.modified_s[name],
-        "run": run,
-        "revision": revision,
-        "current": current,
-    }
+    time_s = folder.modified_s[name]
+    return {"time": time_s, "run": run, "revision": revision, "current": current}
 
 
 def _is_validated(folder: RunFolder) -> bool:

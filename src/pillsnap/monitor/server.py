@@ -74,5 +74,4 @@ def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> S
 
 
 def server(app: Starlette) -> web.Server:
-    """The server, not yet running."""
     return web.server(app, SHUTDOWN_S, ViewerProtocol)

@@ -49,8 +49,7 @@ def status(folder: RunFolder, now_s: float) -> RenderableType:
     parts += [_metrics(name, state.stages[name]) for name in trained]
     parts.append(_hardware(state))
     if validation is not None:
-        current = origins.of(folder)["validation"]["current"]
-        parts.append(_validation(validation, current))
+        parts.append(_validation(validation, origins.of(folder)["validation"]["current"]))
     failures = {name: stage.failure for name, stage in state.stages.items()}
     parts += [_failure(name, failure) for name, failure in failures.items() if failure]
     parts += [_log_line(line) for line in state.logs[-NUM_LOG_LINES:]]
@@ -72,12 +71,9 @@ def _stages(state: State, now_s: float) -> Table:
     for name, stage in state.stages.items():
         status = status_of(stage, now_s)
         done = 1.0 if status == "done" else share_done(stage)
-        table.add_row(
-            name,
-            Text(status, style=STYLES.get(status, "dim")),
-            "" if done is None else f"{done:4.0%}",
-            ", ".join(_place(name, stage, now_s)),
-        )
+        share = "" if done is None else f"{done:4.0%}"
+        shown = Text(status, style=STYLES.get(status, "dim"))
+        table.add_row(name, shown, share, ", ".join(_place(name, stage, now_s)))
     return table
 
 
@@ -117,9 +113,8 @@ def _hardware(state: State) -> Text:
         heat = f"{number('gpu_temperature_c', ' °C')}  {number('gpu_power_w', ' W')}"
         gpu = f"{now['gpu_name']}  {number('gpu_util_pct', '%')}  {memory}  {heat}"
     ram = f"RAM {number('ram_used_mb', '', 1024)}/{number('ram_total_mb', ' GB', 1024)}"
-    return Text(
-        f"CPU {number('cpu_pct', '%')}  {ram}  disk {number('disk_free_gb', ' GB')} free  {gpu}"
-    )
+    disk = f"disk {number('disk_free_gb', ' GB')} free"
+    return Text(f"CPU {number('cpu_pct', '%')}  {ram}  {disk}  {gpu}")
 
 
 def _validation(validation: Json, current: bool) -> Text:

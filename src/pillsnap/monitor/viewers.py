@@ -23,7 +23,6 @@ class ViewerProtocol(WebSocketsSansIOProtocol):
     _received_s: float | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Answer pings, but not a flood of them."""
         if self.handshake_complete:
             now_s = self.loop.time()
             since_s = now_s - (self._received_s or now_s)
@@ -41,8 +40,6 @@ class ViewerProtocol(WebSocketsSansIOProtocol):
 
 
 class Viewers:
-    """The clients of one hub."""
-
     def __init__(self, hub: Hub, poll_s: float) -> None:
         self._hub, self._poll_s = hub, poll_s
         self._most = min(MOST_VIEWERS, most_connections() // 2)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pillsnap.prediction import load
-from pillsnap.service.app import create_app
-from pillsnap.service.policy import POLICY
+from pillsnap.service.app import POLICY, create_app
 from pillsnap.service.requests import Limits
 from pillsnap.web import server as web
 from pillsnap.web.guard import access_for
