@@ -59,9 +59,7 @@ def origins_of(folder: Path, events: list[Event]) -> dict[str, Any]:
         ("validation", validated("start", "failure"), 31.0, None),
     ],
 )
-def test_a_file_is_of_the_newest_run_or_of_an_earlier_one(
-    tmp_path: Path, name: str, events: list[Event], modified_s: float, run: str | None
-) -> None:
+def test_a_file_is_of_the_newest_run_or_not(tmp_path, name, events, modified_s, run) -> None:
     write_run(tmp_path, b"")
     os.utime(tmp_path / f"{name}.json", (modified_s, modified_s))
     revision = "0123456789ab" if name == "metrics" else None

@@ -10,13 +10,7 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection
 
 from make.monitor_runs import append, drawn_run, line, write_run
-from make.monitor_server import (
-    HANDSHAKE,
-    received,
-    received_until_step,
-    serving,
-    viewer,
-)
+from make.monitor_server import HANDSHAKE, received, received_until_step, serving, viewer
 from make.servers import answer_to, closed_by_server, connection
 from pillsnap.monitor import viewers
 
@@ -130,9 +124,7 @@ def test_a_viewer_that_sends_is_closed_and_no_other(tmp_path: Path, sent: str) -
         assert all(quiet.ping().wait(20) for _ in range(20))  # as clients do
 
 
-def test_more_viewers_than_allowed_are_sent_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_viewers_than_allowed_are_sent_away(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(viewers, "MOST_VIEWERS", 1)
     with serving(tmp_path) as port, viewer(port) as first, viewer(port) as second:
         received(first)

@@ -46,7 +46,6 @@ class Service:
         return f"pillsnap_requests_in_flight {requests}" in counters
 
     def open_gate(self) -> None:
-        """Let every batch through from now on."""
         self.process.stdin.close()
 
     def listens(self) -> bool:
@@ -71,8 +70,7 @@ def running(shutdown_s: int = 30) -> Iterator[Service]:
             process.kill()
 
 
-def wait_until(condition) -> None:
-    """Poll without a pause; pytest's time limit ends it."""
+def wait_until(condition) -> None:  # pytest's time limit ends it
     while not condition():
         pass
 

@@ -110,9 +110,7 @@ def socket_status(web: TestClient, headers: dict[str, str]) -> int:
 
 @POLICIES
 @pytest.mark.parametrize(("kind", "headers", "status"), CASES)
-def test_requests_and_sockets_are_answered_and_refused_alike(
-    policy: Policy, kind: str, headers: dict[str, str], status: int
-) -> None:
+def test_requests_and_sockets_are_answered_and_refused_alike(policy, kind, headers, status) -> None:
     for access in accesses(policy, kind):
         web = client(policy, access)
         assert web.get("/data", headers=headers).status_code == status
@@ -166,12 +164,6 @@ def test_health_is_answered_to_anyone_and_every_answer_has_the_security_headers(
         assert "default-src 'self'; img-src 'self' blob:" in HEADERS["content-security-policy"]
 
 
-def secret_of(cure: str, variable: str) -> str:
-    """What the shell has in the variable after the command of a cure."""
-    command = f'{cure.splitlines()[0]}; printf %s "${variable}"'
-    return subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
-
-
 @POLICIES
 def test_the_network_needs_a_secret_and_the_cure_makes_one(policy: Policy) -> None:
     for host in ("127.0.0.1", "localhost", "::1"):
@@ -182,5 +174,6 @@ def test_the_network_needs_a_secret_and_the_cure_makes_one(policy: Policy) -> No
     ):
         with pytest.raises(UserError, match=words) as refused:
             access_for(policy, host, given, ())
-    secret = secret_of(refused.value.cure, policy.variable)
+    command = f'{refused.value.cure.splitlines()[0]}; printf %s "${policy.variable}"'
+    secret = subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
     assert access_for(policy, host, secret, ()).secret == secret

@@ -49,12 +49,11 @@ def start(
 
 def status(run_dir: Path) -> int:
     """Print whether a monitor runs in the background; exit code 0 where it does, else 1."""
-    found = daemon.running(run_dir)
-    if found is None:
+    if found := daemon.running(run_dir):
+        print(f"monitor at {found.url} (pid {found.pid}), showing {found.artifacts_dir}")
+    else:
         print(f"no monitor in the background; {COMMAND} --daemon starts one")
-        return 1
-    print(f"monitor at {found.url} (pid {found.pid}), showing {found.artifacts_dir}")
-    return 0
+    return 0 if found else 1
 
 
 def stop(run_dir: Path) -> None:

@@ -45,13 +45,13 @@ def status(folder: RunFolder, now_s: float) -> RenderableType:
     if not state.num_events:
         return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]
-    trained = [name for name in TRAININGS if state.stages[name].metrics]
-    parts += [_metrics(name, state.stages[name]) for name in trained]
+    parts += [
+        _metrics(name, state.stages[name]) for name in TRAININGS if state.stages[name].metrics
+    ]
     parts.append(_hardware(state))
     if validation is not None:
         parts.append(_validation(validation, origins.of(folder)["validation"]["current"]))
-    failures = {name: stage.failure for name, stage in state.stages.items()}
-    parts += [_failure(name, failure) for name, failure in failures.items() if failure]
+    parts += [_failure(stage.failure) for stage in state.stages.values() if stage.failure]
     parts += [_log_line(line) for line in state.logs[-NUM_LOG_LINES:]]
     return Group(*parts)
 
@@ -127,10 +127,12 @@ def _validation(validation: Json, current: bool) -> Text:
     return Text(f"{title}: {shown}" + (f" ({', '.join(names)})" if names else ""))
 
 
-def _failure(name: str, failure: Event) -> Panel:
+def _failure(failure: Event) -> Panel:
     lines = [escape(failure.message), escape(failure.cause)]
     lines += [f"  • {escape(cure)}" for cure in failure.cures]
-    return Panel("\n".join(line for line in lines if line), title=f"{name} failed", style="red")
+    return Panel(
+        "\n".join(line for line in lines if line), title=f"{failure.stage} failed", style="red"
+    )
 
 
 def _log_line(line: Event) -> Text:

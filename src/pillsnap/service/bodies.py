@@ -13,6 +13,8 @@ from pillsnap.recognition.recogniser import Pill
 
 @dataclass(frozen=True)
 class Error:
+    """What is wrong, and what to do about it."""
+
     fact: str
     cure: str
 

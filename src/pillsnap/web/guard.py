@@ -69,10 +69,8 @@ class Access:
 def access_for(policy: Policy, host: str, secret: str | None, proxies: Iterable[str]) -> Access:
     """Access for a server that listens on `host`; beyond loopback UserError without a secret."""
     if secret and len(secret) < SHORTEST_SECRET:
-        raise UserError(
-            f"{policy.variable} has {len(secret)} characters, fewer than {SHORTEST_SECRET}.",
-            policy.cure,
-        )
+        fact = f"{policy.variable} has {len(secret)} characters, fewer than {SHORTEST_SECRET}."
+        raise UserError(fact, policy.cure)
     allowed = frozenset(map(_proxy, proxies))
     if host in LOOPBACK:
         return Access(secret=secret or None, proxies=allowed)
@@ -158,10 +156,8 @@ def _answers_to(access: Access, host: str) -> bool:
 
 
 def _is_own(access: Access, origin: str, host: str) -> bool:
-    if origin in (f"http://{host}", f"https://{host}"):
-        return True
     scheme, _, rest = origin.partition("://")
-    return scheme in ("http", "https") and _name_of(rest) in access.proxies
+    return scheme in ("http", "https") and (rest == host or _name_of(rest) in access.proxies)
 
 
 def _name_of(host: str) -> str:

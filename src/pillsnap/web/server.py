@@ -113,11 +113,9 @@ def server(app: Any, shutdown_s: int, ws: "type[asyncio.Protocol] | None" = None
 
 def most_connections() -> int:
     """How many connections fit into the open files of this process, after raising their limit."""
-    wanted = 4 * MOST_CONNECTIONS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < reachable:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
-        soft = reachable
-    files = wanted if soft == resource.RLIM_INFINITY else soft
+    limits, wanted = resource.getrlimit(resource.RLIMIT_NOFILE), 4 * MOST_CONNECTIONS
+    soft, hard = (wanted if n == resource.RLIM_INFINITY else n for n in limits)
+    files = max(soft, min(wanted, hard))
+    if files > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, limits[1]))
     return min(MOST_CONNECTIONS, files * 3 // 4)
