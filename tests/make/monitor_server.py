@@ -50,5 +50,4 @@ def received_until_step(websocket: ClientConnection, step: int) -> bool:
 
 
 def deaf_viewer(port: int) -> socket.socket:
-    """A viewer that shakes hands and never reads again."""
     return connection(port, HANDSHAKE, receive_buffer_bytes=4096)

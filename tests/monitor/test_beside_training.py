@@ -55,7 +55,6 @@ def weights_of(project: Path) -> str:
 
 
 async def until_epoch(port: int, epoch: int) -> None:
-    """A viewer that watches until the classification has come so far."""
     address = f"ws://127.0.0.1:{port}/ws"
     async with connect(
         address, max_size=None, compression=None, ping_interval=None, open_timeout=60

@@ -39,7 +39,6 @@ FRAMES = [
 
 
 def state_after(state: dict, message: dict) -> dict:
-    """What the page does with a message."""
     parts = {key: {**state.get(key, {}), **value} if isinstance(value, dict) else value
              for key, value in message["set"].items()}  # fmt: skip
     return {**state, **parts}
@@ -89,7 +88,6 @@ def test_a_viewer_that_names_no_state_of_ours_gets_everything(tmp_path: Path) ->
 
 
 def flood(opcode: Opcode, payload: bytes) -> Callable[[ClientConnection], None]:
-    """Sends frames until the connection is gone."""
 
     def send(websocket: ClientConnection) -> None:
         with suppress(OSError, ConnectionClosed):

@@ -14,7 +14,6 @@ COMMAND = "pillsnap monitor"
 
 
 def asked_again(cure: str) -> tuple[str, int]:
-    """Host and port of the command in a cure."""
     words = cure.split(f"{COMMAND} ")[1].split()
     options = dict(zip(words[::2], words[1::2], strict=True))
     return options.get("--host", "127.0.0.1"), int(options["--port"])

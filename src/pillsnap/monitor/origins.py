@@ -24,9 +24,8 @@ def of(folder: RunFolder) -> Json:
 
 
 def _origin(folder: RunFolder, name: str, stage: str, current: bool, revision: str | None) -> Json:
-    run = folder.state.stages[stage].run or None if current else None
-    time_s = folder.modified_s[name]
-    return {"time": time_s, "run": run, "revision": revision, "current": current}
+    run, time_s = folder.state.stages[stage].run if current else "", folder.modified_s[name]
+    return {"time": time_s, "run": run or None, "revision": revision, "current": current}
 
 
 def _is_measured(folder: RunFolder) -> bool:
