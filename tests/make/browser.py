@@ -10,17 +10,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-port=0",
-]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
 WAIT_MS = 30_000
 
 
@@ -53,9 +43,8 @@ class Tab:
         language = f"Object.defineProperty(navigator, 'language', {{get: () => '{locale}'}})"
         self.call("Page.addScriptToEvaluateOnNewDocument", source=language)
         self.call("Page.navigate", url=url)
-        assert self.comes_true(
-            "location.href !== 'about:blank' && document.readyState === 'complete'"
-        )
+        loaded = "location.href !== 'about:blank' && document.readyState === 'complete'"
+        assert self.comes_true(loaded)
 
     def value(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)

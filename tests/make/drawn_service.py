@@ -1,11 +1,10 @@
 """`pillsnap serve` as a program, with the drawn models behind a gate: a batch goes through them for
 each byte on standard input, and all of them once that has ended.
 
-    python drawn_service.py BATCH_SIZE QUEUE SHUTDOWN_S [FD]    # FD: a socket that listens already
+    python drawn_service.py BATCH_SIZE QUEUE SHUTDOWN_S
 """
 
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from pillsnap.service.requests import Limits
 
 
 def main() -> None:
-    batch_size, queue, command.SHUTDOWN_S, *descriptor = map(int, sys.argv[1:])
-    if descriptor:
-        command.listen = lambda *_: socket.socket(fileno=descriptor[0])
+    batch_size, queue, command.SHUTDOWN_S = map(int, sys.argv[1:])
     tool = recogniser()
     recognise = tool.recognise
 

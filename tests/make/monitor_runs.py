@@ -13,14 +13,7 @@ from pillsnap.monitor.state import State, fold
 from pillsnap.places import MODELS, Places
 
 STAGE = "train_classification"
-LINE = {
-    "time": 1.5,
-    "stage": "train_detection",
-    "kind": "progress",
-    "run": "ab12",
-    "message": "",
-    "level": "INFO",
-}
+LINE = {"time": 1.5, "stage": "train_detection", "kind": "progress", "run": "ab12"}
 HOST = {"cpu_pct": 71.0, "ram_used_mb": 5200.0, "ram_total_mb": 31800.0, "disk_free_gb": 412.6}
 GPU = {
     "gpu_name": "NVIDIA GeForce RTX 5080",
@@ -38,12 +31,10 @@ FAILURE = {
 
 
 def line(**changes: Any) -> bytes:
-    """A line of events.jsonl: LINE with changes."""
     return orjson.dumps({**LINE, **changes}) + b"\n"
 
 
 def events_of(text: bytes) -> list[Event]:
-    """The events in the lines of a file."""
     return [event for event in map(parse, text.splitlines()) if event is not None]
 
 
@@ -54,12 +45,10 @@ def event(kind: str, time: float = 1.0, run: str = "a", stage: str = STAGE, **re
 
 
 def folded(*events: Event) -> State:
-    """The state after these events."""
     return fold(State(), events)
 
 
 def append(path: Path, *lines: bytes) -> None:
-    """Write to the end of a file, as a stage does."""
     with path.open("ab") as file:
         file.write(b"".join(lines))
 
@@ -73,7 +62,6 @@ class DrawnRun:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, stage: str, kind: str, run: str, **rest: Any) -> None:
-        """One event, a second after the last."""
         self.clock_s += 1.0
         own = {"time": self.clock_s, "stage": stage, "kind": kind, "run": run}
         self.events.append({"hardware": HOST | GPU if self.gpu else HOST, **own, **rest})
@@ -101,7 +89,6 @@ class DrawnRun:
         self.add(stage, "end", name, metrics={"minutes": 0.2}, message="finished")
 
     def epoch(self, stage: str, name: str, epoch: int, epochs: int) -> None:
-        """The end of an epoch, with plausible metrics."""
         rise = 0.97 * (1 - exp(-5 * epoch / epochs))
         merits = ("map50", "map50_95") if stage == "train_detection" else ("top1", "top5")
         metrics = {"loss/train": 1 - rise, "loss/val": 1.1 - rise, "lr": 3e-4, "seconds": 20.0}

@@ -23,40 +23,31 @@ HANDSHAKE = (
 
 
 def client(artifacts_dir: Path) -> TestClient:
-    """A client of a monitor without a socket between them."""
     return TestClient(create_app(artifacts_dir, LOCAL, POLL_S), base_url="http://localhost")
 
 
 @contextmanager
-def serving(
-    artifacts_dir: Path, port: int = 0, access: Access = LOCAL, **rest: int
-) -> Iterator[int]:
-    """A real server; yields its loopback port, a free one where `port` is 0."""
-    with running(server(create_app(artifacts_dir, access, POLL_S)), port, **rest) as bound:
+def serving(artifacts_dir: Path, port: int = 0, access: Access = LOCAL) -> Iterator[int]:
+    with running(server(create_app(artifacts_dir, access, POLL_S)), port) as bound:
         yield bound
 
 
 def viewer(port: int, query: str = "") -> ClientConnection:
-    """A WebSocket client of a monitor."""
     return connect(f"ws://127.0.0.1:{port}/ws{query}", max_size=None, compression=None)
 
 
 def received(websocket: ClientConnection) -> dict[str, Any]:
-    """The next message."""
     message = orjson.loads(websocket.recv(timeout=20))
     assert isinstance(message, dict)
     return message
 
 
 def received_until_step(websocket: ClientConnection, step: int) -> bool:
-    """Receive until a step of the detector's training comes."""
-    while (
-        received(websocket)["set"].get("stages", {}).get("train_detection", {}).get("step") != step
-    ):
-        pass
-    return True
+    while True:
+        stages = received(websocket)["set"].get("stages", {})
+        if stages.get("train_detection", {}).get("step") == step:
+            return True
 
 
 def deaf_viewer(port: int) -> socket.socket:
-    """A viewer that shakes hands and never reads again."""
     return connection(port, HANDSHAKE, receive_buffer_bytes=4096)

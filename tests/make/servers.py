@@ -10,11 +10,9 @@ from pillsnap.web.server import Server
 
 
 @contextmanager
-def running(server: Server, port: int = 0, send_buffer_bytes: int | None = None) -> Iterator[int]:
+def running(server: Server, port: int = 0) -> Iterator[int]:
     """Run a server in a thread; yields its port, a free one where `port` is 0."""
     listener = listen("127.0.0.1", port, "pillsnap")
-    if send_buffer_bytes is not None:  # its connections inherit it
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -26,7 +24,6 @@ def running(server: Server, port: int = 0, send_buffer_bytes: int | None = None)
 
 
 def connection(port: int, sent: bytes = b"", receive_buffer_bytes: int = 0) -> socket.socket:
-    """A connection over which `sent` has gone."""
     raw = socket.socket()
     raw.settimeout(20)
     if receive_buffer_bytes:

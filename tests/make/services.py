@@ -26,24 +26,20 @@ def loaded(tmp_path, tool=None) -> Loaded:
 
 
 def app(tmp_path, tool=None, access=LOCAL, **limits: int) -> Starlette:
-    """The service with LIMITS, some of them changed."""
     return create_app(loaded(tmp_path, tool), access, replace(LIMITS, **limits))
 
 
 def client(app: Starlette) -> TestClient:
-    """A client of a service without a socket between them."""
     return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
 def png(pixels: np.ndarray = PAIR) -> bytes:
-    """The bytes of a picture."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def post(client, content=None, query="", **headers):
-    """One picture as the body of a request."""
     sent = {"content-type": "image/png", **headers}
     return client.post(f"/v1/recognise{query}", content=content or png(), headers=sent)
 

@@ -12,7 +12,6 @@ import pytest
 from websockets.asyncio.client import connect
 
 from make import tiny_project
-from make.browser import Tab
 from make.monitor_server import deaf_viewer
 from pillsnap import params
 from pillsnap.aihub import fingerprint
@@ -56,7 +55,6 @@ def weights_of(project: Path) -> str:
 
 
 async def until_epoch(port: int, epoch: int) -> None:
-    """A viewer that watches until the classification has come so far."""
     address = f"ws://127.0.0.1:{port}/ws"
     async with connect(
         address, max_size=None, compression=None, ping_interval=None, open_timeout=60
@@ -72,9 +70,7 @@ async def crowd(port: int, epoch: int) -> None:
     await asyncio.wait_for(asyncio.gather(*viewers), 120)
 
 
-def test_page_crowd_and_a_killed_monitor_follow_a_training_and_change_no_weight(
-    project: Path, tab: Tab, tmp_path: Path
-) -> None:
+def test_page_crowd_and_a_killed_monitor_change_no_weight(project, tab, tmp_path) -> None:
     tiny_project.run(project, *COMMAND)
     undisturbed = weights_of(project)
     forget_training(project)

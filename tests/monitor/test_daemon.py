@@ -30,9 +30,7 @@ def start(tmp_path: Path, run_dir: Path, *proxies: str) -> daemon.Daemon:
     return daemon.start(tmp_path / "demo", "127.0.0.1", 0, run_dir, proxies)
 
 
-def test_it_requires_the_token_allows_its_proxies_is_found_and_stops(
-    tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_requires_the_token_allows_its_proxies_and_stops(tmp_path, run_dir, monkeypatch) -> None:
     monkeypatch.setenv(POLICY.variable, TOKEN)
     started = start(tmp_path, run_dir, "pills.example.org")
     token, proxy = {"authorization": f"Bearer {TOKEN}"}, {"host": "pills.example.org"}
@@ -47,9 +45,7 @@ def test_it_requires_the_token_allows_its_proxies_is_found_and_stops(
     assert not psutil.pid_exists(started.pid)
 
 
-def test_one_runs_at_a_time_and_its_state_is_printed_and_the_exit_code(
-    tmp_path: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_runs_at_a_time_and_its_state_is_printed(tmp_path, run_dir, capsys) -> None:
     assert command.status(run_dir) == 1
     command.start(tmp_path / "demo", "127.0.0.1", 0, run_dir)
     assert command.status(run_dir) == 0

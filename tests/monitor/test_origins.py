@@ -41,6 +41,7 @@ def origins_of(folder: Path, events: list[Event]) -> dict[str, Any]:
     ("name", "events", "modified_s", "run"),
     [
         ("metrics", [*TRAINED, *evaluated(30.0)], 31.0, "e"),
+        ("metrics", TRAINED, 31.0, ""),  # DVC restored evaluate
         ("metrics", [], 31.0, None),  # a fresh clone
         ("metrics", [*TRAINED, *evaluated(30.0), NEW], 31.0, None),
         ("metrics", [*TRAINED, *evaluated(30.0), event("log", 40.0, run="new")], 31.0, None),
@@ -58,38 +59,28 @@ def origins_of(folder: Path, events: list[Event]) -> dict[str, Any]:
         ("validation", validated("start", "failure"), 31.0, None),
     ],
 )
-def test_a_file_is_of_the_newest_run_or_of_an_earlier_one(
-    tmp_path: Path, name: str, events: list[Event], modified_s: float, run: str | None
-) -> None:
+def test_a_file_is_of_the_newest_run_or_not(tmp_path, name, events, modified_s, run) -> None:
     write_run(tmp_path, b"")
     os.utime(tmp_path / f"{name}.json", (modified_s, modified_s))
     revision = "0123456789ab" if name == "metrics" else None
     assert origins_of(tmp_path, events)[name] == {
-        "time": modified_s, "run": run, "revision": revision, "current": run is not None,
+        "time": modified_s, "run": run or None, "revision": revision, "current": run is not None,
     }  # fmt: skip
 
 
-def test_metrics_written_after_trainings_that_ended_are_theirs(tmp_path: Path) -> None:
-    write_run(tmp_path, b"")
-    assert origins_of(tmp_path, TRAINED)["metrics"]["current"]  # DVC restored evaluate
-
-
-@pytest.mark.parametrize("content", [b"another checkpoint", None])
 @pytest.mark.parametrize("model", MODELS)
-def test_metrics_of_other_checkpoints_than_those_on_disk_are_not_current(
-    tmp_path: Path, model: str, content: bytes | None
-) -> None:
+def test_metrics_of_other_checkpoints_than_those_on_disk_are_not_current(tmp_path, model) -> None:
     write_run(tmp_path, b"")
     checkpoint = Places(tmp_path, tmp_path, tmp_path.name).checkpoint(model)
+    checkpoint.write_bytes(b"another checkpoint")
+    assert not origins_of(tmp_path, TRAINED)["metrics"]["current"]
     checkpoint.unlink()
-    if content is not None:
-        checkpoint.write_bytes(content)
     assert not origins_of(tmp_path, TRAINED)["metrics"]["current"]
 
 
-@pytest.mark.parametrize("provenance", ["3", "[]", "[null]", '{"git_revision": 7}'])
-def test_a_damaged_evaluation_has_no_revision(tmp_path: Path, provenance: str) -> None:
+def test_a_damaged_evaluation_has_no_revision(tmp_path: Path) -> None:
     write_run(tmp_path, b"")
-    for content in ("{", "[]", "{}", f'{{"provenance": {provenance}}}'):
+    provenances = ("3", "[]", "[null]", '{"git_revision": 7}')
+    for content in ("{", "[]", "{}", *(f'{{"provenance": {one}}}' for one in provenances)):
         (tmp_path / "evaluation.json").write_text(content, "utf-8")
         assert origins_of(tmp_path, [])["metrics"]["revision"] is None

@@ -28,7 +28,6 @@ def opened(
 
 
 def finished_run() -> bytes:
-    """All five stages, done a minute ago."""
     run = DrawnRun()
     for stage in STAGES:
         run.add(stage, "start", stage[0], epoch=0, total=1)
@@ -57,9 +56,7 @@ def test_a_korean_browser_gets_korean_and_a_gpu_its_readings(tab: Tab, tmp_path:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_trainings_are_shown_with_an_empty_console_and_no_other_host_asked(
-    tab: Tab, tmp_path: Path, scheme: str
-) -> None:
+def test_both_trainings_are_shown_and_no_other_host_is_asked(tab, tmp_path, scheme) -> None:
     with opened(tab, tmp_path, scheme=scheme) as (path, port):
         assert tab.shows("#train_detection", "Epoch 18 of 18")
         assert tab.shows("#train_detection", "mAP50-95")
@@ -97,9 +94,7 @@ def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, trains
         assert tab.value(faded)
 
 
-def test_a_failure_is_an_alert_and_the_log_is_filtered_and_never_markup(
-    tab: Tab, tmp_path: Path
-) -> None:
+def test_a_failure_is_an_alert_and_the_log_is_filtered_and_never_markup(tab, tmp_path) -> None:
     with opened(tab, tmp_path) as (path, _):
         append(path, line(time=time.time(), stage=STAGE, kind="failure", run="c2", **FAILURE))
         assert tab.shows("[role=alert]", FAILURE["cures"][0])
@@ -112,9 +107,7 @@ def test_a_failure_is_an_alert_and_the_log_is_filtered_and_never_markup(
         assert "INFO" not in text_of(tab, "log")
 
 
-def test_epochs_advance_without_a_reload_even_after_a_server_restart(
-    tab: Tab, tmp_path: Path
-) -> None:
+def test_epochs_advance_without_a_reload_even_after_a_server_restart(tab, tmp_path) -> None:
     with opened(tab, tmp_path) as (path, port):
         assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
         append(path, epoch_end(12))
@@ -128,9 +121,7 @@ def test_epochs_advance_without_a_reload_even_after_a_server_restart(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_overflows_and_every_control_has_a_name_and_is_reached_by_keyboard(
-    tab: Tab, tmp_path: Path, width: int
-) -> None:
+def test_nothing_overflows_and_every_control_has_a_name_and_a_key(tab, tmp_path, width) -> None:
     with opened(tab, tmp_path, width=width):
         assert tab.comes_true("document.querySelectorAll('canvas').length > 6")
         assert tab.value("document.documentElement.scrollWidth <= innerWidth")

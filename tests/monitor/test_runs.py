@@ -48,13 +48,16 @@ def test_runs_in_any_order_cut_anywhere_are_one_run_each(written, random) -> Non
         left = [run for run in left if run]
     state = folded(*mixed)
     expected = {
-        (run[0].stage, run[0].run): {e.epoch: e.metrics for e in run if e.kind == "epoch"}
+        (run[0].stage, run[0].run): (
+            run[0].time_s,
+            {e.epoch: e.metrics for e in run if e.kind == "epoch"},
+        )
         for run in cut
         if run
     }
     found = [(name, run) for name, stage in state.stages.items() for run in stage.runs]
     assert len(found) == len(expected)
-    assert {(name, run.run): run.points for name, run in found} == expected
+    assert {(name, run.run): (run.started_s, run.points) for name, run in found} == expected
     half = len(mixed) // 2
     assert fold(folded(*mixed[:half]), mixed[half:]) == state
 
@@ -69,13 +72,6 @@ def resumed(until: float, begin: int) -> list[Event]:
     drawn.train(STAGE, "a", epochs=6, until=until)
     drawn.train(STAGE, "b", epochs=6, until=6, begin=begin)
     return events_of(drawn.text())
-
-
-def test_a_log_line_before_the_start_makes_no_second_run() -> None:
-    log, start = event("log", time=1.0, message="on cpu"), event("start", time=2.0, total=3)
-    state = folded(log, start, event("epoch", epoch=1, total=3))
-    assert [(r.run, r.started_s, r.epochs) for r in runs_in(state)] == [("a", 1.0, 3)]
-    assert state.stages[STAGE].started_s == 1.0
 
 
 def test_a_late_line_of_an_earlier_run_changes_only_that_run() -> None:
@@ -103,7 +99,9 @@ def test_an_epoch_done_twice_counts_once_with_its_later_metrics() -> None:
 
 
 def test_a_fresh_start_leaves_the_former_run_for_comparison() -> None:
-    runs = [(r.run, r.status, len(r.points)) for r in runs_in(folded(*resumed(3, begin=0)))]
+    stage = folded(*resumed(3, begin=0)).stages[STAGE]
+    assert stage.started_s == stage.runs[-1].started_s  # of the log line before its start
+    runs = [(run.run, run.status, len(run.points)) for run in stage.runs]
     assert runs == [("a", "interrupted", 3), ("b", "done", 6)]
 
 

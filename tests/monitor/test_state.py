@@ -26,10 +26,13 @@ from pillsnap.monitor.state import (
     ],
 )
 def test_the_last_event_decides_the_status(last: Event, status: str) -> None:
-    stage = folded(event("start", total=2), last).stages[STAGE]
+    state = folded(event("start", total=2), last)
+    stage = state.stages[STAGE]
     late_s = 1.0 + view.STALLED_AFTER_S + 1
     assert view.status_of(stage, 2.0) == status
     assert view.status_of(stage, late_s) == status.replace("running", "stalled")
+    assert (stage.failure is None) is (status != "failed")
+    assert fold(state, [event("start", run="b")]).stages[STAGE].failure is None
 
 
 VALIDATE = event("start", stage="validate", total=200)
@@ -66,12 +69,6 @@ EPOCHS = [event("epoch", time=1000.0 + 10 * n, epoch=n, total=20) for n in range
 def test_the_time_left_follows_the_pace(events, left_s: float | None) -> None:
     stage = folded(event("start", time=0.0, total=4), *events).stages[STAGE]
     assert seconds_left(stage) == pytest.approx(left_s)
-
-
-def test_a_new_start_clears_a_failure() -> None:
-    state = folded(event("start"), event("failure", **FAILURE))
-    assert state.stages[STAGE].failure is not None
-    assert fold(state, [event("start", run="b")]).stages[STAGE].failure is None
 
 
 def test_log_lines_and_samples_are_bounded() -> None:

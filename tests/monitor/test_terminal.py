@@ -15,18 +15,14 @@ NOW_S = 1e9
 
 
 def status_text(artifacts_dir: Path, now_s: float = NOW_S, width: int = 200) -> str:
-    """What `pillsnap status` prints, as plain text."""
     console = Console(width=width, no_color=True, force_terminal=False)
     with console.capture() as capture:
         console.print(status(RunFolder(artifacts_dir), now_s))
     return capture.get()
 
 
-def test_before_anything_ran_it_says_how_to_start(tmp_path: Path) -> None:
+def test_a_run_in_the_middle_is_shown_and_before_any_how_to_start(tmp_path: Path) -> None:
     assert "pillsnap train" in status_text(tmp_path)
-
-
-def test_a_run_in_the_middle_is_shown(tmp_path: Path) -> None:
     write_run(tmp_path, drawn_run(NOW_S, gpu=True))
     shown = ["train_detection", "18/18", "12/18 step 11/20", "64%", "(goal 0.85)", "CPU"]
     shown += ["RTX 5080", "data checks: 3 pass, 1 warn, 0 fail (frames decode)"]

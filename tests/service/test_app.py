@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import numpy as np
 import pytest
 
@@ -9,8 +10,7 @@ from make import services
 from make.drawn_models import GREEN, RED, STRANGE, frame
 from make.services import Gate, files, png, post
 from pillsnap.service import requests
-from pillsnap.service.app import PAGE_DIR
-from pillsnap.service.policy import POLICY
+from pillsnap.service.app import PAGE_DIR, POLICY
 from pillsnap.web.guard import access_for
 
 KEY = "0123456789abcdef"
@@ -33,6 +33,8 @@ def test_a_picture_is_answered_with_its_pills(client) -> None:
     assert (known["code"], known["box"]) == ("K-000000", [20, 30, 60, 60])
     assert known["edi_codes"] == ["111", "222"]
     assert (unknown["known"], unknown["code"], len(unknown["candidates"])) == (False, None, 2)
+    pills = post(client, query="?codes=K-000001,K-000002").json()["images"][0]["pills"]
+    assert {c["code"] for pill in pills for c in pill["candidates"]} == {"K-000001", "K-000002"}
 
 
 def test_several_pictures_are_answered_in_their_order_beside_a_broken_one(client) -> None:
@@ -47,11 +49,6 @@ def test_several_pictures_are_answered_in_their_order_beside_a_broken_one(client
         assert [[pill["code"] for pill in image["pills"]] for image in images] == codes
         assert [image["name"] for image in images] == [f"{i}.png" for i in range(len(codes))]
     assert "not a picture" in images[0]["error"]["fact"]
-
-
-def test_only_listed_codes_are_named(client) -> None:
-    pills = post(client, query="?codes=K-000001,K-000002").json()["images"][0]["pills"]
-    assert {c["code"] for pill in pills for c in pill["candidates"]} == {"K-000001", "K-000002"}
 
 
 @pytest.mark.parametrize(
@@ -96,12 +93,7 @@ PNG, FORM = {"content-type": "image/png"}, {"content-type": "multipart/form-data
 )
 def test_a_request_that_cannot_be_read_is_refused(client, sent: dict, status: int) -> None:
     assert client.post("/v1/recognise", **sent).status_code == status
-
-
-def test_pages_of_another_origin_and_other_methods_are_refused(client) -> None:
     assert client.get("/v1/recognise").status_code == 405
-    assert post(client, origin="http://evil.example").status_code == 403
-    assert post(client, origin="http://localhost").status_code == 200
 
 
 def test_with_a_key_set_only_health_description_and_page_stay_open(tmp_path) -> None:
@@ -154,25 +146,16 @@ def test_a_failing_model_fails_its_requests_and_not_the_service(tmp_path) -> Non
 
 async def status_of(app, stalls=False) -> int:
     """Of a request with one picture, of which only the first half arrives where it stalls."""
-    statuses, headers = [], []
-    parts = iter([png()[:100]] if stalls else [png()])
 
-    async def receive():
-        for part in parts:
-            return {"type": "http.request", "body": part, "more_body": stalls}
-        return await asyncio.Event().wait()
+    async def half():
+        yield png()[:100]
+        await asyncio.Event().wait()
 
-    async def send(message) -> None:
-        statuses.append(message.get("status"))
-        headers.extend(message.get("headers", ()))
-        assert statuses[0] != 429 or (b"retry-after", b"1") in headers
-
-    scope = {
-        "type": "http", "method": "POST", "path": "/v1/recognise", "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")],
-    }  # fmt: skip
-    await app(scope, receive, send)
-    return statuses[0]
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await post(client, half() if stalls else None)
+    assert answer.status_code != 429 or answer.headers["retry-after"] == "1"
+    return answer.status_code
 
 
 def test_more_requests_than_it_holds_are_answered_429(tmp_path) -> None:

@@ -27,8 +27,8 @@ SMALL = frame((20, 30, 60, RED))[:100, :100]
         ([PAIR] * 2, [1, 1, 1]),  # two of 60,000 pixels are more than 100,000
     ],
 )
-def test_queued_pictures_are_recognised_together_within_the_pixels_of_the_largest_picture(
-    tmp_path, queued: list, batches: list[int]
+def test_queued_pictures_are_recognised_together_within_the_pixels_of_one(
+    tmp_path, queued, batches
 ) -> None:
     gate = Gate()
 

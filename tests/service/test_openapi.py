@@ -15,7 +15,6 @@ def client(tmp_path):
 
 
 def references(tree: object) -> set[str]:
-    """Names of the schemas that a description refers to."""
     if isinstance(tree, dict):
         own = {str(tree.get("$ref", "")).removeprefix("#/components/schemas/")}
         return own.union(*map(references, tree.values())) - {""}

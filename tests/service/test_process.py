@@ -21,10 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 BATCH, QUEUE = 2, 4
 HEADERS = {"content-type": "image/png"}
-
-
-def photo() -> bytes:
-    return png(frame((20, 30, 60, RED)))
+PHOTO = png(frame((20, 30, 60, RED)))
 
 
 @dataclass(frozen=True)
@@ -35,28 +32,23 @@ class Service:
     url: str
 
     def ask(self) -> httpx.Response:
-        """The answer for one photo, on a new connection."""
-        return httpx.post(f"{self.url}/v1/recognise", content=photo(), headers=HEADERS, timeout=60)
+        return httpx.post(f"{self.url}/v1/recognise", content=PHOTO, headers=HEADERS, timeout=60)
 
     def ask_half(self) -> socket.socket:
         """A connection over which half of a photo was sent; the rest will not be."""
-        content = photo()
         head = "POST /v1/recognise HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-        head += f"Content-Length: {len(content)}\r\n\r\n"
+        head += f"Content-Length: {len(PHOTO)}\r\n\r\n"
         port = int(self.url.rpartition(":")[2])
-        return connection(port, head.encode() + content[: len(content) // 2])
+        return connection(port, head.encode() + PHOTO[: len(PHOTO) // 2])
 
     def holds(self, requests: int) -> bool:
-        """Whether so many are in flight."""
         counters = httpx.get(f"{self.url}/metrics").text.splitlines()
         return f"pillsnap_requests_in_flight {requests}" in counters
 
     def open_gate(self) -> None:
-        """Let every batch through from now on."""
         self.process.stdin.close()
 
     def listens(self) -> bool:
-        """Whether it accepts new connections."""
         try:
             httpx.get(f"{self.url}/healthz")
         except httpx.TransportError:
@@ -78,8 +70,7 @@ def running(shutdown_s: int = 30) -> Iterator[Service]:
             process.kill()
 
 
-def wait_until(condition) -> None:
-    """Poll without a pause; pytest's time limit ends it."""
+def wait_until(condition) -> None:  # pytest's time limit ends it
     while not condition():
         pass
 

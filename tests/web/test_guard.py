@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 from pillsnap.errors import UserError
 from pillsnap.monitor.policy import POLICY as MONITOR
-from pillsnap.service.policy import POLICY as SERVICE
+from pillsnap.service.app import POLICY as SERVICE
 from pillsnap.web.guard import HEADERS, Access, Guard, Policy, access_for
 
 SECRET = "a-secret-of-some-length"
@@ -110,9 +110,7 @@ def socket_status(web: TestClient, headers: dict[str, str]) -> int:
 
 @POLICIES
 @pytest.mark.parametrize(("kind", "headers", "status"), CASES)
-def test_requests_and_sockets_are_answered_and_refused_alike(
-    policy: Policy, kind: str, headers: dict[str, str], status: int
-) -> None:
+def test_requests_and_sockets_are_answered_and_refused_alike(policy, kind, headers, status) -> None:
     for access in accesses(policy, kind):
         web = client(policy, access)
         assert web.get("/data", headers=headers).status_code == status
@@ -131,16 +129,14 @@ def test_a_token_in_the_address_opens_the_monitor_and_leaves_a_cookie() -> None:
     assert socket_status(web, {}) == 200
 
 
-def test_the_page_of_the_service_needs_no_key_and_its_data_none_in_the_address() -> None:
-    statuses = [network(policy).get("/").status_code for policy in (SERVICE, MONITOR)]
-    data = network(SERVICE).get("/data", params={"token": SECRET})
-    assert [*statuses, data.status_code] == [200, 401, 401]
+@pytest.mark.parametrize(("policy", "statuses"), [(MONITOR, [401, 400]), (SERVICE, [200, 200])])
+def test_the_page_without_a_secret_and_another_name_in_the_network(policy, statuses) -> None:
+    web, sent = network(policy), {**KEY, "host": "evil.example"}
+    assert [web.get("/").status_code, web.get("/data", headers=sent).status_code] == statuses
 
 
-@pytest.mark.parametrize(("policy", "status"), [(MONITOR, 400), (SERVICE, 200)])
-def test_another_name_in_the_network(policy: Policy, status: int) -> None:
-    sent = {**KEY, "host": "evil.example"}
-    assert network(policy).get("/data", headers=sent).status_code == status
+def test_the_data_of_the_service_needs_a_key_outside_the_address() -> None:
+    assert network(SERVICE).get("/data", params={"token": SECRET}).status_code == 401
 
 
 @POLICIES
@@ -168,12 +164,6 @@ def test_health_is_answered_to_anyone_and_every_answer_has_the_security_headers(
         assert "default-src 'self'; img-src 'self' blob:" in HEADERS["content-security-policy"]
 
 
-def secret_of(cure: str, variable: str) -> str:
-    """What the shell has in the variable after the command of a cure."""
-    command = f'{cure.splitlines()[0]}; printf %s "${variable}"'
-    return subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
-
-
 @POLICIES
 def test_the_network_needs_a_secret_and_the_cure_makes_one(policy: Policy) -> None:
     for host in ("127.0.0.1", "localhost", "::1"):
@@ -184,5 +174,6 @@ def test_the_network_needs_a_secret_and_the_cure_makes_one(policy: Policy) -> No
     ):
         with pytest.raises(UserError, match=words) as refused:
             access_for(policy, host, given, ())
-    secret = secret_of(refused.value.cure, policy.variable)
+    command = f'{refused.value.cure.splitlines()[0]}; printf %s "${policy.variable}"'
+    secret = subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
     assert access_for(policy, host, secret, ()).secret == secret

@@ -14,15 +14,12 @@ COMMAND = "pillsnap monitor"
 
 
 def asked_again(cure: str) -> tuple[str, int]:
-    """Host and port of the command in a cure."""
     words = cure.split(f"{COMMAND} ")[1].split()
     options = dict(zip(words[::2], words[1::2], strict=True))
     return options.get("--host", "127.0.0.1"), int(options["--port"])
 
 
-def test_a_taken_port_is_refused_with_its_holder_and_a_free_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_taken_port_is_refused_with_its_holder_and_a_free_one(monkeypatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         with pytest.raises(MachineError, match=f"Port {port} on .* pid {os.getpid()}") as refused:
@@ -33,31 +30,17 @@ def test_a_taken_port_is_refused_with_its_holder_and_a_free_one(
             listen("127.0.0.1", port, COMMAND)
 
 
-@pytest.mark.parametrize("host", ["999.999.999.999", "192.0.2.1", "no-such-host.invalid"])
-def test_a_host_without_interface_is_refused_with_one_that_works(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def resolve(name: str, *rest: object, **options: object) -> object:
-        if name.endswith(".invalid"):  # without asking a name server
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return getaddrinfo(name, *rest, **options)
-
-    getaddrinfo = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+@pytest.mark.parametrize("host", ["999.999.999.999", "192.0.2.1"])
+def test_a_host_without_interface_is_refused_with_one_that_works(host: str) -> None:
     with pytest.raises(MachineError, match=f"--host {host} is not an address") as refused:
         listen(host, 0, COMMAND)
     listen(*asked_again(refused.value.cure), COMMAND).close()
 
 
 @pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:80/"),
-        ("0.0.0.0", "http://localhost:80/"),
-        ("::", "http://localhost:80/"),
-        ("::1", "http://[::1]:80/"),
-    ],
+    ("host", "name"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "localhost"), ("::", "localhost"), ("::1", "[::1]")],
 )
-def test_an_address_can_be_opened_on_this_machine(host: str, url: str) -> None:
-    assert address(host, 80) == url
-    assert listener.local(host) in url
+def test_an_address_can_be_opened_on_this_machine(host: str, name: str) -> None:
+    assert address(host, 80) == f"http://{name}:80/"
+    assert listener.local(host) == name.strip("[]")

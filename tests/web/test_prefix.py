@@ -46,9 +46,7 @@ def test_the_monitor_works_under_a_prefix(tab: Tab, tmp_path: Path, websockets: 
 
 
 @pytest.mark.parametrize(("temperature", "look"), [(1.0, "confident"), (20.0, "doubtful")])
-def test_the_service_works_under_a_prefix(
-    tab: Tab, tmp_path: Path, temperature: float, look: str
-) -> None:
+def test_the_service_works_under_a_prefix(tab, tmp_path, temperature, look) -> None:
     tool = recogniser()
     tool.calibration = replace(tool.calibration, temperature=temperature)
     with (

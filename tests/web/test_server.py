@@ -5,9 +5,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from make.import_graph import ROOT
 from make.servers import answer_to, closed_by_server, connection, running
 from pillsnap.web import server as web
 from pillsnap.web.listener import listen
@@ -64,12 +62,7 @@ def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        b"",
-        b"G",
-        HALF,
-        HALF + b"1\r\n",
-        HEALTH + HALF,
-        HEALTH * 3 + b"GET",
+        *(b"", b"G", HALF, HALF + b"1\r\n", HEALTH + HALF, HEALTH * 3 + b"GET"),
         b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf",
         HEALTH.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n"),
     ],
@@ -106,9 +99,7 @@ def test_an_answer_or_an_upload_may_take_longer_and_a_kept_connection_is_used_ag
 
 
 @pytest.mark.parametrize("reads", [False, True], ids=["never", "late"])
-def test_a_client_must_read_its_answer_in_time(
-    reads: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_must_read_its_answer_in_time(reads, monkeypatch) -> None:
     monkeypatch.setattr(web, "REQUEST_S", SHORT_S)
     monkeypatch.setattr(web, "READING_S", 20.0 if reads else SHORT_S)
     server = web.server(Starlette(routes=ROUTES), shutdown_s=1)
@@ -131,9 +122,7 @@ def test_the_longest_waiting_connection_is_evicted(monkeypatch: pytest.MonkeyPat
         assert b" 200 " in answer_to(HEALTH, port)
 
 
-def test_requests_in_progress_are_not_evicted_and_block_no_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_requests_in_progress_are_not_evicted_and_block_no_others(monkeypatch) -> None:
     monkeypatch.setattr(web, "MOST_CONNECTIONS", 128)
     slow = HEALTH.replace(b"healthz", b"slow")
     with tiny() as port, ExitStack() as stack:
@@ -146,9 +135,7 @@ def test_requests_in_progress_are_not_evicted_and_block_no_others(
     ("soft", "hard", "connections"),
     [(1024, 1 << 20, 1024), (256, 256, 192), (20_000, 20_000, 1024), (64, 1024, 768)],
 )
-def test_the_soft_limit_of_open_files_is_raised(
-    soft: int, hard: int, connections: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_soft_limit_of_open_files_is_raised(soft, hard, connections, monkeypatch) -> None:
     limits = [(soft, hard)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
@@ -157,46 +144,23 @@ def test_the_soft_limit_of_open_files_is_raised(
     assert limits[-1][1] == hard
 
 
-Program = Callable[[Path, int], list[str]]
-
-
-def monitor_program(folder: Path, descriptor: int) -> list[str]:
-    return ["-m", "pillsnap.monitor.daemon", str(folder), "127.0.0.1", str(descriptor), str(folder)]
-
-
-def service_program(folder: Path, descriptor: int) -> list[str]:
-    return [str(ROOT / "tests/make/drawn_service.py"), "2", "4", "1", str(descriptor)]
-
-
-@contextmanager
-def started(program: Program, folder: Path, limit: str = ":") -> Iterator[int]:
-    """A server as a process, after the shell command `limit`; yields its port."""
-    with listen("127.0.0.1", 0, "pillsnap") as listener:
-        arguments = [sys.executable, *program(folder, listener.fileno())]
-        command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *arguments]
-        pipes = {"pass_fds": [listener.fileno()], "stdin": subprocess.PIPE}
-        with subprocess.Popen(command, **pipes) as process:
-            try:
-                port = listener.getsockname()[1]
-                assert b" 200 " in answer_to(HEALTH, port)
-                yield port
-            finally:
-                process.kill()
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [monitor_program, service_program], ids=["monitor", "service"])
 @pytest.mark.parametrize("option", ["-n", "-S -n"], ids=["hard limit", "soft limit"])
-def test_half_sent_headers_do_not_keep_health_from_load_balancers(
-    program: Program, option: str, tmp_path: Path
-) -> None:
+def test_half_sent_headers_do_not_keep_health_from_load_balancers(option, tmp_path) -> None:
     probes = [
         b"GET /healthz HTTP/1.0\r\n\r\n",
         b"HEAD /healthz HTTP/1.0\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: 10.0.0.7:8080\r\nConnection: close\r\n\r\n",
         b"GET /healthz?from=lb HTTP/1.1\r\nHost: pills\r\n\r\n",
     ]
-    with started(program, tmp_path, f"ulimit {option} {FILES}") as port, ExitStack() as stack:
+    with listen("127.0.0.1", 0, "pillsnap") as listener, ExitStack() as stack:
+        port, descriptor = listener.getsockname()[1], listener.fileno()
+        command = ["bash", "-c", f'ulimit {option} {FILES}; exec "$@"', "bash", sys.executable]
+        command += ["-m", "pillsnap.monitor.daemon", str(tmp_path), "127.0.0.1", str(descriptor)]
+        monitor = subprocess.Popen([*command, str(tmp_path)], pass_fds=[descriptor])
+        stack.enter_context(monitor)
+        stack.callback(monitor.kill)
+        assert b" 200 " in answer_to(HEALTH, port)
         for _ in range(ATTACKERS):
             stack.enter_context(connection(port, HALF))
         for probe in probes:

@@ -30,7 +30,6 @@ def artifacts_dir_of(params_path: Path, scale: str | None) -> Path:
 
 
 def monitor(artifacts_dir: Path, host: str, port: int, proxies: Sequence[str] = ()) -> None:
-    """Serve the page in the foreground until Ctrl-C."""
     from pillsnap.monitor.server import create_app, server
 
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
@@ -43,7 +42,6 @@ def monitor(artifacts_dir: Path, host: str, port: int, proxies: Sequence[str] = 
 def start(
     artifacts_dir: Path, host: str, port: int, run_dir: Path, proxies: Sequence[str] = ()
 ) -> None:
-    """Start the page in the background and print where it is."""
     access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)  # refused for the user here
     started = daemon.start(artifacts_dir, host, port, run_dir, proxies)
     print(f"monitor at {started.url} (pid {started.pid}); {COMMAND} --stop ends it")
@@ -51,15 +49,13 @@ def start(
 
 def status(run_dir: Path) -> int:
     """Print whether a monitor runs in the background; exit code 0 where it does, else 1."""
-    found = daemon.running(run_dir)
-    if found is None:
+    if found := daemon.running(run_dir):
+        print(f"monitor at {found.url} (pid {found.pid}), showing {found.artifacts_dir}")
+    else:
         print(f"no monitor in the background; {COMMAND} --daemon starts one")
-        return 1
-    print(f"monitor at {found.url} (pid {found.pid}), showing {found.artifacts_dir}")
-    return 0
+    return 0 if found else 1
 
 
 def stop(run_dir: Path) -> None:
-    """End the monitor in the background, if there is one."""
     stopped = daemon.stop(run_dir)
     print(f"stopped the monitor at {stopped.url}" if stopped else "no monitor was running")

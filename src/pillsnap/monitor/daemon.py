@@ -40,14 +40,12 @@ class Daemon:
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
         return address(self.host, self.port)
 
 
 def start(
     artifacts_dir: Path, host: str, port: int, run_dir: Path, proxies: Sequence[str] = ()
 ) -> Daemon:
-    """Start the monitor in the background and return once it answers."""
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / LOCK).open("a") as lock:
         if not _locked(lock.fileno()):
@@ -58,7 +56,7 @@ def start(
         (run_dir / RECORD).unlink(missing_ok=True)  # of one that was killed
         with listen(host, port, "pillsnap monitor --daemon") as listener:
             arguments = [str(artifacts_dir), host, str(listener.fileno()), str(run_dir), *proxies]
-            child = _spawn(arguments, run_dir, (lock.fileno(), listener.fileno()))
+            child = _spawn(arguments, run_dir, lock.fileno(), listener.fileno())
             bound = int(listener.getsockname()[1])
     daemon = Daemon(child.pid, host, bound, str(artifacts_dir))
     _await_answer(daemon, child, run_dir)
@@ -91,9 +89,7 @@ def stop(run_dir: Path) -> Daemon | None:
     return daemon
 
 
-def _spawn(
-    arguments: Sequence[str], run_dir: Path, inherited: tuple[int, ...]
-) -> subprocess.Popen[bytes]:
+def _spawn(arguments: Sequence[str], run_dir: Path, *inherited: int) -> subprocess.Popen[bytes]:
     # The token stays in the environment: every user of the machine sees arguments.
     with (run_dir / LOG).open("wb") as log:
         return subprocess.Popen(
@@ -107,9 +103,14 @@ def _spawn(
 
 
 def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path) -> None:
-    if _answers(daemon):
-        child.returncode = 0  # it outlives this process: keeps Popen from warning about it
-        return
+    # The socket listens already; it is closed where the child ends.
+    host, port = local(daemon.host), daemon.port
+    connection = http.client.HTTPConnection(host, port, timeout=READY_WITHIN_S)
+    with closing(connection), suppress(OSError, http.client.HTTPException):
+        connection.request("GET", HEALTH)
+        if connection.getresponse().status == http.client.OK:
+            child.returncode = 0  # it outlives this process: keeps Popen from warning about it
+            return
     log = (run_dir / LOG).read_text("utf-8", "replace").strip().splitlines()
     child.kill()
     child.wait()
@@ -117,17 +118,6 @@ def _await_answer(daemon: Daemon, child: subprocess.Popen[bytes], run_dir: Path)
         f"The monitor did not start: {' | '.join(log[-3:])}",
         f"Read {run_dir / LOG}, or run it in the foreground: pillsnap monitor",
     )
-
-
-def _answers(daemon: Daemon) -> bool:
-    # The socket listens already; it is closed where the child ends.
-    host, port = local(daemon.host), daemon.port
-    connection = http.client.HTTPConnection(host, port, timeout=READY_WITHIN_S)
-    with closing(connection), suppress(OSError, http.client.HTTPException):
-        connection.request("GET", HEALTH)
-        with connection.getresponse() as response:
-            return response.status == http.client.OK
-    return False
 
 
 def _locked(descriptor: int) -> bool:

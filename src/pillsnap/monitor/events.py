@@ -25,8 +25,6 @@ _CONTROL = dict.fromkeys(set(range(32)) - {ord("\n"), ord("\t")} | {127})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of events.jsonl."""
-
     time_s: float
     stage: str
     kind: str
@@ -43,7 +41,6 @@ class Event:
 
 
 def parse(line: bytes) -> Event | None:
-    """The event in a line, or None where the line is not one."""
     try:
         raw = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -99,7 +96,6 @@ class EventReader:
             return NewEvents((), restarted=self._forget(), more=False)
 
     def size(self) -> int:
-        """Bytes of the file now, 0 where there is none; costs one stat."""
         try:
             return self.path.stat().st_size
         except OSError:

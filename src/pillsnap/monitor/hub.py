@@ -16,8 +16,6 @@ Section = tuple[str, str]  # a key of the state, and a key inside it ("" for the
 
 
 class Hub:
-    """Holds what the page shows; `publish` numbers changes, `message` gathers them."""
-
     def __init__(self) -> None:
         # Counts on from the clock, so that a client of an earlier server has nothing of this one.
         self.seq = time.time_ns() // 1000

@@ -15,25 +15,17 @@ def of(folder: RunFolder) -> Json:
     """For each file: when and by which run and git revision it was made, whether it is current."""
     revision = _at(folder.contents["evaluation"], "provenance.git_revision")
     short = revision[:12] if isinstance(revision, str) else None
+    validate, modified_s = folder.state.stages["validate"], folder.modified_s["validation"] or 0.0
+    validated = validate.status == "done" and modified_s >= (validate.started_s or 0.0)
     return {
         "metrics": _origin(folder, "metrics", "evaluate", _is_measured(folder), short),
-        "validation": _origin(folder, "validation", "validate", _is_validated(folder), None),
+        "validation": _origin(folder, "validation", "validate", validated, None),
     }
 
 
 def _origin(folder: RunFolder, name: str, stage: str, current: bool, revision: str | None) -> Json:
-    run = folder.state.stages[stage].run or None if current else None
-    return {
-        "time": folder.modified_s[name],
-        "run": run,
-        "revision": revision,
-        "current": current,
-    }
-
-
-def _is_validated(folder: RunFolder) -> bool:
-    validate, modified_s = folder.state.stages["validate"], folder.modified_s["validation"] or 0.0
-    return validate.status == "done" and modified_s >= (validate.started_s or 0.0)
+    run, time_s = folder.state.stages[stage].run if current else "", folder.modified_s[name]
+    return {"time": time_s, "run": run or None, "revision": revision, "current": current}
 
 
 def _is_measured(folder: RunFolder) -> bool:

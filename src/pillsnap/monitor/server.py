@@ -65,8 +65,7 @@ def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> S
 
     async def state(request: Request) -> Response:
         head = {"seq": watch.hub.seq, "now": time.time(), "viewers": viewers.count}
-        content = orjson.dumps({**head, **watch.hub.state})
-        return Response(content, media_type="application/json")
+        return Response(orjson.dumps(head | watch.hub.state), media_type="application/json")
 
     routes = [Route("/api/state", state), WebSocketRoute("/ws", viewers.serve)]
     forever = partial(watch.forever, poll_s)
@@ -74,5 +73,4 @@ def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> S
 
 
 def server(app: Starlette) -> web.Server:
-    """The server, not yet running."""
     return web.server(app, SHUTDOWN_S, ViewerProtocol)

@@ -45,8 +45,6 @@ class StageState:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything the page, the API and the terminal show that comes from events."""
-
     stages: Mapping[str, StageState] = field(
         default_factory=lambda: {name: StageState() for name in STAGES}
     )
@@ -94,18 +92,14 @@ def _after(state: State, event: Event) -> State:
     if event.run == stage.run:
         step = _STEPS.get(event.kind)  # none for log lines
         stage = replace(step(stage, event) if step else stage, updated_s=event.time_s)
-    stage = replace(stage, runs=advanced(stage.runs, event))
-    stages = {**state.stages, event.stage: stage}
+    stages = {**state.stages, event.stage: replace(stage, runs=advanced(stage.runs, event))}
     state = replace(state, stages=stages, num_events=state.num_events + 1)
     return _with_hardware(_with_log(state, event), event)
 
 
 def _start(stage: StageState, event: Event) -> StageState:
-    goals = {
-        name.removeprefix("goal/"): value
-        for name, value in event.metrics.items()
-        if name.startswith("goal/") and value is not None
-    }
+    found = event.metrics.items()
+    goals = {name[5:]: v for name, v in found if name.startswith("goal/") and v is not None}
     if event.stage not in TRAININGS:
         return replace(stage, total=event.total, goals=goals)
     done = event.epoch or 0
@@ -173,5 +167,4 @@ def _with_hardware(state: State, event: Event) -> State:
     values = (event.hardware.get(name) for name in SAMPLED)
     row = (event.time_s, *(v if isinstance(v, float) else None for v in values))
     recent = (old for old in state.samples if 0 <= event.time_s - (old[0] or 0.0) <= SAMPLES_FOR_S)
-    samples = (*recent, row)[-MOST_SAMPLES:]
-    return replace(state, samples=samples)
+    return replace(state, samples=(*recent, row)[-MOST_SAMPLES:])

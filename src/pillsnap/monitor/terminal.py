@@ -45,14 +45,13 @@ def status(folder: RunFolder, now_s: float) -> RenderableType:
     if not state.num_events:
         return Text("nothing has run yet; start with: pillsnap train")
     parts: list[RenderableType] = [_stages(state, now_s)]
-    trained = [name for name in TRAININGS if state.stages[name].metrics]
-    parts += [_metrics(name, state.stages[name]) for name in trained]
+    parts += [
+        _metrics(name, state.stages[name]) for name in TRAININGS if state.stages[name].metrics
+    ]
     parts.append(_hardware(state))
     if validation is not None:
-        current = origins.of(folder)["validation"]["current"]
-        parts.append(_validation(validation, current))
-    failures = {name: stage.failure for name, stage in state.stages.items()}
-    parts += [_failure(name, failure) for name, failure in failures.items() if failure]
+        parts.append(_validation(validation, origins.of(folder)["validation"]["current"]))
+    parts += [_failure(stage.failure) for stage in state.stages.values() if stage.failure]
     parts += [_log_line(line) for line in state.logs[-NUM_LOG_LINES:]]
     return Group(*parts)
 
@@ -72,12 +71,9 @@ def _stages(state: State, now_s: float) -> Table:
     for name, stage in state.stages.items():
         status = status_of(stage, now_s)
         done = 1.0 if status == "done" else share_done(stage)
-        table.add_row(
-            name,
-            Text(status, style=STYLES.get(status, "dim")),
-            "" if done is None else f"{done:4.0%}",
-            ", ".join(_place(name, stage, now_s)),
-        )
+        share = "" if done is None else f"{done:4.0%}"
+        shown = Text(status, style=STYLES.get(status, "dim"))
+        table.add_row(name, shown, share, ", ".join(_place(name, stage, now_s)))
     return table
 
 
@@ -117,9 +113,8 @@ def _hardware(state: State) -> Text:
         heat = f"{number('gpu_temperature_c', ' °C')}  {number('gpu_power_w', ' W')}"
         gpu = f"{now['gpu_name']}  {number('gpu_util_pct', '%')}  {memory}  {heat}"
     ram = f"RAM {number('ram_used_mb', '', 1024)}/{number('ram_total_mb', ' GB', 1024)}"
-    return Text(
-        f"CPU {number('cpu_pct', '%')}  {ram}  disk {number('disk_free_gb', ' GB')} free  {gpu}"
-    )
+    disk = f"disk {number('disk_free_gb', ' GB')} free"
+    return Text(f"CPU {number('cpu_pct', '%')}  {ram}  {disk}  {gpu}")
 
 
 def _validation(validation: Json, current: bool) -> Text:
@@ -132,10 +127,12 @@ def _validation(validation: Json, current: bool) -> Text:
     return Text(f"{title}: {shown}" + (f" ({', '.join(names)})" if names else ""))
 
 
-def _failure(name: str, failure: Event) -> Panel:
+def _failure(failure: Event) -> Panel:
     lines = [escape(failure.message), escape(failure.cause)]
     lines += [f"  • {escape(cure)}" for cure in failure.cures]
-    return Panel("\n".join(line for line in lines if line), title=f"{name} failed", style="red")
+    return Panel(
+        "\n".join(line for line in lines if line), title=f"{failure.stage} failed", style="red"
+    )
 
 
 def _log_line(line: Event) -> Text:

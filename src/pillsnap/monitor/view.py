@@ -86,12 +86,8 @@ def _run(run: StageRun) -> Json:
     numbers = sorted(run.points)
     names = sorted({name for point in run.points.values() for name in point})
     curves = {name: [_short(run.points[n].get(name)) for n in numbers] for name in names}
-    return {
-        **_without(run, "points", "names"),
-        "epoch": numbers,
-        "metrics": curves,
-        "result": _rounded(run.result),
-    }
+    shown = {"epoch": numbers, "metrics": curves, "result": _rounded(run.result)}
+    return {**_without(run, "points", "names"), **shown}
 
 
 def _rounded(metrics: Mapping[str, float | None]) -> Json:

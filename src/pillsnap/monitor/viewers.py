@@ -1,6 +1,7 @@
 """The page's WebSocket: viewers receive what changed, at most once a second, and may not send."""
 
 import asyncio
+import re
 import time
 from contextlib import suppress
 
@@ -23,7 +24,6 @@ class ViewerProtocol(WebSocketsSansIOProtocol):
     _received_s: float | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Answer pings, but not a flood of them."""
         if self.handshake_complete:
             now_s = self.loop.time()
             since_s = now_s - (self._received_s or now_s)
@@ -41,8 +41,6 @@ class ViewerProtocol(WebSocketsSansIOProtocol):
 
 
 class Viewers:
-    """The clients of one hub."""
-
     def __init__(self, hub: Hub, poll_s: float) -> None:
         self._hub, self._poll_s = hub, poll_s
         self._most = min(MOST_VIEWERS, most_connections() // 2)
@@ -66,16 +64,11 @@ class Viewers:
                 await sending
 
     async def _send(self, websocket: WebSocket) -> None:
-        since = _known(websocket)
+        known = websocket.query_params.get("since", "")  # the number of the client's state
+        since = int(known) if re.fullmatch("[0-9]{1,19}", known) else 0
         while True:
             await self._hub.wait_past(since, TICK_S)
             text = self._hub.message(since, time.time()).decode()
             since = self._hub.seq
             await websocket.send_text(text)
             await asyncio.sleep(self._poll_s)
-
-
-def _known(websocket: WebSocket) -> int:
-    """The number of the state that the client has, 0 for none."""
-    since = websocket.query_params.get("since", "")
-    return int(since) if since.isascii() and since.isdigit() and len(since) < 20 else 0

@@ -19,18 +19,23 @@ from pillsnap.service import bodies, openapi, requests
 from pillsnap.service.batching import Batcher
 from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
-from pillsnap.service.policy import POLICY
 from pillsnap.service.requests import Asked, Limits
 from pillsnap.web.app import application
-from pillsnap.web.guard import Access
+from pillsnap.web.guard import PAGE, Access, Policy
 
 PAGE_DIR = Path(__file__).parent / "page"
 CLIENT_GONE = 499  # as nginx logs it
+POLICY = Policy(
+    server="service",
+    variable="PILLSNAP_API_KEY",
+    credentials="A key is needed: Authorization: Bearer <key>, or X-API-Key: <key>.",
+    refuse=bodies.problem,
+    open_paths=frozenset({"/", PAGE, "/openapi.json"}),
+    any_name=True,
+)
 
 
 class Service:
-    """The state behind the routes."""
-
     def __init__(self, loaded: Loaded, limits: Limits) -> None:
         self.loaded, self.limits = loaded, limits
         self.counters = Counters()
@@ -38,13 +43,10 @@ class Service:
         self._decoding = asyncio.Semaphore(2 * limits.batch_size)  # bounds pixels in memory
 
     async def recognise(self, request: Request) -> Response:
-        """Answer a request where there is room for it, and count it."""
         counters, started_s = self.counters, time.perf_counter()
         if counters.in_flight >= self.limits.queue:
-            retry = {"Retry-After": "1"}
-            response = bodies.problem(
-                429, "The service is busy.", "Try again in a second.", **retry
-            )
+            fact, cure = "The service is busy.", "Try again in a second."
+            response = bodies.problem(429, fact, cure, **{"Retry-After": "1"})
         else:
             counters.in_flight += 1
             try:
@@ -87,7 +89,6 @@ class Service:
         return Recognised(name, *picture.size, pills), None
 
     def model(self) -> dict[str, Any]:
-        """The models in use, their thresholds and classes."""
         recogniser = self.loaded.recogniser
         fitted, classes = recogniser.calibration, recogniser.classes
         rows = classes[["mapping_code", "drug_name", "edi_codes"]].itertuples(index=False)

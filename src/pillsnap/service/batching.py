@@ -15,18 +15,13 @@ from pillsnap.service.requests import Asked
 
 @dataclass(frozen=True)
 class Job:
-    """A picture in the queue."""
-
     frame: Pixels
     query: Asked
     answer: asyncio.Future[list[Pill]]
 
 
 class Batcher:
-    """One thread runs the models; a batch is what came in while it was busy with the last one.
-
-    A single request is not delayed.
-    """
+    """One thread runs the models; a batch is what came in while it was busy with the last one."""
 
     def __init__(self, loaded: Loaded, batch_size: int, counters: Counters) -> None:
         self._loaded, self._batch_size, self._counters = loaded, batch_size, counters
@@ -35,13 +30,11 @@ class Batcher:
         self._left: Job | None = None  # would have made the last batch too large
 
     async def recognise(self, frame: Pixels, query: Asked) -> list[Pill]:
-        """The pills of a picture, once its turn has come."""
         answer: asyncio.Future[list[Pill]] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait(Job(frame, query, answer))
         return await answer
 
     async def forever(self) -> None:
-        """Take batches until cancelled."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -76,10 +69,8 @@ class Batcher:
     def _run(self, jobs: Sequence[Job]) -> list[tuple[Job, list[Pill]]]:
         """Jobs that ask for the same go through the models together."""
         found: list[tuple[Job, list[Pill]]] = []
-        alike: dict[Asked, list[Job]] = {}
-        for job in jobs:
-            alike.setdefault(job.query, []).append(job)
-        for query, group in alike.items():
+        for query in {job.query for job in jobs}:
+            group = [job for job in jobs if job.query == query]
             pills = self._loaded.recogniser.recognise([job.frame for job in group], *query)
             found += zip(group, pills, strict=True)
         return found

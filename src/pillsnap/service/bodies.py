@@ -53,7 +53,6 @@ class ResponseBody:
 
 
 def json(tree: Any, status: int = 200, **headers: str) -> Response:
-    """A JSON response of a dataclass or a plain tree."""
     content = orjson.dumps(tree)
     return Response(content, status, headers=headers, media_type="application/json")
 
@@ -67,6 +66,4 @@ def status_of(error: UserError) -> int:
     """413 too large, 415 not a supported picture format, 422 damaged."""
     if isinstance(error, PictureTooLargeError):
         return 413
-    if isinstance(error, PictureKindError):
-        return 415
-    return 422
+    return 415 if isinstance(error, PictureKindError) else 422

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pillsnap.prediction import load
-from pillsnap.service.app import create_app
-from pillsnap.service.policy import POLICY
+from pillsnap.service.app import POLICY, create_app
 from pillsnap.service.requests import Limits
 from pillsnap.web import server as web
 from pillsnap.web.guard import access_for
@@ -32,7 +31,6 @@ def serve(
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     listener = listen(host, port, "pillsnap serve")  # refused now, not after loading the models
     loaded = load.load(backend, model, device)
-    app = create_app(loaded, access, limits)
     where = address(host, listener.getsockname()[1])
     print(f"{where}  ({loaded.backend}, scale {loaded.scale})", file=sys.stderr)
-    web.server(app, SHUTDOWN_S).run(sockets=[listener])
+    web.server(create_app(loaded, access, limits), SHUTDOWN_S).run(sockets=[listener])

@@ -9,8 +9,6 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Counters:
-    """Counters since the start."""
-
     def __init__(self) -> None:
         self.in_flight = 0
         self._requests: Counter[int] = Counter()  # by status
@@ -19,18 +17,15 @@ class Counters:
         self._latency_sum_s = 0.0
 
     def request(self, status: int, seconds: float) -> None:
-        """A recognition request was answered."""
         self._requests[status] += 1
         self._latency_sum_s += seconds
         edge = next((edge for edge in LATENCY_BUCKETS_S if seconds <= edge), float("inf"))
         self._latency[edge] += 1
 
     def count(self, **more: int) -> None:
-        """Add to the counters of these names."""
         self._counts.update(more)
 
     def lines(self) -> Iterator[str]:
-        """All of it."""
         yield "# TYPE pillsnap_requests_total counter"
         for status, count in sorted(self._requests.items()):
             yield f'pillsnap_requests_total{{status="{status}"}} {count}'

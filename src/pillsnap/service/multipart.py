@@ -26,7 +26,8 @@ def files(content_type: str, content: bytes) -> Iterator[tuple[str, bytes]]:
     """
     for head, body in _parts(content_type, content):
         field = parameters(head.get("content-disposition", ""))
-        name = _file_name(field)
+        extended = field.get("filename*", "").split("'", 2)  # UTF-8'language'percent-encoded
+        name = unquote(extended[2]) if len(extended) == 3 else field.get("filename")
         kind = head.get("content-type", "").lower()
         binary = kind.startswith(("image/", "application/octet-stream"))
         if (name is not None or binary or field.get("name") == "image") and (name or body):
@@ -39,12 +40,6 @@ def parameters(value: str) -> dict[str, str]:
     for name, quoted, plain in PARAMETER.findall(value):
         found.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or plain.strip())
     return found
-
-
-def _file_name(field: dict[str, str]) -> str | None:
-    """`filename*` (RFC 8187: UTF-8'language'percent-encoded) or else `filename`."""
-    extended = field.get("filename*", "").split("'", 2)
-    return unquote(extended[2]) if len(extended) == 3 else field.get("filename")
 
 
 def _parts(content_type: str, content: bytes) -> Iterator[tuple[dict[str, str], bytes]]:

@@ -29,11 +29,13 @@ def describe(limits: Limits) -> Json:
     )
     files = {"type": "array", "items": {"type": "string", "format": "binary"}}
     form = {"type": "object", "required": ["image"], "properties": {"image": files}}
+    top = {"type": "integer", "minimum": 1, "maximum": limits.candidates, "default": 5}
+    codes = {"type": "string", "description": "only these K-codes, separated by commas"}
     recognise = {
         "summary": f"Name the pills in up to {limits.pictures} pictures",
         "parameters": [
-            _query("top", type="integer", minimum=1, maximum=limits.candidates, default=5),
-            _query("codes", type="string", description="only these K-codes, separated by commas"),
+            {"name": "top", "in": "query", "schema": top},
+            {"name": "codes", "in": "query", "schema": codes},
         ],
         "requestBody": {
             "required": True,
@@ -59,10 +61,6 @@ def describe(limits: Limits) -> Json:
         },
         "components": {"schemas": schemas["$defs"]},
     }
-
-
-def _query(name: str, **schema: Any) -> Json:
-    return {"name": name, "in": "query", "schema": schema}
 
 
 def _body(description: str, schema: str) -> Json:

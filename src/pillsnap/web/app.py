@@ -50,11 +50,8 @@ def application(
         return JSONResponse({"ok": True})
 
     files = Mount(PAGE, StaticFiles(directory=page))
-    app = Starlette(
-        routes=[*routes, Route(HEALTH, health), Route("/", index), files],
-        middleware=[Middleware(Guard, policy=policy, access=access)],
-        lifespan=running,
-        **options,
-    )
+    every = [*routes, Route(HEALTH, health), Route("/", index), files]
+    guard = [Middleware(Guard, policy=policy, access=access)]
+    app = Starlette(routes=every, middleware=guard, lifespan=running, **options)
     app.router.redirect_slashes = False  # behind a prefix its absolute address is wrong
     return app

@@ -69,10 +69,8 @@ class Access:
 def access_for(policy: Policy, host: str, secret: str | None, proxies: Iterable[str]) -> Access:
     """Access for a server that listens on `host`; beyond loopback UserError without a secret."""
     if secret and len(secret) < SHORTEST_SECRET:
-        raise UserError(
-            f"{policy.variable} has {len(secret)} characters, fewer than {SHORTEST_SECRET}.",
-            policy.cure,
-        )
+        fact = f"{policy.variable} has {len(secret)} characters, fewer than {SHORTEST_SECRET}."
+        raise UserError(fact, policy.cure)
     allowed = frozenset(map(_proxy, proxies))
     if host in LOOPBACK:
         return Access(secret=secret or None, proxies=allowed)
@@ -158,10 +156,8 @@ def _answers_to(access: Access, host: str) -> bool:
 
 
 def _is_own(access: Access, origin: str, host: str) -> bool:
-    if origin in (f"http://{host}", f"https://{host}"):
-        return True
     scheme, _, rest = origin.partition("://")
-    return scheme in ("http", "https") and _name_of(rest) in access.proxies
+    return scheme in ("http", "https") and (rest == host or _name_of(rest) in access.proxies)
 
 
 def _name_of(host: str) -> str:
@@ -193,7 +189,7 @@ def _query_token(scope: Scope) -> list[str]:
 def _cookies(policy: Policy, scope: Scope) -> list[str]:
     """Not by http.cookies, which takes 30 s for 60 KB of backslashes (CVE-2024-7592)."""
     parts = [part for value in _header(scope, b"cookie") for part in value.split(";")]
-    pairs = [part.partition("=") for part in parts] if policy.cookie else []
+    pairs = (part.partition("=") for part in parts if policy.cookie)
     values = [value.strip(' "') for name, _, value in pairs if name.strip() == policy.cookie]
     return [value.encode("ascii", "replace").decode() for value in values]
 

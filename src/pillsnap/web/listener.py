@@ -17,9 +17,11 @@ def listen(host: str, port: int, command: str) -> socket.socket:
                 f"--host {host} is not an address of this machine ({error.strerror}).",
                 f"Use this machine only: {command} --host 127.0.0.1 --port {port}",
             ) from None
+        with _bound(host, 0) as other:
+            free = other.getsockname()[1]
         raise MachineError(
             f"Port {port} on {host} cannot be used: {error.strerror}{_holder(port)}.",
-            f"Use a port that is free: {command} --port {_free_port(host)}",
+            f"Use a port that is free: {command} --port {free}",
         ) from None
 
 
@@ -38,11 +40,6 @@ def _bound(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, target = found[0]
     return socket.create_server(target[:2], family=family)
-
-
-def _free_port(host: str) -> int:
-    with _bound(host, 0) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _holder(port: int) -> str:

@@ -42,12 +42,10 @@ class LimitedProtocol(H11Protocol):
             self._wait(self.cycle is None or self.cycle.response_complete)
 
     def on_response_complete(self) -> None:
-        """The connection is free for another request, or for eviction."""
         super().on_response_complete()
         self._wait(self.cycle.response_complete)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        """From here on the connection belongs to the WebSocket protocol."""
         self._wait(False)
         super().handle_websocket_upgrade(event)
 
@@ -57,12 +55,10 @@ class LimitedProtocol(H11Protocol):
         self._set_deadline()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
         super().resume_writing()
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
         super().connection_lost(exc)
         if self._deadline:
             self._deadline.cancel()
@@ -83,10 +79,9 @@ class LimitedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn with a queue longer than what it accepts at once."""
+    """uvicorn with a queue longer than what it accepts at once; it has one number for both."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept; uvicorn has one number for the queue and for a turn of accepting."""
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(QUEUED)
@@ -118,11 +113,9 @@ def server(app: Any, shutdown_s: int, ws: "type[asyncio.Protocol] | None" = None
 
 def most_connections() -> int:
     """How many connections fit into the open files of this process, after raising their limit."""
-    wanted = 4 * MOST_CONNECTIONS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < reachable:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
-        soft = reachable
-    files = wanted if soft == resource.RLIM_INFINITY else soft
+    limits, wanted = resource.getrlimit(resource.RLIMIT_NOFILE), 4 * MOST_CONNECTIONS
+    soft, hard = (wanted if n == resource.RLIM_INFINITY else n for n in limits)
+    files = max(soft, min(wanted, hard))
+    if files > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, limits[1]))
     return min(MOST_CONNECTIONS, files * 3 // 4)
