@@ -15,6 +15,5 @@ def crops_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, crops_dir):
-    """sha256 of the weights that the training ends with."""
     trained = fit(tmp_path_factory.mktemp("undisturbed"), crops_dir, plan())
     return checkpoints.weights_hash(trained.weights)

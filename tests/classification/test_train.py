@@ -38,7 +38,6 @@ def test_finished_training_is_not_trained_again(tmp_path, crops_dir, undisturbed
 
 
 def run_out_of_memory(monkeypatch, times):
-    """In the first steps."""
     errors = [torch.OutOfMemoryError("CUDA out of memory")] * times
 
     def fail(_trainer):
@@ -67,7 +66,6 @@ def stepped(tmp_path, counts, the_plan=None, **start):
 
 
 def weights_of(trainer):
-    """sha256 of the model's and the average's weights."""
     return [checkpoints.weights_hash(trainer.state()[part]) for part in ("model", "average")]
 
 

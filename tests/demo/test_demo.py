@@ -185,7 +185,7 @@ def test_a_tree_that_was_not_drawn_here_is_refused(tmp_path):
         ({"combination_folders": 500}, ParameterError, "cannot be made of"),
     ],
 )
-def test_an_impossible_tree_is_refused(tmp_path: Path, changes, error, words: str):
+def test_an_impossible_tree_is_refused(tmp_path, changes, error, words):
     with pytest.raises(error, match=words):
         _draw(tmp_path, _demo(**changes))
 

@@ -112,13 +112,11 @@ def fit(folder, data_dir, the_plan):
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """A YOLO data set of few frames."""
     return detection_files.write(tmp_path_factory.mktemp("frames"))
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, data_dir):
-    """sha256 of the weights that the training ends with."""
     return fitted_hash(tmp_path_factory.mktemp("undisturbed"), data_dir, plan())
 
 

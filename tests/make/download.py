@@ -62,13 +62,11 @@ def download(
 
 
 def upper_endings(path: str) -> str:
-    """K-000001_....PNG."""
     stem, dot, ending = path.rpartition(".")
     return f"{stem}{dot}{ending.upper()}"
 
 
 def decomposed(path: str) -> str:
-    """As macOS writes names."""
     return unicodedata.normalize("NFD", path)
 
 

@@ -92,7 +92,6 @@ def lay(folder: Path, **rules: float) -> Places:
 
 
 def evaluate(folder: Path) -> None:
-    """Run the stage there."""
     with chdir(folder):
         params = load()
         live = params.artifacts_dir / "live"

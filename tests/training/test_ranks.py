@@ -40,13 +40,6 @@ def test_the_global_order_is_that_of_one_process():
     assert [batches.size(step) for step in range(batches.steps)] == [len(b) for b in batches]
 
 
-def test_alone_nothing_is_sent():
-    sums = [torch.ones(2)]
-    ALONE.add(sums)
-    assert sums[0].tolist() == [1, 1]
-    assert (ALONE.total(3), ALONE.any(True), ALONE.same(4)) == (3, True, 4)
-
-
 @pytest.mark.parametrize(
     ("agent", "devices_", "error", "words"),
     [
