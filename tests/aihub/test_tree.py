@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -97,19 +98,13 @@ def test_the_order_does_not_depend_on_the_listing(tmp_path, monkeypatch):
     first = aihub.scan(tmp_path).folders
     listing = os.scandir
 
-    class Backwards(list["os.DirEntry[str]"]):
-        def __init__(self, path: int) -> None:
-            super().__init__([*listing(path)][::-1])
-
-        def __enter__(self) -> "Backwards":
-            return self
-
-        def __exit__(self, *_: object) -> None:
+    class Entries(list["os.DirEntry[str]"], AbstractContextManager):
+        def __exit__(self, *_):
             pass
 
         close = __exit__
 
-    monkeypatch.setattr("pillsnap.aihub.tree.os.scandir", Backwards)
+    monkeypatch.setattr("pillsnap.aihub.tree.os.scandir", lambda at: Entries([*listing(at)][::-1]))
     assert aihub.scan(tmp_path).folders == first
 
 

@@ -30,15 +30,12 @@ def store(path: Path, count: int) -> tuple[CropStore, list[bytes]]:
     return CropStore(path), jpegs
 
 
-def test_a_crop_is_the_square_around_the_box_with_a_margin():
+def test_a_crop_is_the_square_around_the_box_with_a_margin_and_a_replicated_border():
     np.testing.assert_array_equal(pixels.cut(FRAME, (30, 20, 32, 24), 32, 0.0), FRAME[16:48, 30:62])
     np.testing.assert_array_equal(
         pixels.cut(FRAME, (40, 30, 20, 10), 30, 0.25), FRAME[20:50, 35:65]
     )
-
-
-def test_past_the_edge_the_border_is_replicated():
-    crop = pixels.cut(FRAME, (0, 0, 10, 10), 20, 0.5)
+    crop = pixels.cut(FRAME, (0, 0, 10, 10), 20, 0.5)  # past the edge
     np.testing.assert_array_equal(crop[5:, 5:], FRAME[:15, :15])
     np.testing.assert_array_equal(crop[0, 5:], FRAME[0, :15])
     np.testing.assert_array_equal(crop[:5, :5], np.broadcast_to(FRAME[0, 0], (5, 5, 3)))

@@ -5,7 +5,6 @@ import os
 import unicodedata
 import zipfile
 from contextlib import suppress
-from pathlib import Path
 from zipfile import ZIP_BZIP2, ZIP_LZMA, ZipFile
 
 import pytest
@@ -17,9 +16,7 @@ from pillsnap.dataset import source
 
 
 @pytest.fixture(params=[zipfile.ZIP64_LIMIT, 1], ids=["zip", "zip64"])
-def archive(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Path:
+def archive(tmp_path, monkeypatch, request):
     path = tmp_path / "TS_1.ZIP"
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", request.param)  # of what is written as zip64
     with ZipFile(path, "w") as file:

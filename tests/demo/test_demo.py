@@ -237,14 +237,11 @@ def test_boxes_are_tight():
     assert np.abs(np.subtract(cv2.boundingRect(reddish.astype(np.uint8)), boxes[0])).max() <= 2
 
 
-def test_pills_of_a_combination_do_not_overlap():
+def test_pills_of_a_combination_do_not_overlap_and_front_and_back_differ():
     _, boxes = _photo(invent_pills(4, SEED), 488, 70)
     cover = np.zeros((640, 488), int)
     for x, y, w, h in boxes:
         cover[y + h // 4 : y + 3 * h // 4, x + w // 4 : x + 3 * w // 4] += 1
     assert (len(boxes), cover.max()) == (4, 1)
-
-
-def test_front_and_back_look_different():
     front, back = (_photo(invent_pills(6, SEED)[:1], 244, 90, side=side)[0] for side in (0, 1))
     assert not np.array_equal(front, back)

@@ -68,7 +68,6 @@ class PhotoSet:
         manifest.write_classes(self.base / "artifacts" / "classes.csv", classes)
 
     def run(self, log: Log | None = None, **changes: Any) -> dict[str, float | None]:
-        """Run validate, with changed `validate.` parameters if any."""
         params_ = self.settings.validate.model_copy(update=changes)
         settings = Settings(self.settings.scale, params_, self.settings.seed)
         self.log = RecordedLog()
@@ -173,7 +172,6 @@ def shot(
 
 
 def pack(photos: PhotoSet) -> None:
-    """Pack every shard into an archive in its place, and change the rows."""
     root = photos.places.root
     for shard in [path for path in root.glob("*/*/*/*") if path.is_dir()]:
         with ZipFile(shard.with_name(f"{shard.name}.zip"), "w", 8) as archive:
@@ -189,7 +187,6 @@ def pack(photos: PhotoSet) -> None:
 
 
 def draw(path: Path, pills: pd.DataFrame) -> None:
-    """A noisy photo with a coloured patch per pill, different for every path."""
     seed = np.frombuffer(path.name.encode() + path.parent.name.encode(), dtype=np.uint8)
     chance = np.random.default_rng(seed)
     frame = np.full((HEIGHT, WIDTH, 3), 215, dtype=np.int16)

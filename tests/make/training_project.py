@@ -37,7 +37,6 @@ def make_detection(folder: Path, frames: int = 40, **of_train: object) -> Path:
 
 
 def make_two(folder: Path, task: str = "classification", **of_train: object) -> Path:
-    """For two processes, long enough to be killed in the middle."""
     two = {"devices": 2, "epochs": 6} | of_train
     return make_detection(folder, **two) if task == "detection" else make(folder, 200, **two)
 
@@ -53,7 +52,6 @@ def _with_code(folder: Path, of_train: dict[str, object]) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The caller's, with the package on the path and one thread in every process."""
     return {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1", **more}
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,7 @@ def wanted(*values: float, test_unknown_pills: int = 0) -> ScaleParams:
     )
 
 
-def candidates(
-    singles: dict[int, Sequence[int]],
-    combos: Sequence[tuple[tuple[int, ...], int]] = (),
-    unknown: dict[int, Sequence[int]] | None = None,
-    test_combos: Sequence[tuple[tuple[int, ...], int]] = (),
-) -> Candidates:
+def candidates(singles, combos=(), unknown=None, test_combos=()):
     """Singles: photos of each group by code; combos: codes and number of frames; then val's."""
     stems: list[str] = []
     columns: list[tuple[int, int, bool, int]] = []  # group, code, train, pills
@@ -68,9 +62,7 @@ def candidates(
     )  # fmt: skip
 
 
-def choose(
-    frames: Candidates, scale: ScaleParams, unknown_pills: UnknownPills = NONE, seed: int = 17
-) -> Choice:
+def choose(frames, scale, unknown_pills=NONE, seed=17):
     return Chooser(frames, scale, unknown_pills, "stage1", seed).choose(frames.complete)
 
 

@@ -2,7 +2,9 @@
 
 import itertools
 import shutil
+import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 
 from make.aihub_tree import Shot, write_shot
-from make.download import OUTER, decomposed, download, flip_bit, upper_endings
+from make.download import OUTER, download, flip_bit
 from pillsnap import params
 from pillsnap.aihub import fingerprint, reading
 from pillsnap.aihub import tree as aihub
@@ -67,9 +69,11 @@ def rows(chosen: Selection) -> pd.DataFrame:
 
 FORMS: dict[str, Callable[[Path, Path], Path]] = {
     "unpacked": download,
-    "decomposed": lambda tree, out: download(tree, out, spelt=decomposed),
+    "NFD": lambda tree, out: download(tree, out, spelt=partial(unicodedata.normalize, "NFD")),
     "underscores": lambda tree, out: download(tree, out, spelt=lambda p: p.replace(" ", "_")),
-    "upper-case endings": lambda tree, out: download(tree, out, spelt=upper_endings),
+    "upper-case endings": lambda tree, out: download(
+        tree, out, spelt=lambda p: p.replace(".png", ".PNG")
+    ),
     "zipped": lambda tree, out: download(tree, out, packed=bool, inside="알약/"),
     "labels zipped": lambda tree, out: download(tree, out, packed=lambda name: name[1] == "L"),
     "one shard zipped": lambda tree, out: download(tree, out, packed=lambda n: "S_2" in n),
@@ -111,7 +115,7 @@ def test_labels_in_one_coco_file_are_refused_by_name(tree, tmp_path, name):
     assert "one JSON file per photo and pill" in refusal.value.cure
 
 
-def test_without_folders_shards_are_unknown_and_unpacked_photos_come_before_archiv(tree, tmp_path):
+def test_shards_unknown_without_folders_and_unpacked_photos_before_archives(tree, tmp_path):
     chosen = rows(built(download(tree, tmp_path / "a", shards=False)))
     expected = rows(built(tree))
     same = [name for name in chosen if name != "shard"]

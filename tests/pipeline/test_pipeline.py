@@ -27,9 +27,13 @@ def epochs(folder, model):
     return pd.read_csv(tsv, sep="\t")["step"].tolist()
 
 
-def test_second_repro_runs_nothing(project):
+def test_second_repro_runs_nothing_and_a_forced_one_gives_the_same_bytes(project):
     assert stages_run(run(project, "dvc", "repro")) == []
     assert "up to date" in run(project, "dvc", "status")
+    before = (project / "dvc.lock").read_text()
+    shutil.rmtree(project / ".checkpoints")
+    run(project, "dvc", "repro", "-f", "-s", "build_manifest", "validate")
+    assert (project / "dvc.lock").read_text() == before
 
 
 def test_metrics_hold_the_contract_and_curves_every_epoch_once(project):
@@ -40,13 +44,6 @@ def test_metrics_hold_the_contract_and_curves_every_epoch_once(project):
     shown = json.loads(run(project, "dvc", "metrics", "show", "--json"))
     assert list(shown[""]["data"]) == ["artifacts/demo/metrics.json"]  # a column for each headline
     assert epochs(project, "detection") == epochs(project, "classification") == [1, 2]
-
-
-def test_rebuilding_manifests_and_crops_gives_the_same_bytes(project):
-    before = (project / "dvc.lock").read_text()
-    shutil.rmtree(project / ".checkpoints")
-    run(project, "dvc", "repro", "-f", "-s", "build_manifest", "validate")
-    assert (project / "dvc.lock").read_text() == before
 
 
 def test_experiment_with_another_batch_size_reruns_classification_and_evaluation(project):

@@ -71,7 +71,7 @@ def clone_by_remote(origin: Path, clone: Path, url: str, endpoint: str = "", **k
     return clone
 
 
-def test_a_clone_trains_and_evaluates_without_the_photos(origin, tmp_path):
+def test_a_clone_without_the_photos_trains_and_only_what_needs_them_is_refused(origin, tmp_path):
     clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"))
     assert stages_run(run(clone, "dvc", "repro")) == []
     before = (clone / "artifacts/demo/metrics.json").read_bytes()
@@ -81,10 +81,6 @@ def test_a_clone_trains_and_evaluates_without_the_photos(origin, tmp_path):
     said = run(clone, "dvc", "repro")
     assert stages_run(said) == ["train_detection", "train_classification", "evaluate"]
     assert (clone / "artifacts/demo/metrics.json").read_bytes() != before
-
-
-def test_only_what_needs_the_photos_is_refused_without_them(origin, tmp_path):
-    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"))
     tiny_project.set_params(clone, {"scales.demo": {"samples": 110}})
     said = run(clone, "dvc", "repro", code=255)
     assert stages_run(said) == ["build_manifest"]

@@ -24,7 +24,6 @@ def test_parts_are_the_whole_batch_in_order_and_never_one_sample(world_size):
 
 
 def order(world_size):
-    """Keys of three epochs, each batch's parts put together by rank."""
     ranks_ = [Ranks(rank, world_size) for rank in range(world_size)]
     samplers, batches = [EpochBatches(37, 8, 5, True, 2, one) for one in ranks_], []
     for epoch in range(3):

@@ -23,12 +23,6 @@ def reason_of(path: Path, content: bytes, max_pixels: int = 10**6) -> str:
     return refusal.value.reason
 
 
-def with_bit_flipped(content: bytes, position: int) -> bytes:
-    changed = bytearray(content)
-    changed[position] ^= 4
-    return bytes(changed)
-
-
 def test_a_valid_photo_is_returned_with_the_hash_of_its_bytes(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(saved(PIXELS))
@@ -41,7 +35,8 @@ def test_every_flipped_byte_of_the_pixel_data_is_found(tmp_path):
     content = saved(PIXELS[:6, :6])
     start = content.index(b"IDAT") + 4
     for position in range(start, len(content) - 12):
-        changed = with_bit_flipped(content, position)
+        changed = bytearray(content)
+        changed[position] ^= 4
         assert reason_of(tmp_path / "a.png", changed) == "photo_damaged"
 
 

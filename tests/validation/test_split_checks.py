@@ -90,12 +90,13 @@ def pills(*hashes: tuple[str, str, int]) -> pd.DataFrame:
     return table.assign(image_path=[f"{i}.png" for i in range(len(table))])
 
 
-def test_near_duplicates_are_reported_with_their_distance():
+def test_near_duplicates_are_reported_and_counted_by_distance():
     findings = Findings()
     found = split_checks.check_near_duplicates(
         pills(("train", "K", 0b1111), ("val", "K", 0b0011), ("test", "K", 0b0)), 3, findings
     )
     assert found == [(2, 1, 0)]
+    assert split_checks.near_histogram([*found, (0, 2, 0)]) == {"0": 1, "1": 0, "2": 1}
     assert findings.examples == {
         "near_duplicates_across_splits": ["1.png (val): 2 bits from 0.png (train)"]
     }
@@ -118,8 +119,3 @@ def test_near_duplicates_agree_with_a_plain_search():
             expected.append((bits, row.Index, nearest.Index))
     assert found == sorted(expected)
     assert len(expected) > 10
-
-
-def test_the_histogram_counts_pills_by_distance():
-    found = split_checks.near_histogram([(0, 1, 2), (2, 3, 2), (2, 4, 2)])
-    assert found == {"0": 1, "1": 0, "2": 2}

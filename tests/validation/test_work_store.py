@@ -86,12 +86,9 @@ def test_a_lost_page_is_named(tmp_path):
         store.hashes()
 
 
-def test_a_store_that_cannot_be_opened_is_named(tmp_path):
+def test_a_full_disk_and_a_store_that_cannot_be_opened_are_named(tmp_path):
     with pytest.raises(MachineError, match=f"{tmp_path} cannot be written or read: unable to open"):
         WorkStore(tmp_path).__enter__()
-
-
-def test_a_full_disk_is_named(tmp_path):
     path = tmp_path / "a.sqlite"
     with pytest.raises(MachineError, match="disk is full"), WorkStore(path) as store:
         store._database.execute("pragma max_page_count = 20")
