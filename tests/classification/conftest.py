@@ -9,7 +9,6 @@ from pillsnap.training import checkpoints
 
 @pytest.fixture(scope="session")
 def crops_dir(tmp_path_factory):
-    """60 crops to train on, 30 to validate on, of 4 classes."""
     return crop_files.write(tmp_path_factory.mktemp("crops"))
 
 

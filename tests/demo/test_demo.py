@@ -43,7 +43,6 @@ def _demo(**changes: float) -> DemoParams:
 
 
 def _draw(root: Path, demo: DemoParams = DEMO, seed: int = SEED, num_workers: int = 1) -> list[int]:
-    """Draw; return the counts that progress was called with."""
     counts: list[int] = []
     draw_tree(root, demo, seed, num_workers, lambda done, total: counts.append(done))
     return counts
@@ -70,7 +69,6 @@ def _labels(tree) -> dict[str, dict]:
 
 
 def _codes(tree: dict[str, bytes], under: str) -> set[str]:
-    """The codes in the names of folders of photos below `under`."""
     folders = {path.split("/")[4] for path in tree if path.startswith(under)}
     return {code for folder in folders for code in folder[2:].split("-")}
 

@@ -2,7 +2,6 @@
 
     write_tree(root, codes=["K-000001", "K-000002"], combos=[("K-000001", "K-000002")])
 
-Photos are a few bytes.
 Damage is done afterwards: `photo_path`, `label_path` and `edit_label` find and change one file.
 """
 

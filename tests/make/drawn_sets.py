@@ -66,7 +66,6 @@ def average_precision(groups: int, value: float, rng: np.random.Generator) -> Fo
 
 
 def _rates(value: float, groups: int, rng: np.random.Generator) -> np.ndarray:
-    """Each group's own chance to be right, around `value`."""
     precision = 1 / rng.choice(CORRELATIONS) - 1
     return rng.beta(value * precision, (1 - value) * precision, groups)
 

@@ -57,7 +57,6 @@ def steps_until(process: "subprocess.Popen[str]", last_step: int) -> list[int]:
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
-    """kill -9, and see its own processes leave by themselves."""
     children = psutil.Process(process.pid).children(recursive=True)
     with process:  # closes its pipe
         process.send_signal(signal.SIGKILL)

@@ -57,9 +57,8 @@ def test_cures_examples_and_counts_are_shown():
 def test_names_cannot_inject_markup_and_the_page_makes_no_requests():
     path = "<script>alert(1)</script>.png"
     rejected = pd.DataFrame({"path": [path], "reason": ["photo_damaged: <b>"]})
-    page = render(
-        verdict(finding("photo_damaged", path)), rejected, [Example("x", path, (b"jpeg", b"jpeg"))]
-    )
+    example = Example("x", path, (b"jpeg",) * 2)
+    page = render(verdict(finding("photo_damaged", path)), rejected, [example])
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 3
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|https?://|@import", page)
