@@ -1,6 +1,5 @@
 """Many labels read in several processes: the same readings for any number of them."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def boxes(readings: Readings) -> list[list[int]]:
     return np.frombuffer(readings.values, dtype=np.int32).reshape(-1, COLUMNS).tolist()
 
 
-def test_any_number_of_workers_reads_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_workers_reads_the_same(root, monkeypatch):
     monkeypatch.setattr(reading, "CHUNK", 3)
     path_of(root, 4).write_bytes(b"{")
     one = read(root)
@@ -52,11 +51,12 @@ def test_any_number_of_workers_reads_the_same(root: Path, monkeypatch: pytest.Mo
     assert [reason for part in one for _, reason, *_ in part.remarks] == ["label_not_json"]
 
 
-def test_a_label_is_its_numbers_and_the_index_of_its_drug(root: Path) -> None:
+def test_a_label_is_its_numbers_and_the_index_of_its_drug(root):
     (readings,) = read(root)
     label = label_of(OTHERS[0], "K-000002")
     assert boxes(readings)[10] == [*label["annotations"][0]["bbox"], 976, 1280, 1]
-    assert readings.drugs[1].drug_name == label["images"][0]["dl_name"]
+    drug, image = readings.drugs[1], label["images"][0]
+    assert (drug.drug_name, drug.item_seq) == (image["dl_name"], str(image["item_seq"]))
     assert not readings.remarks
 
 
@@ -68,24 +68,14 @@ def test_a_label_is_its_numbers_and_the_index_of_its_drug(root: Path) -> None:
         (Path.unlink, "label_unreadable"),
     ],
 )
-def test_a_label_that_cannot_be_used_has_no_numbers(
-    root: Path, damage: Callable[[Path], object], reason: str
-) -> None:
+def test_a_label_that_cannot_be_used_has_no_numbers(root, damage, reason):
     damage(path_of(root, 2))
     (readings,) = read(root)
     assert boxes(readings)[2] == [UNREAD] * COLUMNS
     assert [(number, found) for number, found, *_ in readings.remarks] == [(2, reason)]
 
 
-def test_the_view_is_taken_from_the_name(root: Path) -> None:
-    label = label_of(SHOTS[3], "K-000001")
-    label["images"][0]["camera_lo"] = 340
-    path_of(root, 3).write_bytes(orjson.dumps(label))
-    (readings,) = read(root)
-    assert [notes[0][0] for *_, notes in readings.remarks] == ["view_differs_from_name"]
-
-
-def test_progress_ends_at_the_total(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_ends_at_the_total(root, monkeypatch):
     monkeypatch.setattr(reading, "CHUNK", 10)
     steps: list[tuple[int, int]] = []
     list(reading.read(str(root), BATCHES, map, lambda *step: steps.append(step)))

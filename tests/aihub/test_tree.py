@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ def photos(tree: aihub.Tree) -> list[str]:
     ]
 
 
-def test_contact_sheets_and_macos_files_are_skipped_and_counted(tmp_path: Path) -> None:
+def test_contact_sheets_and_macos_files_are_skipped_and_counted(tmp_path):
     write_shot(tmp_path, PAIR)
     folder = photo_path(tmp_path, PAIR).parent
     (folder / f"{PAIR.name}_index.png").write_bytes(b"sheet")
@@ -54,9 +54,7 @@ def undecodable(root: Path) -> None:
         (undecodable, "name_not_utf8", f"{SHARD}/??.png"),
     ],
 )
-def test_what_is_no_photo_is_counted_and_the_rest_found(
-    tmp_path: Path, damage: Callable[[Path], object], finding: str, example: str
-) -> None:
+def test_what_is_no_photo_is_counted_and_the_rest_found(tmp_path, damage, finding, example):
     write_shot(tmp_path, SHOT)
     damage(tmp_path)
     tree = aihub.scan(tmp_path)
@@ -65,7 +63,7 @@ def test_what_is_no_photo_is_counted_and_the_rest_found(
     assert tree.findings.examples[finding][0].startswith(example)
 
 
-def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+def test_a_loop_of_links_ends(tmp_path):
     write_shot(tmp_path, SHOT)
     (tmp_path / SHARD / "K-000001" / "loop").symlink_to(tmp_path / "train/images")
     (tmp_path / SHARD / "again").symlink_to(tmp_path / SHARD)
@@ -74,7 +72,7 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     assert tree.findings.counts["folder_linked_twice"] >= 2
 
 
-def test_a_link_does_not_take_over_the_folder_of_another_part(tmp_path: Path) -> None:
+def test_a_link_does_not_take_over_the_folder_of_another_part(tmp_path):
     write_shot(tmp_path, SHOT)
     write_shot(tmp_path, Shot(("K-000009",), part="val"))
     (tmp_path / SHARD / "sideways").symlink_to(tmp_path / "val/images/single")
@@ -82,7 +80,7 @@ def test_a_link_does_not_take_over_the_folder_of_another_part(tmp_path: Path) ->
     assert parts == {"val"}
 
 
-def test_paths_of_255_bytes_spaces_and_decomposed_korean_are_walked(tmp_path: Path) -> None:
+def test_paths_of_255_bytes_spaces_and_decomposed_korean_are_walked(tmp_path):
     root = tmp_path / "뿌리 폴더"
     write_shot(root, SHOT)
     shard = (root / SHARD).rename(
@@ -95,30 +93,22 @@ def test_paths_of_255_bytes_spaces_and_decomposed_korean_are_walked(tmp_path: Pa
     assert len(photos(aihub.scan(root))) == 1
 
 
-def test_the_order_does_not_depend_on_the_listing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_order_does_not_depend_on_the_listing(tmp_path, monkeypatch):
     write_tree(tmp_path, ["K-000002", "K-000001"], combos=[("K-000001", "K-000002")])
     first = aihub.scan(tmp_path).folders
     listing = os.scandir
 
-    class Backwards(list["os.DirEntry[str]"]):
-        def __init__(self, path: int) -> None:
-            super().__init__([*listing(path)][::-1])
-
-        def __enter__(self) -> "Backwards":
-            return self
-
-        def __exit__(self, *_: object) -> None:
+    class Entries(list["os.DirEntry[str]"], AbstractContextManager):
+        def __exit__(self, *_):
             pass
 
         close = __exit__
 
-    monkeypatch.setattr("pillsnap.aihub.tree.os.scandir", Backwards)
+    monkeypatch.setattr("pillsnap.aihub.tree.os.scandir", lambda at: Entries([*listing(at)][::-1]))
     assert aihub.scan(tmp_path).folders == first
 
 
-def test_views_and_codes_are_read_from_names() -> None:
+def test_views_and_codes_are_read_from_names():
     assert names.parse_view("0_2_1_0_75_260_200") == names.View(0, 2, 1, 0, 75, 260, 200)
     assert names.parse_codes("K-015710-016232") == ("K-015710", "K-016232")
     for text in ("", "0_2_1_0_75_260", "0_2_1_0_7_260_200", "0_2_1_0_75_26٠_200"):
@@ -128,7 +118,7 @@ def test_views_and_codes_are_read_from_names() -> None:
 
 
 @pytest.mark.parametrize("link", ["val/images/single/VS_1_single", "val/images/single"])
-def test_what_is_linked_into_another_part_is_walked_once(tmp_path: Path, link: str) -> None:
+def test_what_is_linked_into_another_part_is_walked_once(tmp_path, link):
     write_shot(tmp_path, SHOT)
     (tmp_path / link).parent.mkdir(parents=True)
     (tmp_path / link).symlink_to(tmp_path / link.replace("val", "train").replace("VS", "TS"))

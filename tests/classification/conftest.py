@@ -9,12 +9,10 @@ from pillsnap.training import checkpoints
 
 @pytest.fixture(scope="session")
 def crops_dir(tmp_path_factory):
-    """60 crops to train on, 30 to validate on, of 4 classes."""
     return crop_files.write(tmp_path_factory.mktemp("crops"))
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, crops_dir):
-    """sha256 of the weights that the training ends with."""
     trained = fit(tmp_path_factory.mktemp("undisturbed"), crops_dir, plan())
     return checkpoints.weights_hash(trained.weights)

@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 
 from make import bit_flips
+from make.evaluated_project import publish_classifier
 from make.small_training import MODEL, STEPS, change_gradients, fit, fit_in_two, plan
 from pillsnap.classification import classifier, train
 from pillsnap.classification import trainer as trainer_
@@ -38,7 +39,6 @@ def test_finished_training_is_not_trained_again(tmp_path, crops_dir, undisturbed
 
 
 def run_out_of_memory(monkeypatch, times):
-    """In the first steps."""
     errors = [torch.OutOfMemoryError("CUDA out of memory")] * times
 
     def fail(_trainer):
@@ -67,7 +67,6 @@ def stepped(tmp_path, counts, the_plan=None, **start):
 
 
 def weights_of(trainer):
-    """sha256 of the model's and the average's weights."""
     return [checkpoints.weights_hash(trainer.state()[part]) for part in ("model", "average")]
 
 
@@ -184,17 +183,6 @@ def test_a_model_that_cannot_be_built_is_refused(
     assert re.search(words, f"{refused.value.fact} {refused.value.cure}")
 
 
-def publish(path, **changes):
-    model = classifier.build(MODEL, 4, None, 0)
-    mean, std = classifier.input_statistics(model)
-    config = {
-        "kind": "classification", "architecture": MODEL, "classes": 4, "image_px": 24,
-        "crop_px": 32, "crop_margin": 0.1, "class_table_hash": "abc", "mean": mean, "std": std,
-    }  # fmt: skip
-    checkpoints.publish(path, model.state_dict(), config | changes)
-    return model.state_dict()
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -208,7 +196,7 @@ def publish(path, **changes):
     ],
 )
 def test_a_whole_checkpoint_that_cannot_be_used_is_refused(tmp_path, changes, words):
-    publish(tmp_path / "c.pt", **changes)
+    publish_classifier(tmp_path / "c.pt", **changes)
     with pytest.raises(CheckpointError, match=words):
         classifier.load(tmp_path / "c.pt", torch.device("cpu"), "abc")
 
@@ -216,7 +204,7 @@ def test_a_whole_checkpoint_that_cannot_be_used_is_refused(tmp_path, changes, wo
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])
 def test_a_flipped_bit_in_weights_to_start_from_is_refused_or_changes_nothing(tmp_path, ending):
     path = tmp_path / f"w.{ending}"
-    expected = publish(tmp_path / "w.pt")
+    expected = publish_classifier(tmp_path / "w.pt")
     if ending == "safetensors":
         sealed = {classifier.SAFETENSORS_HASH: checkpoints.weights_hash(expected)}
         safetensors.torch.save_file(expected, path, sealed)
@@ -234,7 +222,7 @@ def test_a_flipped_bit_in_weights_to_start_from_is_refused_or_changes_nothing(tm
 
 def test_a_loaded_classifier_gives_logits_and_unit_embeddings_for_its_own_class_table(tmp_path):
     path, cpu = tmp_path / "c.pt", torch.device("cpu")
-    publish(path)
+    publish_classifier(path)
     crops = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8).numpy()
     logits, embeddings = classifier.load(path, cpu, "abc").classify(crops)
     assert logits.shape == (3, 4)

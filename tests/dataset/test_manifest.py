@@ -28,7 +28,7 @@ def lines(path: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", ["a,b", 'the "best"', '"', "two\nlines", "a\rb", "약, 정", ""])
-def test_any_text_is_read_back_as_it_was(tmp_path: Path, name: str) -> None:
+def test_any_text_is_read_back_as_it_was(tmp_path, name):
     manifest.write(tmp_path / "a.csv", rows(drug_name=["plain", name]))
     column = list(manifest.COLUMNS).index("drug_name")
     assert [line[column] for line in lines(tmp_path / "a.csv")] == ["drug_name", "plain", name]
@@ -36,7 +36,7 @@ def test_any_text_is_read_back_as_it_was(tmp_path: Path, name: str) -> None:
     assert ('"' in (tmp_path / "a.csv").read_text("utf-8")) == quoted
 
 
-def test_rows_are_sorted_by_photo_code_and_box(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_photo_code_and_box(tmp_path):
     table = rows(
         image_path=["b", "a", "a", "a", "가"], mapping_code=["1", "2", "1", "1", "1"],
         box_x=[1, 1, 10, 9, 1],
@@ -48,7 +48,7 @@ def test_rows_are_sorted_by_photo_code_and_box(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_lists_arrays_and_a_data_frame_give_the_same_bytes(tmp_path: Path) -> None:
+def test_lists_arrays_and_a_data_frame_give_the_same_bytes(tmp_path):
     table = rows(known=[True, False], class_index=[3, -1], drug_name=["a", "b"])
     arrays = {name: np.array(values) for name, values in table.items()}
     for name, given in (("a", table), ("b", arrays), ("c", pd.DataFrame(table))):
@@ -56,14 +56,14 @@ def test_lists_arrays_and_a_data_frame_give_the_same_bytes(tmp_path: Path) -> No
     assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
 
 
-def test_columns_are_in_the_order_of_the_contract_also_without_rows(tmp_path: Path) -> None:
+def test_columns_are_in_the_order_of_the_contract_also_without_rows(tmp_path):
     manifest.write(tmp_path / "a.csv", dict(reversed(rows(known=[True]).items())))
     assert lines(tmp_path / "a.csv")[0] == list(manifest.COLUMNS)
     manifest.write(tmp_path / "a.csv", {name: [] for name in manifest.COLUMNS})
     assert len(manifest.read(tmp_path / "a.csv")) == 0
 
 
-def test_a_missing_manifest_or_column_is_refused(tmp_path: Path) -> None:
+def test_a_missing_manifest_or_column_is_refused(tmp_path):
     with pytest.raises(DataError, match="is missing") as refused:
         manifest.read(tmp_path / "a.csv")
     assert "dvc repro" in refused.value.cure
@@ -72,7 +72,7 @@ def test_a_missing_manifest_or_column_is_refused(tmp_path: Path) -> None:
         manifest.read(tmp_path / "a.csv")
 
 
-def test_a_class_table_with_a_gap_is_refused(tmp_path: Path) -> None:
+def test_a_class_table_with_a_gap_is_refused(tmp_path):
     table = {name: ["1", "2"] for name in manifest.CLASS_COLUMNS} | {"class_index": [0, 2]}
     manifest.write_classes(tmp_path / "classes.csv", table)
     with pytest.raises(DataError, match="class_index is not"):

@@ -5,7 +5,6 @@ import os
 import unicodedata
 import zipfile
 from contextlib import suppress
-from pathlib import Path
 from zipfile import ZIP_BZIP2, ZIP_LZMA, ZipFile
 
 import pytest
@@ -17,9 +16,7 @@ from pillsnap.dataset import source
 
 
 @pytest.fixture(params=[zipfile.ZIP64_LIMIT, 1], ids=["zip", "zip64"])
-def archive(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Path:
+def archive(tmp_path, monkeypatch, request):
     path = tmp_path / "TS_1.ZIP"
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", request.param)  # of what is written as zip64
     with ZipFile(path, "w") as file:
@@ -36,7 +33,7 @@ def archive(
     ("member", "content"),
     [("K-000001/a.png", b"photo"), ("알약/b.png", b"second"), ("가/utf8.png", b"third")],
 )
-def test_a_member_is_read_by_its_path(archive: Path, member: str, content: bytes) -> None:
+def test_a_member_is_read_by_its_path(archive, member, content):
     assert source.read(archive / member, len(content)) == content
     with pytest.raises(source.TooLargeError, match=f"{len(content)} bytes"):
         source.read(archive / member, len(content) - 1)
@@ -46,7 +43,7 @@ def test_a_member_is_read_by_its_path(archive: Path, member: str, content: bytes
 
 
 @pytest.mark.parametrize("path", ["TS_1.ZIP/K-000001/c.png", "TS_2.zip/a.png", "none/a.png"])
-def test_what_is_not_there_is_a_missing_file(archive: Path, path: str) -> None:
+def test_what_is_not_there_is_a_missing_file(archive, path):
     with pytest.raises(FileNotFoundError):
         source.read(archive.parent / path, 9)
     [status] = source.statuses([archive.parent / path])
@@ -55,7 +52,7 @@ def test_what_is_not_there_is_a_missing_file(archive: Path, path: str) -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", ["folder", "fifo", "device", "loop"])
-def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, kind):
     path = tmp_path / "a.png"
     if kind in ("folder", "fifo"):
         path.mkdir() if kind == "folder" else os.mkfifo(path)
@@ -65,21 +62,21 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str
         source.read(path, 10**6)
 
 
-def test_a_folder_may_be_named_like_an_archive(tmp_path: Path) -> None:
+def test_a_folder_may_be_named_like_an_archive(tmp_path):
     (tmp_path / "old.zip/TS_1.zip").mkdir(parents=True)
     (tmp_path / "old.zip/TS_1.zip/a.png").write_bytes(b"plain")
     assert source.read(tmp_path / "old.zip/TS_1.zip/a.png", 9) == b"plain"
     assert source.status(tmp_path / "old.zip/TS_1.zip/a.png").size == 5
 
 
-def test_an_archive_replaced_meanwhile_is_opened_anew(archive: Path) -> None:
+def test_an_archive_replaced_meanwhile_is_opened_anew(archive):
     assert source.read(archive / "K-000001/a.png", 9) == b"photo"
     with ZipFile(archive, "w") as file:
         file.writestr("K-000001/a.png", b"another")
     assert source.read(archive / "K-000001/a.png", 9) == b"another"
 
 
-def test_flipped_bits_and_encrypted_members_are_refused(tmp_path: Path) -> None:
+def test_flipped_bits_and_encrypted_members_are_refused(tmp_path):
     path = tmp_path / "TS_1.zip"
     with ZipFile(path, "w") as file:
         file.writestr("a.png", b"x" * 100)
@@ -95,7 +92,7 @@ def test_flipped_bits_and_encrypted_members_are_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=300, deadline=5000)
 @given(SEEDS)
-def test_any_damaged_archive_gives_whole_members_or_oserror(tmp_path_factory, chance) -> None:
+def test_any_damaged_archive_gives_whole_members_or_oserror(tmp_path_factory, chance):
     whole, content = bytes(range(256)) * 2, io.BytesIO()
     with ZipFile(content, "w") as file:
         for kind in (0, ZIP_BZIP2, ZIP_LZMA):
@@ -108,7 +105,7 @@ def test_any_damaged_archive_gives_whole_members_or_oserror(tmp_path_factory, ch
                 assert source.read(path / name, 1000) == whole
 
 
-def test_statuses_are_in_the_order_of_the_paths(archive: Path) -> None:
+def test_statuses_are_in_the_order_of_the_paths(archive):
     (archive.parent / "c.png").write_bytes(b"1234")
     paths = [archive.parent / "c.png", archive / "알약/b.png", archive.parent / "c.png"]
     assert [one.size for one in source.statuses(paths)] == [4, 6, 4]
@@ -116,7 +113,7 @@ def test_statuses_are_in_the_order_of_the_paths(archive: Path) -> None:
 
 @pytest.mark.parametrize("disk", ["NFC", "NFD"])
 @pytest.mark.parametrize("asked", ["NFC", "NFD"])
-def test_korean_paths_are_found_in_both_spellings(tmp_path: Path, disk: str, asked: str) -> None:
+def test_korean_paths_are_found_in_both_spellings(tmp_path, disk, asked):
     name = "약 사진/조합 1/알약.png"
     path = tmp_path / unicodedata.normalize(disk, name)
     path.parent.mkdir(parents=True)

@@ -43,7 +43,6 @@ def _demo(**changes: float) -> DemoParams:
 
 
 def _draw(root: Path, demo: DemoParams = DEMO, seed: int = SEED, num_workers: int = 1) -> list[int]:
-    """Draw; return the counts that progress was called with."""
     counts: list[int] = []
     draw_tree(root, demo, seed, num_workers, lambda done, total: counts.append(done))
     return counts
@@ -70,7 +69,6 @@ def _labels(tree) -> dict[str, dict]:
 
 
 def _codes(tree: dict[str, bytes], under: str) -> set[str]:
-    """The codes in the names of folders of photos below `under`."""
     folders = {path.split("/")[4] for path in tree if path.startswith(under)}
     return {code for folder in folders for code in folder[2:].split("-")}
 
@@ -185,7 +183,7 @@ def test_a_tree_that_was_not_drawn_here_is_refused(tmp_path):
         ({"combination_folders": 500}, ParameterError, "cannot be made of"),
     ],
 )
-def test_an_impossible_tree_is_refused(tmp_path: Path, changes, error, words: str):
+def test_an_impossible_tree_is_refused(tmp_path, changes, error, words):
     with pytest.raises(error, match=words):
         _draw(tmp_path, _demo(**changes))
 
@@ -237,14 +235,11 @@ def test_boxes_are_tight():
     assert np.abs(np.subtract(cv2.boundingRect(reddish.astype(np.uint8)), boxes[0])).max() <= 2
 
 
-def test_pills_of_a_combination_do_not_overlap():
+def test_pills_of_a_combination_do_not_overlap_and_front_and_back_differ():
     _, boxes = _photo(invent_pills(4, SEED), 488, 70)
     cover = np.zeros((640, 488), int)
     for x, y, w, h in boxes:
         cover[y + h // 4 : y + 3 * h // 4, x + w // 4 : x + 3 * w // 4] += 1
     assert (len(boxes), cover.max()) == (4, 1)
-
-
-def test_front_and_back_look_different():
     front, back = (_photo(invent_pills(6, SEED)[:1], 244, 90, side=side)[0] for side in (0, 1))
     assert not np.array_equal(front, back)

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import BatchSampler
 
 from make import detection_files
+from make.evaluated_project import publish_detector
 from make.hostile import Hostile
 from make.import_graph import ROOT
 from pillsnap import params
@@ -45,18 +46,8 @@ def test_a_letterboxed_frame_is_centred_on_grey_and_boxes_come_back():
     assert (tall[:, 0] == 114).all()
 
 
-def publish(path, **changes):
-    from ultralytics.nn.tasks import DetectionModel
-
-    torch.manual_seed(0)
-    config = {"kind": "detection", "architecture": "yolo11n", "image_px": 96, **changes}
-    model = DetectionModel("yolo11n.yaml", nc=1, verbose=False)
-    checkpoints.publish(path, model.state_dict(), config)
-    return path
-
-
 def test_loaded_detector_answers_per_frame_in_order(tmp_path):
-    found = detector.load(publish(tmp_path / "d.pt"), torch.device("cpu")).detect(
+    found = detector.load(publish_detector(tmp_path / "d.pt"), torch.device("cpu")).detect(
         [np.zeros((120, 90, 3), np.uint8), np.full((60, 90, 3), 99, np.uint8)], 0.0001, 0.6
     )
     assert len(found) == 2
@@ -79,17 +70,14 @@ def test_loaded_detector_answers_per_frame_in_order(tmp_path):
     ],
 )
 def test_a_whole_checkpoint_that_cannot_be_used_is_refused(tmp_path, changes, words):
-    path = publish(tmp_path / "d.pt", **changes)
+    path = publish_detector(tmp_path / "d.pt", **changes)
     with pytest.raises(CheckpointError, match=words):
         detector.load(path, torch.device("cpu"))
 
 
-def test_missing_weights_are_refused(tmp_path):
+def test_missing_weights_and_a_hub_without_network_name_the_option(monkeypatch, tmp_path):
     with pytest.raises(CheckpointError, match="detector_weights"):
         train.pretrained_path("yolo11n", str(tmp_path / "absent.pt"))
-
-
-def test_hub_without_network_names_the_option(monkeypatch, tmp_path):
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
     monkeypatch.setattr("ultralytics.utils.downloads.is_online", lambda: False)
     with pytest.raises(MachineError, match="detector_weights"):
@@ -112,13 +100,11 @@ def fit(folder, data_dir, the_plan):
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """A YOLO data set of few frames."""
     return detection_files.write(tmp_path_factory.mktemp("frames"))
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, data_dir):
-    """sha256 of the weights that the training ends with."""
     return fitted_hash(tmp_path_factory.mktemp("undisturbed"), data_dir, plan())
 
 
@@ -285,7 +271,6 @@ def test_hostile_weights_never_run(tmp_path, data_dir):
 
 
 def key_order(samples, batch_size, world_size):
-    """The keys of two epochs, each batch's parts put together by rank."""
     ranks = [Keys(samples, 5, batch_size, Ranks(rank, world_size)) for rank in range(world_size)]
     batches = []
     for epoch in range(2):

@@ -2,7 +2,6 @@
 
     write_tree(root, codes=["K-000001", "K-000002"], combos=[("K-000001", "K-000002")])
 
-Photos are a few bytes.
 Damage is done afterwards: `photo_path`, `label_path` and `edit_label` find and change one file.
 """
 
@@ -45,13 +44,11 @@ class Shot:
 
     @property
     def stem(self) -> str:
-        """The file name without its ending."""
         view = f"{self.back}_{self.direction}_{self.light}_{self.latitude}_{self.longitude:03d}"
         return f"{self.name}_0_{view}_200"
 
     @property
     def type(self) -> str:
-        """single | combination."""
         return "single" if len(self.codes) == 1 else "combination"
 
 
@@ -99,7 +96,6 @@ def write_shot(root: Path, shot: Shot) -> None:
 
 
 def photo_path(root: Path, shot: Shot) -> Path:
-    """Where a shot's photo is."""
     folder = root / shot.part / "images" / shot.type / _shard(shot, 0)
     return folder / shot.name / f"{shot.stem}.png"
 
@@ -113,7 +109,6 @@ def label_path(root: Path, shot: Shot, code: str | None = None) -> Path:
 
 
 def edit_label(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Read a label, let `change` alter its mapping, write it back."""
     label = orjson.loads(path.read_bytes())
     change(label)
     path.write_bytes(orjson.dumps(label))
@@ -133,7 +128,6 @@ def box_of(shot: Shot, code: str) -> tuple[int, int, int, int]:
 
 
 def label_of(shot: Shot, code: str) -> dict[str, Any]:
-    """The whole label of one pill."""
     x, y, w, h = box_of(shot, code)
     box = {"area": w * h, "iscrowd": 0, "bbox": [x, y, w, h], "category_id": 1, "ignore": 0}
     return {

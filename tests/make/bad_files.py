@@ -8,7 +8,6 @@ from pathlib import Path
 
 
 def put(form: str, path: Path) -> Path:
-    """Replace what is at `path` by a bad file; returns the path."""
     _remove(path)
     BAD_FILES[form](path)
     return path
@@ -16,7 +15,6 @@ def put(form: str, path: Path) -> Path:
 
 @contextmanager
 def damaged(form: str, path: Path) -> Iterator[None]:
-    """A bad file in place of a good one, for a while."""
     aside = path.with_name(f".{path.name}.good")
     path.rename(aside)
     try:

@@ -7,7 +7,7 @@ from pillsnap.dataset import crops as crops_
 from pillsnap.dataset import pixels as crops
 
 
-def rows(count, classes, crop_px=32, seed=0):
+def rows(count, classes, seed=0):
     """Rows of a crop store, `count` crops of `classes` classes, every fifth not known."""
     rng = np.random.default_rng(seed)
     hues = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [200, 200, 60], [60, 60, 60]])
@@ -15,7 +15,7 @@ def rows(count, classes, crop_px=32, seed=0):
     for i in range(count):
         label = i % classes
         known = i % 5 != 4
-        pixels = np.clip(rng.normal(hues[label], 25, (crop_px, crop_px, 3)), 0, 255)
+        pixels = np.clip(rng.normal(hues[label], 25, (32, 32, 3)), 0, 255)
         yield {
             "image_path": f"train/images/{i:05}.png",
             "mapping_code": f"K-{label:06}",
@@ -30,11 +30,10 @@ def rows(count, classes, crop_px=32, seed=0):
         }  # fmt: skip
 
 
-def write(folder, train=60, val=30, classes=4, crop_px=32):
-    """train.arrow and val.arrow in a folder."""
+def write(folder, train=60, val=30, classes=4):
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (split, count) in enumerate({"train": train, "val": val}.items()):
-        table = pd.DataFrame(rows(count, classes, crop_px, seed))
+        table = pd.DataFrame(rows(count, classes, seed))
         jpegs = table.pop("jpeg").tolist()
         crops_.write_crops(folder / f"{split}.arrow", table, jpegs)
     return folder

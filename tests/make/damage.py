@@ -70,7 +70,6 @@ def damaged_tree(tree: Any, chance: random.Random) -> Any:
 
 
 def damaged_json(tree: Any, chance: random.Random) -> bytes:
-    """Damage to the tree or to its text."""
     if chance.random() < 0.5:
         return damaged_text(json.dumps(tree, ensure_ascii=False).encode(), chance)
     for _ in range(chance.choice((1, 1, 3))):

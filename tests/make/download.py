@@ -5,7 +5,6 @@ download(tree, root, packed=lambda shard: shard.startswith("TL"))   # labels zip
 
 import shutil
 import struct
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
@@ -59,17 +58,6 @@ def download(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
     return root
-
-
-def upper_endings(path: str) -> str:
-    """K-000001_....PNG."""
-    stem, dot, ending = path.rpartition(".")
-    return f"{stem}{dot}{ending.upper()}"
-
-
-def decomposed(path: str) -> str:
-    """As macOS writes names."""
-    return unicodedata.normalize("NFD", path)
 
 
 def flip_bit(path: Path) -> None:

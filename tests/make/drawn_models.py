@@ -57,7 +57,6 @@ def recogniser(batch_size: int = 3) -> Recogniser:
 
 
 def classes():
-    """Four classes, the first with two EDI codes."""
     table = class_table(4)
     table["edi_codes"] = ["111|222", "", "", ""]
     return table

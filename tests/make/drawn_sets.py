@@ -36,7 +36,6 @@ def ratio(groups: int, value: float, rng: np.random.Generator) -> Found:
 
 
 def macro_f1(groups: int, value: float, rng: np.random.Generator) -> Found:
-    """Six classes."""
     group = np.repeat(np.arange(groups), rng.integers(3, 13, groups))
     truth = group % 6
     right = rng.random(len(group)) < _rates(value, groups, rng)[group]
@@ -55,7 +54,6 @@ def auroc(groups: int, value: float, rng: np.random.Generator) -> Found:
 
 
 def average_precision(groups: int, value: float, rng: np.random.Generator) -> Found:
-    """Three frames of one to four pills a group."""
     missed = {0.9: 0.09, 0.965: 0.03, 0.99: 0.011}[value]
     labelled = rng.integers(1, 5, groups * 3)
     hits = rng.binomial(labelled, np.repeat(_rates(1 - missed, groups, rng), 3))
@@ -68,7 +66,6 @@ def average_precision(groups: int, value: float, rng: np.random.Generator) -> Fo
 
 
 def _rates(value: float, groups: int, rng: np.random.Generator) -> np.ndarray:
-    """Each group's own chance to be right, around `value`."""
     precision = 1 / rng.choice(CORRELATIONS) - 1
     return rng.beta(value * precision, (1 - value) * precision, groups)
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
 
 from make.drawn_models import COLOURS, STRANGE, classes, frame
@@ -57,23 +58,22 @@ def write_split(places: Places, split: str) -> None:
     crops.write_crops(places.data_dir / "crops" / f"{split}.arrow", pd.DataFrame(rows), pictures)
 
 
-def write_checkpoints(places: Places) -> None:
-    model = classifier.build("test_resnet", 4, None, 0)
-    config = {
-        "kind": "classification",
-        "architecture": "test_resnet",
-        "classes": 4,
-        "class_table_hash": manifest.class_table_hash(places.classes),
-        "image_px": 32,
-        "crop_px": 32,
-        "crop_margin": 0.1,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.2, 0.2, 0.2],
-    }
-    checkpoints.publish(places.checkpoint("classification"), model.state_dict(), config)
-    model = detector.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
+def publish_classifier(path: Path, **changes: object) -> dict[str, torch.Tensor]:
+    """A classifier that learnt nothing, its configuration changed; returns its weights."""
+    config = {"kind": "classification", "architecture": "test_resnet", "classes": 4}
+    config |= {"image_px": 32, "crop_px": 32, "crop_margin": 0.1, "class_table_hash": "abc"}
+    config |= {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]} | changes
+    weights = classifier.build("test_resnet", 4, None, 0).state_dict()
+    checkpoints.publish(path, weights, config)
+    return weights
+
+
+def publish_detector(path: Path, **changes: object) -> Path:
+    torch.manual_seed(0)
     config = {"kind": "detection", "architecture": "yolo11n", "image_px": 64, "classes": ["pill"]}
-    checkpoints.publish(places.checkpoint("detection"), model.state_dict(), config)
+    model = detector.DetectionModel("yolo11n.yaml", nc=1, verbose=False)
+    checkpoints.publish(path, model.state_dict(), config | changes)
+    return path
 
 
 def lay(folder: Path, **rules: float) -> Places:
@@ -87,12 +87,13 @@ def lay(folder: Path, **rules: float) -> Places:
     manifest.write_classes(places.classes, classes())
     for split in manifest.SPLITS:
         write_split(places, split)
-    write_checkpoints(places)
+    table_hash = manifest.class_table_hash(places.classes)
+    publish_classifier(places.checkpoint("classification"), class_table_hash=table_hash)
+    publish_detector(places.checkpoint("detection"))
     return places
 
 
 def evaluate(folder: Path) -> None:
-    """Run the stage there."""
     with chdir(folder):
         params = load()
         live = params.artifacts_dir / "live"

@@ -33,12 +33,10 @@ def oracle(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def guesser(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise."""
     return rng.normal(0, 1, (len(truth), CLASSES)).astype(np.float32)
 
 
 def parrot(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Class 3, whatever the picture."""
     return np.tile(np.eye(CLASSES, dtype=np.float32)[3], (len(truth), 1))
 
 
@@ -48,7 +46,6 @@ def muddled(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def class_table(classes: int = CLASSES) -> pd.DataFrame:
-    """A class table of made codes with Korean names."""
     table = pd.DataFrame({name: [""] * classes for name in CLASS_COLUMNS})
     table["class_index"] = np.arange(classes)
     table["mapping_code"] = [f"K-{index:06d}" for index in range(classes)]
@@ -85,7 +82,6 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
 
 
 def fitted(val: CropAnswers) -> Calibration:
-    """The calibration of made answers."""
     known, means = val.known(), np.eye(CLASSES, dtype=np.float32)
     stand_ins = {"val_unknown": NO_PILLS, "glued": NO_PILLS}
     return fit.fit(known.outputs, known.truth, stand_ins, means, 0.95, 0.01)
@@ -126,7 +122,6 @@ def frames(right: bool = True, found: bool = True) -> FrameSet:
 
 
 def answers(model: Model, frames_of_val: FrameSet) -> Answers:
-    """Everything `evaluate.measure` takes."""
     val, test = crop_answers(model, True, 1), crop_answers(model, False, 2)
     tests = [frame for frame in frames_of_val.frames if frame.image_type == "combination"]
     return Answers(val, test, frames_of_val, FrameSet(tests))

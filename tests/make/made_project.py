@@ -41,12 +41,10 @@ def loaded(project: Path, **changes: object) -> Params:
 
 
 def by_name(points: list[Point]) -> dict[str, Point]:
-    """The points of a checklist by their names."""
     return {point.name: point for point in points}
 
 
 def make_git(folder: Path) -> None:
-    """A git repository with a commit and an identity."""
     identity = "git config user.name T && git config user.email t@example.org"
     run(folder, "sh", "-ec", f"git init -q && {identity} && git commit -qm first --allow-empty")
 

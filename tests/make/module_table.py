@@ -34,7 +34,6 @@ def _sentence(path) -> str:
 
 
 def main() -> None:
-    """Write the list into the page."""
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(MARKED.sub(lambda _: rendered(), page), encoding="utf-8")
 

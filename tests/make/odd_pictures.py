@@ -47,7 +47,6 @@ def zeros(
 
 
 def png(*between: bytes, head: bytes = ihdr(), image: bytes = IMAGE, after: bytes = b"") -> bytes:
-    """A PNG with chunks before and after its pixels."""
     return SIGNATURE + head + b"".join(between) + image + after + END
 
 
@@ -118,7 +117,6 @@ AS_THEY_ARE: dict[str, bytes] = {
 
 
 def white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """On white."""
     share = alpha[..., None] / 255
     return np.rint(pixels * share + 255 * (1 - share)).astype(np.uint8)
 
@@ -132,7 +130,6 @@ def keyed(pixels: np.ndarray, colour) -> np.ndarray:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """As EXIF says."""
     return {
         2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: pixels.swapaxes(0, 1),
         6: np.rot90(pixels, -1), 7: pixels[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(pixels),
@@ -211,7 +208,6 @@ DAMAGED: dict[str, bytes] = {
 
 
 def with_segment(marker: int, body: bytes) -> bytes:
-    """The JPEG with one more segment at its start."""
     return JPEG[:2] + struct.pack(">BBH", 255, marker, len(body) + 2) + body + JPEG[2:]
 
 

@@ -28,8 +28,6 @@ CELLS = ((8, 10), (66, 84), (64, 8), (6, 90))
 
 @dataclass
 class RecordedLog:
-    """A log that keeps its lines."""
-
     lines: list[str] = field(default_factory=list)
 
     def info(self, message: str) -> None:
@@ -41,8 +39,6 @@ class RecordedLog:
 
 @dataclass
 class PhotoSet:
-    """Rows, photos and settings under one folder."""
-
     base: Path
     settings: Settings
     rows: pd.DataFrame
@@ -55,16 +51,13 @@ class PhotoSet:
         )
 
     def path(self, image_path: str) -> Path:
-        """A photo on disk."""
         return self.base / "root" / image_path
 
     def photo(self, split: str, image_type: str = "single", number: int = 0) -> str:
-        """The image_path of a split's n-th photo."""
         chosen = self.rows[(self.rows["split"] == split) & (self.rows["image_type"] == image_type)]
         return str(sorted(set(chosen["image_path"]))[number])
 
     def write(self) -> None:
-        """Write the manifests and the class table from the rows."""
         for split in manifest.SPLITS:
             part = self.rows[self.rows["split"] == split]
             manifest.write(self.base / "artifacts" / f"manifest_{split}.csv", part)
@@ -75,7 +68,6 @@ class PhotoSet:
         manifest.write_classes(self.base / "artifacts" / "classes.csv", classes)
 
     def run(self, log: Log | None = None, **changes: Any) -> dict[str, float | None]:
-        """Run validate, with changed `validate.` parameters if any."""
         params_ = self.settings.validate.model_copy(update=changes)
         settings = Settings(self.settings.scale, params_, self.settings.seed)
         self.log = RecordedLog()
@@ -83,16 +75,13 @@ class PhotoSet:
 
     @property
     def decoded(self) -> int:
-        """How many photos the last run read."""
         [line] = [line for line in self.log.lines if "read in this run" in line]
         return int(line.split(", ")[1].split()[0])
 
     def verdict(self) -> dict[str, Any]:
-        """validation.json of the last run."""
         return dict(json.loads((self.base / "artifacts/validation.json").read_text("utf-8")))
 
     def check(self, name: str) -> dict[str, Any]:
-        """One check of validation.json."""
         [found] = [check for check in self.verdict()["checks"] if check["name"] == name]
         return dict(found)
 
@@ -102,7 +91,6 @@ class PhotoSet:
         return [(path, reason.partition(":")[0]) for path, reason in table.itertuples(index=False)]
 
     def outs(self) -> dict[str, bytes]:
-        """Every file under data/, by path."""
         data = self.base / "data"
         paths = [path for path in sorted(data.rglob("*")) if path.is_file()]
         return {path.relative_to(data).as_posix(): path.read_bytes() for path in paths}
@@ -155,7 +143,6 @@ def settings_for(rows: pd.DataFrame) -> Settings:
 def shot(
     codes: tuple[str, ...], split: str, light: int, longitude: int, latitude: int = 90
 ) -> list[dict[str, Any]]:
-    """The rows of one photo."""
     kind = "single" if len(codes) == 1 else "combination"
     name = "-".join([codes[0], *(code[2:] for code in codes[1:])])
     part = "val" if split == "test" else "train"
@@ -185,7 +172,6 @@ def shot(
 
 
 def pack(photos: PhotoSet) -> None:
-    """Pack every shard into an archive in its place, and change the rows."""
     root = photos.places.root
     for shard in [path for path in root.glob("*/*/*/*") if path.is_dir()]:
         with ZipFile(shard.with_name(f"{shard.name}.zip"), "w", 8) as archive:
@@ -201,7 +187,6 @@ def pack(photos: PhotoSet) -> None:
 
 
 def draw(path: Path, pills: pd.DataFrame) -> None:
-    """A noisy photo with a coloured patch per pill, different for every path."""
     seed = np.frombuffer(path.name.encode() + path.parent.name.encode(), dtype=np.uint8)
     chance = np.random.default_rng(seed)
     frame = np.full((HEIGHT, WIDTH, 3), 215, dtype=np.int16)

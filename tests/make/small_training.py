@@ -29,7 +29,6 @@ def plan(**changes):
 
 
 def fit(folder, crops_dir, the_plan, image_px=24):
-    """Train in `folder`, or resume there."""
     model = classifier.build(MODEL, 4, None, seed=7)
     with (
         RunLog("train_classification", folder / "live") as log,
@@ -41,7 +40,6 @@ def fit(folder, crops_dir, the_plan, image_px=24):
 
 
 def epochs(folder):
-    """The metrics of the epochs so far."""
     lines = (folder / "live/events.jsonl").read_bytes().splitlines()
     return [e["metrics"] for e in map(orjson.loads, lines) if e["kind"] == "epoch"]
 
@@ -78,6 +76,5 @@ def change_gradients(monkeypatch, change):
 
 
 def spoil(trainer):
-    """An infinite gradient."""
     gradient = next(trainer.model.parameters()).grad
     gradient[(0,) * gradient.ndim] = torch.inf

@@ -40,7 +40,6 @@ def copy_to(folder: Path) -> Path:
 
 
 def after_demo(folder: Path) -> Path:
-    """The project after `pillsnap demo`, committed."""
     assert "classification.top1" in run(copy_to(folder), "pillsnap", "demo")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "demo ran")
@@ -48,7 +47,6 @@ def after_demo(folder: Path) -> Path:
 
 
 def set_params(folder: Path, changes: dict) -> None:
-    """Overwrite keys of params.yaml."""
     path = folder / "params.yaml"
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     for section, values in changes.items():
@@ -82,5 +80,4 @@ def run(folder: Path, *command: str, code: int = 0, **more: str) -> str:
 
 
 def stages_run(printed: str) -> list[str]:
-    """The stages that DVC ran."""
     return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]

@@ -32,13 +32,11 @@ def make(folder: Path, train: int = 70, **of_train: object) -> Path:
 
 
 def make_detection(folder: Path, frames: int = 40, **of_train: object) -> Path:
-    """What the detector's stage reads."""
     detection_files.write(folder / "data/demo/detection", frames)
     return _with_code(folder, {"epochs": 4, "detection_batch_size": 8} | of_train)
 
 
 def make_two(folder: Path, task: str = "classification", **of_train: object) -> Path:
-    """For two processes, long enough to be killed in the middle."""
     two = {"devices": 2, "epochs": 6} | of_train
     return make_detection(folder, **two) if task == "detection" else make(folder, 200, **two)
 
@@ -54,7 +52,6 @@ def _with_code(folder: Path, of_train: dict[str, object]) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The caller's, with the package on the path and one thread in every process."""
     return {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1", **more}
 
 
@@ -79,23 +76,19 @@ def finish(folder: Path, *prefix: str, **more: str) -> str:
 
 
 def printed(folder: Path) -> str:
-    """What the last program printed."""
     return (folder / "printed.txt").read_text()
 
 
 def published(folder: Path) -> Path:
-    """Where the stage leaves its checkpoint."""
     return folder / f"artifacts/demo/checkpoints/demo_{_task(folder)}_best.pt"
 
 
 def weights_hash(folder: Path) -> str:
-    """sha256 of the published weights."""
     weights, _ = checkpoints.load_published(published(folder))
     return checkpoints.weights_hash(weights)
 
 
 def events(folder: Path, kind: str) -> list[dict]:
-    """The whole events of a kind so far."""
     path = folder / "artifacts/demo/live/events.jsonl"
     lines = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
     return [event for event in map(orjson.loads, lines) if event["kind"] == kind]
@@ -110,6 +103,5 @@ def begun(folder: Path, process: subprocess.Popen[bytes]) -> subprocess.Popen[by
 
 
 def ranks_of(process: subprocess.Popen[bytes]) -> dict[int, psutil.Process]:
-    """The ranks that a launcher has started."""
     variables = {child: child.environ() for child in psutil.Process(process.pid).children()}
     return {int(own["RANK"]): child for child, own in variables.items() if "RANK" in own}

@@ -1,6 +1,5 @@
 """From a tree to manifests: invalid labels are replaced, equal inputs give equal bytes."""
 
-import itertools
 import re
 import shutil
 from collections.abc import Callable
@@ -52,7 +51,7 @@ def samples(chosen: Selection) -> pd.DataFrame:
     return pd.concat([rows_of(chosen, side) for side in (0, 1)])
 
 
-def test_a_tree_that_was_not_recorded_is_refused(tmp_path: Path) -> None:
+def test_a_tree_that_was_not_recorded_is_refused(tmp_path):
     write_shot(tmp_path, Shot((CODES[0],)))
     with pytest.raises(DataError, match="no fingerprint yet"):
         selection.build(tmp_path, order(), None, lambda done, total: None)
@@ -67,7 +66,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def test_rows_follow_groups_names_and_classes(root: Path) -> None:
+def test_rows_follow_groups_names_and_classes(root):
     chosen = build(root, order(combination_share=0.3))
     groups = [set(rows_of(chosen, side)["group_id"]) for side in range(3)]
     assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
@@ -80,13 +79,13 @@ def test_rows_follow_groups_names_and_classes(root: Path) -> None:
     assert set(outside["class_index"]) == {-1}
 
 
-def test_test_may_be_empty(tmp_path: Path) -> None:
+def test_test_may_be_empty(tmp_path):
     write_tree(tmp_path, CODES, combos=COMBOS)
     tables.write(build(tmp_path), tmp_path / "out")
     assert len(manifest.read(tmp_path / "out/manifest_test.csv")) == 0
 
 
-def test_a_row_has_the_fields_of_name_and_label(root: Path) -> None:
+def test_a_row_has_the_fields_of_name_and_label(root):
     rows = samples(build(root))
     row = rows[rows["image_type"] == "single"].iloc[0]
     label = orjson.loads((root / row["label_path"]).read_bytes())
@@ -98,7 +97,7 @@ def test_a_row_has_the_fields_of_name_and_label(root: Path) -> None:
     assert (row["latitude"], row["longitude"]) == (image["camera_la"], image["camera_lo"])
 
 
-def test_files_are_read_back_as_written(root: Path, tmp_path: Path) -> None:
+def test_files_are_read_back_as_written(root, tmp_path):
     chosen = build(root)
     report = tables.write(chosen, tmp_path)
     classes = manifest.read_classes(tmp_path / "classes.csv")
@@ -115,29 +114,23 @@ def written(root: Path, out: Path, an_order: Order | None = None) -> list[bytes]
     return [(out / name).read_bytes() for name in (*FILES, "sampling.json")]
 
 
-def test_workers_do_not_change_the_bytes(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_and_a_linked_shard_do_not_change_the_bytes(root, tmp_path, monkeypatch):
     monkeypatch.setattr("pillsnap.aihub.reading.CHUNK", 50)
     monkeypatch.setattr(selection, "FEW", 0)
     label_path(root, Shot((CODES[0],), 0, 0, 0, 75)).write_bytes(b"{")
     one = written(root, tmp_path / "a", order(num_workers=1))
     assert written(root, tmp_path / "b", order(num_workers=2)) == one
-
-
-def test_a_linked_shard_gives_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    first = written(root, tmp_path / "a")
     shard = root / "train/images/single/TS_1_single"
     shutil.move(shard, tmp_path / "elsewhere")
     shard.symlink_to(tmp_path / "elsewhere")
-    assert written(root, tmp_path / "c") == first
+    assert written(root, tmp_path / "c") == one
 
 
 def box(value: Any) -> Callable[[dict[str, Any]], None]:
     return lambda label: label["annotations"][0].update(bbox=value)
 
 
-def test_invalid_labels_are_replaced_and_counted(root: Path) -> None:
+def test_invalid_labels_are_replaced_and_counted(root):
     first = samples(build(root))
     victims = first[first["image_type"] == "single"]["label_path"].iloc[:5]
     for path in victims:
@@ -172,9 +165,7 @@ def lose_a_label(root: Path, shot: Shot) -> None:
         (lose_a_label, "incomplete_combination"),
     ],
 )
-def test_a_combination_with_contradicting_or_missing_labels_is_left_out_whole(
-    root: Path, damage: Callable[[Path, Shot], None], reason: str
-) -> None:
+def test_a_combination_with_contradicting_or_missing_labels_is_left_out_whole(root, damage, reason):
     for latitude in (70, 75, 90):
         damage(root, Shot(COMBOS[0], latitude=latitude))
     chosen = build(root)
@@ -182,7 +173,7 @@ def test_a_combination_with_contradicting_or_missing_labels_is_left_out_whole(
     assert not set(samples(chosen)["group_id"]) & {"K-000001-000002-000003"}
 
 
-def test_a_code_without_enough_readable_labels_is_no_class(root: Path) -> None:
+def test_a_code_without_enough_readable_labels_is_no_class(root):
     write_tree(root, ["K-000009"], combos=[])
     for path in (root / "train/labels/single/TL_1_single/K-000009_json").iterdir():
         path.write_bytes(b"?")
@@ -191,7 +182,7 @@ def test_a_code_without_enough_readable_labels_is_no_class(root: Path) -> None:
         build(root, order(classes=9))
 
 
-def test_where_labels_differ_on_the_drug_the_most_frequent_text_is_taken(root: Path) -> None:
+def test_where_labels_differ_on_the_drug_the_most_frequent_text_is_taken(root):
     train = rows_of(build(root), 0)
     path = train[train["mapping_code"] == CODES[0]]["label_path"].iloc[0]
     edit_label(root / path, lambda label: label["images"][0].update(dl_name="다른 이름"))
@@ -201,9 +192,7 @@ def test_where_labels_differ_on_the_drug_the_most_frequent_text_is_taken(root: P
     assert tables.classes_of(chosen, drugs)["drug_name"][0] == "시험정 1밀리그램"
 
 
-def test_a_refusal_shows_findings_and_its_line_works_although_labels_are_invalid(
-    root: Path,
-) -> None:
+def test_a_refusal_shows_findings_and_its_line_works_although_labels_are_invalid(root):
     for number, path in enumerate(sorted((root / "train/labels").rglob("*.json"))):
         if number % 3 == 0:
             path.write_bytes(b"{")
@@ -217,7 +206,7 @@ def test_a_refusal_shows_findings_and_its_line_works_although_labels_are_invalid
     assert len(samples(build(root, order(**numbers)))) == numbers["samples"]
 
 
-def test_a_tree_without_labels_is_refused_without_counting_to_zero(tmp_path: Path) -> None:
+def test_a_tree_without_labels_is_refused_without_counting_to_zero(tmp_path):
     write_tree(tmp_path, CODES)
     shutil.rmtree(tmp_path / "train/labels")
     with pytest.raises(DataError) as refusal:
@@ -227,15 +216,8 @@ def test_a_tree_without_labels_is_refused_without_counting_to_zero(tmp_path: Pat
     assert not re.search(r"\b0 of|at most 0", str(refusal.value))
 
 
-def test_single_photos_of_known_codes_in_val_are_counted(root: Path) -> None:
+def test_single_photos_of_known_codes_in_val_are_counted(root):
     write_shot(root, Shot((CODES[0],), part="val"))
     chosen = build(root)
     assert chosen.left_out.counts == {"known_single_in_val": 1}
     assert CODES[0] in chosen.left_out.examples["known_single_in_val"][0]
-
-
-def test_combinations_alone_are_a_data_set(tmp_path: Path) -> None:
-    pairs = [tuple(CODES[at] for at in one) for one in itertools.combinations(range(6), 3)]
-    write_tree(tmp_path, combos=pairs)
-    chosen = build(tmp_path, order(samples=180, classes=6, combination_share=1.0))
-    assert len(samples(chosen)) == 180 and set(samples(chosen)["image_type"]) == {"combination"}

@@ -1,6 +1,5 @@
 """Photos matched with their labels by file name, and what that leaves out."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +17,12 @@ PAIR = Shot(("K-000001", "K-000002"))
 
 
 def collect(root: Path) -> tuple[Candidates, dict[str, int], dict[str, int]]:
-    """Candidates, counts left out, counts of findings."""
     tree, left_out = aihub.scan(root), Findings()
     found = candidates.collect(tree, left_out)
     return found, left_out.counts, tree.findings.counts
 
 
-def test_a_single_has_one_pill_and_its_group(tmp_path: Path) -> None:
+def test_a_single_has_one_pill_and_its_group(tmp_path):
     write_shot(tmp_path, SHOT)
     found, *_ = collect(tmp_path)
     assert found.groups == ["K-000001_b1_l0_d1"]
@@ -34,7 +32,7 @@ def test_a_single_has_one_pill_and_its_group(tmp_path: Path) -> None:
     assert found.photo_bytes[0] == photo_path(tmp_path, SHOT).stat().st_size
 
 
-def test_a_combination_merges_its_label_files(tmp_path: Path) -> None:
+def test_a_combination_merges_its_label_files(tmp_path):
     write_shot(tmp_path, PAIR)
     found, *_ = collect(tmp_path)
     assert found.groups == ["K-000001-000002"]
@@ -44,7 +42,7 @@ def test_a_combination_merges_its_label_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shot", [SHOT, PAIR])
-def test_a_code_or_combination_in_two_shards_is_one_group(tmp_path: Path, shot: Shot) -> None:
+def test_a_code_or_combination_in_two_shards_is_one_group(tmp_path, shot):
     write_shot(tmp_path, shot)
     write_shot(tmp_path, replace(shot, shard=2, latitude=60))
     found, left_out, _ = collect(tmp_path)
@@ -52,7 +50,7 @@ def test_a_code_or_combination_in_two_shards_is_one_group(tmp_path: Path, shot: 
     assert found.codes == list(shot.codes)
 
 
-def test_labels_in_another_shard_are_found(tmp_path: Path) -> None:
+def test_labels_in_another_shard_are_found(tmp_path):
     write_shot(tmp_path, PAIR)
     (tmp_path / "train/labels/combination/TL_1_combo").rename(
         tmp_path / "train/labels/combination/TL_5_combo"
@@ -116,9 +114,7 @@ def add_label_in_another_shard(root: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_used_is_counted_once_with_its_reason(
-    tmp_path: Path, damage: Callable[[Path], object], names: tuple[str, str]
-) -> None:
+def test_what_cannot_be_used_is_counted_once_with_its_reason(tmp_path, damage, names):
     write_shot(tmp_path, SHOT)
     write_shot(tmp_path, Shot(("K-000005",)))
     damage(tmp_path)
@@ -128,7 +124,7 @@ def test_what_cannot_be_used_is_counted_once_with_its_reason(
     assert all("_1_" in found.label_path(pill) for pill in range(len(found.pill_code)))
 
 
-def test_a_label_without_a_photo_is_counted(tmp_path: Path) -> None:
+def test_a_label_without_a_photo_is_counted(tmp_path):
     write_tree(tmp_path, ["K-000005"], combos=[PAIR.codes])
     write_shot(tmp_path, SHOT)
     photo_path(tmp_path, SHOT).unlink()
@@ -136,7 +132,7 @@ def test_a_label_without_a_photo_is_counted(tmp_path: Path) -> None:
     assert collect(tmp_path)[2] == {"label_without_photo": 3}
 
 
-def test_a_combination_that_lacks_labels_is_incomplete(tmp_path: Path) -> None:
+def test_a_combination_that_lacks_labels_is_incomplete(tmp_path):
     write_shot(tmp_path, replace(PAIR, labelled=("K-000002",)))
     write_shot(tmp_path, replace(PAIR, latitude=90))
     found, left_out, _ = collect(tmp_path)
@@ -144,7 +140,3 @@ def test_a_combination_that_lacks_labels_is_incomplete(tmp_path: Path) -> None:
     assert sorted(zip(found.complete.tolist(), found.pills.tolist(), strict=True)) == [
         (False, 1), (True, 2),
     ]  # fmt: skip
-
-
-def test_an_empty_tree_has_no_candidates(tmp_path: Path) -> None:
-    assert len(collect(tmp_path)[0].stems) == 0

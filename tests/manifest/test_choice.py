@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,7 @@ def wanted(*values: float, test_unknown_pills: int = 0) -> ScaleParams:
     )
 
 
-def candidates(
-    singles: dict[int, Sequence[int]],
-    combos: Sequence[tuple[tuple[int, ...], int]] = (),
-    unknown: dict[int, Sequence[int]] | None = None,
-    test_combos: Sequence[tuple[tuple[int, ...], int]] = (),
-) -> Candidates:
+def candidates(singles, combos=(), unknown=None, test_combos=()):
     """Singles: photos of each group by code; combos: codes and number of frames; then val's."""
     stems: list[str] = []
     columns: list[tuple[int, int, bool, int]] = []  # group, code, train, pills
@@ -68,9 +62,7 @@ def candidates(
     )  # fmt: skip
 
 
-def choose(
-    frames: Candidates, scale: ScaleParams, unknown_pills: UnknownPills = NONE, seed: int = 17
-) -> Choice:
+def choose(frames, scale, unknown_pills=NONE, seed=17):
     return Chooser(frames, scale, unknown_pills, "stage1", seed).choose(frames.complete)
 
 
@@ -99,7 +91,7 @@ def split_groups(frames: Candidates, choice: Choice) -> int:
 EVEN = candidates({code: [10] * 18 for code in range(12)}, [((0, 1, 2, 3), 3), ((4, 5, 6), 3)])
 
 
-def test_stage3_has_its_counts_and_shares_exactly_and_evenly() -> None:
+def test_stage3_has_its_counts_and_shares_exactly_and_evenly():
     rng = np.random.default_rng(0)
     combos = [(tuple(map(int, rng.choice(118, 4, replace=False))), 3) for _ in range(700)]
     frames = candidates({code: [6] * 18 for code in range(1060)}, combos)
@@ -114,35 +106,35 @@ def test_stage3_has_its_counts_and_shares_exactly_and_evenly() -> None:
     assert train.max() - train[train > 0].min() <= 2
 
 
-def test_combinations_fall_short_by_less_than_a_frame_and_singles_make_up_the_total() -> None:
+def test_combinations_fall_short_by_less_than_a_frame_and_singles_make_up_the_total():
     for samples, share, low, high in ((400, 0.05, 17, 20), (401, 0.0471, 16, 19), (400, 0.0, 0, 0)):
         choice = choose(EVEN, wanted(samples, 8, share, 0.2, 5, 2))
         assert low <= combination_pills(EVEN, choice) <= high
         assert pills_of(EVEN, choice, TRAIN) + pills_of(EVEN, choice, VAL) == samples
 
 
-def test_every_class_has_its_minimum_counts() -> None:
+def test_every_class_has_its_minimum_counts():
     frames = candidates({0: [5, 5, 2], 1: [200, 30, 30], 2: [90, 60, 60]})
     choice = choose(frames, wanted(200, 3, 0.0, 0.15, 8, 2))
     assert per_class(frames, choice, TRAIN).min() >= 8
     assert per_class(frames, choice, VAL).min() >= 2
 
 
-def test_val_is_met_within_half_a_percent_when_every_photo_is_needed() -> None:
+def test_val_is_met_within_half_a_percent_when_every_photo_is_needed():
     frames = candidates({code: [3] * 18 for code in range(24)})
     choice = choose(frames, wanted(24 * 54, 24, 0.0, 0.2, 20, 4))
     assert abs(pills_of(frames, choice, VAL) / (24 * 54) - 0.2) <= 0.005
     assert split_groups(frames, choice) == 0
 
 
-def test_codes_seen_in_combinations_become_classes_first_then_the_largest() -> None:
+def test_codes_seen_in_combinations_become_classes_first_then_the_largest():
     scale = wanted(60, 2, 0.0, 0.3, 5, 2)
     singles = {0: [20] * 3, 1: [21] * 3, 2: [90] * 3}
     assert set(choose(candidates(singles, [((0, 1), 3)]), scale).classes) == {0, 1}
     assert set(choose(candidates(singles), scale).classes) == {1, 2}
 
 
-def test_the_seed_decides_between_equals_and_on_the_photos() -> None:
+def test_the_seed_decides_between_equals_and_on_the_photos():
     frames = candidates({code: [9] * 3 for code in range(40)})
     choices = [choose(frames, wanted(60, 5, 0.0, 0.3, 3, 1), OUT, seed) for seed in (1, 1, 2, 3, 4)]
     for chosen in (
@@ -155,7 +147,7 @@ def test_the_seed_decides_between_equals_and_on_the_photos() -> None:
     assert (choose(EVEN, scale, seed=1).split != choose(EVEN, scale, seed=2).split).any()
 
 
-def test_test_holds_all_combinations_of_known_codes_that_were_not_trained_on() -> None:
+def test_test_holds_all_combinations_of_known_codes_that_were_not_trained_on():
     frames = candidates(
         {code: [10] * 6 for code in range(4)}, [((0, 1), 3), ((2, 3), 3)],
         test_combos=[((0, 2), 3), ((1, 3), 2), ((0, 77), 3), ((0, 1), 3)],
@@ -164,14 +156,14 @@ def test_test_holds_all_combinations_of_known_codes_that_were_not_trained_on() -
     assert pills_of(frames, choice, TEST) == 10
 
 
-def test_unknown_singles_are_spread_over_their_codes() -> None:
+def test_unknown_singles_are_spread_over_their_codes():
     frames = candidates({code: [10] * 6 for code in range(4)}, unknown={7: [9] * 4, 8: [9], 9: [1]})
     choice = choose(frames, wanted(100, 4, 0.0, 0.2, 5, 2, test_unknown_pills=11))
     counts = np.bincount(frames.code[choice.split == TEST], minlength=10)
     assert list(counts[7:]) == [5, 5, 1]
 
 
-def test_singles_of_codes_in_train_are_no_unknowns() -> None:
+def test_singles_of_codes_in_train_are_no_unknowns():
     frames = candidates(
         {code: [10] * 6 for code in range(4)}, [((0, 1, 9), 3)], unknown={9: [5], 0: [5], 8: [5]}
     )
@@ -193,9 +185,7 @@ def test_singles_of_codes_in_train_are_no_unknowns() -> None:
         (wanted(400, 8, 0.05, 0.2, 5, 2), UnknownPills(1, 2000), ["holds 540"]),
     ],
 )
-def test_a_shortage_says_how_many_there_are_and_what_to_set(
-    scale: ScaleParams, unknown: UnknownPills, facts: list[str]
-) -> None:
+def test_a_shortage_says_how_many_there_are_and_what_to_set(scale, unknown, facts):
     chooser = Chooser(EVEN, scale, unknown, "stage1", 17)
     with pytest.raises(ShortageError) as refusal:
         chooser.choose(EVEN.complete)
@@ -230,7 +220,7 @@ def random_shortage(number: int) -> tuple[Candidates, ScaleParams, UnknownPills]
     return frames, scale, UnknownPills(int(rng.integers(3)), int(rng.choice([0, 0, 9])))
 
 
-def test_the_advice_of_200_random_shortages_works_the_first_time() -> None:
+def test_the_advice_of_200_random_shortages_works_the_first_time():
     hopeless = 0
     for number in range(200):
         frames, scale, unknown = random_shortage(number)
@@ -245,7 +235,7 @@ def test_the_advice_of_200_random_shortages_works_the_first_time() -> None:
 COMBINED = candidates({}, [(codes, 3) for codes in itertools.combinations(range(9), 3)])
 
 
-def test_combinations_alone_are_enough() -> None:
+def test_combinations_alone_are_enough():
     every = int(COMBINED.pills.sum())
     choice = choose(COMBINED, wanted(every, 9, 1.0, 0.2, 8, 2))
     assert len(choice.classes) == 9
@@ -254,7 +244,7 @@ def test_combinations_alone_are_enough() -> None:
     assert split_groups(COMBINED, choice) == 0
 
 
-def test_codes_with_combinations_alone_are_classes_where_others_are_too_few() -> None:
+def test_codes_with_combinations_alone_are_classes_where_others_are_too_few():
     frames = candidates({code: [10] * 6 for code in range(4)}, [((0, 1, 9), 3)] * 1 + [
         ((code, 9), 3) for code in range(4)])  # fmt: skip
     assert 9 not in choose(frames, wanted(100, 4, 0.2, 0.2, 5, 2)).classes
@@ -265,7 +255,7 @@ COMBOS = [((0, 1, 2, 3), 3), ((4, 5, 6), 3), ((0, 5, 7), 3), ((1, 4, 9), 3)]
 MIXED = candidates({code: [10] * 18 for code in range(12)}, COMBOS, {77: [9] * 4})
 
 
-def test_left_out_codes_are_of_no_combination_and_no_class_and_their_singles_are_tested() -> None:
+def test_left_out_codes_are_of_no_combination_and_no_class_and_their_singles_are_tested():
     choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2, test_unknown_pills=90), OUT)
     tested = MIXED.code[(choice.split == TEST) & MIXED.train]
     assert list(choice.left_out) == [8, 10, 11]
@@ -274,7 +264,7 @@ def test_left_out_codes_are_of_no_combination_and_no_class_and_their_singles_are
     assert [pills_of(MIXED, choice, side) for side in (TRAIN, VAL)] == [320, 80]
 
 
-def test_left_out_codes_are_not_in_train_or_val() -> None:
+def test_left_out_codes_are_not_in_train_or_val():
     pairs = [((code, other), 3) for code in range(8) for other in range(code)]
     frames = candidates({code: [10] * 18 for code in range(8)}, pairs)
     choice = choose(frames, wanted(200, 5, 0.02, 0.2, 5, 2), unknown_pills=OUT)
@@ -282,7 +272,7 @@ def test_left_out_codes_are_not_in_train_or_val() -> None:
     assert not set(choice.left_out) & set(frames.pill_code[here])
 
 
-def test_unknown_pills_of_val_count_as_its_samples() -> None:
+def test_unknown_pills_of_val_count_as_its_samples():
     choice = choose(MIXED, wanted(400, 8, 0.03, 0.2, 5, 2), unknown_pills=UnknownPills(1, 20))
     in_val = MIXED.code[(choice.split == VAL) & MIXED.single]
     unknown = in_val[~np.isin(in_val, choice.classes)]

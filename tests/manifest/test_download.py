@@ -2,7 +2,9 @@
 
 import itertools
 import shutil
+import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 
 from make.aihub_tree import Shot, write_shot
-from make.download import OUTER, decomposed, download, flip_bit, upper_endings
+from make.download import OUTER, download, flip_bit
 from pillsnap import params
 from pillsnap.aihub import fingerprint, reading
 from pillsnap.aihub import tree as aihub
@@ -67,9 +69,11 @@ def rows(chosen: Selection) -> pd.DataFrame:
 
 FORMS: dict[str, Callable[[Path, Path], Path]] = {
     "unpacked": download,
-    "decomposed": lambda tree, out: download(tree, out, spelt=decomposed),
+    "NFD": lambda tree, out: download(tree, out, spelt=partial(unicodedata.normalize, "NFD")),
     "underscores": lambda tree, out: download(tree, out, spelt=lambda p: p.replace(" ", "_")),
-    "upper-case endings": lambda tree, out: download(tree, out, spelt=upper_endings),
+    "upper-case endings": lambda tree, out: download(
+        tree, out, spelt=lambda p: p.replace(".png", ".PNG")
+    ),
     "zipped": lambda tree, out: download(tree, out, packed=bool, inside="알약/"),
     "labels zipped": lambda tree, out: download(tree, out, packed=lambda name: name[1] == "L"),
     "one shard zipped": lambda tree, out: download(tree, out, packed=lambda n: "S_2" in n),
@@ -81,9 +85,7 @@ FORMS: dict[str, Callable[[Path, Path], Path]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_rows_of_the_rearranged_tree(
-    tree: Path, tmp_path: Path, form: str
-) -> None:
+def test_every_form_gives_the_rows_of_the_rearranged_tree(tree, tmp_path, form):
     root = FORMS[form](tree, tmp_path)
     chosen = built(root)
     pd.testing.assert_frame_equal(rows(chosen), rows(built(tree)))
@@ -104,7 +106,7 @@ def flat(tree: Path, root: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["train_annotations.json", "train_images/_annotations.coco.json"])
-def test_labels_in_one_coco_file_are_refused_by_name(tree: Path, tmp_path: Path, name: str) -> None:
+def test_labels_in_one_coco_file_are_refused_by_name(tree, tmp_path, name):
     for labels in flat(tree, tmp_path).glob("*_annotations"):
         shutil.rmtree(labels)
     (tmp_path / name).write_text("{}")
@@ -113,9 +115,7 @@ def test_labels_in_one_coco_file_are_refused_by_name(tree: Path, tmp_path: Path,
     assert "one JSON file per photo and pill" in refusal.value.cure
 
 
-def test_shards_are_unknown_without_folders_and_unpacked_photos_come_before_archives(
-    tree: Path, tmp_path: Path
-) -> None:
+def test_shards_unknown_without_folders_and_unpacked_photos_before_archives(tree, tmp_path):
     chosen = rows(built(download(tree, tmp_path / "a", shards=False)))
     expected = rows(built(tree))
     same = [name for name in chosen if name != "shard"]
@@ -132,9 +132,7 @@ def test_shards_are_unknown_without_folders_and_unpacked_photos_come_before_arch
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "no archive"])
-def test_a_broken_archive_is_one_finding_and_the_rest_is_used(
-    tree: Path, tmp_path: Path, damage: str
-) -> None:
+def test_a_broken_archive_is_one_finding_and_the_rest_is_used(tree, tmp_path, damage):
     root = download(tree, tmp_path, packed=bool)
     path = root / FIRST
     content = path.read_bytes()
@@ -147,9 +145,7 @@ def test_a_broken_archive_is_one_finding_and_the_rest_is_used(
     assert shards == singles - {"TS_1_single"} | {"TS_1_combo", "VS_1_combo"}
 
 
-def test_a_flipped_bit_in_a_label_is_found_by_the_archives_checksum(
-    tree: Path, tmp_path: Path
-) -> None:
+def test_a_flipped_bit_in_a_label_is_found_by_the_archives_checksum(tree, tmp_path):
     root = download(tree, tmp_path, packed=lambda name: name == "TL_2_단일", method=0)
     label = next(p for p in tables.rows_of(built(root), 0)["label_path"] if ".zip/" in p)
     flip_bit(root / label)
@@ -159,7 +155,7 @@ def test_a_flipped_bit_in_a_label_is_found_by_the_archives_checksum(
     assert label not in list(tables.rows_of(chosen, 0)["label_path"])
 
 
-def test_the_fingerprint_reads_directories_of_archives_only(tree: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_reads_directories_of_archives_only(tree, tmp_path):
     root = download(tree, tmp_path, packed=bool)
     before = fingerprint.take(root)
     assert (before.count, before.bytes) == (
@@ -169,7 +165,7 @@ def test_the_fingerprint_reads_directories_of_archives_only(tree: Path, tmp_path
     assert fingerprint.take(root) == before
 
 
-def test_nothing_is_written_to_the_root(tree: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_to_the_root(tree, tmp_path):
     root = download(tree, tmp_path, packed=lambda name: "1" in name)
     paths = [root, *root.rglob("*")]
     before = {path: path.stat().st_mtime_ns for path in paths}
@@ -184,14 +180,14 @@ def test_nothing_is_written_to_the_root(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shards", [True, False])
-def test_a_sample_takes_photos_of_many_shards(tree: Path, tmp_path: Path, shards: bool) -> None:
+def test_a_sample_takes_photos_of_many_shards(tree, tmp_path, shards):
     root = download(tree, tmp_path, packed=lambda name: shards and "1" in name, shards=shards)
     paths = aihub.sample(root, 8)
     assert len({path.rpartition("/K-" if shards else "/")[0] for path in paths}) == len(paths) == 8
     assert all(source.status(root / path).size for path in paths)
 
 
-def test_members_with_paths_outside_the_archive_are_ignored(tmp_path: Path) -> None:
+def test_members_with_paths_outside_the_archive_are_ignored(tmp_path):
     with ZipFile(tmp_path / "TS_1_단일.zip", "w") as archive:
         for name in ("../K-000001/a.png", "/K-000001/b.png", "K-000001/._c.png", "K-000001/d.txt"):
             archive.writestr(name, b"x")
@@ -200,7 +196,7 @@ def test_members_with_paths_outside_the_archive_are_ignored(tmp_path: Path) -> N
     assert found.findings.counts == {"file_ignored": 3, "macos_file": 1}
 
 
-def test_workers_scan_archives_alike(tree: Path, tmp_path: Path) -> None:
+def test_workers_scan_archives_alike(tree, tmp_path):
     root = download(tree, tmp_path, packed=lambda name: name[1] == "S")
     (root / "TS_9_단일.zip").symlink_to(root / FIRST)
     for number, labels in enumerate(sorted(root.rglob("TL_*"))):

@@ -1,7 +1,5 @@
 """The plot of the choice."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
@@ -16,11 +14,10 @@ COLUMNS = {
 
 
 def rows(*places: int) -> Rows:
-    """Some of three pills."""
     return {name: np.array(values)[list(places)] for name, values in COLUMNS.items()}
 
 
-def test_equal_choices_are_equal_pictures_also_without_a_test_part(tmp_path: Path) -> None:
+def test_equal_choices_are_equal_pictures_also_without_a_test_part(tmp_path):
     nothing = {name: np.array(values)[:0] for name, values in COLUMNS.items()}
     for name, train, test in (
         ("a", (0, 1, 2), rows(2)), ("b", (0, 1, 2), rows(2)), ("c", (0, 1), nothing),

@@ -12,7 +12,7 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def test_a_hash_depends_on_name_and_seed_alone() -> None:
+def test_a_hash_depends_on_name_and_seed_alone():
     assert list(hashes(["a", "b"], 1)) == list(hashes(["b", "a"], 1))[::-1]
     assert hashes(["a"], 1) != hashes(["a"], 2)
     assert hashes(["a"], 1 << 70).dtype == np.uint64
@@ -28,14 +28,12 @@ def test_a_hash_depends_on_name_and_seed_alone() -> None:
         *((sizes, 2.0, 5, 3, None) for sizes in ((), (9,), (4, 4))),
     ],
 )
-def test_groups_are_held_out_whole(
-    sizes: tuple[int, ...], target: float, least_held: int, least_kept: int, held: list[int] | None
-) -> None:
+def test_groups_are_held_out_whole(sizes, target, least_held, least_kept, held):
     found = held_out(ints(*sizes), target, least_held, least_kept)
     assert (found if found is None else list(found)) == held
 
 
-def test_shares_are_level_within_their_bounds() -> None:
+def test_shares_are_level_within_their_bounds():
     shares = level_fill(20, ints(0, 9, 0, 0), ints(2, 20, 20, 20), hashes("abcd", 0))
     assert shares.sum() == 20
     assert shares[0] == 2 and shares[1] == 9
@@ -44,7 +42,7 @@ def test_shares_are_level_within_their_bounds() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1), st.floats(0, 1))
-def test_shares_add_up_within_bounds(bounds: list[tuple[int, int]], at: float) -> None:
+def test_shares_add_up_within_bounds(bounds, at):
     low = ints(*(one for one, _ in bounds))
     high = low + ints(*(more for _, more in bounds))
     total = int(low.sum() + at * (high.sum() - low.sum()))
@@ -55,18 +53,14 @@ def test_shares_add_up_within_bounds(bounds: list[tuple[int, int]], at: float) -
     assert len(free) == 0 or free.max() - free.min() <= 1
 
 
-def test_groups_take_turns_within_a_bin() -> None:
+def test_groups_take_turns_within_a_bin():
     bins, groups = ints(0, 0, 0, 0, 1), ints(0, 0, 0, 1, 2)
     order = np.arange(5, dtype=np.uint64)
     places = round_robin(bins, groups, order[groups], order)
     assert list(places) == [0, 2, 3, 1, 0]
 
 
-def test_turns_of_nothing_are_nothing() -> None:
-    assert len(round_robin(ints(), ints(), hashes([], 0), hashes([], 0))) == 0
-
-
-def test_frames_fill_up_to_the_total_and_never_over() -> None:
+def test_frames_fill_up_to_the_total_and_never_over():
     taken = fill_up(ints(4, 4, 3, 2, 1), np.array([0, 1, 2, 3, 4]), 10)
     assert list(taken) == [True, True, False, True, False]
     assert ints(4, 4, 3, 2, 1)[taken].sum() == 10

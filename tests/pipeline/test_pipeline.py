@@ -27,26 +27,13 @@ def epochs(folder, model):
     return pd.read_csv(tsv, sep="\t")["step"].tolist()
 
 
-def test_second_repro_runs_nothing(project):
+def test_second_repro_runs_nothing_and_a_forced_one_gives_the_same_bytes(project):
     assert stages_run(run(project, "dvc", "repro")) == []
     assert "up to date" in run(project, "dvc", "status")
-
-
-def test_manifests_hold_the_contract(project):
-    tables = {
-        split: pd.read_csv(project / f"artifacts/demo/manifest_{split}.csv")
-        for split in ("train", "val", "test")
-    }
-    both = pd.concat([tables["train"], tables["val"]])
-    assert len(both) == 120
-    assert tables["train"].query("known")["mapping_code"].nunique() == 6
-    assert not set(tables["train"]["group_id"]) & set(tables["val"]["group_id"])
-    for table in tables.values():
-        for start, size, whole in (("x", "w", "width"), ("y", "h", "height")):
-            ends = table[f"box_{start}"] + table[f"box_{size}"]
-            assert ((table[f"box_{start}"] >= 0) & (ends <= table[f"image_{whole}"])).all()
-        for path, rows in table.query("image_type == 'combination'").groupby("image_path"):
-            assert len(rows) == path.split("/")[-1].split("_")[0].count("-")
+    before = (project / "dvc.lock").read_text()
+    shutil.rmtree(project / ".checkpoints")
+    run(project, "dvc", "repro", "-f", "-s", "build_manifest", "validate")
+    assert (project / "dvc.lock").read_text() == before
 
 
 def test_metrics_hold_the_contract_and_curves_every_epoch_once(project):
@@ -57,13 +44,6 @@ def test_metrics_hold_the_contract_and_curves_every_epoch_once(project):
     shown = json.loads(run(project, "dvc", "metrics", "show", "--json"))
     assert list(shown[""]["data"]) == ["artifacts/demo/metrics.json"]  # a column for each headline
     assert epochs(project, "detection") == epochs(project, "classification") == [1, 2]
-
-
-def test_rebuilding_manifests_and_crops_gives_the_same_bytes(project):
-    before = (project / "dvc.lock").read_text()
-    shutil.rmtree(project / ".checkpoints")
-    run(project, "dvc", "repro", "-f", "-s", "build_manifest", "validate")
-    assert (project / "dvc.lock").read_text() == before
 
 
 def test_experiment_with_another_batch_size_reruns_classification_and_evaluation(project):
@@ -166,47 +146,3 @@ def test_the_first_command_in_a_clone_says_how_to_draw_the_demo(project, tmp_pat
     for command in (("exp", "run", "-S", "seed=3"), ("repro",), ("exp", "run", "-S", "seed=3")):
         printed = run(tmp_path / "clone", "dvc", *command, code=255)
         assert "The demo's photos are not in data/demo.\n  -> python3 run.py demo" in printed
-
-
-def test_root_with_too_few_classes_names_how_many_and_the_keys(project):
-    text = (project / "params.yaml").read_text(encoding="utf-8")
-    tiny_project.set_params(project, {"scales.demo": {"classes": 400}})
-    try:
-        printed = run(project, "dvc", "repro", code=255)
-    finally:
-        (project / "params.yaml").write_text(text, "utf-8")
-    assert "scales.demo.classes" in printed
-    assert "Traceback" not in printed
-
-
-def test_nothing_is_written_to_the_data_root(project, tmp_path):
-    root = tmp_path / "read only"
-    for part in ("train", "val"):
-        shutil.copytree(project / "data/demo" / part, root / part)
-    for path in [*root.rglob("*"), root]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    before = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*"))
-    run(project, "pillsnap", "fingerprint", PILLSNAP_DATA_ROOT=str(root))
-    run(project, "dvc", "repro", "-f", "build_manifest", "validate", PILLSNAP_DATA_ROOT=str(root))
-    assert sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*")) == before
-    for path in [*root.rglob("*"), root]:
-        path.chmod(0o755)
-
-
-def test_ctrl_c_ends_in_130_and_leaves_nothing_running(project):
-    tiny_project.set_params(project, {"train_classification": {"noise": 5.0}})
-    log = (project / "interrupted.log").open("w")
-    started = subprocess.Popen(
-        ["python", "src/train_classification.py"], cwd=project, stdout=log, stderr=log,
-        env=tiny_project.environment(project),
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while "epoch 1/" not in (project / "interrupted.log").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    started.send_signal(signal.SIGINT)
-    try:
-        assert started.wait(timeout=60) == 130
-    finally:
-        started.kill()
-        log.close()

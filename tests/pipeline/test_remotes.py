@@ -71,7 +71,7 @@ def clone_by_remote(origin: Path, clone: Path, url: str, endpoint: str = "", **k
     return clone
 
 
-def test_a_clone_trains_and_evaluates_without_the_photos(origin: Path, tmp_path: Path) -> None:
+def test_a_clone_without_the_photos_trains_and_only_what_needs_them_is_refused(origin, tmp_path):
     clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"))
     assert stages_run(run(clone, "dvc", "repro")) == []
     before = (clone / "artifacts/demo/metrics.json").read_bytes()
@@ -81,10 +81,6 @@ def test_a_clone_trains_and_evaluates_without_the_photos(origin: Path, tmp_path:
     said = run(clone, "dvc", "repro")
     assert stages_run(said) == ["train_detection", "train_classification", "evaluate"]
     assert (clone / "artifacts/demo/metrics.json").read_bytes() != before
-
-
-def test_only_what_needs_the_photos_is_refused_without_them(origin: Path, tmp_path: Path) -> None:
-    clone = clone_by_remote(origin, tmp_path / "clone", str(tmp_path / "shelf"))
     tiny_project.set_params(clone, {"scales.demo": {"samples": 110}})
     said = run(clone, "dvc", "repro", code=255)
     assert stages_run(said) == ["build_manifest"]
@@ -92,7 +88,7 @@ def test_only_what_needs_the_photos_is_refused_without_them(origin: Path, tmp_pa
     assert "run.py demo" in said
 
 
-def test_a_bucket_serves_as_well(origin: Path, tmp_path: Path, endpoint: str) -> None:
+def test_a_bucket_serves_as_well(origin, tmp_path, endpoint):
     clone = clone_by_remote(origin, tmp_path / "clone", "s3://pills/dvc", endpoint, **KEYS)
     assert stages_run(run(clone, "dvc", "repro")) == []
     assert "in sync" in run(clone, "dvc", "status", "--cloud", **KEYS)

@@ -39,7 +39,6 @@ def namespaces(stack):
 
 
 def start(folder, namespace, number):
-    """torchrun on one of the hosts, as in docs/scaling.md."""
     torchrun = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1",
         "--max-restarts=3", "--rdzv-backend=c10d", f"--rdzv-endpoint={ADDRESSES[0]}:29400",

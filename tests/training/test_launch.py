@@ -21,7 +21,6 @@ def undisturbed(tmp_path_factory, task):
 
 
 def begun(folder):
-    """A training whose first epoch is complete, and its ranks."""
     process = project.begun(folder, project.start(folder))
     return process, project.ranks_of(process)
 
@@ -66,18 +65,6 @@ def test_killed_launcher_leaves_no_rank(tmp_path, task):
     process.wait()
     _, alive = psutil.wait_procs(list(ranks.values()), 5)
     assert not alive
-
-
-def test_a_second_start_is_refused_while_the_first_runs(tmp_path, task, undisturbed):
-    folder = project.make_two(tmp_path / "p", task)
-    process, ranks = begun(folder)
-    ranks[0].suspend()  # else it ends before the second has begun
-    refused = project.start(folder).wait()
-    ranks[0].resume()
-    assert refused == 1
-    assert "already runs" in project.printed(folder)
-    assert process.wait() == 0
-    assert project.weights_hash(folder) == undisturbed
 
 
 def test_a_killed_trainer_leaves_no_process(tmp_path):

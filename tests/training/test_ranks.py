@@ -24,7 +24,6 @@ def test_parts_are_the_whole_batch_in_order_and_never_one_sample(world_size):
 
 
 def order(world_size):
-    """Keys of three epochs, each batch's parts put together by rank."""
     ranks_ = [Ranks(rank, world_size) for rank in range(world_size)]
     samplers, batches = [EpochBatches(37, 8, 5, True, 2, one) for one in ranks_], []
     for epoch in range(3):
@@ -38,13 +37,6 @@ def test_the_global_order_is_that_of_one_process():
     assert order(2) == order(3) == order(1)
     batches = EpochBatches(37, 8, 5, True)
     assert [batches.size(step) for step in range(batches.steps)] == [len(b) for b in batches]
-
-
-def test_alone_nothing_is_sent():
-    sums = [torch.ones(2)]
-    ALONE.add(sums)
-    assert sums[0].tolist() == [1, 1]
-    assert (ALONE.total(3), ALONE.any(True), ALONE.same(4)) == (3, True, 4)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def run(photos: PhotoSet) -> CheckedRows:
     return checks.run(photos.rows, classes, photos.places.root, photos.settings.scale)
 
 
-def test_valid_rows_pass_and_no_photo_is_opened(photos: PhotoSet) -> None:
+def test_valid_rows_pass_and_no_photo_is_opened(photos):
     for path in photos.places.root.rglob("*.png"):
         path.unlink()
     verdict = run(photos)
@@ -29,9 +29,7 @@ def test_valid_rows_pass_and_no_photo_is_opened(photos: PhotoSet) -> None:
     assert len(verdict.admitted) == len(photos.rows)
 
 
-def test_a_rejected_pill_makes_its_photo_partly_labelled_and_few_photos_are_shown(
-    photos: PhotoSet,
-) -> None:
+def test_a_rejected_pill_makes_its_photo_partly_labelled_and_few_photos_are_shown(photos):
     path = photos.photo("train", "combination")
     pills = photos.rows.index[photos.rows["image_path"] == path]
     photos.rows["box_x"] = -1
@@ -44,7 +42,7 @@ def test_a_rejected_pill_makes_its_photo_partly_labelled_and_few_photos_are_show
     assert len(verdict.shown["box_inside"]) == EXAMPLES_SHOWN
 
 
-def test_an_error_fails_a_refusal_warns_and_what_was_not_run_does_not_pass() -> None:
+def test_an_error_fails_a_refusal_warns_and_what_was_not_run_does_not_pass():
     names = [check.name for check in check_table.CHECKS]
     assert len(set(names)) == len(names)
     for found, wanted in (

@@ -10,14 +10,14 @@ from pillsnap.dataset.pixels import scale_down
 from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text
 
 
-def test_the_longest_side_is_scaled_down_never_up() -> None:
+def test_the_longest_side_is_scaled_down_never_up():
     frame = np.zeros((1280, 976, 3), dtype=np.uint8)
     assert scale_down(frame, 320).shape == (320, 244, 3)
     assert scale_down(frame.transpose(1, 0, 2), 320).shape == (244, 320, 3)
     assert scale_down(frame, 1280) is frame
 
 
-def test_labels_are_centres_and_sizes_relative_to_the_frame() -> None:
+def test_labels_are_centres_and_sizes_relative_to_the_frame():
     assert label_text(np.array([[10, 20, 40, 30]]), 100, 200) == (
         "0 0.300000 0.175000 0.400000 0.150000\n"
     )
@@ -40,13 +40,13 @@ def written(folder: Path, *paths: str) -> list[str]:
 @pytest.mark.parametrize(
     "paths", [("a/x.png", "b/x.png"), ("a/알약.png", "b/약.png"), ("a/" + "x" * 251 + ".png",)]
 )
-def test_names_are_flat_ascii_short_and_unique(tmp_path: Path, paths: tuple[str, ...]) -> None:
+def test_names_are_flat_ascii_short_and_unique(tmp_path, paths):
     names = written(tmp_path / "set", *paths)
     assert len(names) == len(paths)
     assert all(name.isascii() and len(name) < 240 for name in names)
 
 
-def test_a_set_is_there_once_finished_and_replaces_the_one_before(tmp_path: Path) -> None:
+def test_a_set_is_there_once_finished_and_replaces_the_one_before(tmp_path):
     DetectionWriter(tmp_path / "set").add("train", frame("a/x.png"))
     assert not (tmp_path / "set").exists()
     names = ["K-000001_0", "K-000002_0"]
@@ -56,9 +56,7 @@ def test_a_set_is_there_once_finished_and_replaces_the_one_before(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_ultralytics_finds_the_set_from_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ultralytics_finds_the_set_from_anywhere(tmp_path, monkeypatch):
     import_module("pillsnap.detection.settings")  # sets Ultralytics' switches before its import
     check_det_dataset = import_module("ultralytics.data.utils").check_det_dataset
     written(tmp_path / "set", "a/x.png")

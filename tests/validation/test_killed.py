@@ -57,7 +57,6 @@ def steps_until(process: "subprocess.Popen[str]", last_step: int) -> list[int]:
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
-    """kill -9, and see its own processes leave by themselves."""
     children = psutil.Process(process.pid).children(recursive=True)
     with process:  # closes its pipe
         process.send_signal(signal.SIGKILL)
@@ -67,7 +66,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["folders", "in the middle of archives"])
-def test_five_kills_change_nothing_and_cost_nothing(photos: PhotoSet, packed: bool) -> None:
+def test_five_kills_change_nothing_and_cost_nothing(photos, packed):
     if packed:
         pack(photos)
     reached = 0
@@ -89,7 +88,7 @@ def test_five_kills_change_nothing_and_cost_nothing(photos: PhotoSet, packed: bo
 
 
 @pytest.mark.slow
-def test_a_kill_while_the_outs_are_written_leaves_them_whole_or_absent(photos: PhotoSet) -> None:
+def test_a_kill_while_the_outs_are_written_leaves_them_whole_or_absent(photos):
     photos.run()
     undisturbed = photos.outs()
     total = 628

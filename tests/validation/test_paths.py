@@ -24,7 +24,7 @@ def tree_of(root: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def test_nothing_is_written_to_the_data_root(photos: PhotoSet) -> None:
+def test_nothing_is_written_to_the_data_root(photos):
     root = photos.places.root
     for path in [root, *root.rglob("*")]:
         path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
@@ -47,9 +47,7 @@ def test_nothing_is_written_to_the_data_root(photos: PhotoSet) -> None:
         ("NFC", unicodedata.normalize("NFD", "알약")),
     ],
 )
-def test_unusual_and_otherwise_spelt_folder_names_change_nothing(
-    photos: PhotoSet, disk: str, folder: str
-) -> None:
+def test_unusual_and_otherwise_spelt_folder_names_change_nothing(photos, disk, folder):
     old = photos.photo("train")
     new = f"train/images/single/{folder}/{Path(old).name}"
     path = photos.path(unicodedata.normalize(disk, new))
@@ -64,7 +62,7 @@ def test_unusual_and_otherwise_spelt_folder_names_change_nothing(
 
 
 @pytest.mark.parametrize("kind", ["label", "image"])
-def test_a_name_too_long_for_the_disk_is_one_finding(photos: PhotoSet, kind: str) -> None:
+def test_a_name_too_long_for_the_disk_is_one_finding(photos, kind):
     row = photos.rows.index[photos.rows["image_path"] == photos.photo("train")][0]
     long = photos.rows.loc[row, f"{kind}_path"].replace("K-0", "x" * 300 + "/K-0", 1)
     photos.rows.loc[row, f"{kind}_path"] = long
@@ -74,7 +72,7 @@ def test_a_name_too_long_for_the_disk_is_one_finding(photos: PhotoSet, kind: str
     assert photos.check("label_missing")["count"] == (kind == "label")
 
 
-def test_photos_in_archives_give_the_same_pictures_and_are_read_once(photos: PhotoSet) -> None:
+def test_photos_in_archives_give_the_same_pictures_and_are_read_once(photos):
     photos.run()
     names = ("mapping_code", "box_x", "content_hash", "jpeg")
     path = photos.places.data_dir / "crops" / "train.arrow"
@@ -88,7 +86,7 @@ def test_photos_in_archives_give_the_same_pictures_and_are_read_once(photos: Pho
     assert photos.decoded == 0
 
 
-def test_a_flipped_bit_and_a_lost_archive_reject_their_photos_alone(photos: PhotoSet) -> None:
+def test_a_flipped_bit_and_a_lost_archive_reject_their_photos_alone(photos):
     pack(photos)
     victim = photos.photo("train")
     flip_bit(photos.path(victim))

@@ -17,7 +17,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
     return make(tmp_path_factory.mktemp("photos"))
 
 
-def test_val_gets_its_part_of_single_detection_frames(photos: PhotoSet) -> None:
+def test_val_gets_its_part_of_single_detection_frames(photos):
     kinds = kinds_of(photos.rows, NONE, photos.settings.scale, photos.settings.seed)
     every = photos.rows.drop_duplicates("image_path")
     chosen = every[[Kind.DETECTION in kinds[path] for path in every["image_path"]]]
@@ -27,7 +27,7 @@ def test_val_gets_its_part_of_single_detection_frames(photos: PhotoSet) -> None:
     assert dict(singles) == {"train": wanted, "val": round(wanted * share / (1 - share))}
 
 
-def test_evaluation_frames_are_limited_for_each_kind(photos: PhotoSet) -> None:
+def test_evaluation_frames_are_limited_for_each_kind(photos):
     few = photos.settings.scale.model_copy(update={"evaluation_frames": 1})
     kinds = kinds_of(photos.rows, NONE, few, photos.settings.seed)
     assert sum(Kind.FRAME in kind for kind in kinds.values()) == 4
@@ -45,30 +45,25 @@ GRID = [
 ]
 
 
-def test_codes_and_their_groups_get_equal_shares() -> None:
+def test_codes_and_their_groups_get_equal_shares_of_what_there_is():
     chosen = frames([row for row in GRID if row[2] in choose(frames(GRID), 40, seed=1)])
     assert set(chosen.groupby("mapping_code").size()) == {8}
     assert set(chosen.groupby("group_id").size()) == {2}
+    assert len(choose(frames(GRID), 10_000, seed=1)) == len(GRID)
+    assert choose(frames([]), 5, seed=1) == set()
 
 
-def test_the_choice_depends_on_the_seed_and_not_on_the_order() -> None:
+def test_the_choice_depends_on_the_seed_and_not_on_the_order():
     table = frames(GRID)
     assert choose(table, 10, seed=1) == choose(table[::-1], 10, seed=1)
     assert choose(table, 10, seed=1) != choose(table, 10, seed=2)
-
-
-def test_asking_for_more_than_there_is_takes_all() -> None:
-    assert len(choose(frames(GRID), 10_000, seed=1)) == len(GRID)
-    assert choose(frames([]), 5, seed=1) == set()
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     st.sets(st.sampled_from(GRID), min_size=1), st.sets(st.sampled_from(GRID)), st.integers(1, 30)
 )
-def test_added_frames_never_bring_in_an_old_one(
-    before: set[tuple[str, str, str]], added: set[tuple[str, str, str]], count: int
-) -> None:
+def test_added_frames_never_bring_in_an_old_one(before, added, count):
     first = choose(frames(sorted(before)), count, seed=3)
     then = choose(frames(sorted(before | added)), count, seed=3)
     assert then <= first | {path for *_, path in added}

@@ -47,7 +47,7 @@ def content(work: Path, prepared: Preparation) -> dict[str, object]:
         }
 
 
-def test_a_photo_is_decoded_again_for_more_pictures_and_not_for_fewer(tmp_path: Path) -> None:
+def test_a_photo_is_decoded_again_for_more_pictures_and_not_for_fewer(tmp_path):
     work = tmp_path / "a.sqlite"
     run([task(tmp_path, 1, frozenset([Kind.CROP, Kind.FRAME]))], work)
     assert run([task(tmp_path, 1, frozenset([Kind.CROP]))], work).decoded == 0
@@ -58,7 +58,7 @@ def test_a_photo_is_decoded_again_for_more_pictures_and_not_for_fewer(tmp_path: 
 
 
 @pytest.mark.parametrize("change", ["bytes", "boxes"])
-def test_a_changed_photo_is_decoded_again(tmp_path: Path, change: str) -> None:
+def test_a_changed_photo_is_decoded_again(tmp_path, change):
     one = task(tmp_path, 1)
     run([one], tmp_path / "a.sqlite")
     if change == "bytes":
@@ -69,7 +69,7 @@ def test_a_changed_photo_is_decoded_again(tmp_path: Path, change: str) -> None:
     assert run([one], tmp_path / "a.sqlite").decoded == 1
 
 
-def test_processes_do_not_change_the_pictures(tmp_path: Path) -> None:
+def test_processes_do_not_change_the_pictures(tmp_path):
     tasks = [task(tmp_path, number) for number in range(FEW_FRAMES + 20)]
     alone, together = tmp_path / "one.sqlite", tmp_path / "two.sqlite"
     first = run(tasks, alone, num_workers=1)
@@ -78,7 +78,7 @@ def test_processes_do_not_change_the_pictures(tmp_path: Path) -> None:
     assert content(alone, first) == content(together, second)
 
 
-def test_progress_starts_with_the_photos_done_before(tmp_path: Path) -> None:
+def test_progress_starts_with_the_photos_done_before(tmp_path):
     tasks = [task(tmp_path, number) for number in range(12)]
     run(tasks[:2], tmp_path / "a.sqlite")
     steps: list[tuple[int, int]] = []
@@ -98,7 +98,7 @@ def golden_task(folder: Path) -> FrameTask:
     )
 
 
-def test_a_version_of_pictures_has_these_bytes(tmp_path: Path) -> None:
+def test_a_version_of_pictures_has_these_bytes(tmp_path):
     """When this fails on purpose: raise PICTURES_VERSION and put the new hash here."""
     made = prepare_frame(golden_task(tmp_path), RECIPE)
     assert isinstance(made, Prepared)
@@ -108,7 +108,7 @@ def test_a_version_of_pictures_has_these_bytes(tmp_path: Path) -> None:
     assert digest.hexdigest()[:16] == "4758ebaf36bf267c"
 
 
-def test_another_recipe_or_version_has_its_own_store(monkeypatch) -> None:
+def test_another_recipe_or_version_has_its_own_store(monkeypatch):
     before = RECIPE.pictures_version
     assert replace(RECIPE, crop_px=25).pictures_version != before
     monkeypatch.setattr(preparation, "PICTURES_VERSION", PICTURES_VERSION + 1)

@@ -37,13 +37,13 @@ def finding(name: str, example: str) -> Findings:
         (finding("group_leakage", "g: a and b"), "Do not train on this data: 1 of"),
     ],
 )
-def test_the_verdict_comes_first(findings: Findings, words: str) -> None:
+def test_the_verdict_comes_first(findings, words):
     page = render(verdict(findings), NONE, [])
     assert re.search(r"<body>\s*<div[^>]*>\s*<h1>([^<]*)", page)
     assert words in page[: page.index("<h2>")]
 
 
-def test_cures_examples_and_counts_are_shown() -> None:
+def test_cures_examples_and_counts_are_shown():
     page = render(verdict(finding("group_leakage", "g: a and b")), NONE, [])
     head = page[: page.index("<h2>")]
     assert "Capture groups are in both train and val." in head
@@ -54,21 +54,18 @@ def test_cures_examples_and_counts_are_shown() -> None:
     assert "rejected (0.20% of 1,523)" in page
 
 
-def test_names_cannot_inject_markup() -> None:
+def test_names_cannot_inject_markup_and_the_page_makes_no_requests():
     path = "<script>alert(1)</script>.png"
     rejected = pd.DataFrame({"path": [path], "reason": ["photo_damaged: <b>"]})
-    page = render(verdict(finding("photo_damaged", path)), rejected, [Example("x", path, (b"j",))])
+    example = Example("x", path, (b"jpeg",) * 2)
+    page = render(verdict(finding("photo_damaged", path)), rejected, [example])
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 3
-
-
-def test_the_page_makes_no_requests() -> None:
-    page = render(verdict(Findings()), NONE, [Example("box_area", "a.png", (b"jpeg", b"jpeg"))])
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|https?://|@import", page)
     assert page.count("data:image/jpeg;base64,anBlZw==") == 2
 
 
-def test_a_long_list_of_rejected_rows_is_cut_with_a_note() -> None:
+def test_a_long_list_of_rejected_rows_is_cut_with_a_note():
     count = ROWS_SHOWN + 5
     rejected = pd.DataFrame({"path": [f"{i}.png" for i in range(count)], "reason": "x"})
     page = render(verdict(Findings()), rejected, [])

@@ -1,8 +1,5 @@
 """Checks of the rows: each names the faulty row, and the others pass."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pandas as pd
 import pytest
 
@@ -32,7 +29,7 @@ def box(rows: pd.DataFrame, *values: int) -> None:
         ("group_id", ""),
     ],
 )
-def test_schema_names_the_row(valid: pd.DataFrame, column: str, value: Any) -> None:
+def test_schema_names_the_row(valid, column, value):
     rows, findings = valid.copy(), Findings()
     rows.loc[0, column] = value
     row_checks.check_schema(rows, findings)
@@ -56,9 +53,7 @@ def test_schema_names_the_row(valid: pd.DataFrame, column: str, value: Any) -> N
         ("box_positive", (5, 50, 20, -20)),
     ],
 )
-def test_bad_boxes_are_rejected(
-    valid: pd.DataFrame, name: str, values: tuple[int, int, int, int]
-) -> None:
+def test_bad_boxes_are_rejected(valid, name, values):
     rows, findings = valid.copy(), Findings()
     box(rows, *values)
     rejected = row_checks.check_boxes(rows, findings)
@@ -69,7 +64,7 @@ def test_bad_boxes_are_rejected(
     assert list(rejected[rejected != ""].index) == [0]
 
 
-def test_pills_listed_twice_and_boxes_shared_by_two_codes_are_rejected(valid: pd.DataFrame) -> None:
+def test_pills_listed_twice_and_boxes_shared_by_two_codes_are_rejected(valid):
     findings = Findings()
     rows = pd.concat([valid, valid[:1]], ignore_index=True)
     first = first_combination(rows)
@@ -81,7 +76,7 @@ def test_pills_listed_twice_and_boxes_shared_by_two_codes_are_rejected(valid: pd
 
 
 @pytest.mark.parametrize("size", [(2, 2), (WIDTH - 8, HEIGHT - 10)])
-def test_an_unusual_area_is_reported(valid: pd.DataFrame, size: tuple[int, int]) -> None:
+def test_an_unusual_area_is_reported(valid, size):
     rows, findings = valid.copy(), Findings()
     rows[["box_w", "box_h"]] = 20, 20
     box(rows, 8, 10, *size)
@@ -108,11 +103,7 @@ def first_combination(rows: pd.DataFrame) -> int:
         (lambda t, _: renamed(t, 0), {"codes_in_name": 1}),
     ],
 )
-def test_labels_are_compared_with_the_codes_in_the_name(
-    valid: pd.DataFrame,
-    change: Callable[[pd.DataFrame, int], pd.DataFrame],
-    counts: dict[str, int],
-) -> None:
+def test_labels_are_compared_with_the_codes_in_the_name(valid, change, counts):
     findings = Findings()
     rows = change(valid.copy(), first_combination(valid)).reset_index(drop=True)
     extra_codes, incomplete = row_checks.check_names(rows, findings)

@@ -24,9 +24,7 @@ def classes() -> pd.DataFrame:
     return pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
 
 
-def test_wrong_classes_split_groups_and_trained_unknowns_are_named(
-    rows: pd.DataFrame, classes: pd.DataFrame
-) -> None:
+def test_wrong_classes_split_groups_and_trained_unknowns_are_named(rows, classes):
     findings = Findings()
     first, val = rows.loc[0], rows[rows["split"] == "val"].iloc[0]
     for index in (1, 7, -1):
@@ -55,9 +53,7 @@ def test_wrong_classes_split_groups_and_trained_unknowns_are_named(
         ("min_val_per_class", 9, "class_minimum"),
     ],
 )
-def test_counts_that_differ_from_the_parameters_are_named(
-    photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame, key: str, value: float, check: str
-) -> None:
+def test_counts_that_differ_from_the_parameters_are_named(photos, rows, classes, key, value, check):
     findings = Findings()
     scale = photos.settings.scale.model_copy(update={key: value})
     split_checks.check_counts(rows, classes, scale, findings)
@@ -65,9 +61,7 @@ def test_counts_that_differ_from_the_parameters_are_named(
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_class_without_enough_pills_in_a_split_is_named(
-    photos: PhotoSet, rows: pd.DataFrame, classes: pd.DataFrame, split: str
-) -> None:
+def test_a_class_without_enough_pills_in_a_split_is_named(photos, rows, classes, split):
     for kept, name in ((0, "class_parity"), (1, "class_thinned")):
         findings = Findings()
         of_code = rows.index[(rows["mapping_code"] == CODES[1]) & (rows["split"] == split)]
@@ -80,7 +74,7 @@ def frames(*photos: tuple[str, str, str]) -> pd.DataFrame:
     return pd.DataFrame(photos, columns=["split", "image_path", "pixel_hash"])
 
 
-def test_photos_that_an_earlier_split_has_are_rejected_repetitions_are_reported() -> None:
+def test_photos_that_an_earlier_split_has_are_rejected_repetitions_are_reported():
     findings = Findings()
     rejected = split_checks.check_duplicates(
         frames(("val", "a", "1"), ("train", "b", "1"), ("test", "c", "2"), ("train", "d", "1")),
@@ -96,18 +90,19 @@ def pills(*hashes: tuple[str, str, int]) -> pd.DataFrame:
     return table.assign(image_path=[f"{i}.png" for i in range(len(table))])
 
 
-def test_near_duplicates_are_reported_with_their_distance() -> None:
+def test_near_duplicates_are_reported_and_counted_by_distance():
     findings = Findings()
     found = split_checks.check_near_duplicates(
         pills(("train", "K", 0b1111), ("val", "K", 0b0011), ("test", "K", 0b0)), 3, findings
     )
     assert found == [(2, 1, 0)]
+    assert split_checks.near_histogram([*found, (0, 2, 0)]) == {"0": 1, "1": 0, "2": 1}
     assert findings.examples == {
         "near_duplicates_across_splits": ["1.png (val): 2 bits from 0.png (train)"]
     }
 
 
-def test_near_duplicates_agree_with_a_plain_search() -> None:
+def test_near_duplicates_agree_with_a_plain_search():
     chance = np.random.default_rng(0)
     count = 300
     hashes = (int(value) for value in chance.integers(0, 2**64, count, dtype=np.uint64))
@@ -124,8 +119,3 @@ def test_near_duplicates_agree_with_a_plain_search() -> None:
             expected.append((bits, row.Index, nearest.Index))
     assert found == sorted(expected)
     assert len(expected) > 10
-
-
-def test_the_histogram_counts_pills_by_distance() -> None:
-    found = split_checks.near_histogram([(0, 1, 2), (2, 3, 2), (2, 4, 2)])
-    assert found == {"0": 1, "1": 0, "2": 2}

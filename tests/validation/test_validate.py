@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> PhotoSet:
     return make(tmp_path)
 
 
-def test_all_valid_photos_are_admitted(photos: PhotoSet) -> None:
+def test_all_valid_photos_are_admitted_and_crops_are_the_manifests_rows_in_order(photos):
     counts = photos.run()
     verdict = photos.verdict()
     assert verdict["ok"]
@@ -34,10 +34,6 @@ def test_all_valid_photos_are_admitted(photos: PhotoSet) -> None:
     assert verdict["rejected"] == {}
     assert photos.rejected() == []
     assert counts["crops"] == counts["admitted"] == len(photos.rows)
-
-
-def test_crops_are_the_manifests_rows_in_order(photos: PhotoSet) -> None:
-    photos.run()
     for split in ("train", "val", "test"):
         store = CropStore(photos.places.data_dir / "crops" / f"{split}.arrow")
         rows = pd.read_csv(photos.places.artifacts_dir / f"manifest_{split}.csv")
@@ -46,12 +42,18 @@ def test_crops_are_the_manifests_rows_in_order(photos: PhotoSet) -> None:
         pd.testing.assert_frame_equal(store.table[columns], rows[columns], check_dtype=False)
 
 
-def test_pictures_show_their_pills_at_their_size(photos: PhotoSet) -> None:
+def test_pictures_show_their_pills_at_their_size(photos):
     photos.run()
     store = CropStore(photos.places.data_dir / "crops" / "train.arrow")
     for index, code in enumerate(store.table["mapping_code"]):
         middle = store.decode(index)[10:22, 10:22].reshape(-1, 3).mean(axis=0)
         assert int(middle.argmax()) == int(code[-1]) % 3
+    row, settings = store.table.iloc[0], photos.settings
+    photo = read_frame(photos.path(row["image_path"]), 10**6)
+    box = row[["box_x", "box_y", "box_w", "box_h"]].to_numpy(dtype=np.int64)
+    cut = crops.cut(photo.pixels, box, settings.scale.crop_px, settings.validate.crop_margin)
+    assert bytes(store.jpeg(0)) == crops.encode(cut, 95)
+    assert row["content_hash"] == photo.content_hash
     table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow").to_pylist()
     combination = next(row for row in table if row["image_type"] == "combination")
     assert crops.decode(combination["jpeg"]).shape == (160, 120, 3)
@@ -59,9 +61,7 @@ def test_pictures_show_their_pills_at_their_size(photos: PhotoSet) -> None:
     assert [pill["mapping_code"] for pill in combination["pills"]] == list(CODES[1:])
 
 
-def test_detection_gets_combinations_and_some_singles_test_unknown_singles(
-    photos: PhotoSet,
-) -> None:
+def test_detection_gets_combinations_and_some_singles_test_unknown_singles(photos):
     photos.run()
     names = detection_names(photos, "train")
     assert sum("-000" in name[8:] for name in names) == 4
@@ -72,7 +72,7 @@ def test_detection_gets_combinations_and_some_singles_test_unknown_singles(
     assert [row["pills"][0]["known"] for row in singles] == [False, False]
 
 
-def test_a_rejected_pill_takes_its_combination_out_of_detection(photos: PhotoSet) -> None:
+def test_a_rejected_pill_takes_its_combination_out_of_detection(photos):
     path = photos.photo("train", "combination")
     first = photos.rows.index[photos.rows["image_path"] == path][0]
     photos.rows.loc[first, "box_x"] = 6567
@@ -91,9 +91,7 @@ def detection_names(photos: PhotoSet, split: str) -> set[str]:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_an_incomplete_combination_gives_crops_until_its_label_is_added(
-    photos: PhotoSet, split: str
-) -> None:
+def test_an_incomplete_combination_gives_crops_until_its_label_is_added(photos, split):
     complete, path = photos.rows, photos.photo(split, "combination")
     photos.rows = complete.drop(index=complete.index[complete["image_path"] == path][0])
     photos.settings = settings_for(photos.rows)
@@ -129,9 +127,7 @@ def lose_class(photos: PhotoSet) -> None:
         (lose_class, "class_parity"),
     ],
 )
-def test_a_failed_check_is_reported_and_leaves_no_outs(
-    photos: PhotoSet, change: Callable[[PhotoSet], None], check: str
-) -> None:
+def test_a_failed_check_is_reported_and_leaves_no_outs(photos, change, check):
     change(photos)
     photos.write()
     with pytest.raises(DataError, match=check) as refusal:
@@ -144,7 +140,7 @@ def test_a_failed_check_is_reported_and_leaves_no_outs(
     assert photos.outs() == {}
 
 
-def test_too_many_rejected_rows_fail_and_the_cure_works(photos: PhotoSet) -> None:
+def test_too_many_rejected_rows_fail_and_the_cure_works(photos):
     photos.path(photos.photo("train")).unlink()
     with pytest.raises(DataError, match=r"rejected_share.*1 of 38 rows \(2\.63%\)") as refusal:
         photos.run(max_rejected=0.02)
@@ -156,20 +152,23 @@ def test_too_many_rejected_rows_fail_and_the_cure_works(photos: PhotoSet) -> Non
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "photo_missing": Path.unlink,
     "photo_unreadable": lambda path: (path.unlink(), path.mkdir()),
-    "photo_not_png": lambda path: path.write_bytes(b"x"),
+    "photo_not_png": lambda path: path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(99)),
     "photo_damaged": lambda path: path.write_bytes(path.read_bytes()[:-9]),
     "size_differs": lambda path: cv2.imwrite(str(path), np.zeros((9, 9, 3), np.uint8)),
 }
 
 
-def test_exactly_the_damaged_photos_are_rejected_until_they_are_restored(photos: PhotoSet) -> None:
+def test_exactly_the_damaged_photos_are_rejected_until_they_are_restored(photos):
     victims = [photos.photo("train", number=number) for number in range(4)]
     reasons = dict(zip([*victims, photos.photo("train", "combination")], DAMAGES, strict=True))
     contents = {path: photos.path(path).read_bytes() for path in reasons}
+    label = photos.rows.loc[3, "label_path"]
+    photos.path(label).unlink()
     for path, reason in reasons.items():
         DAMAGES[reason](photos.path(path))
     photos.run()
     assert photos.rejected() == sorted(reasons.items())
+    assert photos.check("label_missing")["examples"] == [label]
     kept = photos.rows[~photos.rows["image_path"].isin(reasons)]
     assert sum(photos.verdict()["admitted"].values()) == len(kept)
     for split, part in kept.groupby("split"):
@@ -182,7 +181,7 @@ def test_exactly_the_damaged_photos_are_rejected_until_they_are_restored(photos:
     assert photos.run()["rejected"] == 0
 
 
-def test_a_photo_that_is_too_large_is_admitted_after_raising_max_pixels(photos: PhotoSet) -> None:
+def test_a_photo_that_is_too_large_is_admitted_after_raising_max_pixels(photos):
     pixels = 120 * 160
     with pytest.raises(DataError, match="rejected_share"):
         photos.run(max_pixels=pixels - 1)
@@ -190,7 +189,7 @@ def test_a_photo_that_is_too_large_is_admitted_after_raising_max_pixels(photos: 
     assert photos.run(max_pixels=pixels)["rejected"] == 0
 
 
-def test_a_manifest_without_its_columns_is_reported(photos: PhotoSet) -> None:
+def test_a_manifest_without_its_columns_is_reported(photos):
     path = photos.places.artifacts_dir / "manifest_val.csv"
     pd.read_csv(path).drop(columns="group_id").to_csv(path, index=False)
     with pytest.raises(DataError, match="lacks the columns group_id"):
@@ -198,14 +197,7 @@ def test_a_manifest_without_its_columns_is_reported(photos: PhotoSet) -> None:
     assert photos.check("schema")["status"] == "fail"
 
 
-def test_a_removed_label_is_reported(photos: PhotoSet) -> None:
-    label = photos.rows.loc[3, "label_path"]
-    photos.path(label).unlink()
-    photos.run()
-    assert photos.check("label_missing")["examples"] == [label]
-
-
-def test_the_columns_of_the_outputs_are_documented() -> None:
+def test_the_columns_of_the_outputs_are_documented():
     lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
     [crops_row] = [line for line in lines if "/crops/{train,val,test}.arrow" in line]
     [frames_row] = [line for line in lines if "/frames/{val,test}.arrow" in line]
@@ -214,9 +206,7 @@ def test_the_columns_of_the_outputs_are_documented() -> None:
     assert f"`{{{', '.join(outputs.PILL_COLUMNS)}}}`" in frames_row
 
 
-def test_a_second_run_reads_no_photo_and_gives_the_same_bytes_as_a_fresh_one(
-    photos: PhotoSet,
-) -> None:
+def test_a_second_run_reads_no_photo_and_gives_the_same_bytes_as_a_fresh_one(photos):
     photos.run()
     first = photos.outs()
     assert photos.decoded == 28 and len(first) > 20
@@ -227,7 +217,7 @@ def test_a_second_run_reads_no_photo_and_gives_the_same_bytes_as_a_fresh_one(
     assert photos.decoded == 28 and photos.outs() == first
 
 
-def test_only_added_photos_are_read(photos: PhotoSet) -> None:
+def test_only_added_photos_are_read(photos):
     photos.run()
     added = [row for i in range(9) for row in shot((CODES[i % 3],), "train", i, 200)]
     for row in added:
@@ -241,14 +231,7 @@ def test_only_added_photos_are_read(photos: PhotoSet) -> None:
     assert photos.verdict()["admitted"]["train"] == 31
 
 
-def test_work_that_is_no_longer_used_is_deleted(photos: PhotoSet) -> None:
-    photos.run(crop_margin=0.3)
-    photos.run()
-    [store] = photos.places.work_dir.glob("*.sqlite")
-    assert store.stem == photos.settings.recipe.pictures_version
-
-
-def test_near_duplicates_across_splits_are_counted_by_distance(photos: PhotoSet) -> None:
+def test_near_duplicates_across_splits_are_counted_by_distance(photos):
     val, train = photos.photo("val"), photos.photo("train")
     pixels = cv2.imread(str(photos.path(train)))
     pixels[::7, ::5] ^= 1
@@ -258,15 +241,3 @@ def test_near_duplicates_across_splits_are_counted_by_distance(photos: PhotoSet)
     assert found["count"] == 1
     assert found["examples"][0].startswith(f"{val} (val): ")
     assert sum(photos.verdict()["near_duplicates_by_bits"].values()) == 1
-
-
-def test_pixels_do_not_depend_on_the_store(photos: PhotoSet) -> None:
-    photos.run()
-    store = CropStore(photos.places.data_dir / "crops" / "train.arrow")
-    row = store.table.iloc[0]
-    frame = read_frame(photos.path(row["image_path"]), 10**6)
-    box = row[["box_x", "box_y", "box_w", "box_h"]].to_numpy(dtype=np.int64)
-    scale, margin = photos.settings.scale, photos.settings.validate.crop_margin
-    expected = crops.encode(crops.cut(frame.pixels, box, scale.crop_px, margin), 95)
-    assert bytes(store.jpeg(0)) == expected
-    assert row["content_hash"] == frame.content_hash

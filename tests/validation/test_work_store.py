@@ -1,7 +1,6 @@
 """The work store: consistent after a kill, and its bytes are verified."""
 
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ def photo(key: str, *kinds: Kind) -> Prepared:
     )
 
 
-def test_photos_come_back_in_order_also_after_reopening_until_replaced(tmp_path: Path) -> None:
+def test_photos_come_back_in_order_also_after_reopening_until_replaced(tmp_path):
     with WorkStore(tmp_path / "a.sqlite") as store:
         store.add([photo("k", Kind.FRAME), photo("l", Kind.DETECTION)])
     with WorkStore(tmp_path / "a.sqlite") as store:
@@ -32,7 +31,7 @@ def test_photos_come_back_in_order_also_after_reopening_until_replaced(tmp_path:
         assert store.jpegs("k", Kind.FRAME) == []
 
 
-def test_a_failed_chunk_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_chunk_leaves_nothing_behind(tmp_path):
     broken = Prepared("l", "c", "p", (PreparedPicture(Kind.CROP, None),))  # type: ignore[arg-type]
     with WorkStore(tmp_path / "a.sqlite") as store:
         with pytest.raises(TypeError):
@@ -40,7 +39,7 @@ def test_a_failed_chunk_leaves_nothing_behind(tmp_path: Path) -> None:
         assert store.kinds() == {}
 
 
-def test_unused_photos_and_other_recipes_are_deleted(tmp_path: Path) -> None:
+def test_unused_photos_and_other_recipes_are_deleted(tmp_path):
     with WorkStore(tmp_path / "other.sqlite") as store:
         store.add([photo("k")])
     with WorkStore(tmp_path / "a.sqlite") as store:
@@ -50,14 +49,14 @@ def test_unused_photos_and_other_recipes_are_deleted(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.sqlite"]
 
 
-def test_a_file_that_is_not_a_store_is_replaced(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_replaced(tmp_path):
     (tmp_path / "a.sqlite").write_bytes(b"nothing of the kind" * 100)
     with WorkStore(tmp_path / "a.sqlite") as store:
         store.add([photo("k")])
         assert store.kinds().keys() == {"k"}
 
 
-def test_changed_bytes_are_refused(tmp_path: Path) -> None:
+def test_changed_bytes_are_refused(tmp_path):
     path = tmp_path / "a.sqlite"
     with WorkStore(path) as store:
         store.add([photo("k")])
@@ -68,7 +67,7 @@ def test_changed_bytes_are_refused(tmp_path: Path) -> None:
         store.jpegs("k", Kind.CROP)
 
 
-def test_a_store_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
+def test_a_store_is_used_by_one_process_at_a_time(tmp_path):
     with WorkStore(tmp_path / "a.sqlite") as store:
         store.add([photo("k")])
         with pytest.raises(MachineError, match="validate is already running"):
@@ -76,7 +75,7 @@ def test_a_store_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
         assert store.kinds().keys() == {"k"}
 
 
-def test_a_lost_page_is_named(tmp_path: Path) -> None:
+def test_a_lost_page_is_named(tmp_path):
     path = tmp_path / "a.sqlite"
     with WorkStore(path) as store:
         store.add(photo(f"{number:0900}") for number in range(400))
@@ -87,12 +86,9 @@ def test_a_lost_page_is_named(tmp_path: Path) -> None:
         store.hashes()
 
 
-def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_and_a_store_that_cannot_be_opened_are_named(tmp_path):
     with pytest.raises(MachineError, match=f"{tmp_path} cannot be written or read: unable to open"):
         WorkStore(tmp_path).__enter__()
-
-
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with pytest.raises(MachineError, match="disk is full"), WorkStore(path) as store:
         store._database.execute("pragma max_page_count = 20")
