@@ -79,11 +79,7 @@ def test_a_user_without_an_entry_gets_a_name_and_a_home(monkeypatch, tmp_path, g
 
     monkeypatch.setattr("pwd.getpwuid", none)
     monkeypatch.chdir(tmp_path)
-    for name in ("HOME", "LOGNAME"):
-        monkeypatch.setenv(name, "to be restored")
-        monkeypatch.delenv(name)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "environ", given.copy())
     surroundings.prepare([])
     expected = {"HOME": str(tmp_path / ".checkpoints/home"), "LOGNAME": f"uid{os.getuid()}"} | given
     assert {name: os.environ[name] for name in expected} == expected

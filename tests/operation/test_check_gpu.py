@@ -22,8 +22,7 @@ def all_visible(monkeypatch):
 
 
 def judge(torch, device="auto", count=1, **cards):
-    known = CARDS | cards
-    return check_gpu.judge(torch, device, count, known.get)
+    return check_gpu.judge(torch, device, count, (CARDS | cards).get)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def restore(root: Path) -> str:
     The replaced files are kept in .checkpoints/back/.
     """
     state = git_state.read(root)
-    committed = [name for name in FILES if git_state.git(root, "cat-file", "-e", f"HEAD:{name}").ok]
+    committed = git_state.git(root, "ls-tree", "--name-only", "HEAD", *FILES).out.split()
     if not committed:
         raise MachineError(
             f"There is no committed params.yaml to go back to: {state.hindrance or 'not in HEAD'}.",

@@ -36,11 +36,8 @@ def clean(text: str) -> str:
 
 
 class LogFile(RotatingFileHandler):
-    """The log of one run of a command.
-
-    One that cannot be written (disk full, read-only) is reported once on stderr and never stops
-    the run.
-    """
+    """The log of one run of a command; one that cannot be written (disk full, read-only) is
+    reported once on stderr and never stops the run."""
 
     def __init__(self, logs_dir: Path, name: str, now: datetime) -> None:
         self.path = logs_dir / f"{now:%Y%m%d-%H%M%S}-{name}.log"

@@ -67,10 +67,8 @@ class ProcessGroup:
             signal.signal(number, handler)
 
     def lines(self) -> Iterator[str | None]:
-        """Every line as it comes, without its end, and None every TICK_S when there is none.
-
-        It is over when all processes have ended.
-        """
+        """Every line as it comes, without its end, and None every TICK_S when there is none, until
+        all processes have ended."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pending = ""
         for block in self._blocks():

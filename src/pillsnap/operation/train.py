@@ -17,15 +17,7 @@ from pillsnap import params as parameters
 from pillsnap.aihub import fingerprint
 from pillsnap.errors import MachineError, UserError
 from pillsnap.monitor.events import EventReader
-from pillsnap.operation import (
-    changes,
-    diagnosis,
-    git_state,
-    preflight,
-    status,
-    targets,
-    unfinished,
-)
+from pillsnap.operation import changes, diagnosis, git_state, preflight, status, targets, unfinished
 from pillsnap.operation.log_file import Output, clean
 from pillsnap.operation.process import ProcessGroup
 from pillsnap.params import Params
