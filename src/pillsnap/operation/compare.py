@@ -34,11 +34,8 @@ KNOWN = "List the experiments: dvc exp list -A (commits: git log --oneline)"
 
 
 def compare(revisions: Sequence[str]) -> Json:
-    """What --json prints: columns with their metrics, and the parameters that differ.
-
-    The workspace is first; without revisions HEAD and its newest experiments follow. DataError for
-    an unknown revision or one without params.yaml.
-    """
+    """What --json prints: the workspace and the revisions (without any: HEAD and its newest
+    experiments), and the parameters that differ. DataError for an unknown revision."""
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -110,7 +109,7 @@ class ProcessGroup:
     def _set_deadline(self) -> None:
         self._deadline_s = min(self._deadline_s, time.monotonic() + STOP_WITHIN_S)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, *_: object) -> None:
         again, self.interrupted = self.interrupted, True
         if self._process:
             (self._kill if again else self._interrupt)()

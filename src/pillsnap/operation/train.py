@@ -152,7 +152,11 @@ def _carry_out(run: _Run) -> int:
         run.output.show(ended, "WARNING")
         return _ended_early(run, INTERRUPTED)
     if code:
-        return _failed(run, code, "\n".join(tail))
+        found = run.explain(code, "\n".join(tail))
+        run.output.show(diagnosis.render(found), "ERROR")
+        run.output.show(f"The whole log: {run.output.log.path}")
+        diagnosis.record(found, run.events_path, run.begun_s)
+        return _ended_early(run, INTERRUPTED if found.kind == "interrupted" else FAULT)
     with suppress(UserError):  # the run is done whether or not its metrics can be read
         run.output.show(targets.headlines(run.params))
     run.output.show(f"Done in {minutes:.1f} min. Goals: pillsnap targets")
@@ -171,14 +175,6 @@ def _show_events(run: _Run, reader: EventReader) -> None:
         for event in batch.events:
             if event.kind == "log" and event.time_s >= run.begun_s:
                 run.output.event(event.stage, event.level, event.message, event.time_s)
-
-
-def _failed(run: _Run, code: int, text: str) -> int:
-    found = run.explain(code, text)
-    run.output.show(diagnosis.render(found), "ERROR")
-    run.output.show(f"The whole log: {run.output.log.path}")
-    diagnosis.record(found, run.events_path, run.begun_s)
-    return _ended_early(run, INTERRUPTED if found.kind == "interrupted" else FAULT)
 
 
 def _ended_early(run: _Run, code: int) -> int:
