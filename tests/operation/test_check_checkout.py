@@ -14,9 +14,8 @@ from pillsnap.places import Places
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    folder = make_project(tmp_path / "a project")
-    monkeypatch.chdir(folder)
-    return folder
+    monkeypatch.chdir(make_project(tmp_path / "a project"))
+    return tmp_path / "a project"
 
 
 def sh(folder, command):

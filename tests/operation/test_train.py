@@ -171,8 +171,8 @@ def test_a_failed_experiment_is_explained_and_says_how_to_go_back(project, start
 
 
 def test_a_lock_of_dvc_is_explained_before_anything_runs(project, start):
-    program = Path(sys.executable).parent / "dvc"
     text = "ERROR: Unable to acquire lock. Most likely another DVC process is running"
+    program = Path(sys.executable).with_name("dvc")
     program.write_text(f"#!{Path(PYTHON).resolve()}\nraise SystemExit({text!r})")
     code, printed = start()
     assert (code, "Another run holds the lock." in printed) == (1, True)

@@ -11,10 +11,7 @@ KEPT = Path(".checkpoints/back")
 
 
 def restore(root: Path) -> str:
-    """Take both files from the last commit, also where DVC staged them; returns what was done.
-
-    The replaced files are kept in .checkpoints/back/.
-    """
+    """Take both files from the last commit, also where DVC staged them; returns what was done."""
     state = git_state.read(root)
     committed = git_state.git(root, "ls-tree", "--name-only", "HEAD", *FILES).out.split()
     if not committed:

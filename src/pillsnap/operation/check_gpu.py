@@ -1,7 +1,4 @@
-"""Checklist: the GPUs that train, who uses them, and whether this torch can.
-
-`look` and `look_at_torch` ask the machine; `judge` only compares, so tests can pass other machines.
-"""
+"""Checklist: the GPUs that train, who uses them, and whether this torch can."""
 
 import os
 from collections.abc import Callable

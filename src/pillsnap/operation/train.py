@@ -36,11 +36,9 @@ def train(
     log_level: str = "INFO",
     yes: bool = False,
 ) -> int:
-    """Run the pipeline with `wanted` values by dotted key; returns the exit code (0, 1 or 130).
-
-    None is not wanted. `checkpoint` holds weights that the classifier starts from; without
-    `resume` unfinished trainings are removed first; `yes` asks nothing.
-    """
+    """Run the pipeline with `wanted` values by dotted key (None: the current one); returns 0, 1 or
+    130. `checkpoint`: weights that the classifier starts from; without `resume` unfinished
+    trainings are removed first."""
     with Output("train", ROOT / "logs") as output:
         try:
             run = _prepare(wanted, checkpoint, output, log_level)
@@ -166,15 +164,13 @@ def _carry_out(run: _Run) -> int:
 def _show_events(run: _Run, reader: EventReader) -> None:
     """The log lines that stages of this run wrote since the last call."""
     more = True
-    while more:
-        try:
+    with suppress(OSError):  # looked for again with the next line
+        while more:
             batch = reader.read()
-        except OSError:  # looked for again with the next line
-            return
-        more = batch.more
-        for event in batch.events:
-            if event.kind == "log" and event.time_s >= run.begun_s:
-                run.output.event(event.stage, event.level, event.message, event.time_s)
+            more = batch.more
+            for event in batch.events:
+                if event.kind == "log" and event.time_s >= run.begun_s:
+                    run.output.event(event.stage, event.level, event.message, event.time_s)
 
 
 def _ended_early(run: _Run, code: int) -> int:

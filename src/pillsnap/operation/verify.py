@@ -1,7 +1,4 @@
-"""`pillsnap verify`: rehash everything on disk that has a recorded hash, and name what changed.
-
-DVC trusts a damaged read-only cache file, and image and tensor readers let flipped bits pass.
-"""
+"""`pillsnap verify`: rehash everything on disk that has a recorded hash, and name what changed."""
 
 import hashlib
 import json
