@@ -41,11 +41,15 @@ ENCODINGS = {
 }  # fmt: skip
 
 
-def printed(name, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", PRINTS, *arguments], capture_output=True,
-        env=environment(ROOT, **ENCODINGS[name]),
+def call(folder, variables, *arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True,
+        env=environment(ROOT, **variables),
     )  # fmt: skip
+
+
+def printed(name, *arguments):
+    done = call(ROOT, ENCODINGS[name], "-c", PRINTS, *arguments)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return done.stdout
 
@@ -64,10 +68,7 @@ def test_json_and_csv_are_utf8_and_tables_show_what_they_can(name):
 def test_no_command_ends_in_a_unicode_error(name, command, tmp_path):
     folder = tmp_path / "알약"
     folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "pillsnap.cli", *command], cwd=folder, capture_output=True,
-        env=environment(ROOT, **ENCODINGS[name]),
-    )  # fmt: skip
+    done = call(folder, ENCODINGS[name], "-m", "pillsnap.cli", *command)
     assert b"Unicode" not in done.stderr
     assert b"Traceback" not in done.stderr
 
@@ -79,11 +80,7 @@ def test_a_user_without_an_entry_gets_a_name_and_a_home(monkeypatch, tmp_path, g
 
     monkeypatch.setattr("pwd.getpwuid", none)
     monkeypatch.chdir(tmp_path)
-    for name in ("HOME", "LOGNAME"):
-        monkeypatch.setenv(name, "to be restored")
-        monkeypatch.delenv(name)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "environ", given.copy())
     surroundings.prepare([])
     expected = {"HOME": str(tmp_path / ".checkpoints/home"), "LOGNAME": f"uid{os.getuid()}"} | given
     assert {name: os.environ[name] for name in expected} == expected
@@ -124,15 +121,11 @@ MESSAGES = [
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_library_that_the_system_lacks_is_one_screen(tmp_path, message):
     (tmp_path / "cv2.py").write_text(f"raise ImportError({message!r})")
-    path = f"{tmp_path}{os.pathsep}{ROOT / 'src'}"
-    done = subprocess.run(
-        [sys.executable, "-m", "pillsnap.cli", "predict", "x.png"], cwd=ROOT, text=True,
-        capture_output=True, env=environment(ROOT, PYTHONPATH=path),
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "sudo apt install libgl1 libglib2.0-0" in done.stderr
-    assert "Traceback" not in done.stderr
+    variables = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
+    done = call(ROOT, variables, "-m", "pillsnap.cli", "predict", "x.png")
+    shown = done.stderr.decode()
+    assert (done.returncode, "Traceback" in shown, message in shown) == (1, False, True)
+    assert "sudo apt install libgl1 libglib2.0-0" in shown
 
 
 def test_another_import_error_is_a_bug_and_keeps_its_traceback():

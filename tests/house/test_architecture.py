@@ -33,8 +33,9 @@ def room(path):
     return first.removesuffix(".py")
 
 
-def test_pipeline_has_the_five_stages_in_order():
+def test_pipeline_has_the_five_stages_in_order_and_descriptions_fit_a_terminal():
     assert list(PIPELINE) == list(STAGES)
+    assert all(len(stage["desc"]) < 55 for stage in PIPELINE.values())
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -46,15 +47,6 @@ def test_deps_name_exactly_the_rooms_a_stage_imports(stage):
         needed.add(f"src/pillsnap/{path.name if single else room(path)}")
     named = [dep for dep in PIPELINE[stage]["deps"] if dep.startswith("src/")]
     assert sorted(named) == sorted(needed)
-
-
-def test_descriptions_fit_a_terminal():
-    assert all(len(PIPELINE[stage]["desc"]) < 55 for stage in STAGES)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_script_is_wiring(stage):
-    assert len((SRC / f"{stage}.py").read_text().splitlines()) <= 80
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -107,9 +99,10 @@ def test_no_import_cycles():
         assert path not in reached, path.name
 
 
-def test_stages_never_import_stages():
+def test_a_stage_script_is_wiring_and_imports_no_other():
     for stage in STAGES:
         text = (SRC / f"{stage}.py").read_text()
+        assert len(text.splitlines()) <= 80
         assert not re.search(rf"^(import|from) ({'|'.join(STAGES)})\b", text, re.MULTILINE)
 
 

@@ -74,38 +74,36 @@ def test_every_benchmark_is_tried_here():
     }  # fmt: skip
 
 
+def printed(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{script}", *arguments], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", TINY)
 def test_benchmark_prints_its_table(script):
     if script == "crashes.py" and not (sys.platform == "linux" and shutil.which("cc")):
         pytest.skip("needs Linux and a C compiler")
     arguments, line = TINY[script]
-    done = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", *arguments.split()],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    assert line in done.stdout, done.stdout
+    assert line in printed(script, *arguments.split())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a minute and a half on two quiet cores
 def test_gpu_check_goes_through_all_sections_on_a_cpu(tmp_path):
     arguments = ["--device", "cpu", "--small", "--out", tmp_path]
-    done = subprocess.run(
-        [sys.executable, "benchmarks/gpu_check.py", *arguments],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    shown = printed("gpu_check.py", *arguments)
     results = orjson.loads((tmp_path / "gpu_check.json").read_bytes())
     sections = results["sections"].values()
     checks = {check["name"]: check for section in sections for check in section["checks"]}
     ok = {name for name, check in checks.items() if check["status"] == "ok"}
     reasons = {check["reason"] for name, check in checks.items() if name not in ok}
     left_out = {section["reason"] for section in sections if not section["checks"]}
-    assert ok == WITHOUT_GPU, done.stdout
+    assert ok == WITHOUT_GPU, shown
     assert reasons == left_out == {"no CUDA device is used"}
     assert all(results[fact] for fact in SIX_FACTS)
     report = (tmp_path / "gpu_check.md").read_text()

@@ -35,10 +35,7 @@ def imported(*folders):
 
 @pytest.mark.parametrize(
     ("wanted", "folders"),
-    [
-        ([*PIPELINE, *EXTRAS["onnx"]], [SRC]),
-        (EXTRAS["dev"], [ROOT / "tests", ROOT / "benchmarks"]),
-    ],
+    [([*PIPELINE, *EXTRAS["onnx"]], [SRC]), (EXTRAS["dev"], [ROOT / "tests", ROOT / "benchmarks"])],
 )
 def test_every_dependency_is_imported_or_has_a_reason(wanted, folders):
     used = imported(*folders)

@@ -79,10 +79,8 @@ def test_an_unknown_model_and_hub_weights_that_are_absent_or_damaged_fail(
 @pytest.mark.parametrize(
     ("minutes", "cores", "status", "value"),
     [
-        (100, 1, "pass", "on the CPU at least 100 min with 1 cores, 100 min with one"),
         (1000, 16, "pass", "on the CPU at least 62 min with 16 cores, 17 h with one"),
         (121, 1, "warn", "121 min with one; the goal is 120 min"),
-        (6000, 4, "warn", "at least 25 h with 4 cores, 100 h with one; the goal is 120 min"),
     ],
 )
 def test_a_goal_that_all_cores_cannot_reach_is_a_warning(minutes, cores, status, value):

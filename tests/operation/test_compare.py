@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -43,7 +42,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     """Tag `bare`: stage1 without evaluation.json. HEAD: 18 epochs. `long`: 48 epochs."""
     folder = tmp_path_factory.mktemp("compared")
     for name, text in FILES.items():
@@ -53,7 +52,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def printed(project: Path, monkeypatch: pytest.MonkeyPatch):
+def printed(project, monkeypatch):
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", "200")
     return lambda *arguments: CliRunner().invoke(cli.app, ["compare", *arguments]).output
@@ -74,17 +73,15 @@ def test_a_missing_metric_has_a_reason_and_one_without_interval_no_verdict(print
     text = printed("HEAD", "bare")
     assert re.search(r"unknown.auroc +│ - +│ - +│", text)
     assert "HEAD: unknown.auroc: no unknown pill in test\n" in text
-    assert re.search(
-        r"top1 +│ 0.948  \[0.938, 0.958\] │ 0.918  -0.03 worse │ 0.918  -0.03 +│", text
-    )
+    row = r"top1 +│ 0.948  \[0.938, 0.958\] │ 0.918  -0.03 worse │ 0.918  -0.03 +│"
+    assert re.search(row, text)
     assert re.search(r"classification.ece +│ 0.02 +│ 0.02  \+0 +│", text)
 
 
 @pytest.mark.slow
 def test_the_cure_for_a_revision_without_evaluation_json_brings_it(project, printed) -> None:
-    cure = re.search(
-        "bare: no intervals: .* neither committed .*Measure it: (git checkout .*)", printed("bare")
-    )
+    words = "bare: no intervals: .* neither committed .*Measure it: (git checkout .*)"
+    cure = re.search(words, printed("bare"))
     run(project, "git", "stash", "-q")
     run(project, "bash", "-c", cure.group(1))
     assert json.loads(printed("HEAD", "--json"))["columns"][0]["missing"] is None
@@ -105,7 +102,7 @@ def test_an_unknown_revision_or_no_repository_is_refused(project, monkeypatch, t
     [(0.93, True, "better"), (0.915, True, "same"), (0.8, True, "worse"), (0.8, False, None)],
 )
 def test_better_and_worse_are_outside_both_intervals(top1, with_interval, verdict) -> None:
-    def cell(value: float) -> dict:
+    def cell(value):
         interval = {"low": value - 0.01, "high": value + 0.02}
         return {"value": value, "interval": interval if with_interval else None}
 

@@ -52,13 +52,12 @@ def test_what_hinders_experiments_is_named_and_its_cure_is_enough(folder, before
     assert state.identity == "Your Name <you@example.org>"
 
 
-@pytest.mark.parametrize("owner", [1234, 65534])
-def test_a_checkout_that_another_user_owns_keeps_gits_words(folder, owner):
+def test_a_checkout_that_another_user_owns_keeps_gits_words(folder):
     if os.geteuid():
         pytest.skip("only root can give files away")
     sh(folder, f"git init -q && {IDENTITY} && git add -A && git commit -qm x")
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, owner, owner)
+        os.chown(path, 1234, 1234)
     state = git_state.read(folder)
     assert state.hindrance == f"detected dubious ownership in repository at '{folder}'"
     sh(folder, state.cure)
@@ -67,5 +66,4 @@ def test_a_checkout_that_another_user_owns_keeps_gits_words(folder, owner):
 
 def test_a_machine_without_git_says_so(folder, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
-    state = git_state.read(folder)
-    assert (state.hindrance, "apt install git" in state.cure) == ("git is not installed", True)
+    assert git_state.read(folder).cure == "Install git: sudo apt install git"

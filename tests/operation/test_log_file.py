@@ -29,9 +29,8 @@ def test_a_line_is_kept_as_a_terminal_would_show_it(raw, shown):
     assert clean(raw) == shown
 
 
-def write(log, text, name="train"):
-    fields = {"name": name, "levelname": "INFO", "msg": text, "created": NOW.timestamp()}
-    log.handle(logging.makeLogRecord({**fields, "msecs": 204}))
+def write(log, text):
+    log.handle(logging.makeLogRecord({"name": "train", "levelname": "INFO", "msg": text}))
 
 
 def test_everything_is_shown_and_logged_with_time_level_and_stage(tmp_path, capsys):

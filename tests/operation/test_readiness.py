@@ -17,12 +17,8 @@ from pillsnap.places import Places
 from pillsnap.recognition import calibration
 from pillsnap.training import checkpoints
 
-SAMPLING = {
-    "on_disk": {
-        "codes_with_single_photos_in_train": 4023,
-        "files": {"train/images/single": 900_000, "train/labels/combination": 40_000},
-    },
-}
+OF_FILES = {"train/images/single": 900_000, "train/labels/combination": 40_000}
+ON_DISK = {"codes_with_single_photos_in_train": 4023, "files": OF_FILES}
 COMBINATIONS = 500_000 * 0.05 / check_machine.PILLS_PER_COMBINATION  # frames of stage 4
 SINGLES = 500_000 * 0.95
 
@@ -41,7 +37,7 @@ def params(tmp_path, monkeypatch):
     made = load()
     places = Places.of(made)
     files.write_json(places.artifacts_dir / "metrics.json", {"targets": {"top1": {"met": True}}})
-    files.write_json(places.sampling, SAMPLING)
+    files.write_json(places.sampling, {"on_disk": ON_DISK})
     for name in ("detection", "classification"):
         summary = {"minutes": 2.0, "epochs": 3}
         files.write_json(places.artifacts_dir / "live" / name / "summary.json", summary)
@@ -84,8 +80,7 @@ def test_a_missed_goal_another_classifier_and_a_damaged_checkpoint_are_named(par
      ("train/labels/combination", 24_999)],
 )  # fmt: skip
 def test_data_one_short_of_stage4_is_too_little(params, key, count):
-    of_files = SAMPLING["on_disk"]["files"] | {key: count}
-    on_disk = SAMPLING["on_disk"] | {key: count} | {"files": of_files}
+    on_disk = ON_DISK | {key: count, "files": OF_FILES | {key: count}}
     files.write_json(Places.of(params).sampling, {"on_disk": on_disk})
     found = points(params)["data"]
     assert (found.status, f"{count:,} of {count + 1:,}" in found.value) == ("fail", True)
@@ -106,13 +101,10 @@ def test_times_are_pictures_over_the_measured_rate(params, name, count, per_s):
     assert f"at {per_s:,.1f} a second" in value
 
 
-def test_other_sizes_than_stage4s_are_null_with_a_reason(params):
+def test_other_sizes_than_stage4s_or_no_run_are_null_with_a_reason(params):
     scales = {**params.scales, "stage1": params.at_scale.model_copy(update={"crop_px": 128})}
     other = points(params.model_copy(update={"scales": scales}))
     assert "null: crop_px differ" in other["train classification"].value
-
-
-def test_without_any_run_every_time_is_null(params):
     shutil.rmtree("artifacts")
     found = points(params)
     assert [found[name].status for name in ("goals", "checkpoints")] == ["fail", "fail"]

@@ -54,7 +54,7 @@ def test_goal_value_and_interval_are_in_a_row(shown, made, code, wanted):
 
 
 @pytest.mark.parametrize("other", ["detection", "classification", "metrics.json", None])
-def test_metrics_of_other_checkpoints_end_with_1(shown, other: str | None) -> None:
+def test_metrics_of_other_checkpoints_end_with_1(shown, other):
     shown()
     places = Places.of(load())
     for name in MODELS:

@@ -44,16 +44,14 @@ exec(pathlib.Path("act.py").read_text())
 STARTS_STAGE = r"""
 print("Running stage 'train_classification':\n> python src/train_classification.py")
 """
-GOES_WELL = rf"""
-{STARTS_STAGE}
+GOES_WELL = rf"""{STARTS_STAGE}
 sys.stderr.write("  0%|   |\r 50%|=  |\r100%|===|\n")
 event("an earlier run", time_s=1e9)
 event("step 1", "DEBUG")
 event("half way", kind="progress")
 event("알약 [1/2]", "WARNING", "evaluate")
 """
-FAILS = rf"""
-{STARTS_STAGE}
+FAILS = rf"""{STARTS_STAGE}
 print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
 print("ERROR: failed to reproduce 'train_classification': failed to run: x, exited with 1")
 sys.exit(255)
@@ -104,14 +102,6 @@ def test_without_changes_the_pipeline_is_reproduced(project, start):
     assert (taken.count, taken.bytes) == (3, 120_000)
 
 
-def test_changed_options_become_an_experiment(project, start):
-    make_git(project)
-    wanted = {"scale": None, "train.epochs": 2, "train.batch_size": 24, "train.lr": 1e-3}
-    assert start(wanted)[0] == 0
-    settings = ["-S", "train.epochs=2", "-S", "train.batch_size=24", "-S", "train.lr=0.001"]
-    assert called(project)["argv"] == ["exp", "run", *settings]
-
-
 OTHER_CLASSES = {"kind": "classification", "class_table_hash": "0" * 64}
 
 
@@ -151,8 +141,7 @@ def test_log_lines_come_from_events_and_other_lines_from_dvc(project, start):
 
 
 def test_a_log_line_is_not_taken_for_the_cause_of_a_failure(project, start):
-    message = "CUDA out of memory: the step is redone in 2 parts. y.png: Permission denied"
-    (project / "act.py").write_text(f"event({message!r}, 'WARNING')\nsys.exit(1)")
+    (project / "act.py").write_text("event('CUDA out of memory: redone', 'WARNING')\nsys.exit(1)")
     code, printed = start()
     assert (code, "This failure is not one of the known ones." in printed) == (1, True)
 
@@ -173,16 +162,17 @@ def test_what_is_out_of_date_is_shown_before_it_runs(project, start):
 def test_a_failed_experiment_is_explained_and_says_how_to_go_back(project, start):
     make_git(project)
     (project / "act.py").write_text(FAILS)
-    code, printed = start({"train.epochs": 2})
-    assert code == 1
+    code, printed = start({"train.epochs": 2, "train.lr": 1e-3})
+    settings = ["-S", "train.epochs=2", "-S", "train.lr=0.001"]
+    assert (code, called(project)["argv"]) == (1, ["exp", "run", *settings])
     assert "pillsnap train --batch-size 16 --detection-batch-size 8" in printed
     assert "ERROR   train  The GPU ran out of memory." in the_log(project)
-    assert re.search("keeps train.epochs .* params.yaml: pillsnap train --back", printed)
+    assert re.search("keeps train.epochs, train.lr .* params.yaml: pillsnap train --back", printed)
 
 
 def test_a_lock_of_dvc_is_explained_before_anything_runs(project, start):
-    program = Path(sys.executable).parent / "dvc"
     text = "ERROR: Unable to acquire lock. Most likely another DVC process is running"
+    program = Path(sys.executable).with_name("dvc")
     program.write_text(f"#!{Path(PYTHON).resolve()}\nraise SystemExit({text!r})")
     code, printed = start()
     assert (code, "Another run holds the lock." in printed) == (1, True)

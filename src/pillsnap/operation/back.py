@@ -11,12 +11,9 @@ KEPT = Path(".checkpoints/back")
 
 
 def restore(root: Path) -> str:
-    """Take both files from the last commit, also where DVC staged them; returns what was done.
-
-    The replaced files are kept in .checkpoints/back/.
-    """
+    """Take both files from the last commit, also where DVC staged them; returns what was done."""
     state = git_state.read(root)
-    committed = [name for name in FILES if git_state.git(root, "cat-file", "-e", f"HEAD:{name}").ok]
+    committed = git_state.git(root, "ls-tree", "--name-only", "HEAD", *FILES).out.split()
     if not committed:
         raise MachineError(
             f"There is no committed params.yaml to go back to: {state.hindrance or 'not in HEAD'}.",

@@ -28,21 +28,12 @@ def data(params: Params, root: Path) -> list[Point]:
     except UserError as error:
         return [failed("data root", error.fact, error.cure)]
     except OSError as error:
-        return [
-            failed(
-                "data root",
-                f"{error.filename or data_root}: {error.strerror}",
-                "ls -ld on that path",
-            )
-        ]
+        value = f"{error.filename or data_root}: {error.strerror}"
+        return [failed("data root", value, "ls -ld on that path")]
     if not photos:
-        return [
-            failed(
-                "data root",
-                f"{data_root} holds no PNG of AI Hub's train or val part",
-                "Set PILLSNAP_DATA_ROOT to the folder that AI Hub's download is in.",
-            )
-        ]
+        value = f"{data_root} holds no PNG of AI Hub's train or val part"
+        cure = "Set PILLSNAP_DATA_ROOT to the folder that AI Hub's download is in."
+        return [failed("data root", value, cure)]
     mb_s = count_bytes / 1e6 / max(seconds, 1e-6)
     total = params.at_scale.samples * count_bytes / read
     value = f"{data_root}: {mb_s:.0f} MB/s (photos read: {read}); "

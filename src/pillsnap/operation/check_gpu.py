@@ -1,7 +1,4 @@
-"""Checklist: the GPUs that train, who uses them, and whether this torch can.
-
-`look` and `look_at_torch` ask the machine; `judge` only compares, so tests can pass other machines.
-"""
+"""Checklist: the GPUs that train, who uses them, and whether this torch can."""
 
 import os
 from collections.abc import Callable
@@ -18,10 +15,8 @@ from pillsnap.params import Params
 
 MOST_USED_SHARE = 0.20  # of the GPU's memory, before we start
 NVIDIA_SMI = "nvidia-smi  # if it fails: install the driver, or set train.device: cpu"
-FEWER = (
-    "dvc exp run -S train.device=auto -S train.devices=1  "
-    "# or start one torchrun on each host (docs/scaling.md)"
-)
+FEWER = "dvc exp run -S train.device=auto -S train.devices=1  # or one torchrun a host: "
+FEWER += "docs/scaling.md"
 
 
 @dataclass(frozen=True)
@@ -86,10 +81,8 @@ def judge(
 
 
 def look(uuid: str | None) -> Gpu | str:
-    """The GPU of this UUID (None: the driver's first), or the reason why it cannot be read.
-
-    By UUID, because NVML neither knows CUDA_VISIBLE_DEVICES nor counts in CUDA's order.
-    """
+    """The GPU of this UUID (None: the driver's first), or the reason why it cannot be read; NVML
+    neither knows CUDA_VISIBLE_DEVICES nor counts in CUDA's order."""
     try:
         pynvml.nvmlInit()
         handle = _handle(uuid)
@@ -161,13 +154,9 @@ def runs_on(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool
     """
     for architecture in architectures:
         kind, _, digits = architecture.partition("_")
-        number = int(digits.rstrip("af"))
-        built = (number // 10, number % 10)
-        if digits.endswith("a") and built != capability:
-            continue
-        if kind == "compute" and capability >= built:
-            return True
-        if kind == "sm" and capability[0] == built[0] and capability[1] >= built[1]:
+        built = divmod(int(digits.rstrip("af")), 10)
+        newer = capability >= built and (kind == "compute" or capability[0] == built[0])
+        if capability == built if digits.endswith("a") else newer:
             return True
     return False
 

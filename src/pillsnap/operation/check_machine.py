@@ -1,7 +1,4 @@
-"""Checklist: disk, memory and processors against what this scale needs.
-
-Needs are estimates from measured sizes; each point shows what is free and what is needed.
-"""
+"""Checklist: disk, memory and processors against what this scale needs, by measured sizes."""
 
 import os
 import shutil
@@ -56,8 +53,7 @@ def memory(params: Params, _root: Path) -> list[Point]:
     workers = _workers(params)
     total, free = memory_bytes()
     needed = TRAINER_BYTES + workers * WORKER_BYTES
-    value = f"{gb(free)} of {gb(total)} free; "
-    value += f"trainer and {workers} loaders need about {gb(needed)}"
+    value = f"{gb(free)} of {gb(total)} free; trainer, {workers} loaders need about {gb(needed)}"
     cure = "Close other programs, or use fewer loaders: dvc exp run -S train.num_workers=1"
     less = (failed if free < TRAINER_BYTES else warned)("memory", value, cure)
     points = [passed("memory", value) if free >= needed else less]
@@ -74,10 +70,10 @@ def shared_memory(params: Params, workers: int, free: int, on_gpu: bool) -> Poin
     if on_gpu:  # on a CPU Ultralytics loads in the trainer itself
         needed = max(needed, frame_batches_bytes(params, workers))
     value = f"{gb(free)} free in /dev/shm; batches kept ready: {gb(needed)}"
-    cure = "In a container: --shm-size=8g. Or load in the trainer itself: "
-    cure += "dvc exp run -S train.num_workers=0"
-    enough = free >= needed
-    return passed("shared memory", value) if enough else failed("shared memory", value, cure)
+    if free >= needed:
+        return passed("shared memory", value)
+    cure = "In a container: --shm-size=8g. Or, without loaders: dvc exp run -S train.num_workers=0"
+    return failed("shared memory", value, cure)
 
 
 def crop_batches_bytes(params: Params, workers: int) -> float:

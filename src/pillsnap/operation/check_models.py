@@ -44,10 +44,8 @@ def training_time(params: Params, _root: Path) -> list[Point]:
 
 
 def learning_rate(params: Params, _root: Path) -> list[Point]:
-    """Offers the learning rate for a batch size that the scale's own was not chosen for.
-
-    Nothing for `auto`: the training logs the rate once the batch size is known.
-    """
+    """Offers the rate for a batch size that the scale's own was not chosen for; not for `auto`,
+    where the training logs it."""
     size = params.batch_size
     if params.train.lr is not None or size == LR_BATCH_SIZE:
         return []
@@ -57,14 +55,10 @@ def learning_rate(params: Params, _root: Path) -> list[Point]:
 
 
 def judge(minutes: float, cores: int, goal: float) -> Point:
-    """The point for an estimate in minutes on one core; `goal` is targets.training_minutes.
-
-    More cores are faster, but never by more than their number.
-    """
+    """The point for minutes on one core; more cores are faster by their number at most."""
     least = minutes / cores
-    value = (
-        f"on the CPU at least {duration(least)} with {cores} cores, {duration(minutes)} with one"
-    )
+    value = f"on the CPU at least {duration(least)} with {cores} cores, "
+    value += f"{duration(minutes)} with one"
     if least <= goal:
         return passed("training time", value)
     cure = "Train on a GPU, or less: pillsnap train --epochs 1"
@@ -72,10 +66,8 @@ def judge(minutes: float, cores: int, goal: float) -> Point:
 
 
 def pictures_per_s(model: Any, image_px: int) -> float:
-    """Square pictures a second that one core trains the model on.
-
-    One, because threads that wait for each other are slowed down by any other busy process.
-    """
+    """Square pictures a second that one core trains the model on: threads that wait for each other
+    are slowed down by any other busy process."""
     import torch
 
     threads, px = torch.get_num_threads(), min(image_px, LARGEST_PX)

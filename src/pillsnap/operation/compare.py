@@ -1,7 +1,4 @@
-"""`pillsnap compare`: ten metrics and the changed parameters of the workspace and of revisions.
-
-DVC reads them: experiments and commits, their cached files included.
-"""
+"""`pillsnap compare`: ten metrics and the changed parameters of the workspace and of revisions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,31 +11,19 @@ from pillsnap import params
 from pillsnap.errors import DataError, reason_of
 from pillsnap.files import Json
 from pillsnap.operation import git_state
+from pillsnap.operation.targets import HEADLINES
 from pillsnap.params import at
 
-METRICS = (
-    "classification.top1",
-    "classification.macro_f1",
-    "classification.ece",
-    "detection.map50",
-    "detection.map50_95",
-    "pipeline.pill_f1",
-    "pipeline.frame_exact",
-    "pipeline.ms_per_frame_p50",
-    "unknown.auroc",
-    "training.total_minutes",
-)
+DETAILS = ("top5", "precision", "recall", "single.pill_f1", "combination.pill_f1")
+METRICS = [metric for metric in HEADLINES if not metric.endswith(DETAILS)]
 WORKSPACE = "workspace"
 NEWEST = 5  # experiments of HEAD that are compared without REV
 KNOWN = "List the experiments: dvc exp list -A (commits: git log --oneline)"
 
 
 def compare(revisions: Sequence[str]) -> Json:
-    """What --json prints: columns with their metrics, and the parameters that differ.
-
-    The workspace is first; without revisions HEAD and its newest experiments follow. DataError for
-    an unknown revision or one without params.yaml.
-    """
+    """What --json prints: the workspace and the revisions (without any: HEAD and its newest
+    experiments), and the parameters that differ. DataError for an unknown revision."""
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 

@@ -114,11 +114,8 @@ def render(diagnosis: Diagnosis) -> Group:
 
 
 def record(diagnosis: Diagnosis, events_path: Path, since_s: float) -> None:
-    """Append a failure event for the monitor, on behalf of the stage run that wrote last.
-
-    Nothing where that run has ended, has reported the same failure, or wrote before `since_s`
-    (unix seconds).
-    """
+    """Append a failure event for the monitor, on behalf of the stage run that wrote last, unless it
+    has ended, has reported the same failure, or wrote before `since_s` (unix seconds)."""
     with suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # no run, or a cut line
         last = orjson.loads(events_path.read_bytes().splitlines()[-1])
         if last["kind"] == "end" or last["time"] < since_s or last["message"] == diagnosis.fact:

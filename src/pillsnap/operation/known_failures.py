@@ -6,10 +6,8 @@ RESUME = "pillsnap train  # resumes where it stopped"
 
 
 class Known:
-    """A kind of failure; {names} in its texts are keys of diagnosis.gather or pattern groups.
-
-    `codes`: exit codes that mean it without any text.
-    """
+    """A kind of failure; {names} in its texts are keys of diagnosis.gather or pattern groups;
+    `codes` are exit codes that mean it without any text."""
 
     def __init__(self, kind: str, pattern: str, *texts: str, codes: tuple[int, ...] = ()) -> None:
         self.kind, self.codes = kind, codes

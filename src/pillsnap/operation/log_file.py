@@ -1,7 +1,4 @@
-"""The log of a command, logs/<time>-<name>.log, and the terminal: everything goes to both.
-
-A log that grows past its limit is cut into parts, and logs of old runs are removed.
-"""
+"""The log of a command, logs/<time>-<name>.log, and the terminal: everything goes to both."""
 
 import logging
 import re
@@ -36,19 +33,20 @@ def clean(text: str) -> str:
 
 
 class LogFile(RotatingFileHandler):
-    """The log of one run of a command.
-
-    One that cannot be written (disk full, read-only) is reported once on stderr and never stops
-    the run.
-    """
+    """The log of one run of a command; one that cannot be written (disk full, read-only) is
+    reported once on stderr and never stops the run."""
 
     def __init__(self, logs_dir: Path, name: str, now: datetime) -> None:
         self.path = logs_dir / f"{now:%Y%m%d-%H%M%S}-{name}.log"
         with suppress(OSError):  # reported with the first line
             logs_dir.mkdir(parents=True, exist_ok=True)
-            prune(logs_dir, RUNS - 1)
-        kept = PARTS - 1
-        super().__init__(self.path, "a", PART_BYTES, kept, "utf-8", delay=True, errors="replace")
+            named = [path for path in logs_dir.iterdir() if LOG_NAME.fullmatch(path.name)]
+            kept = sorted({path.name.partition(".")[0] for path in named})[1 - RUNS :]
+            for path in named:
+                if path.name.partition(".")[0] not in kept:
+                    path.unlink(missing_ok=True)
+        old = PARTS - 1
+        super().__init__(self.path, "a", PART_BYTES, old, "utf-8", delay=True, errors="replace")
         self.setFormatter(FORMAT)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
@@ -59,15 +57,6 @@ class LogFile(RotatingFileHandler):
             if stream:
                 stream.close()
         print(f"The log {self.path} is not written: {sys.exc_info()[1]}.", file=sys.stderr)
-
-
-def prune(logs_dir: Path, runs: int) -> None:
-    """Keep the newest `runs` logs with their parts; other files are left alone."""
-    named = [path for path in logs_dir.iterdir() if LOG_NAME.fullmatch(path.name)]
-    kept = sorted({path.name.partition(".")[0] for path in named})[-runs:]
-    for path in named:
-        if path.name.partition(".")[0] not in kept:
-            path.unlink(missing_ok=True)
 
 
 class Output:

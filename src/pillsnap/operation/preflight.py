@@ -31,10 +31,8 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def check(params: Params, root: Path) -> list[Point]:
-    """Every point for the scale that `params` names; `root` is the repository.
-
-    Writes nothing. Looks at the network only where pretrained weights are not at hand.
-    """
+    """Every point for the scale that `params` names. Writes nothing, and looks at the network only
+    where pretrained weights are not at hand."""
     return [point for one in CHECKS for point in one(params, root)]
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -67,10 +66,8 @@ class ProcessGroup:
             signal.signal(number, handler)
 
     def lines(self) -> Iterator[str | None]:
-        """Every line as it comes, without its end, and None every TICK_S when there is none.
-
-        It is over when all processes have ended.
-        """
+        """Every line as it comes, without its end, and None every TICK_S when there is none, until
+        all processes have ended."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pending = ""
         for block in self._blocks():
@@ -112,7 +109,7 @@ class ProcessGroup:
     def _set_deadline(self) -> None:
         self._deadline_s = min(self._deadline_s, time.monotonic() + STOP_WITHIN_S)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, *_: object) -> None:
         again, self.interrupted = self.interrupted, True
         if self._process:
             (self._kill if again else self._interrupt)()

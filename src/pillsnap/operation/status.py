@@ -13,11 +13,8 @@ MOST_REASONS = 3
 
 
 def table(printed: str) -> Table:
-    """A row for each stage: up to date, or out of date and why.
-
-    A stage whose inputs another stage is going to change shows as up to date: DVC finds out while
-    it runs.
-    """
+    """A row for each stage: out of date and why, or up to date, also where another stage is going
+    to change its inputs: DVC finds out while it runs."""
     status = orjson.loads(printed.strip().rpartition("\n")[2])
     rows = Table(box=None, pad_edge=False, show_header=False)
     for stage in STAGES:

@@ -17,15 +17,7 @@ from pillsnap import params as parameters
 from pillsnap.aihub import fingerprint
 from pillsnap.errors import MachineError, UserError
 from pillsnap.monitor.events import EventReader
-from pillsnap.operation import (
-    changes,
-    diagnosis,
-    git_state,
-    preflight,
-    status,
-    targets,
-    unfinished,
-)
+from pillsnap.operation import changes, diagnosis, git_state, preflight, status, targets, unfinished
 from pillsnap.operation.log_file import Output, clean
 from pillsnap.operation.process import ProcessGroup
 from pillsnap.params import Params
@@ -44,11 +36,9 @@ def train(
     log_level: str = "INFO",
     yes: bool = False,
 ) -> int:
-    """Run the pipeline with `wanted` values by dotted key; returns the exit code (0, 1 or 130).
-
-    None is not wanted. `checkpoint` holds weights that the classifier starts from; without
-    `resume` unfinished trainings are removed first; `yes` asks nothing.
-    """
+    """Run the pipeline with `wanted` values by dotted key (None: the current one); returns 0, 1 or
+    130. `checkpoint`: weights that the classifier starts from; without `resume` unfinished
+    trainings are removed first."""
     with Output("train", ROOT / "logs") as output:
         try:
             run = _prepare(wanted, checkpoint, output, log_level)
@@ -160,7 +150,11 @@ def _carry_out(run: _Run) -> int:
         run.output.show(ended, "WARNING")
         return _ended_early(run, INTERRUPTED)
     if code:
-        return _failed(run, code, "\n".join(tail))
+        found = run.explain(code, "\n".join(tail))
+        run.output.show(diagnosis.render(found), "ERROR")
+        run.output.show(f"The whole log: {run.output.log.path}")
+        diagnosis.record(found, run.events_path, run.begun_s)
+        return _ended_early(run, INTERRUPTED if found.kind == "interrupted" else FAULT)
     with suppress(UserError):  # the run is done whether or not its metrics can be read
         run.output.show(targets.headlines(run.params))
     run.output.show(f"Done in {minutes:.1f} min. Goals: pillsnap targets")
@@ -170,23 +164,13 @@ def _carry_out(run: _Run) -> int:
 def _show_events(run: _Run, reader: EventReader) -> None:
     """The log lines that stages of this run wrote since the last call."""
     more = True
-    while more:
-        try:
+    with suppress(OSError):  # looked for again with the next line
+        while more:
             batch = reader.read()
-        except OSError:  # looked for again with the next line
-            return
-        more = batch.more
-        for event in batch.events:
-            if event.kind == "log" and event.time_s >= run.begun_s:
-                run.output.event(event.stage, event.level, event.message, event.time_s)
-
-
-def _failed(run: _Run, code: int, text: str) -> int:
-    found = run.explain(code, text)
-    run.output.show(diagnosis.render(found), "ERROR")
-    run.output.show(f"The whole log: {run.output.log.path}")
-    diagnosis.record(found, run.events_path, run.begun_s)
-    return _ended_early(run, INTERRUPTED if found.kind == "interrupted" else FAULT)
+            more = batch.more
+            for event in batch.events:
+                if event.kind == "log" and event.time_s >= run.begun_s:
+                    run.output.event(event.stage, event.level, event.message, event.time_s)
 
 
 def _ended_early(run: _Run, code: int) -> int:

@@ -31,10 +31,7 @@ def describe(root: Path) -> list[str]:
 
 
 def remove(root: Path) -> str:
-    """Remove the unfinished checkpoints of both trainings; returns what was done.
-
-    MachineError while one of them runs: its lock is held.
-    """
+    """Remove the unfinished checkpoints of both trainings; MachineError while one of them runs."""
     paths = [path for stage in TRAININGS for path in sorted((root / BASE / stage).glob("*/"))]
     for path in paths:
         with checkpoints.WorkFolder(path.parent.name, path.name, root / BASE) as folder:
@@ -44,11 +41,8 @@ def remove(root: Path) -> str:
 
 
 def keep_start(path: Path, root: Path) -> Path:
-    """A copy of the weights to start from, named by their content, relative to `root`.
-
-    The original may be an out of the very stage that starts from it: DVC deletes outs first. And
-    other content under the same name would be taken for the same weights.
-    """
+    """A copy of the weights to start from, named by their content, relative to `root`: the original
+    may be an out of the stage that starts from it, and DVC deletes outs first."""
     copy = BASE / "start" / f"{files.sha256_of(path)[:16]}.pt"
     if not (root / copy).exists():
         files.write_bytes(root / copy, path.read_bytes())
@@ -66,7 +60,7 @@ def check_start(path: Path, classes_path: Path) -> None:
     if not classes_path.is_file():
         return  # build_manifest makes it; the stage checks the shape of the weights
     if manifest.class_table_hash(classes_path) != config.get("class_table_hash"):
-        cure = f"Give a checkpoint of the same classes, or restore: dvc checkout {classes_path}"
         raise CheckpointError(
-            f"{path} was trained on another class table than {classes_path}.", cure
+            f"{path} was trained on another class table than {classes_path}.",
+            f"Give a checkpoint of the same classes, or restore: dvc checkout {classes_path}",
         )

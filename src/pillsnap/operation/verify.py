@@ -1,7 +1,4 @@
-"""`pillsnap verify`: rehash everything on disk that has a recorded hash, and name what changed.
-
-DVC trusts a damaged read-only cache file, and image and tensor readers let flipped bits pass.
-"""
+"""`pillsnap verify`: rehash everything on disk that has a recorded hash, and name what changed."""
 
 import hashlib
 import json
@@ -23,8 +20,6 @@ CACHE = Path(".dvc/cache/files/md5")
 RESTORE = "dvc checkout --force restores it from the cache; dvc repro makes it anew."
 _md5 = partial(hashlib.md5, usedforsecurity=False)
 LARGEST_PHOTO_BYTES = 2**30
-
-OnProgress = Callable[[int, int], None]  # files done, files in all
 
 
 @dataclass(frozen=True, order=True)
@@ -52,10 +47,11 @@ def verify(
     root: Path | None,
     data_dir: Path,
     artifacts_dir: Path,
-    on_progress: OnProgress,
+    on_progress: Callable[[int, int], None],
 ) -> Inspection:
     """Compare photos (given a `root`) with the hash that validate recorded, outs with dvc.lock,
-    cache files with their names, and one scale's checkpoints with the hash inside."""
+    cache files with their names, and one scale's checkpoints with the hash inside;
+    `on_progress` gets the files done and in all."""
     published = (artifacts_dir / "checkpoints").glob("*.pt")
     kinds: dict[str, list[Check]] = {
         "photos": list(_photo_checks(root, data_dir)) if root else [],
@@ -90,9 +86,8 @@ def _photo(path: Path, recorded: str) -> Damage | None:
         found = photos.content_hash(source.read(path, LARGEST_PHOTO_BYTES))
     except OSError as error:
         return Damage(str(path), f"cannot be read: {error.strerror}", cure)
-    if found == recorded:
-        return None
-    return Damage(str(path), "its bytes changed since validate read them", cure)
+    fact = "its bytes changed since validate read them"
+    return None if found == recorded else Damage(str(path), fact, cure)
 
 
 def _out_checks(repository: Path) -> Iterator[Check]:
@@ -141,15 +136,14 @@ def _cache_checks(cache: Path) -> Iterator[Check]:
             yield partial(_file, path, md5, cure)
 
 
-def _file(path: Path, recorded: str, cure: str, new_hash: Any = _md5) -> Damage | None:
+def _file(path: Path, recorded: str, cure: str) -> Damage | None:
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, new_hash).hexdigest()
+            found = hashlib.file_digest(file, _md5).hexdigest()
     except OSError as error:
         return Damage(str(path), f"cannot be read: {error.strerror}", cure)
-    if found == recorded:
-        return None
-    return Damage(str(path), f"its hash is {found}, recorded is {recorded}", cure)
+    fact = f"its hash is {found}, recorded is {recorded}"
+    return None if found == recorded else Damage(str(path), fact, cure)
 
 
 def _checkpoint(path: Path) -> Damage | None:
