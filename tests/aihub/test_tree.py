@@ -32,6 +32,16 @@ def test_contact_sheets_and_macos_files_are_skipped_and_counted(tmp_path):
     assert tree.findings.counts == {"contact_sheet": 1, "macos_file": 1}
 
 
+def test_the_outputs_of_a_scale_beside_the_tree_are_not_part_of_it(tmp_path):
+    write_shot(tmp_path, SHOT)
+    before = aihub.scan(tmp_path).findings.counts
+    for name in ("crops/val.arrow", "detection/labels/val/a.txt", "frames/K-000001/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    tree = aihub.scan(tmp_path)
+    assert (len(photos(tree)), tree.findings.counts) == (1, before)
+
+
 def undecodable(root: Path) -> None:
     Path(os.fsdecode(os.fsencode(root / SHARD) + b"/\xb0\xa1.png")).write_bytes(b"?")
 

@@ -163,6 +163,9 @@ class _Walk:
             # Relative to the open folder: the kernel then resolves no path for each entry.
             with os.scandir(descriptor) as listing:
                 entries = sorted(listing, key=lambda entry: nfc(entry.name))
+            if not path and any(PART.match(entry.name) and entry.is_dir() for entry in entries):
+                # The tree begins here; the folders of a scale's own outputs may be beside it.
+                entries = [one for one in entries if PART.match(one.name) or not one.is_dir()]
             for entry in entries:
                 here = f"{path}/{entry.name}" if path else entry.name
                 if self._skipped(here, entry.name):
