@@ -201,7 +201,7 @@ def test_hostile_text_takes_time_in_proportion_to_its_length(start, repeated):
         content = (start + repeated * size)[:size]
         begun_s = time.process_time()
         assert parse(content, EXPECTED).label is None
-        assert time.process_time() - begun_s < max(0.1, size / (1 << 20))
+        assert time.process_time() - begun_s < max(1.0, size / (1 << 20))
 
 
 JSON = st.recursive(
