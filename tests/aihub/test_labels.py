@@ -199,9 +199,14 @@ HOSTILE = (
 def test_hostile_text_takes_time_in_proportion_to_its_length(start, repeated):
     for size in (2 << 10, 16 << 10, 1 << 20):
         content = (start + repeated * size)[:size]
-        begun_s = time.process_time()
-        assert parse(content, EXPECTED).label is None
-        assert time.process_time() - begun_s < max(1.0, size / (1 << 20))
+        taken_s = []
+        for _ in range(
+            3
+        ):  # the shortest: a garbage collection of the whole process may fall in one
+            begun_s = time.process_time()
+            assert parse(content, EXPECTED).label is None
+            taken_s.append(time.process_time() - begun_s)
+        assert min(taken_s) < max(0.1, size / (1 << 20))
 
 
 JSON = st.recursive(
