@@ -4,6 +4,8 @@ import math
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import chain
 
@@ -286,3 +288,17 @@ def test_ranks_share_out_the_batches_of_one_process():
     alone, shared = key_order(41, 8, 1), key_order(41, 8, 4)
     assert shared[:5] == alone[:5]
     assert shared[5] == alone[5] + alone[0][:3]  # parts are equal
+
+
+def test_both_stage_scripts_leave_torch_all_its_threads():
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    threads = set()
+    for first in ("torch", "train_detection", "train_classification", "evaluate"):
+        code = f"import {first}, pillsnap.detection.train, torch; print(torch.get_num_threads())"
+        path = {"PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=variables | path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        threads.add(done.stdout)
+    assert len(threads) == 1, threads
