@@ -136,6 +136,25 @@ def test_stage3_without_a_root_says_what_to_set_and_the_way_back_leads_back(proj
     assert run(project, "git", "status", "--porcelain", "params.yaml", "dvc.lock") == ""
 
 
+def test_metrics_of_another_evaluation_are_refused_and_the_offered_command_restores_them(project):
+    path = project / "artifacts/demo/metrics.json"
+    tree = json.loads(path.read_text())
+    tree["detection"]["map50"] = 0.123
+    path.write_text(json.dumps(tree))
+    printed = run(project, "pillsnap", "targets", code=1)
+    assert "not of the checkpoints on disk" in printed
+    assert "\n  -> dvc repro\n" in printed
+    run(project, "dvc", "repro")
+    assert json.loads(path.read_text())["detection"]["map50"] != 0.123
+    done = subprocess.run(
+        ["pillsnap", "targets"],
+        cwd=project,
+        env=tiny_project.environment(project),
+        capture_output=True,
+    )
+    assert b"not of the checkpoints" not in done.stdout
+
+
 def test_an_experiment_in_a_temporary_copy_reads_the_photos_of_the_repository(project, tmp_path):
     plain = shutil.copytree(project, tmp_path / "plain")  # DVC writes the cache's path in ASCII
     printed = run(plain, "dvc", "exp", "run", "--temp", "-S", "build_manifest.num_workers=1")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from make.import_graph import ROOT
 from pillsnap.cli_use import app
+from pillsnap.dataset.manifest import CLASS_COLUMNS, write_classes
 from pillsnap.errors import DataError
 from pillsnap.register import command, store
 
@@ -38,6 +40,26 @@ def test_an_import_keeps_both_dates_and_excel_gives_the_same_drugs_as_csv(table)
     pd.read_csv(table, dtype=str, encoding="cp949").to_excel(table.with_suffix(".xlsx"))
     imported(table.with_suffix(".xlsx"))
     assert store.load(store.PATH).drugs == register.drugs
+
+
+def test_the_command_that_an_import_ends_with_versions_the_register(table):
+    shutil.copy(ROOT / ".gitignore", table.parent)
+    subprocess.run(["git", "init", "-q"], check=True)
+    offered = imported(table).partition("Commit it: ")[2]
+    subprocess.run(offered.split(), check=True)
+    staged = subprocess.run(["git", "diff", "--cached", "--name-only"], capture_output=True)
+    assert staged.stdout.decode().split() == [str(store.PATH)]
+
+
+def test_a_code_of_the_classes_wins_over_that_of_the_last_register(table):
+    rows = {name: ["a", "b"] if kind == "str" else [0, 1] for name, kind in CLASS_COLUMNS.items()}
+    rows |= {"item_seq": ["1", "2"], "mapping_code": ["K-000001", "K-000002"]}
+    write_classes(table.parent / "classes.csv", rows)
+    imported(table)
+    write_classes(table.parent / "classes.csv", rows | {"mapping_code": ["K-000007", "K-000008"]})
+    imported(table)
+    codes = {drug.item_seq: drug.code for drug in store.load(store.PATH).drugs}
+    assert (codes["1"], codes["2"], codes["3"]) == ("K-000007", "K-000008", "")
 
 
 BAD = {

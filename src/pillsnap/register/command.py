@@ -35,10 +35,11 @@ def search(register: Register, query: Query, as_json: bool, show_all: bool) -> s
 
 
 def import_table(path: Path, classes_path: Path, any_size: bool) -> str:
-    """Import the ministry's table; K-codes: of the scale's classes and of the last register."""
-    known = [*(store.of_classes(classes_path).drugs if classes_path.exists() else ())]
-    if old := store.last():
-        known += old.drugs
+    """Import the ministry's table; K-codes are those of the scale's classes, else of the last
+    register."""
+    old = store.last()
+    known = [*old.drugs] if old else []
+    known += store.of_classes(classes_path).drugs if classes_path.exists() else ()
     codes = {drug.item_seq: drug.code for drug in known if drug.code}
     new = store.replace(sources.of_table(path, codes, date.today()), any_size)
     coded = sum(bool(drug.code) for drug in new.drugs)
