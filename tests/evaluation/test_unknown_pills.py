@@ -51,8 +51,8 @@ def test_held_out_classes_are_measured_apart_from_other_unknown_codes() -> None:
     made = fake.fitted(answered.val)
     section = evaluate.measure(load(), answered, made, fake.class_table(), HELD_OUT)["unknown"]
     own = answered.test.table["mapping_code"].isin(HELD_OUT).to_numpy()
-    score = made.refusal_score(answered.test.outputs)
-    known = made.refusal_score(answered.val.of_type("single").outputs)
+    score = made.refusal_score(answered.test)
+    known = made.refusal_score(answered.val.of_type("single"))
     for part, pills in ((section["held_out"], own), (section, ~own)):
         assert part["auroc"] == pytest.approx(auroc_of(known, score[pills]), abs=1e-9)
         assert part["accepted"] == pytest.approx(np.mean(score[pills] >= made.threshold))

@@ -25,7 +25,7 @@ from pillsnap.evaluation import (
     set_coverage,
     unknown_pills,
 )
-from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
+from pillsnap.evaluation.answers import Answers, CropAnswers
 from pillsnap.files import Json
 from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
@@ -65,8 +65,12 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     log.info(f"refusal by {fitted.score}, chosen on {fitted.chosen_on}")
     boxes = detector.load(places.checkpoint("detection"), device)
     recogniser = Recogniser(boxes, model, fitted, classes, params.evaluate.batch_size)
-    val_frames, test_frames, speed = _read_frames(places, recogniser, log)
-    answered = Answers(val, test, val_frames, test_frames)
+    log.info("detecting, cropping and classifying pills in frames")
+    stores = [FrameStore(places.frames(split)) for split in ("val", "test")]
+    iou = params.evaluate.match_iou
+    frames = [inference.read_frames(recogniser, store, iou, log) for store in stores]
+    answered = Answers(val, test, *frames)
+    speed = inference.speed(recogniser, stores[0])
     log.info("measuring")
     sampling = outputs.report_of(places.sampling, "build_manifest")
     validation = outputs.report_of(places.validation, "validate")
@@ -74,7 +78,7 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     measured = measure(params, answered, fitted, classes, held_out)
     measured |= {
         "split": breakdown.split_overlap(validation),
-        "speed": {**speed, "batch_size": params.evaluate.batch_size},
+        "speed": {**speed, "batch_size": recogniser.batch_size},
         "training": outputs.training(places),
         "models": _models(recogniser, model.parameters),
         "provenance": outputs.provenance(places, sampling, hashes, described),
@@ -98,9 +102,7 @@ def measure(
     known, unknown = val.known(), test.known(False)
     held_out = unknown.table["mapping_code"].isin(list(held_out_codes)).to_numpy(dtype=bool)
     kinds = (unknown.where(~held_out), unknown.where(held_out))
-    by_pill = breakdown.outcomes(val, answered.val_frames, options.match_iou, classes)
-    test_rows = {kind: test_frames.rows(kind) for kind in sections.IMAGE_TYPES}
-    pipeline_of = sections.pipeline_of
+    by_pill = breakdown.outcomes(val, answered.val_frames, classes)
     return {
         "classification": {
             **sections.classification(known, fitted, rounds, seed),
@@ -111,9 +113,9 @@ def measure(
             "test": sections.detection(test_frames, options, seed),
         },
         "pipeline": {
-            **sections.pipeline(answered.val_frames, options),
-            "test": pipeline_of(test_frames, test_rows["combination"], options),
-            "test_single": pipeline_of(test_frames, test_rows["single"], options),
+            **sections.pipeline(answered.val_frames),
+            "test": sections.pipeline_of(test_frames, test_frames.rows("combination")),
+            "test_single": sections.pipeline_of(test_frames, test_frames.rows("single")),
         },
         "unknown": unknown_pills.measure(known, *kinds, fitted, classes),
         "sets": set_coverage.measure(known, fitted, options.set_risk, seed),
@@ -127,11 +129,11 @@ def _calibrate(
     """Classify the crops and calibrate on val's; the outputs on val and test."""
     options = params.evaluate
     stores = {split: CropStore(places.crops(split)) for split in manifest.SPLITS}
-    size = (int(model.config["classes"]), options.batch_size, log)
+    how = (options.batch_size, log)
     log.info("classifying crops")
-    means = inference.class_means(model, stores["train"], *size)
-    val = inference.classify_crops(model, stores["val"], *size)
-    test = inference.classify_crops(model, stores["test"], *size)
+    means = inference.class_means(model, stores["train"], *how)
+    val = inference.classify_crops(model, stores["val"], *how)
+    test = inference.classify_crops(model, stores["test"], *how)
     known = val.known()
     if not len(known):
         raise DataError(
@@ -139,32 +141,17 @@ def _calibrate(
             "Cut the crops again: dvc repro -f validate",
         )
     stand_ins = {
-        "val_unknown": val.known(False).outputs,
-        "glued": inference.classify_glued(model, stores["val"], params.seed, *size),
+        "val_unknown": val.known(False),
+        "glued": inference.classify_glued(model, stores["val"], params.seed, *how),
     }
-    fitted = fit.fit(
-        known.outputs, known.truth, stand_ins, means, options.known_recall, options.set_risk
-    )
     fitted = replace(
-        fitted,
+        fit.fit(known, known.truth, stand_ins, means, options.known_recall, options.set_risk),
         detection_confidence=options.detection_confidence,
         detection_iou=options.detection_iou,
         classification_sha256=sha256,
         class_table_hash=manifest.class_table_hash(places.classes),
     )
     return fitted, val, test
-
-
-def _read_frames(
-    places: Places, recogniser: Recogniser, log: RunLog
-) -> tuple[FrameSet, FrameSet, Json]:
-    """Both models on the frames of val and test, and their speed on val's."""
-    stores = [FrameStore(places.frames(split)) for split in ("val", "test")]
-    log.info("detecting, cropping and classifying pills in frames")
-    batch_size = recogniser.batch_size
-    val, test = (inference.read_frames(recogniser, store, batch_size, log) for store in stores)
-    some = [stores[0].decode(index) for index in range(min(batch_size, len(stores[0])))]
-    return val, test, inference.speed(recogniser, some)
 
 
 def _models(recogniser: Recogniser, parameters: int) -> Json:

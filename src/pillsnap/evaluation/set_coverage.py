@@ -16,7 +16,7 @@ def measure(val: CropAnswers, fitted: Calibration, risk: float, seed: int) -> Js
 
     The capture groups are halved: each half is measured with temperature and limit of the other.
     """
-    kept = val.where(fitted.refusal_score(val.outputs) >= fitted.threshold)
+    kept = val.where(fitted.refusal_score(val) >= fitted.threshold)
     truth, half = kept.truth, fit.halves(kept.groups, seed)
     covered, size = np.zeros(len(kept)), np.zeros(len(kept))
     for own in () if half is None else (0, 1):

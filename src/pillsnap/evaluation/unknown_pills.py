@@ -48,7 +48,7 @@ def measure(
 
 def _accepted(known: CropAnswers, fitted: Calibration) -> Json:
     """The share of known pills that the threshold accepts."""
-    share = metrics.mean(fitted.refusal_score(known.outputs) >= fitted.threshold)
+    share = metrics.mean(fitted.refusal_score(known) >= fitted.threshold)
     return {"pills": len(known), **explained({"accepted": share}, "no such pill in val")}
 
 
@@ -59,7 +59,7 @@ def _section(
     classes: pd.DataFrame,
     why_none: str,
 ) -> Json:
-    known_score, score = (fitted.refusal_score(pills.outputs) for pills in (known, unknown))
+    known_score, score = (fitted.refusal_score(pills) for pills in (known, unknown))
     accepted = score >= fitted.threshold
     values = {
         "auroc": metrics.auroc(known_score, score),

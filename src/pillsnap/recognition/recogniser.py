@@ -61,18 +61,11 @@ class Pill:
 
 
 @dataclass(frozen=True)
-class FrameOutputs:
+class FrameOutputs(Outputs):
     """Outputs of both models for the pills of a frame, before any is accepted or refused."""
 
     box: Ints  # [n, 4] x, y, width, height in pixels, inside the frame
     box_confidence: Floats32  # [n], best first
-    logits: Floats32  # [n, classes]
-    embeddings: Floats32  # [n, d]
-
-    @property
-    def outputs(self) -> Outputs:
-        """Logits and embeddings together."""
-        return Outputs(self.logits, self.embeddings)
 
 
 @dataclass(frozen=True)
@@ -137,8 +130,8 @@ class Recogniser:
         pictures = [self.cut(frame, box) for frame, (box, _) in zip(frames, found, strict=True)]
         logits, embeddings = self.classify(np.concatenate(pictures))
         ends = np.cumsum([len(part) for part in pictures])[:-1]
-        parts = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
-        return [FrameOutputs(box, score, *outputs) for (box, score), *outputs in parts]
+        parts = zip(np.split(logits, ends), np.split(embeddings, ends), found, strict=True)
+        return [FrameOutputs(logit, embedding, *found_box) for logit, embedding, found_box in parts]
 
     def detect(self, frames: Sequence[Pixels]) -> list[tuple[Ints, Floats32]]:
         """Whole-pixel boxes [n, 4] x, y, width, height and confidences [n] at the calibrated
@@ -169,15 +162,11 @@ class Recogniser:
     def decide(self, reading: FrameOutputs) -> Decision:
         """The likeliest of all classes for each pill, or a refusal."""
         fitted = self.calibration
-        score = fitted.refusal_score(reading.outputs)
+        score = fitted.refusal_score(reading)
         best = reading.logits.argmax(axis=1)
         confidence = scores.confidences(reading.logits, fitted.temperature)
         index = np.where(score >= fitted.threshold, best, UNKNOWN).astype(np.int64)
         return Decision(index, confidence, score)
-
-    def probabilities(self, reading: FrameOutputs) -> NDArray[np.float64]:
-        """Calibrated probability of every class for each pill, [n, classes]."""
-        return scores.probabilities(reading.logits, self.calibration.temperature)
 
     def _allowed(self, codes: Sequence[str] | None) -> Ints:
         if codes is None:
@@ -192,7 +181,7 @@ class Recogniser:
 
     def _pills(self, outputs: FrameOutputs, top: int, allowed: Ints) -> list[Pill]:
         fitted = self.calibration
-        score = fitted.refusal_score(outputs.outputs, allowed)
+        score = fitted.refusal_score(outputs, allowed)
         chances = scores.probabilities(outputs.logits[:, allowed], fitted.temperature)
         inside = name_sets.members(chances, fitted.set_probability)
         ranked = np.argsort(-chances, axis=1, kind="stable")
