@@ -21,9 +21,8 @@ from pillsnap.evaluation import (
     fit,
     inference,
     outputs,
+    refusal,
     sections,
-    set_coverage,
-    unknown_pills,
 )
 from pillsnap.evaluation.answers import Answers, CropAnswers
 from pillsnap.files import Json
@@ -117,8 +116,8 @@ def measure(
             "test": sections.pipeline_of(test_frames, test_frames.rows("combination")),
             "test_single": sections.pipeline_of(test_frames, test_frames.rows("single")),
         },
-        "unknown": unknown_pills.measure(known, *kinds, fitted, classes),
-        "sets": set_coverage.measure(known, fitted, options.set_risk, seed),
+        "unknown": refusal.unknown_pills(known, *kinds, fitted, classes),
+        "sets": refusal.sets(known, fitted, options.set_risk, seed),
         "by": breakdown.by_condition(by_pill),
     }
 
