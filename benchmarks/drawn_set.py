@@ -3,13 +3,17 @@
 Not a script: `training.py` draws with it.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pillsnap.dataset import crops, pixels
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from make.crop_files import write_store
+from pillsnap.dataset import pixels
 from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
 from pillsnap.demo.pills import invent_pills
 from pillsnap.demo.tree import png_bytes
@@ -104,7 +108,7 @@ def _write_crops(
     for split, chosen in {"train": ~held, "val": held}.items():
         numbers = np.flatnonzero(chosen).tolist()
         part = [jpegs[number] for number in numbers]
-        crops.write_crops(drawn.stores_dir(side) / f"{split}.arrow", table[chosen], part)
+        write_store(drawn.stores_dir(side) / f"{split}.arrow", table[chosen], part)
         for number in numbers:
             code = str(rows[number]["mapping_code"])
             _write(drawn.files_dir(side) / split / code / f"{number}.jpg", jpegs[number])

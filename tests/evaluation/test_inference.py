@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from make.crop_files import write_store
 from make.drawn_models import BLUE, GREEN, RED, STRANGE, ColourClassifier, classes, recogniser
 from make.evaluated_project import write_frames
 from pillsnap.dataset import crops, pixels
@@ -36,7 +37,7 @@ def store(tmp_path: Path) -> crops.CropStore:
     ]
     pictures = [np.full((24, 24, 3), colour, np.uint8) for colour in colours]
     path = tmp_path / "crops.arrow"
-    crops.write_crops(path, pd.DataFrame(rows), [pixels.encode(p, 95) for p in pictures])
+    write_store(path, pd.DataFrame(rows), [pixels.encode(p, 95) for p in pictures])
     return crops.CropStore(path)
 
 
