@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from make.crop_files import write_store
 from pillsnap.dataset import pixels
-from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
+from pillsnap.dataset.names import View
+from pillsnap.demo.photos import draw_frame, lay_out
 from pillsnap.demo.pills import invent_pills
 from pillsnap.demo.tree import png_bytes
 from pillsnap.params import load
@@ -76,9 +77,10 @@ def draw(
     return drawn
 
 
-def _view(rng: np.random.Generator) -> DrawnView:
+def _view(rng: np.random.Generator) -> View:
     back, light, side = (int(rng.integers(choices)) for choices in (3, 3, 2))
-    return DrawnView(back, light, side, int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20)
+    angles = int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20
+    return View(0, back, side, light, *angles, 200)
 
 
 def _row(
