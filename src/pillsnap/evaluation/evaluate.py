@@ -79,7 +79,10 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
         "split": breakdown.split_overlap(validation),
         "speed": {**speed, "batch_size": recogniser.batch_size},
         "training": outputs.training(places),
-        "models": _models(recogniser, model.parameters),
+        "models": {
+            "detection": _model(boxes.config),
+            "classification": {**_model(model.config), "parameters": model.parameters},
+        },
         "provenance": outputs.provenance(places, sampling, hashes, described),
     }
     measured["targets"] = outputs.targets(params, measured)
@@ -153,8 +156,5 @@ def _calibrate(
     return fitted, val, test
 
 
-def _models(recogniser: Recogniser, parameters: int) -> Json:
-    kept = ("architecture", "image_px")
-    configs = (recogniser.detector.config, recogniser.classifier.config)
-    detection, classification = ({key: one.get(key) for key in kept} for one in configs)
-    return {"detection": detection, "classification": classification | {"parameters": parameters}}
+def _model(config: Json) -> Json:
+    return {key: config.get(key) for key in ("architecture", "image_px")}

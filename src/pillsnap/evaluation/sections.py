@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pillsnap.arrays import Array, Ints
 from pillsnap.evaluation import fit, intervals, matching, metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
-from pillsnap.evaluation.matching import FrameMatch
 from pillsnap.files import Json
 from pillsnap.params import EvaluateParams
 from pillsnap.recognition import scores
@@ -109,10 +108,10 @@ def pipeline_of(frames: FrameSet, rows: Ints) -> Json:
     """The pipeline on some of the frames; outcomes as `matching` defines them."""
     some = [frames.frames[row] for row in rows]
     matches = [frame.match for frame in some]
-    counts = [(match.right, len(match.predicted), len(match.labelled)) for match in matches]
-    right, predicted, labelled = np.array(counts, dtype=np.float64).reshape(-1, 3).T
-    exact = np.array([match.exact for match in matches], dtype=np.float64)
-    accepted, accepted_right = _accepted(some, matches)
+    rows_of = [(m.right, len(m.predicted), len(m.labelled), m.exact) for m in matches]
+    right, predicted, labelled, exact = np.array(rows_of, dtype=np.float64).reshape(-1, 4).T
+    kept = np.array([_accepted(frame) for frame in some], dtype=np.float64).reshape(-1, 2)
+    accepted, accepted_right = kept.T
     unlabelled = "no labelled pill of a known code" if len(rows) else "no such frame"
     shares = {
         "pill_precision": (right, predicted, "no pill found"),
@@ -154,12 +153,11 @@ def _shares(shares: Mapping[str, tuple[Array, Array, str]], groups: NDArray[Any]
     return section
 
 
-def _accepted(frames: Sequence[FrameAnswer], matches: Sequence[FrameMatch]) -> tuple[Array, Array]:
-    """Pills of each frame that were not refused, and how many of them are right."""
-    accepted = [frame.predicted_class >= 0 for frame in frames]
-    pairs = zip(accepted, matches, strict=True)
-    right = [(a & (np.array(m.predicted, object) == matching.RIGHT)).sum() for a, m in pairs]
-    return np.array([a.sum() for a in accepted], float), np.array(right, float)
+def _accepted(frame: FrameAnswer) -> tuple[int, int]:
+    """Pills of a frame that were not refused, and how many of them are right."""
+    pairs = zip(frame.match.predicted, frame.predicted_class, strict=True)
+    outcomes = [outcome for outcome, index in pairs if index >= 0]
+    return len(outcomes), outcomes.count(matching.RIGHT)
 
 
 def _unrefused_f1(frames: Sequence[FrameAnswer]) -> Json:

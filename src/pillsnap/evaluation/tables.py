@@ -40,8 +40,7 @@ def crops(
     order = np.argsort(-pills.logits, axis=1, kind="stable")[:, :TOP]
     codes = classes["mapping_code"].to_numpy(dtype=object)
     chances = np.empty(order.shape)
-    for start in range(0, len(pills), scores.ROWS):
-        rows = slice(start, start + scores.ROWS)
+    for rows in scores.slices(len(pills)):
         every = scores.probabilities(pills.logits[rows], fitted.temperature)
         chances[rows] = np.take_along_axis(every, order[rows], axis=1)
     score = fitted.refusal_score(pills)
