@@ -90,7 +90,7 @@ def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, trains
         assert tab.shows("#results", "0.9512")
         text = text_of(tab, "results")
         assert not any(word in text for word in ("goal met", "below goal", "over goal"))
-        faded = "getComputedStyle(document.querySelector('#results .earlier')).opacity < 1"
+        faded = "getComputedStyle(document.querySelector('#results .earlier')).filter !== 'none'"
         assert tab.value(faded)
 
 

@@ -1,6 +1,5 @@
 """The files of the evaluate stage: metrics, plots, montages, tables, report, model card."""
 
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +26,7 @@ from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.stage.run import git_revision
 
 # All of metrics.json: `dvc metrics show` and `dvc exp show` make a column of each.
 HEADLINES = {
@@ -188,7 +188,7 @@ def provenance(places: Places, sampling: Json, hashes: dict[str, str], device: s
     return {
         "class_table_hash": manifest.class_table_hash(places.classes),
         "data_fingerprint": sampling.get("fingerprint"),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
         **{f"{name}_sha256": digest for name, digest in hashes.items()},
         "map": coco.evaluator(),
         "device": device,
@@ -208,16 +208,6 @@ def _pills(
     truth, found = tables.coco_files(answered.val_frames)
     files.write_json(out / "coco" / "ground_truth.json", truth)
     files.write_json(out / "coco" / "detections.json", found)
-
-
-def _git_revision() -> str | None:
-    """The commit of the work tree, or None outside a repository."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _target(goal: float, section: Json, key: str) -> Json:

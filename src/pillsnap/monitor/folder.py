@@ -12,6 +12,13 @@ from pillsnap.places import MODELS, Places
 
 SHOWN = ("validation", "metrics", "sampling")
 CHECKPOINTS = tuple(f"{model}_sha256" for model in MODELS)  # keys of provenance
+PAGES = (  # made by the stages, shown and linked by the page
+    "report.html",
+    "validation.html",
+    "figures/detections.png",
+    "figures/confusions.png",
+    "figures/unknown.png",
+)
 LARGEST_BYTES = 4 << 20
 MOST_ITEMS = 60
 MOST_EXAMPLES = 3
@@ -26,6 +33,7 @@ class RunFolder:
         self.events = EventReader(artifacts_dir / "live" / "events.jsonl")
         self.state = State()
         places = Places(artifacts_dir, Path(), artifacts_dir.name)
+        self.pages = {name: artifacts_dir / name for name in PAGES}
         self._paths = {name: artifacts_dir / f"{name}.json" for name in (*SHOWN, "evaluation")}
         self._paths |= zip(CHECKPOINTS, map(places.checkpoint, MODELS), strict=True)
         self._seen: dict[str, tuple[int, int, int] | None] = dict.fromkeys(self._paths)

@@ -86,7 +86,7 @@ def _place(name: str, stage: StageState, now_s: float) -> Iterator[str]:
     if status_of(stage, now_s) != "running":
         return
     if rate is not None:
-        yield f"{rate:,.0f} img/s"
+        yield f"{rate:,.0f} img/s" if rate >= 1 or not rate else f"{1 / rate:,.1f} s/img"
     if left_s is not None and stage.updated_s is not None:
         yield f"{duration(left_s - (now_s - stage.updated_s))} left"
 

@@ -49,6 +49,10 @@ def of(folder: RunFolder, problem: str, now_s: float) -> Json:
         "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
         "files": {name: folder.contents[name] for name in SHOWN},
         "origins": origins.of(folder),
+        "pages": {
+            name: path.stat().st_mtime if path.is_file() else None
+            for name, path in folder.pages.items()
+        },
         "source": {
             "scale": path.parts[-3],
             "path": "/".join(path.parts[-4:]),

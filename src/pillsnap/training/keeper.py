@@ -56,7 +56,7 @@ class Keeper:
         self._repeated = 0  # the last epoch that was repeated, counted from 1
         self.best: State = {}
         self._use_record(self._stored or {"history": []})
-        log.start(plan.epochs, self.epochs, plan.goals)
+        log.start(plan.epochs, self.epochs, plan.goals, plan.described())
 
     @property
     def epochs(self) -> int:
