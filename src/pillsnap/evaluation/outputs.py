@@ -1,5 +1,6 @@
 """The files of the evaluate stage: metrics, plots, montages, tables, report, model card."""
 
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -187,6 +188,8 @@ def provenance(places: Places, sampling: Json, hashes: dict[str, str], device: s
     """What was measured, and by what."""
     return {
         "class_table_hash": manifest.class_table_hash(places.classes),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "seed": sampling.get("seed"),
         "data_fingerprint": sampling.get("fingerprint"),
         "git_revision": git_revision(),
         **{f"{name}_sha256": digest for name, digest in hashes.items()},

@@ -64,7 +64,7 @@ function drawWhole(state) {
   const unknown = later.filter((name) => state.stages[name].ended === null);
   const known = later.filter((name) => !unknown.includes(name)).map((name) => state.stages[name]);
   const seconds = known.reduce((sum, stage) => sum + stage.ended - stage.started, now.eta_s);
-  const places = { stage: word(STAGES[at]), t: duration(Math.ceil(seconds / 60) * 60), at: clock(now.updated + seconds), stages: unknown.map((name) => word(name)).join(", ") };
+  const places = { stage: word(STAGES[at]), t: seconds < 3600 ? word("minutes", { n: Math.ceil(seconds / 60) }) : duration(seconds), at: clock(now.updated + seconds), stages: unknown.map((name) => word(name)).join(", ") };
   node.textContent = word(unknown.length ? "pipeline_least" : "pipeline_left", places);
 }
 
@@ -162,7 +162,8 @@ export function drawFiles(state) {
   if (mark === shownFiles) return; // pictures are not loaded again, and open lists stay open
   shownFiles = mark;
   document.getElementById("data").replaceChildren(...validationParts(validation, sampling, state.origins.validation), pageLink(state, "validation.html", "validation_report"));
-  document.getElementById("results").replaceChildren(...resultParts(metrics, state.origins.metrics), pageLink(state, "report.html", "report"), ...predictions(state));
+  document.getElementById("results").replaceChildren(...resultParts(metrics, state.origins.metrics), pageLink(state, "report.html", "report"));
+  drawPredictions(state);
 }
 
 /** A page's address changes with its content. */
@@ -173,11 +174,15 @@ function pageLink(state, name, title) {
   return el("p", { class: "pages" }, el("a", { href: address(state, name), target: "_blank", rel: "noopener" }, word(title)));
 }
 
-function predictions(state) {
-  const name = "figures/detections.png";
-  if (!state.pages[name]) return [];
-  const picture = el("img", { src: address(state, name), alt: word("predictions"), loading: "lazy" });
-  return [el("figure", { class: state.origins.metrics.current ? "" : "earlier" }, el("figcaption", {}, word("predictions")), el("a", { href: address(state, name), target: "_blank", rel: "noopener" }, picture))];
+function drawPredictions(state) {
+  const section = document.getElementById("predictions");
+  const href = address(state, "figures/detections.png");
+  section.hidden = href.endsWith("null");
+  if (section.hidden) return;
+  const picture = el("img", { src: href, alt: word("predictions"), loading: "lazy" });
+  const { metrics } = state.origins;
+  section.querySelector("div").replaceChildren(el("p", { class: "muted origin" }, word(metrics.current ? "predictions_note" : "earlier_predictions")),
+    el("a", { href, target: "_blank", rel: "noopener", class: metrics.current ? "" : "earlier" }, picture));
 }
 
 /** When, by which run and from which revision a file was made; whether it is of the current run. */
