@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def dashboards(artifacts: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Copies of the folder whose last event is now: during a training, after all, after a failure."""
+    """Copies of the folder whose last event is now, by what the dashboard shows."""
     lines = (artifacts / "live" / "events.jsonl").read_bytes().splitlines()
     events = [orjson.loads(each) for each in lines]
     trains = [i for i, e in enumerate(events) if e["stage"] == "train_classification"]
@@ -106,7 +106,7 @@ def violations(tab: Tab, axe: Path) -> list[str]:
     params = {"expression": run, "awaitPromise": True, "returnByValue": True}
     answer = tab.call("Runtime.evaluate", **params)["result"]
     return [
-        f"{found['impact']} {found['id']}: {node['html'][:160]} {node['any'][:1] and node['any'][0]['message']}"
+        f"{found['impact']} {found['id']}: {node['html'][:160]} {node['failureSummary']}"
         for found in orjson.loads(answer["value"])
         if found["impact"] in ("serious", "critical")
         for node in found["nodes"]
