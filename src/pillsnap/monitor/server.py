@@ -13,9 +13,8 @@ from starlette.routing import Route, WebSocketRoute
 
 from pillsnap.monitor import view
 from pillsnap.monitor.folder import RunFolder
-from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.policy import POLICY
-from pillsnap.monitor.viewers import ViewerProtocol, Viewers
+from pillsnap.monitor.viewers import Hub, ViewerProtocol, Viewers
 from pillsnap.web import server as web
 from pillsnap.web.app import application
 from pillsnap.web.guard import Access
