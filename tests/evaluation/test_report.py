@@ -59,6 +59,11 @@ def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_a
         "Held-out unknown classes: 40 pills of 1 codes",
         "near duplicate share",
         report.SYNTHETIC,
+        "<dd>yolo11n + test_resnet</dd>",
+        "<dd>c0ffee</dd>",
+        'data-ko="F1(단일 사진)"',
+        'href="#Curves"',
+        '<h2 id="Curves">',
     ):
         assert text in shown, text
     assert "<small>no pill was accepted</small>" in empty

@@ -60,6 +60,8 @@ def test_both_trainings_are_shown_and_no_other_host_is_asked(tab, tmp_path, sche
     with opened(tab, tmp_path, scheme=scheme) as (path, port):
         assert tab.shows("#train_detection", "Epoch 18 of 18")
         assert tab.shows("#train_detection", "mAP50-95")
+        assert tab.shows("#whole", "Evaluation has no earlier run")
+        assert tab.shows("#data", "3 checks passed")
         assert tab.shows("#train_classification", "top-5")
         assert tab.comes_true("document.querySelectorAll('.training canvas').length === 6")
         assert tab.shows("#machine", "GPU: none")
