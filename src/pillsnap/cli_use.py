@@ -68,6 +68,7 @@ def check(
 
     prediction.check_annotate_dir(annotate)
     paths, counts = prediction.expand(images), prescriptions.read(prescription)
+    prediction.check_exist(paths)
     loaded = loading.load(backend, model, device)
     items = prescriptions.items_of(counts, loaded.recogniser.classes)
     answers = prediction.recognise(loaded, paths, 5, None, annotate)
@@ -155,6 +156,7 @@ def search(
     if model is None:
         drugs = store.current(Places.of(load()).classes)
     else:
+        Bundle(model).describe()
         drugs = store.of_classes(Bundle(model).classes)
     typer.echo(command.search(drugs, query, as_json, show_all))
 

@@ -12,7 +12,7 @@ from pillsnap import files, params
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 from pillsnap.dataset import manifest
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError, UsageError
 from pillsnap.params import Params
 from pillsnap.places import MODELS, Places
 from pillsnap.prediction import enrolment
@@ -67,9 +67,9 @@ class WithoutMargin:
 def check(backend: str, bundle_dir: Path | None, device: str) -> None:
     """UserError for options with which `load` cannot succeed; costs no import of torch."""
     if backend not in BACKENDS:
-        raise ParameterError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
+        raise UsageError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
     if not DEVICE.fullmatch(device):
-        raise ParameterError(f"--device is {device!r}.", "Use auto, cpu, cuda or cuda:1.")
+        raise UsageError(f"--device is {device!r}.", "Use auto, cpu, cuda or cuda:1.")
     if bundle_dir is not None:
         Bundle(bundle_dir).describe()
     elif backend == "torch":

@@ -99,11 +99,12 @@ async function photo(file, image) {
 function listed(pill) {
   const item = element("li");
   const first = pill.candidates[0], next = second(pill);
+  const others = pill.candidates.slice(1).filter((each) => each === next || pill.names.includes(each.code));
   if (pill.known) {
     item.append(element("span", pill.drug_name, certainty(pill)), " " + pill.code);
     item.append(element("small", word("confidence") + " " + percent(pill.confidence) + " · EDI " + (pill.edi_codes.join(", ") || "–")));
     if (certainty(pill) === "doubtful") item.append(element("small", word("doubtful"), "doubtful"));
-    if (next) item.append(element("small", word("or") + " " + next.drug_name + " " + next.code + " " + percent(next.probability)));
+    for (const each of others) item.append(element("small", word("or") + " " + each.drug_name + " " + each.code + " " + percent(each.probability)));
   } else {
     item.append(element("span", word("unknown"), "unknown"));
     item.append(element("small", word("nearest") + ": " + first.drug_name + " " + first.code));
