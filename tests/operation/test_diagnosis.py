@@ -166,6 +166,9 @@ permission: OSError: [Errno 30] Read-only file system: 'artifacts/demo'
 seed: ValueError: Seed must be between 0 and 2**32 - 1
 no_user: KeyError: 'getpwuid(): uid not found: 1042'
 no_user: RuntimeError: Could not determine home directory.
+no_user: RuntimeError: could not determine the home directory for '~/.config', set an absolute HOME
+locale: ERROR: unexpected error - 'utf-8' codec can't encode characters: surrogates not allowed
+locale: UnicodeEncodeError: 'ascii' codec can't encode characters in position 45-50: ordinal not in
 no_user: OSError: No username set in the environment
 compiler: torch._inductor.exc.InductorError: InvalidCxxCompiler: No working C++ compiler found in
 compiler: RuntimeError: Failed to find C compiler. Please specify via CC environment variable or

@@ -5,10 +5,18 @@ from pillsnap.operation.known_failures import Known
 SYSTEM = (
     Known(
         "no_user",
-        r"getpwuid\(\): uid not found|Could not determine home directory|No username set in",
+        r"getpwuid\(\): uid not found|could not determine (the )?home dir|No username set in",
         "This user has no entry in /etc/passwd, or no home folder.",
         "Containers run under any uid; some libraries ask for the user's name and home.",
         "export HOME={tmp_dir} LOGNAME=me USER=me && pillsnap train",
+    ),
+    Known(
+        "locale",
+        r"surrogates not allowed|'ascii' codec can't encode",
+        "The locale cannot express a path, or DVC cannot in the copies of --temp and --queue.",
+        "The path of this repository holds letters beyond ASCII.",
+        "export PYTHONUTF8=1 && pillsnap train",
+        'git clone "$PWD" /tmp/pillsnap  # for --temp and --queue: a path of ASCII letters',
     ),
     Known(
         "seed",
@@ -63,7 +71,7 @@ SYSTEM = (
         r"|unable to open database file|attempt to write a readonly database",
         "DVC's cache that all users share belongs to another one. {path}",
         "Another user's DVC made it before; outputs and versions are not in it.",
-        'dvc config --local core.site_cache_dir "$PWD/.dvc/tmp/site"',
+        'export DVC_SITE_CACHE_DIR="$PWD/.dvc/tmp/site" && pillsnap train',
     ),
     Known(
         "old_library",
