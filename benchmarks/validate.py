@@ -29,7 +29,8 @@ from PIL import Image
 
 from pillsnap import params
 from pillsnap.dataset import manifest
-from pillsnap.validation.prepare import FrameTask, Recipe, prepare
+from pillsnap.stage.engines import Engine
+from pillsnap.validation.prepare import FrameTask, Recipe, prepare, with_keys
 from pillsnap.validation.validate import Settings, ValidationPaths, validate
 from pillsnap.validation.work_store import Kind, WorkStore
 
@@ -120,7 +121,7 @@ def ours(root: Path, frames: int, workers: int, zipped: bool = False) -> dict[st
         steps.append((time.perf_counter(), done))
 
     with tempfile.TemporaryDirectory() as work, WorkStore(Path(work) / "a.sqlite") as store:
-        prepare(tasks, RECIPE, store, workers, record)
+        prepare(with_keys(tasks), root, RECIPE, store, Engine(processes=workers), record)
     (first_s, first), (last_s, last) = steps[1], steps[-1]
     return {
         "frames_per_s": (last - first) / (last_s - first_s),

@@ -12,6 +12,7 @@ import yaml
 from make.download import flip_bit
 from make.photo_set import make, pack
 from pillsnap.operation.verify import verify
+from pillsnap.stage.engines import Engine
 from pillsnap.training import checkpoints
 
 WEIGHTS = "artifacts/checkpoints/demo_best.pt"
@@ -51,7 +52,7 @@ class Repository:
     def verify(self, root=True):
         root = self.places.root if root else None
         folders = self.places.data_dir, self.places.artifacts_dir
-        return verify(self.base, root, *folders, lambda done, total: None)
+        return verify(self.base, root, *folders, Engine(processes=1), lambda done, total: None)
 
     def damaged(self):
         damages = self.verify().damages
