@@ -3,6 +3,8 @@
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
 from pillsnap.manifest.classes import UnknownPills
+from pillsnap.stage import engines
 from pillsnap.stage.engines import Engine
 
 SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
@@ -121,6 +124,9 @@ def test_workers_and_a_linked_shard_do_not_change_the_bytes(root, tmp_path, monk
     label_path(root, Shot((CODES[0],), 0, 0, 0, 75)).write_bytes(b"{")
     one = written(root, tmp_path / "a", order())
     assert written(root, tmp_path / "b", order(engine=Engine(processes=2))) == one
+    with ThreadPoolExecutor(2) as threads:
+        monkeypatch.setattr(engines, "_dask", lambda url: nullcontext((threads, 2)))
+        assert written(root, tmp_path / "d", order(engine=Engine("dask://host:1"))) == one
     shard = root / "train/images/single/TS_1_single"
     shutil.move(shard, tmp_path / "elsewhere")
     shard.symlink_to(tmp_path / "elsewhere")

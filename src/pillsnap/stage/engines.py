@@ -3,7 +3,6 @@
 Only this module imports Dask and Ray, and only for an engine that asks for them.
 """
 
-import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
@@ -64,7 +63,7 @@ def _spread(
 
 def _on_worker(root: Path, function: Callable[[Item], Answer], item: Item) -> Answer:
     """Without the check, every photo would count as missing on a host without the data root."""
-    if not root.is_dir() or not any(os.scandir(root)):
+    if not root.is_dir() or not any(root.iterdir()):
         raise MachineError(
             f"validate.engine: host {socket.gethostname()} has no files in the data root {root}.",
             f"Mount it there under the same path, or stop its workers{RESUME}",
@@ -108,6 +107,7 @@ class _RayExecutor(Executor):
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
         future: Future[Any] = self._remote(function, *arguments).future()
+        future.set_running_or_notify_cancel()  # Ray 2.60 fails on one that was cancelled
         return future
 
 
@@ -155,7 +155,8 @@ def _explained(url: str, error: Exception) -> Exception:
 
 
 def _absent(url: str, error: Exception) -> MachineError:
+    reason = " ".join(str(error).split())[-200:] or type(error).__name__
     return MachineError(
-        f"validate.engine: {url} does not answer or has no workers ({reason_of(error)}).",
+        f"validate.engine: {url} does not answer or has no workers ({reason}).",
         f"Start it as docs/scaling.md shows, or set validate.engine: local{RESUME}",
     )
