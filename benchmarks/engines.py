@@ -5,8 +5,8 @@
 Every engine has two workers on this machine; a number is that many parts, one after the other. Each
 run is stopped by Ctrl-C after a fifth of the photos, checked for processes and tasks that are left,
 and resumed. Dask then loses a worker process, Ray a node, halfway. The seconds are those of the
-resumed run, which reads the other photos, joins parts and writes the outputs. The work of this machine alone
-is shared by all: this compares bytes and overhead, not the speed of several hosts.
+resumed run, which reads the other photos, joins parts and writes the outputs. All workers share this
+machine: this compares bytes and overhead, not the speed of several hosts.
 """
 
 import argparse
@@ -22,9 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from validate import draw_all, project
-
 from make.engine_runs import cluster, interrupt, save, start, steps
+from validate import draw_all, project
 
 
 @contextmanager
@@ -86,9 +85,8 @@ def main() -> None:
         draw_all(root)
         places, settings = project(root, base, wanted.frames, 2)
         job = save(base / "job.pickle", places, settings)
-        print(
-            "| engine | kept by Ctrl-C | then read | s | photos/s | outs |\n|---|---|---|---|---|---|"
-        )
+        print("| engine | kept by Ctrl-C | then read | s | photos/s | outs |")
+        print("|---|---|---|---|---|---|")
         for engine in wanted.engines:
             row = measure(engine, job, wanted.frames)
             print(f"{row} {hash_of(places.data_dir)} |", flush=True)
