@@ -5,8 +5,8 @@
 Every engine has two workers on this machine; a number is that many parts, one after the other. Each
 run is stopped by Ctrl-C after a fifth of the photos, checked for processes and tasks that are left,
 and resumed. Dask then loses a worker process, Ray a node, halfway. The seconds are those of the
-resumed run, which reads the other photos, joins parts and writes the outputs. All workers share this
-machine: this compares bytes and overhead, not the speed of several hosts.
+resumed run, which reads the other photos, joins parts and writes the outputs. All workers share
+this machine: this compares bytes and overhead, not the speed of several hosts.
 """
 
 import argparse

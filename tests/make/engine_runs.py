@@ -55,7 +55,7 @@ if __name__ == "__main__":
     cluster.shutdown()
 """
 RUN = """
-import pickle, sys
+import pickle, signal, sys
 from pathlib import Path
 
 class Log:
@@ -64,6 +64,7 @@ class Log:
 
 if __name__ == "__main__":
     from pillsnap.validation import parts, validate as stage
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     places, settings = pickle.loads(Path(sys.argv[1]).read_bytes())
     try:
         if "/" in sys.argv[2] and "//" not in sys.argv[2]:
