@@ -13,7 +13,8 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Check rows and photos of the manifests; write crops, frames and the detection set."""
     work_dir = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / "validate" / params.scale
     places = ValidationPaths(params.data_root(), params.artifacts_dir, params.data_dir, work_dir)
-    return validate(places, Settings(params.at_scale, params.validate_, params.seed), log)
+    settings = Settings(params.at_scale, params.validate_, params.seed, params.data_format)
+    return validate(places, settings, log)
 
 
 if __name__ == "__main__":

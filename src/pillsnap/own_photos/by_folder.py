@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from pillsnap import params
-from pillsnap.dataset import names
+from pillsnap.dataset import names, pictures
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.files import Json
 from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
-from pillsnap.prediction import load, pictures, predict
+from pillsnap.prediction import load, predict
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
 

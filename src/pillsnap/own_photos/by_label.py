@@ -17,7 +17,7 @@ from pillsnap.aihub.decoding import BOM
 from pillsnap.aihub.labels import Expected, Label, parse
 from pillsnap.aihub.reading import LARGEST_LABEL_BYTES
 from pillsnap.boxes import Boxes
-from pillsnap.dataset import source
+from pillsnap.dataset import pictures, source
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.dataset.names import CODE, nfc, parse_codes
@@ -26,7 +26,7 @@ from pillsnap.evaluation.answers import FrameAnswer, FrameSet
 from pillsnap.files import Json
 from pillsnap.own_photos import gap
 from pillsnap.params import EvaluateParams
-from pillsnap.prediction import pictures, predict
+from pillsnap.prediction import predict
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
 

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from pillsnap.dataset.pictures import PictureKindError, PictureTooLargeError
 from pillsnap.errors import UserError
-from pillsnap.prediction.pictures import PictureKindError, PictureTooLargeError
 from pillsnap.recognition.recogniser import Pill
 
 

@@ -47,6 +47,7 @@ class Settings:
     scale: ScaleParams
     validate: ValidateParams
     seed: int
+    form: str = "aihub"  # data.format
 
     @property
     def recipe(self) -> Recipe:
@@ -57,6 +58,7 @@ class Settings:
             self.scale.frame_px,
             self.validate.jpeg_quality,
             self.validate.max_pixels,
+            self.form != "aihub",
         )
 
 
