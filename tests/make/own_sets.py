@@ -71,7 +71,7 @@ def save(photo: Drawn, folder: Path, at: int = 0) -> Path:
     return path
 
 
-def yolo(root: Path, drawn: list[Drawn], part_of=lambda at: "", yaml: str | None = None) -> Path:
+def yolo(root: Path, drawn: list[Drawn], part_of=lambda at: "", names=DRUGS) -> Path:
     """images/ and labels/ with data.yaml; `part_of`: folder of each photo inside them."""
     for at, photo in enumerate(drawn):
         save(photo, root / "images" / part_of(at), at)
@@ -80,9 +80,9 @@ def yolo(root: Path, drawn: list[Drawn], part_of=lambda at: "", yaml: str | None
         if photo.pills or at % 20 == 9:  # else the label file is missing
             labels.write_text(label_lines(photo))
     parts = [part for part in ("train", "val", "test") if any(root.glob(f"images/{part}"))]
-    names = "\n".join(f'  {number}: "{drug}"' for number, drug in enumerate(DRUGS))
+    named = "\n".join(f'  {number}: "{drug}"' for number, drug in enumerate(names))
     listed = "".join(f"{part}: images/{part}\n" for part in parts) or "train: images\nval: images\n"
-    (root / "data.yaml").write_text(yaml or f"path: ../datasets/pills\n{listed}names:\n{names}\n")
+    (root / "data.yaml").write_text(f"path: ../datasets/pills\n{listed}names:\n{named}\n")
     return root
 
 
@@ -95,7 +95,7 @@ def label_lines(photo: Drawn) -> str:
     )
 
 
-def coco(root: Path, drawn: list[Drawn]) -> Path:
+def coco(root: Path, drawn: list[Drawn], names=DRUGS) -> Path:
     """images/ and annotations/instances_default.json, as CVAT writes it."""
     images, annotations = [], []
     for at, photo in enumerate(drawn):
@@ -105,7 +105,7 @@ def coco(root: Path, drawn: list[Drawn]) -> Path:
         for number, box in photo.pills:
             mark = {"id": len(annotations), "image_id": at, "category_id": number + 1}
             annotations.append({**mark, "bbox": list(map(float, box)), "iscrowd": 0, "area": 1.0})
-    categories = [{"id": number + 1, "name": drug} for number, drug in enumerate(DRUGS)]
+    categories = [{"id": number + 1, "name": drug} for number, drug in enumerate(names)]
     tree = {"images": images, "annotations": annotations, "categories": categories}
     (root / "annotations").mkdir()
     (root / "annotations/instances_default.json").write_bytes(orjson.dumps(tree))

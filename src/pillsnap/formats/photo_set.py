@@ -11,6 +11,7 @@ from pillsnap.dataset.manifest import UNGROUPED
 from pillsnap.dataset.names import nfc
 from pillsnap.dataset.pictures import PictureError, Size
 from pillsnap.formats import coco, imagefolder, yolo
+from pillsnap.formats.coco import Tree
 from pillsnap.formats.groups import Groups
 from pillsnap.formats.labelled import Edges, LabelError, Labelled
 from pillsnap.formats.listing import Files
@@ -21,6 +22,7 @@ FORMS: dict[str, Callable[[Path, Files, Findings], Iterator[Labelled]]] = {
     "imagefolder": imagefolder.read,
 }
 ANY_SIZE = 1 << 62  # validate.max_pixels is judged when a picture is decoded
+OF_AIHUB = frozenset({"dl_mapping_code", "drug_N", "dl_name"})  # keys of an image in its labels
 CLIPPED_PX = 1  # beyond the picture, by rounding
 
 
@@ -82,10 +84,11 @@ def read(
 
 
 def detect(root: Path, files: Files) -> str:
-    """yolo or coco if `root` holds such labels, else ""."""
+    """yolo or coco if `root` holds such labels, else "": AI Hub's labels have COCO's form too."""
     if yolo.description(root, files):
         return "yolo"
-    return "coco" if any(coco.instances(root, files)) else ""
+    first: list[Tree] = next((tree["images"] for _, tree in coco.instances(root, files)), [])
+    return "coco" if first and OF_AIHUB.isdisjoint(first[0]) else ""
 
 
 def _photo(
