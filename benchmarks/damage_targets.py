@@ -22,11 +22,10 @@ from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.aihub import labels
 from pillsnap.aihub.labels import Expected
-from pillsnap.dataset import source
+from pillsnap.dataset import pictures, source
 from pillsnap.monitor import events, view
 from pillsnap.monitor.folder import RunFolder
 from pillsnap.monitor.state import State, fold
-from pillsnap.prediction import pictures
 from pillsnap.service import requests
 from pillsnap.validation import photos
 

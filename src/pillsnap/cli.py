@@ -129,6 +129,20 @@ def fingerprint() -> None:
     _fingerprint(load())
 
 
+@app.command("init-scale")
+def init_scale(name: Annotated[str, typer.Argument(help="Name of the new scale.")]) -> None:
+    """Write a scale into params.yaml whose values fit the photos of data.root."""
+    from pillsnap.operation import init_scale as scales
+    from pillsnap.stage.log import Bar
+
+    bar = Bar("read")
+    try:
+        text = scales.init(name, Path("params.yaml"), bar.update)
+    finally:
+        bar.stop()
+    typer.echo(text)
+
+
 @app.command()
 def targets() -> None:
     """Compare the metrics with the goals, estimate stage 4; exit 1 when a goal is missed."""
@@ -321,12 +335,12 @@ def _dvc(*arguments: str) -> int:
 
 
 def _fingerprint(params: Params) -> None:
-    from pillsnap.aihub import fingerprint as versions
+    from pillsnap.formats import fingerprint as versions
     from pillsnap.stage.log import Bar
 
     path, bar = versions.path_of(params.scale), Bar("scan")
     try:
-        taken = versions.take(params.data_root(), bar.update)
+        taken = versions.take(params.data_root(), params.data_format, bar.update)
     finally:
         bar.stop()
     versions.write(path, params.scale, taken)

@@ -17,6 +17,7 @@ GROUND = {"errors", "params", "files", "boxes", "arrays", "places", "fonts"}
 FLOORS = (
     {"stage", "dataset", "web"},
     {"aihub", "training", "demo", "monitor"},
+    {"formats"},
     {"manifest", "validation", "detection", "classification", "register", "interchange"},
     {"recognition"},
     {"evaluation", "release"},

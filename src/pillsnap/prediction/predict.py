@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import names, source
+from pillsnap.dataset import names, pictures, source
+from pillsnap.dataset.pictures import Picture, PictureError
 from pillsnap.errors import DataError, UsageError, UserError
-from pillsnap.prediction import annotation, output, pictures
+from pillsnap.prediction import annotation, output
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
-from pillsnap.prediction.pictures import Picture, PictureError
 from pillsnap.recognition.recogniser import Pill
 
 Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pillsnap.dataset import pictures
 from pillsnap.errors import UserError
-from pillsnap.prediction import pictures
 from pillsnap.prediction.load import Loaded
 from pillsnap.service import bodies, requests
 from pillsnap.service.batching import Batcher

@@ -8,8 +8,8 @@ import orjson
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
+from pillsnap.dataset.pictures import PictureKindError, PictureTooLargeError
 from pillsnap.errors import UserError
-from pillsnap.prediction.pictures import PictureKindError, PictureTooLargeError
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.service.requests import Limits
 

@@ -31,7 +31,7 @@ class Check:
 
 E, R, W = Severity.ERROR, Severity.REFUSAL, Severity.WARNING
 _RESTORE = (
-    "Restore the photos from the AI Hub archives, then dvc repro -f validate; or remove them, then "
+    "Restore the photos from their source, then dvc repro -f validate; or remove them, then "
     "pillsnap fingerprint and dvc repro."
 )
 _REBUILD = "Rebuild the manifests: dvc repro -f build_manifest."
@@ -61,6 +61,13 @@ CHECKS = (
         "Restore their rejected photos (rejected.csv).",
     ),
     Check("group_leakage", E, "groups", "Capture groups are in both train and val.", _REBUILD),
+    Check(
+        "groups_unknown", W, "photos",
+        "The capture groups of photos are unknown; each counts as one of its own. Photos that look "
+        "alike may be in train and in val and make the metrics of val optimistic.",
+        "List the photos of each capture session in groups.csv (docs/own-photos.md), then "
+        "pillsnap fingerprint and dvc repro.",
+    ),
     Check("unknown_overlap", E, "codes", "Codes tested as unknown are in train.", _REBUILD),
     Check("box_inside", R, "pills", "Boxes extend beyond the photo.", _RELABEL),
     Check("box_positive", R, "pills", "Boxes have no area.", _RELABEL),

@@ -15,9 +15,9 @@ from PIL import Image
 from make import odd_pictures
 from make.damage import SEEDS, damaged_picture
 from make.odd_pictures import AS_THEY_ARE, CONVERTED, DAMAGED_JPEGS, JPEGS, PIXELS, saved
+from pillsnap.dataset import pictures
 from pillsnap.dataset import pixels as stored
 from pillsnap.errors import UserError
-from pillsnap.prediction import pictures
 from pillsnap.recognition.recogniser import Pill
 from pillsnap.validation import photos
 from pillsnap.validation.photos import FrameError
