@@ -18,7 +18,7 @@ FLOORS = (
     {"stage", "dataset", "web"},
     {"aihub", "training", "demo", "monitor"},
     {"manifest", "validation", "detection", "classification", "register", "interchange"},
-    {"recognition"},
+    {"recognition", "imprint"},
     {"evaluation", "release"},
     {"prediction", "operation"},
     {"own_photos", "service"},
