@@ -10,7 +10,7 @@ import pandas as pd
 from pillsnap.arrays import Pixels
 from pillsnap.errors import MachineError
 from pillsnap.imprint import INSTALL, compare, is_installed
-from pillsnap.recognition.recogniser import PillImprint, Named, Pill
+from pillsnap.recognition.recogniser import Named, Pill, PillImprint
 from pillsnap.register import store, words
 from pillsnap.register.search import Index, Query
 
