@@ -19,7 +19,7 @@ FLOORS = (
     {"aihub", "training", "demo", "monitor"},
     {"formats"},
     {"manifest", "validation", "detection", "classification", "register", "interchange"},
-    {"recognition"},
+    {"recognition", "imprint"},
     {"evaluation", "release"},
     {"prediction", "operation"},
     {"own_photos", "service"},

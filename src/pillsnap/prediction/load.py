@@ -17,9 +17,10 @@ from pillsnap.params import Params
 from pillsnap.places import MODELS, Places
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
+from pillsnap.prediction.imprints import Imprints, open_reader
 from pillsnap.recognition import calibration
 from pillsnap.recognition.models import Classifier
-from pillsnap.recognition.recogniser import Recogniser
+from pillsnap.recognition.recogniser import Pill, Recogniser
 from pillsnap.release.bundle import AGAIN, Bundle
 
 if TYPE_CHECKING:
@@ -41,6 +42,16 @@ class Loaded:
     scale: str
     gallery_path: Path
     enrolled: int = 0  # drugs of the gallery
+    imprints: Imprints | None = None  # None: imprints are not read
+
+    def recognise(
+        self, frames: Sequence[Pixels], top: int, codes: Sequence[str] | None = None
+    ) -> list[list[Pill]]:
+        """The pills of frames as `Recogniser.recognise`, with their imprints if they are read."""
+        found = self.recogniser.recognise(frames, top, codes)
+        if self.imprints is None:
+            return found
+        return [self.imprints.added(*each) for each in zip(frames, found, strict=True)]
 
 
 class WholePicture:
@@ -85,9 +96,19 @@ def check_checkpoints(places: Places) -> None:
             pass
 
 
-def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
-    """The project's models or a bundle's, run once, with the gallery if `enrolled`; UserError."""
+def load(
+    backend: str,
+    bundle_dir: Path | None,
+    device: str,
+    enrolled: bool = True,
+    imprint: bool | None = False,
+) -> Loaded:
+    """The project's models or a bundle's, run once, with the gallery if `enrolled`; UserError.
+
+    `imprint`: whether imprints are read; None: if the reader is installed.
+    """
     check(backend, bundle_dir, device)
+    reader = open_reader(imprint)
     if bundle_dir is None and backend == "torch":
         loaded = _from_checkpoints(params.load(), device)
     else:
@@ -98,7 +119,13 @@ def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = Tr
         return loaded
     gallery = gallery_of(loaded)
     recogniser = enrolment.with_gallery(loaded.recogniser, gallery)
-    return replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
+    loaded = replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
+    if reader is None:
+        return loaded
+    folder = bundle_dir or bundle_dir_of(params.load())
+    of_bundle = bundle_dir is not None or backend == "onnx"
+    classes_path = Bundle(folder).classes if of_bundle else Places.of(params.load()).classes
+    return replace(loaded, imprints=Imprints(reader, recogniser.classes, classes_path))
 
 
 def gallery_of(loaded: Loaded) -> galleries.Gallery:

@@ -128,7 +128,7 @@ def recognise(
     taken: set[str] = set()
     for batch in _batches(paths, loaded):
         frames = [picture.pixels for _, picture in batch if isinstance(picture, Picture)]
-        pills = iter(loaded.recogniser.recognise(frames, top, codes) if frames else [])
+        pills = iter(loaded.recognise(frames, top, codes) if frames else [])
         for path, picture in batch:
             if isinstance(picture, UserError):
                 print(f"{picture.fact}\n  -> {picture.cure}", file=sys.stderr)

@@ -23,6 +23,7 @@ def serve(
     backend: str,
     model: Path | None,
     limits: Limits,
+    imprint: bool = False,
     proxies: Sequence[str] = (),
 ) -> None:
     """Answer on host and port until SIGINT or SIGTERM; accepted requests are finished first."""
@@ -30,7 +31,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     with listen(host, port, "pillsnap serve") as listener:  # refused before the models are loaded
-        loaded = load.load(backend, model, device)
+        loaded = load.load(backend, model, device, imprint=imprint)
         where = address(host, listener.getsockname()[1])
         print(f"{where}  ({loaded.backend}, scale {loaded.scale})", file=sys.stderr)
         web.server(create_app(loaded, access, limits), SHUTDOWN_S).run(sockets=[listener])
