@@ -8,7 +8,7 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pillsnap.dataset.names import CODE
+from pillsnap.dataset.names import is_code
 from pillsnap.service import multipart
 
 MOST_CODES = 10_000
@@ -81,6 +81,6 @@ def _codes(request: Request) -> tuple[str, ...] | None:
     if text is None:
         return None
     codes = tuple(sorted({code.strip() for code in text.split(",")}))
-    if len(codes) > MOST_CODES or not all(CODE.fullmatch(code) for code in codes):
+    if len(codes) > MOST_CODES or not all(map(is_code, codes)):
         raise HTTPException(400, "codes is not a list of K-codes like K-000001,K-000002.")
     return codes
