@@ -144,6 +144,11 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
         init_scale.init("phone", path, silent)
     with pytest.raises(ParameterError, match="no name of a folder"):
         init_scale.init("a b", path, silent)
+    (tmp_path / "data").mkdir()
+    root.rename(tmp_path / "data/tray")
+    monkeypatch.setenv("PILLSNAP_DATA_ROOT", str(tmp_path / "data/tray"))
+    with pytest.raises(ParameterError, match="writes its pictures to data/tray"):
+        init_scale.init("tray", path, silent)
 
 
 def test_init_scale_fits_a_part_of_aihubs_data(tmp_path):

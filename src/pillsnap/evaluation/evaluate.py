@@ -6,6 +6,7 @@ Nothing measured on test is used for a choice.
 from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from pillsnap import files
@@ -99,7 +100,8 @@ def measure(
     held_out = unknown.table["mapping_code"].isin(list(held_out_codes)).to_numpy(dtype=bool)
     kinds = (unknown.where(~held_out), unknown.where(held_out))
     by_pill = breakdown.outcomes(val, answered.val_frames, options.match_iou, classes)
-    test_rows = {kind: test_frames.rows(kind) for kind in sections.IMAGE_TYPES}
+    every, single = test_frames.rows(), test_frames.rows("single")
+    unknown_single = [row for row in single if (test_frames.frames[row].labelled_class < 0).all()]
     pipeline_of = sections.pipeline_of
     return {
         "classification": {
@@ -112,8 +114,8 @@ def measure(
         },
         "pipeline": {
             **sections.pipeline(answered.val_frames, options),
-            "test": pipeline_of(test_frames, test_rows["combination"], options),
-            "test_single": pipeline_of(test_frames, test_rows["single"], options),
+            "test": pipeline_of(test_frames, np.setdiff1d(every, unknown_single), options),
+            "test_single": pipeline_of(test_frames, np.array(unknown_single, np.int64), options),
         },
         "unknown": unknown_pills.measure(known, *kinds, fitted, classes),
         "sets": set_coverage.measure(known, fitted, options.set_risk, seed),

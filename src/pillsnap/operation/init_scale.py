@@ -49,7 +49,10 @@ def init(name: str, path: Path, progress: Callable[[int, int], None]) -> str:
     template = params.scales["demo"].model_copy(
         update={**FEWEST, "val_share": VAL_SHARE, "test_unknown_pills": 0}
     )
-    root = params.data_root()
+    root, outputs = params.data_root(), Path("data") / name
+    if root.resolve().is_relative_to((path.parent / outputs).resolve()):
+        fact = f"The photos are in {root}, and scale {name} writes its pictures to {outputs}."
+        raise ParameterError(fact, "Move the photos out of it, or give the scale another name.")
     unknown = UnknownPills(0, 0)
     order = Order(name, params.data_format, template, unknown, params.seed, 1)
     fit = fitting.fit(root, order, progress)
