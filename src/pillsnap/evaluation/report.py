@@ -124,7 +124,7 @@ def _pipeline(pipeline: Json) -> Json:
         "val, single": pipeline["single"],
         "val, combination": pipeline["combination"],
         "test, combination": pipeline["test"],
-        "test, single": pipeline["test_single"],
+        "test, single (unknown)": pipeline["test_single"],
     }
     plain = ("frames", "pills", "pill_precision", "pill_recall", "pill_f1_unrefused")
     rows = [
