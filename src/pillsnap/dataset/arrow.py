@@ -25,7 +25,7 @@ def open_arrow(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"{path} is not a complete Arrow file: {error}",
-            "Restore it: dvc checkout, or dvc repro -f validate.",
+            "Restore it: dvc checkout --force, or dvc repro -f -s validate.",
         ) from None
 
 

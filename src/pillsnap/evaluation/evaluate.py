@@ -136,7 +136,7 @@ def _calibrate(
     if not len(known):
         raise DataError(
             "val holds no pill of a known code: nothing to calibrate on.",
-            "Cut the crops again: dvc repro -f validate",
+            "Cut the crops again: dvc repro -f -s validate",
         )
     stand_ins = {
         "val_unknown": val.known(False).outputs,
