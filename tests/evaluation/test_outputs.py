@@ -75,7 +75,7 @@ def test_a_missing_training_record_is_null_with_a_reason_and_a_damaged_one_is_re
     path.write_text("{")
     with pytest.raises(DataError, match="is not JSON") as refusal:
         outputs.training(places)
-    assert refusal.value.cure == "Write it again: dvc repro -f train_detection"
+    assert refusal.value.cure == "Write it again: dvc repro -f -s train_detection"
 
 
 @pytest.mark.parametrize("model", [fake.oracle, fake.guesser, fake.parrot, fake.muddled])

@@ -108,7 +108,6 @@ def measure(
     by_pill = breakdown.outcomes(val, answered.val_frames, classes)
     every, single = test_frames.rows(), test_frames.rows("single")
     unknown_single = [row for row in single if (test_frames.frames[row].labelled_class < 0).all()]
-    pipeline_of = sections.pipeline_of
     return {
         "classification": {
             **sections.classification(known, fitted, rounds, seed),
@@ -144,7 +143,7 @@ def _calibrate(
     if not len(known):
         raise DataError(
             "val holds no pill of a known code: nothing to calibrate on.",
-            "Cut the crops again: dvc repro -f validate",
+            "Cut the crops again: dvc repro -f -s validate",
         )
     stand_ins = {
         "val_unknown": val.known(False),

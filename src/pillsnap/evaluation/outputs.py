@@ -155,7 +155,8 @@ def headlines(measured: Json) -> Json:
 
 def report_of(path: Path, stage: str) -> Json:
     """A JSON report of another stage; empty where there is none."""
-    return files.read_json(path, f"Write it again: dvc repro -f {stage}") if path.is_file() else {}
+    cure = f"Write it again: dvc repro -f -s {stage}"
+    return files.read_json(path, cure) if path.is_file() else {}
 
 
 def training(places: Places) -> Json:
