@@ -287,23 +287,24 @@ def verify(
     """Rehash photos, outputs, checkpoints and DVC's cache; exit 1 when a file changed."""
     if bundle is not None:
         raise typer.Exit(cli_use.verify_bundle(bundle))
-    from pillsnap.demo.progress import lines
     from pillsnap.operation import verify as integrity
 
-    params = load()
-    try:
-        root = params.data_root()
-    except UserError as error:
-        typer.echo(f"photos are not checked: {error.fact}", err=True)
-        root = None
-    found = integrity.verify(
-        Path(), root, params.data_dir, params.artifacts_dir, lines("hashing files")
-    )
-    for damage in found.damages:
-        typer.echo(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
-    checked = ", ".join(f"{count} {kind}" for kind, count in found.counts.items())
-    typer.echo(f"checked {checked}: {len(found.damages)} damaged")
-    raise typer.Exit(1 if found.damages else 0)
+    raise typer.Exit(integrity.command(load()))
+
+
+@app.command()
+def validate(
+    part: Annotated[str, typer.Option(metavar="I/N", help="Which part: 1/3, 2/3 or 3/3 of three.")],
+) -> None:
+    """Read one part of the photos, as a job of an array; dvc repro validate joins the parts."""
+    from pillsnap.demo.progress import lines
+    from pillsnap.validation import parts
+    from pillsnap.validation import validate as stage
+
+    wanted, params = parts.parse(part), load()
+    places, settings = stage.ValidationPaths.of(params), stage.Settings.of(params)
+    prepared = stage.read_part(places, settings, wanted, lines("reading photos"))
+    typer.echo(f"part {wanted}: {prepared}, {len(prepared.rejected)} rejected")
 
 
 def _dvc(*arguments: str) -> int:

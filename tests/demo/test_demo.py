@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
+from pillsnap.dataset.names import View
+from pillsnap.demo.photos import draw_frame, lay_out
 from pillsnap.demo.pills import invent_pills
 from pillsnap.demo.plan import plan_tree
 from pillsnap.demo.tree import draw_tree
@@ -219,7 +220,7 @@ def _photo(pills, width_px: int, latitude: int, longitude: int = 0, side: int = 
     """A photo [h, w, 3] of these pills without noise, and their boxes."""
     demo = _demo(frame_width_px=width_px, frame_height_px=width_px * 1280 // 976, noise=0.0)
     rng = np.random.default_rng(SEED)
-    view = DrawnView(2, 2, side, latitude, longitude)
+    view = View(0, 2, side, 2, latitude, longitude, 200)
     return draw_frame(lay_out(pills, demo, rng), view, demo, rng)
 
 

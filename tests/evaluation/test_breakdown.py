@@ -31,7 +31,7 @@ def test_the_conditions_hold_every_known_pill_and_agree_with_the_whole() -> None
 def test_confusions_are_counted_by_pair_with_the_pill_of_highest_confidence() -> None:
     truth, predicted = np.array([0, 0, 0, 1, 2]), np.array([1, 1, 0, 0, 2])
     pairs = breakdown.confusions(truth, predicted, np.array([0.2, 0.9, 1.0, 0.5, 1.0]))
-    assert [(p.true, p.predicted, p.count, p.row) for p in pairs] == [(0, 1, 2, 1), (1, 0, 1, 3)]
+    assert pairs.to_numpy().tolist() == [[0, 1, 2, 1], [1, 0, 1, 3]]
 
 
 def test_per_class_metrics_are_scikit_learns_and_the_worst_are_those_with_errors() -> None:
@@ -51,7 +51,7 @@ def test_pills_of_measured_frames_have_their_outcome() -> None:
     frame = fake.frame_answer(0, "single", [int(row["class_index"])], [int(row["class_index"])])
     box = np.array([[10, 20, 40, 60]], np.float32)
     frame = replace(frame, image_path=str(row["image_path"]), labelled=box, predicted=box)
-    seen = breakdown.outcomes(val, FrameSet([frame]), 0.5, fake.class_table())
+    seen = breakdown.outcomes(val, FrameSet([frame]), fake.class_table())
     assert (seen["found"].sum(), seen["right"].sum(), seen["found"].notna().sum()) == (1, 1, 1)
 
 

@@ -8,7 +8,7 @@ from pillsnap.recognition import scores
 from pillsnap.recognition.scores import Outputs
 
 VAL = crop_answers(muddled, True, 1)
-UNKNOWN = crop_answers(muddled, False, 2).outputs
+UNKNOWN = crop_answers(muddled, False, 2)
 FEW = Outputs(UNKNOWN.logits[:10], UNKNOWN.embeddings[:10])
 MEANS = np.eye(CLASSES, dtype=np.float32)
 
@@ -29,11 +29,11 @@ def test_the_score_is_the_best_on_vals_unknown_pills_or_else_on_glued_ones(
     val_unknown: Outputs, glued: Outputs, basis: str
 ) -> None:
     stand_ins = {"val_unknown": val_unknown, "glued": glued}
-    fitted = fit.fit(VAL.outputs, VAL.truth, stand_ins, MEANS, 0.95, 0.01)
+    fitted = fit.fit(VAL, VAL.truth, stand_ins, MEANS, 0.95, 0.01)
     assert fitted.chosen_on == basis
     assert fitted.score == fit.best_of(fitted.compared[basis])
     assert set(fitted.compared) == set(stand_ins)
-    passed = fitted.refusal_score(VAL.outputs) >= fitted.threshold
+    passed = fitted.refusal_score(VAL) >= fitted.threshold
     assert passed.sum() == 0.95 * len(VAL)
     assert fit.best_of({"max_probability": 0.8, "energy": 0.9, "class_mean": 0.7}) == "energy"
     assert fit.best_of(dict.fromkeys(scores.SCORES)) == "max_probability"

@@ -41,7 +41,7 @@ def matched(predicted, named, labelled, true):
 )
 def test_each_pill_has_its_outcome(predicted, named, true, of_predicted, of_labelled) -> None:
     outcome = matched(predicted, named, [SQUARE] * len(true), true)
-    assert (list(outcome.predicted), list(outcome.labelled)) == (of_predicted, of_labelled)
+    assert (outcome.predicted, outcome.labelled) == (of_predicted, of_labelled)
     assert outcome.exact == ({*of_predicted, *of_labelled} <= {"right"})
     assert outcome.errors()["missed"] == of_labelled.count("missed")
 
@@ -73,7 +73,7 @@ def test_no_pairing_has_more_right_pills(predicted, labelled) -> None:
     outcome = matched(found, named, pills, true)
     assert outcome.right == best
     assert outcome.predicted.count("right") == outcome.labelled.count("right")
-    assert len({p for p, _ in outcome.pairs}) == len({q for _, q in outcome.pairs})
+    assert len(outcome.pairs) == len(set(outcome.pairs.values()))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from sklearn.metrics import roc_auc_score, top_k_accuracy_score
 
 from pillsnap.errors import CheckpointError
 from pillsnap.evaluation import metrics
+from pillsnap.recognition import scores
 
 RNG = np.random.default_rng(5)
 EMPTY, NONE = np.empty(0), np.empty(0, bool)
@@ -11,9 +12,9 @@ TRUTH = RNG.integers(0, 12, 500)
 LOGITS = RNG.normal(0, 1, (500, 12)) + 1.5 * np.eye(12)[TRUTH]
 
 
-@pytest.mark.parametrize("rows", [metrics.ROWS, 7])
+@pytest.mark.parametrize("rows", [scores.ROWS, 7])
 def test_ranks_give_scikit_learns_top_k(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(metrics, "ROWS", rows)
+    monkeypatch.setattr(scores, "ROWS", rows)
     for k in (1, 3, 5):
         expected = top_k_accuracy_score(TRUTH, LOGITS, k=k, labels=range(12))
         assert np.mean(metrics.ranks(LOGITS, TRUTH) < k) == pytest.approx(expected, abs=1e-12)

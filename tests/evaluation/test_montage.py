@@ -5,6 +5,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from make.made_answers import class_table, frame_answer, frames
 from pillsnap import fonts
 from pillsnap.evaluation import cards, montage
+from pillsnap.evaluation.answers import FrameSet
 from pillsnap.evaluation.cards import Card
 
 GREY = np.full((64, 64, 3), 120, np.uint8)
@@ -34,7 +35,7 @@ def test_a_montage_grows_by_rows_one_of_nothing_is_a_picture_and_text_is_cut() -
 
 def test_frames_with_and_without_errors_are_both_shown() -> None:
     some = [*frames().frames, frame_answer(9, "single", [1], [2])]
-    shown = montage.choose(some, 0.5)
+    shown = montage.choose(FrameSet(some))
     assert len(shown) == montage.FRAMES
     assert shown[-1] == len(some) - 1
 
@@ -43,7 +44,7 @@ def test_a_frame_shows_each_outcome_in_its_own_colour_and_labels_do_not_cover_ea
     assert len(set(montage.COLOURS.values())) == len(montage.COLOURS)
     frame = frame_answer(0, "combination", [1, 2], [1, 3])
     pixels = np.zeros((100, 460, 3), np.uint8)
-    picture = np.asarray(montage.framed(pixels, frame, class_table(), 0.5))
+    picture = np.asarray(montage.framed(pixels, frame, class_table()))
     for outcome in ("right", "wrong_name"):
         colour = ImageColor.getrgb(montage.COLOURS[outcome])
         assert (picture == colour).all(axis=2).any(), outcome

@@ -84,13 +84,14 @@ def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty() -> None:
 
 
 def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes() -> None:
-    drawn = report.chart("title", [(0.0, 0.0, ""), (1.0, 1.0, 7)], "recall", "precision")
-    bottom, top = report.HEIGHT - report.BOTTOM, report.TOP
-    right = report.WIDTH - report.RIGHT
-    assert drawn["line"] == f"{report.LEFT:.1f},{bottom:.1f} {right:.1f},{top:.1f}"
-    assert (drawn["rows"][0], drawn["columns"][-1]) == (("0", bottom), ("1", right))
     sections, plots, classes = measured()
-    shown = report.render(sections, {**plots, "coverage": []}, classes, PICTURES, "demo")
+    ends = [{"recall": end, "precision": end} for end in (0.0, 1.0)]
+    plots |= {"pr_curve": ends, "coverage": []}
+    shown = report.render(sections, plots, classes, PICTURES, "demo")
+    assert '<polyline points="44.0,186.0 290.0,18.0"/>' in shown
+    assert '<line class="grid" x1="44" y1="186.0" x2="290" y2="186.0"/>' in shown
+    assert '<text x="290.0" y="202" text-anchor="middle">1</text>' in shown
+    assert "<title>recall 1.000, precision 1.000</title>" in shown
     assert "Nothing to draw" in shown
     assert f'text-anchor="middle">{plots["reliability"][0]["pills"]}</text>' in shown
 

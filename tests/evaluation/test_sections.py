@@ -49,12 +49,12 @@ def test_top1_is_the_share_of_right_pills_and_agrees_with_its_kinds() -> None:
 def test_an_oracle_is_right_everywhere_and_right_boxes_with_wrong_names_are_found_but_wrong() -> (
     None
 ):
-    section = sections.pipeline(fake.frames(), fake.OPTIONS)
+    section = sections.pipeline(fake.frames())
     for name in ("pill_precision", "pill_recall", "pill_f1", "frame_exact"):
         assert section[name] == pytest.approx(1.0), name
     assert sum(section["errors"].values()) == 0
     assert (section["frames"], section["pills"]) == (12, 30)
-    section = sections.pipeline(fake.frames(right=False), fake.OPTIONS)
+    section = sections.pipeline(fake.frames(right=False))
     assert section["pill_f1"] == section["frame_exact"] == 0.0
     assert section["errors"]["wrong_name"] == 24
     assert section["errors"]["unknown_taken_for_known"] == 6
@@ -65,14 +65,14 @@ def test_an_oracle_is_right_everywhere_and_right_boxes_with_wrong_names_are_foun
 
 def test_a_detector_that_returns_nothing_recalls_0_and_no_frames_give_reasons() -> None:
     empty = fake.frames(found=False)
-    section = sections.pipeline(empty, fake.OPTIONS)
+    section = sections.pipeline(empty)
     assert section["pill_recall"] == section["pill_f1"] == section["frame_exact"] == 0.0
     assert section["pill_precision"] is None
     assert section["pill_precision_reason"] == "no pill found"
     assert section["errors"]["missed"] == 30
     found = sections.detection(empty, fake.OPTIONS, 0)
     assert (found["map50"], found["recall"], found["precision"]) == (0.0, 0.0, None)
-    section = sections.pipeline(FrameSet([]), fake.OPTIONS)
+    section = sections.pipeline(FrameSet([]))
     for name in ("pill_f1", "frame_exact", "ms_per_frame_p50"):
         assert section[name] is None
         assert section[f"{name}_reason"]
@@ -86,7 +86,7 @@ def test_metrics_of_pills_recomputed_from_counts() -> None:
         fake.frame_answer(2, "combination", [1, 2], [1, 2, 4]),
         fake.frame_answer(3, "combination", [1, -1], [-1]),
     ]
-    section = sections.pipeline(FrameSet(some), fake.OPTIONS)
+    section = sections.pipeline(FrameSet(some))
     shares = {
         "pill_precision": 3 / 6, "pill_recall": 3 / 6, "accepted_precision": 3 / 5,
         "frame_exact": 1 / 4,
@@ -113,6 +113,6 @@ def test_refusing_costs_f1_on_known_pills_and_gains_on_unknown_ones(
 ) -> None:
     candidates = np.array([top], np.int64)
     frame = replace(fake.frame_answer(0, "single", [label], [-1]), top_class=candidates)
-    section = sections.pipeline(FrameSet([frame]), fake.OPTIONS)
+    section = sections.pipeline(FrameSet([frame]))
     assert (section["pill_f1"], section["pill_f1_unrefused"]) == (f1, unrefused)
     assert ("pill_f1_unrefused_reason" in section) == (unrefused is None)

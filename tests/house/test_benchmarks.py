@@ -40,6 +40,7 @@ TINY = {
         "--only labels archives multipart params.yaml --count 20",
         "| params.yaml | 20 |",
     ),
+    "engines.py": ("--frames 300 --engines local 2", "| 2 | "),
     "crashes.py": (
         "--targets build_manifest validate --kills 2 --failures 1 --workers 1",
         "| together |",

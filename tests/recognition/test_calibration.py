@@ -26,7 +26,7 @@ def made() -> calibration.Calibration:
 def test_a_pill_of_no_allowed_class_scores_low() -> None:
     known = crop_answers(oracle, True, 1)
     for score in scores.SCORES:
-        values = replace(fitted(known), score=score).refusal_score(known.outputs, np.array([2, 3]))
+        values = replace(fitted(known), score=score).refusal_score(known, np.array([2, 3]))
         assert values[np.isin(known.truth, [2, 3])].min() > values[known.truth == 5].max(), score
 
 

@@ -6,6 +6,7 @@ from math import hypot, radians, sin
 
 import numpy as np
 
+from pillsnap.dataset.names import View
 from pillsnap.demo.backdrops import add_noise, brightness, cut_backdrop
 from pillsnap.demo.optics import Box, Pose, add_pill
 from pillsnap.demo.pills import DrawnPill, Pills
@@ -13,17 +14,6 @@ from pillsnap.params import DemoParams
 
 WIDTH_MM = 39.0  # of the table across the frame: 25 px/mm at 976 px
 GAP_MM = 1.0
-
-
-@dataclass(frozen=True)
-class DrawnView:
-    """The fields of a file name that describe the view; angles in degrees."""
-
-    back: int
-    light: int
-    side: int
-    latitude: int
-    longitude: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ def _spots(
 
 
 def draw_frame(
-    placements: Sequence[Placement], view: DrawnView, demo: DemoParams, rng: np.random.Generator
+    placements: Sequence[Placement], view: View, demo: DemoParams, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[Box]]:
     """A photo [h, w, 3] uint8 RGB, and the tight box (x, y, w, h) in px of each pill."""
     exposure = float(rng.uniform(0.95, 1.04))
@@ -83,7 +73,7 @@ def draw_frame(
     return add_noise(photo, demo.noise, rng), boxes
 
 
-def _add_pill(photo: np.ndarray, placement: Placement, view: DrawnView, exposure: float) -> Box:
+def _add_pill(photo: np.ndarray, placement: Placement, view: View, exposure: float) -> Box:
     height, width = photo.shape[:2]
     px_per_mm = width / WIDTH_MM * placement.scale
     x = width / 2 + placement.x_mm * px_per_mm
@@ -91,5 +81,5 @@ def _add_pill(photo: np.ndarray, placement: Placement, view: DrawnView, exposure
     bright = brightness(view.light, np.array([x / width - 0.5]), np.array([y / height - 0.5]))
     turn, elevation = radians(placement.turn_deg + view.longitude), radians(view.latitude)
     scales, lit = (px_per_mm, width / WIDTH_MM), exposure * float(bright[0])
-    pose = Pose(view.side, x, y, turn, elevation, *scales, view.light, lit)
+    pose = Pose(view.direction, x, y, turn, elevation, *scales, view.light, lit)
     return add_pill(photo, placement.pill, pose)

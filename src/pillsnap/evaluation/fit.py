@@ -24,10 +24,10 @@ from pillsnap.recognition.scores import (
     confidences,
     probabilities,
     score_of,
+    slices,
 )
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
-CHUNK = 4096  # pills in float64 at once: all of stage 4's would take 9 GB
 ENOUGH = 30  # pills: under it an AUROC is a guess
 
 
@@ -54,13 +54,13 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     """The temperature of the lowest negative log-likelihood (Guo et al. 2017); 1 for no pills."""
     if not len(truth):
         return 1.0
-    chunks = [logits[start : start + CHUNK] for start in range(0, len(logits), CHUNK)]
+    parts = [logits[rows] for rows in slices(len(logits))]  # in float64 all would take 9 GB
     own = np.take_along_axis(logits, truth[:, None], axis=1)[:, 0].astype(np.float64)
 
     def loss(log_temperature: float) -> float:
         beta = np.exp(-log_temperature)
-        parts = [logsumexp(part.astype(np.float64) * beta, axis=1) for part in chunks]
-        return float(np.mean(np.concatenate(parts) - own * beta))
+        sums = [logsumexp(part.astype(np.float64) * beta, axis=1) for part in parts]
+        return float(np.mean(np.concatenate(sums) - own * beta))
 
     found = minimize_scalar(loss, bounds=LOG_TEMPERATURE, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
@@ -78,12 +78,11 @@ def halves(groups: NDArray[Any], seed: int) -> Ints | None:
 
 def of_truth(logits: Floats, truth: Ints, temperature: float) -> NDArray[np.float64]:
     """Calibrated probability of the true class of each pill, [n]."""
-    parts = [
-        np.take_along_axis(probabilities(logits[at : at + CHUNK], temperature), own, axis=1)[:, 0]
-        for at in range(0, len(truth), CHUNK)
-        for own in (truth[at : at + CHUNK, None],)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
+    of_truth = np.empty(len(truth))
+    for rows in slices(len(truth)):
+        every = probabilities(logits[rows], temperature)
+        of_truth[rows] = every[np.arange(len(every)), truth[rows]]
+    return of_truth
 
 
 def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -> Floats:

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pillsnap import boxes
-from pillsnap.arrays import Bools, Floats32, Ints
+from pillsnap.arrays import Bools, Ints
 from pillsnap.boxes import Boxes
 from pillsnap.dataset.manifest import UNKNOWN
 
@@ -42,9 +42,9 @@ ERRORS = (
 class FrameMatch:
     """Outcome of each predicted and each labelled pill of one frame."""
 
-    predicted: tuple[str, ...]
-    labelled: tuple[str, ...]
-    pairs: tuple[tuple[int, int], ...]  # (predicted, labelled)
+    predicted: list[str]
+    labelled: list[str]
+    pairs: dict[int, int]  # predicted -> labelled
 
     @property
     def right(self) -> int:
@@ -63,24 +63,22 @@ class FrameMatch:
 
 
 def match(
-    predicted: Boxes,
-    predicted_class: Ints,
-    labelled: Boxes,
-    labelled_class: Ints,
-    match_iou: float,
+    predicted: Boxes, predicted_class: Ints, labelled: Boxes, labelled_class: Ints, match_iou: float
 ) -> FrameMatch:
     """Pair predicted boxes [p, 4] with labelled boxes [l, 4] of one frame, x1 y1 x2 y2."""
     overlap = boxes.iou(predicted, labelled)
     same = predicted_class[:, None] == labelled_class[None, :]
-    pairs = _assign(overlap, same, match_iou)
-    of_predicted = ["false_box"] * len(predicted)
+    touching = overlap >= match_iou
+    most = min(overlap.shape) + 1.0  # more than all overlaps of an assignment together
+    worth = np.where(touching, overlap + most + np.where(same, most**2, 0.0), 0.0)
+    assigned = zip(*linear_sum_assignment(worth, maximize=True), strict=True)
+    pairs = {int(row): int(column) for row, column in assigned if touching[row, column]}
+    of_predicted = np.where(touching.any(axis=1), "duplicated", "false_box").tolist()
     of_labelled = ["missed"] * len(labelled)
-    for over in np.flatnonzero((overlap >= match_iou).any(axis=1)):
-        of_predicted[over] = "duplicated"
-    for row, column in pairs:
+    for row, column in pairs.items():
         outcome = _outcome(int(predicted_class[row]), int(labelled_class[column]))
         of_predicted[row] = of_labelled[column] = outcome
-    return FrameMatch(tuple(of_predicted), tuple(of_labelled), pairs)
+    return FrameMatch(of_predicted, of_labelled, pairs)
 
 
 def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> Bools:
@@ -93,15 +91,6 @@ def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> Bools:
             matched[row] = True
             overlap[:, column] = -1.0
     return matched
-
-
-def _assign(overlap: Floats32, same: Bools, match_iou: float) -> tuple[tuple[int, int], ...]:
-    touching = overlap >= match_iou
-    most = min(overlap.shape) + 1.0  # more than all overlaps of an assignment together
-    worth = np.where(touching, overlap + most + np.where(same, most**2, 0.0), 0.0)
-    rows, columns = linear_sum_assignment(worth, maximize=True)
-    chosen = zip(rows.tolist(), columns.tolist(), strict=True)
-    return tuple((row, column) for row, column in chosen if touching[row, column])
 
 
 def _outcome(predicted_class: int, labelled_class: int) -> str:

@@ -40,11 +40,10 @@ def crops(
     order = np.argsort(-pills.logits, axis=1, kind="stable")[:, :TOP]
     codes = classes["mapping_code"].to_numpy(dtype=object)
     chances = np.empty(order.shape)
-    for start in range(0, len(pills), scores.ROWS):
-        rows = slice(start, start + scores.ROWS)
+    for rows in scores.slices(len(pills)):
         every = scores.probabilities(pills.logits[rows], fitted.temperature)
         chances[rows] = np.take_along_axis(every, order[rows], axis=1)
-    score = fitted.refusal_score(pills.outputs)
+    score = fitted.refusal_score(pills)
     table["codes"] = codes[order].tolist()
     table["probabilities"] = chances.tolist()
     table["refusal_score"] = score
@@ -52,16 +51,15 @@ def crops(
     return table
 
 
-def pills(split: str, frames: FrameSet, match_iou: float, classes: pd.DataFrame) -> pd.DataFrame:
+def pills(split: str, frames: FrameSet, classes: pd.DataFrame) -> pd.DataFrame:
     """A row per predicted or missed pill of a frame: boxes x1 y1 x2 y2, codes, outcome."""
     codes = [*classes["mapping_code"], ""]  # index -1: refused, or of an unknown code
     rows: list[Json] = []
     for frame in frames.frames:
-        outcome = frame.match(match_iou)
-        partner = dict(outcome.pairs)
+        outcome = frame.match
         place = {"split": split, "image_path": frame.image_path, "image_type": frame.image_type}
         for row, what in enumerate(outcome.predicted):
-            predicted = _predicted(frame, row, partner.get(row), codes)
+            predicted = _predicted(frame, row, outcome.pairs.get(row), codes)
             rows.append({**place, "outcome": what, **predicted})
         for row, what in enumerate(outcome.labelled):
             if what == "missed":

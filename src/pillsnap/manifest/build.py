@@ -21,7 +21,7 @@ from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import TRAIN, UNUSED, Choice, Chooser
 from pillsnap.manifest.classes import ShortageError, UnknownPills
 from pillsnap.params import ScaleParams
-from pillsnap.stage import pool
+from pillsnap.stage.engines import Engine
 from pillsnap.stage.pool import Spread
 
 Progress = Callable[[int, int], None]
@@ -37,7 +37,7 @@ class Order:
     wanted: ScaleParams
     unknown_pills: UnknownPills
     seed: int
-    num_workers: int  # processes that read labels; 0: one per core
+    engine: Engine  # who reads the labels
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class Selection:
 
 def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:
     """Scan, check the fingerprint, choose, read; DataError where the tree has too few photos."""
+    root = root.absolute()  # another host may read it
     few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
-    count = 1 if few else order.num_workers
-    with pool.workers(count, reading.__name__, KILLED) as spread:
+    engine = Engine(processes=1) if few else order.engine
+    with engine.workers(root, reading.__name__, KILLED) as spread:
         tree = aihub.scan(root, spread, progress)
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)

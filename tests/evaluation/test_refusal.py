@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from make import made_answers as fake
-from pillsnap.evaluation import evaluate, unknown_pills
+from pillsnap.evaluation import evaluate, refusal
 from pillsnap.params import load
 
 HELD_OUT = {"K-000503", "K-000507"}
@@ -13,7 +13,7 @@ def measured(model, known: bool = True, unknown: bool = True) -> dict:
     """The section with or without pills of either kind."""
     val, test = fake.crop_answers(model, True, 1), fake.crop_answers(model, False, 2)
     pills = (val.known(known), test if unknown else val.known(False), val.known(False))
-    return unknown_pills.measure(*pills, fake.fitted(val), fake.class_table())
+    return refusal.unknown_pills(*pills, fake.fitted(val), fake.class_table())
 
 
 def auroc_of(known: np.ndarray, unknown: np.ndarray) -> float:
@@ -51,8 +51,8 @@ def test_held_out_classes_are_measured_apart_from_other_unknown_codes() -> None:
     made = fake.fitted(answered.val)
     section = evaluate.measure(load(), answered, made, fake.class_table(), HELD_OUT)["unknown"]
     own = answered.test.table["mapping_code"].isin(HELD_OUT).to_numpy()
-    score = made.refusal_score(answered.test.outputs)
-    known = made.refusal_score(answered.val.of_type("single").outputs)
+    score = made.refusal_score(answered.test)
+    known = made.refusal_score(answered.val.of_type("single"))
     for part, pills in ((section["held_out"], own), (section, ~own)):
         assert part["auroc"] == pytest.approx(auroc_of(known, score[pills]), abs=1e-9)
         assert part["accepted"] == pytest.approx(np.mean(score[pills] >= made.threshold))
@@ -61,3 +61,18 @@ def test_held_out_classes_are_measured_apart_from_other_unknown_codes() -> None:
     accepted = sum(share["accepted"] * share["pills"] for share in shares)
     assert accepted == pytest.approx(0.95 * len(answered.val))
     assert section["held_out"]["codes"] == 2
+
+
+@pytest.mark.parametrize(("model", "names"), [(fake.oracle, (1, 1)), (fake.guesser, (5, 10))])
+def test_coverage_and_size_of_sets_of_many_groups_and_none_of_a_single_one(model, names):
+    answers = fake.crop_answers(model, True, 3)
+    section = refusal.sets(answers, fake.fitted(answers), 0.05, 17)
+    assert section["coverage"] >= 0.9
+    assert names[0] <= section["names_per_pill"] <= names[1]
+    pills = sum(section[kind]["pills"] for kind in ("single", "combination"))
+    assert pills == section["pills"] > 0
+    assert section["ci"]["coverage"].low < section["coverage"]
+    one = answers.where(answers.groups == answers.groups[0])
+    section = refusal.sets(one, fake.fitted(answers), 0.05, 17)
+    assert section["coverage"] is None
+    assert "two capture groups" in section["coverage_reason"]

@@ -1,23 +1,25 @@
-"""The section `unknown` of evaluation.json: known against unknown pills in single photos, by the
-score that was chosen on val. The unit of the intervals is the code: the next unknown pill is of yet
-another one.
+"""The sections `unknown` and `sets` of evaluation.json: pills that are refused, and the sets of
+names of those that are not.
+
+Unknown pills are compared with known pills of single photos, by the score that was chosen on val.
+The unit of their intervals is the code: the next unknown pill is of yet another one.
 """
 
 import numpy as np
 import pandas as pd
 
-from pillsnap.arrays import Floats
-from pillsnap.evaluation import intervals, metrics
+from pillsnap.arrays import Bools, Floats
+from pillsnap.evaluation import fit, intervals, metrics
 from pillsnap.evaluation.answers import CropAnswers
 from pillsnap.evaluation.sections import IMAGE_TYPES, explained
 from pillsnap.files import Json
-from pillsnap.recognition import scores
+from pillsnap.recognition import name_sets, scores
 from pillsnap.recognition.calibration import Calibration
 
 KIND = "single"
 
 
-def measure(
+def unknown_pills(
     known: CropAnswers,
     unknown: CropAnswers,
     held_out: CropAnswers,
@@ -46,9 +48,47 @@ def measure(
     }
 
 
+def sets(val: CropAnswers, fitted: Calibration, risk: float, seed: int) -> Json:
+    """Coverage and size of the sets of val's accepted known pills.
+
+    The capture groups are halved: each half is measured with temperature and limit of the other.
+    """
+    kept = val.where(fitted.refusal_score(val) >= fitted.threshold)
+    truth, half = kept.truth, fit.halves(kept.groups, seed)
+    covered, size = np.zeros(len(kept)), np.zeros(len(kept))
+    for own in () if half is None else (0, 1):
+        here, other = half == own, half != own
+        temperature = fit.fit_temperature(kept.logits[other], truth[other])
+        least = name_sets.limit(fit.of_truth(kept.logits[other], truth[other], temperature), risk)
+        inside = name_sets.members(scores.probabilities(kept.logits[here], temperature), least)
+        covered[here] = inside[np.arange(len(inside)), truth[here]]
+        size[here] = inside.sum(axis=1)
+
+    def section(rows: Bools) -> Json:
+        some = rows & (half is not None)
+        means = {
+            "coverage": metrics.mean(covered[some]),
+            "names_per_pill": metrics.mean(size[some]),
+        }
+        ci = intervals.ratio(covered[some], np.ones(some.sum()), kept.groups[some])
+        return {
+            **explained(means, "no accepted known pills of two capture groups"),
+            "pills": int(rows.sum()),
+            "ci": {"coverage": ci},
+        }
+
+    types = kept.table["image_type"].to_numpy()
+    return {
+        **section(np.ones(len(kept), dtype=bool)),
+        "risk": risk,
+        "set_probability": fitted.set_probability,
+        **{kind: section(types == kind) for kind in IMAGE_TYPES},
+    }
+
+
 def _accepted(known: CropAnswers, fitted: Calibration) -> Json:
     """The share of known pills that the threshold accepts."""
-    share = metrics.mean(fitted.refusal_score(known.outputs) >= fitted.threshold)
+    share = metrics.mean(fitted.refusal_score(known) >= fitted.threshold)
     return {"pills": len(known), **explained({"accepted": share}, "no such pill in val")}
 
 
@@ -59,7 +99,7 @@ def _section(
     classes: pd.DataFrame,
     why_none: str,
 ) -> Json:
-    known_score, score = (fitted.refusal_score(pills.outputs) for pills in (known, unknown))
+    known_score, score = (fitted.refusal_score(pills) for pills in (known, unknown))
     accepted = score >= fitted.threshold
     values = {
         "auroc": metrics.auroc(known_score, score),
