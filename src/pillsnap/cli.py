@@ -113,13 +113,17 @@ def demo() -> None:
     if code:
         raise typer.Exit(code)
     _print(goals.headlines(params))
+    photos = (root / "val" / "images" / "combination").rglob("K-*_200.png")
+    activate = Path(sys.prefix, "bin", "activate")
+    if activate.is_file() and "VIRTUAL_ENV" not in os.environ:  # as after python3 run.py demo
+        typer.echo(f"\nFor the commands below: . {os.path.relpath(activate)}")
     typer.echo(
         "\nThese pills are synthetic: the metrics do not predict those of real ones. Results:\n"
         f"  {params.artifacts_dir}/report.html         evaluation with pictures\n"
         f"  {params.artifacts_dir}/validation.html     contents of the data set\n"
         "  dvc plots show                      curves (dvc_plots/index.html)\n"
-        "  pillsnap predict IMAGE...           identify the pills in photos\n"
-        "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff"
+        "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff\n"
+        f"  pillsnap predict {min(photos, default='IMAGE...')}"
     )
 
 
