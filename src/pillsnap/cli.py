@@ -301,11 +301,12 @@ def validate(
     part: Annotated[str, typer.Option(metavar="I/N", help="Which part: 1/3, 2/3 or 3/3 of three.")],
 ) -> None:
     """Read one part of the photos, as a job of an array; dvc repro validate joins the parts."""
-    from pillsnap.demo.progress import lines
     from pillsnap.validation import parts
-    from pillsnap.validation import validate as stage
 
     wanted, params = parts.parse(part), load()
+    from pillsnap.demo.progress import lines
+    from pillsnap.validation import validate as stage
+
     places, settings = stage.ValidationPaths.of(params), stage.Settings.of(params)
     prepared = stage.read_part(places, settings, wanted, lines("reading photos"))
     typer.echo(f"part {wanted}: {prepared}, {len(prepared.rejected)} rejected")
