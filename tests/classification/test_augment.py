@@ -1,5 +1,3 @@
-"""Augmentation: the same for the same key, never mirrored, as strong as asked."""
-
 import numpy as np
 import pytest
 

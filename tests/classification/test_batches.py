@@ -1,5 +1,3 @@
-"""Batches: keyed by (seed, epoch, index), the same for any number of workers."""
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""Manifests and class tables: valid CSV, read back unchanged."""
-
 import csv
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""The synthetic AI Hub tree: format, determinism, refusals."""
-
 import json
 import multiprocessing
 import re

@@ -30,7 +30,7 @@ def ap_by_hand(labelled: Instances, found: Instances, frames: int, iou: float) -
     return metrics.average_precision(found.score, matched, len(labelled.frame))
 
 
-def test_map_is_the_mean_of_the_average_precisions_by_hand() -> None:
+def test_map_is_the_mean_of_the_average_precisions_by_hand():
     labelled, found = made(30)
     by_hand = [ap_by_hand(labelled, found, 30, iou) for iou in np.arange(0.5, 1.0, 0.05)]
     whole = measured(labelled, found, 30)
@@ -38,7 +38,7 @@ def test_map_is_the_mean_of_the_average_precisions_by_hand() -> None:
     assert whole["map50_95"] == pytest.approx(np.mean(by_hand), abs=1e-4)
 
 
-def test_the_labels_give_1_nothing_found_0_and_nothing_labelled_none() -> None:
+def test_the_labels_give_1_nothing_found_0_and_nothing_labelled_none():
     labelled, found = made(5)
     empty = found.where(np.zeros(20, bool))
     assert measured(labelled, labelled, 5)["map50_95"] == pytest.approx(1.0)
@@ -46,7 +46,7 @@ def test_the_labels_give_1_nothing_found_0_and_nothing_labelled_none() -> None:
     assert measured(empty, found, 5)["map50"] is None
 
 
-def test_some_frames_are_measured_as_a_set_of_their_own() -> None:
+def test_some_frames_are_measured_as_a_set_of_their_own():
     labelled, found = made(30)
     frames = np.arange(0, 30, 3)
     own = [part.where(np.isin(part.frame, frames)) for part in (labelled, found)]

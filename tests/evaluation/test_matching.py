@@ -39,7 +39,7 @@ def matched(predicted, named, labelled, true):
         ([], [], [], [], []),
     ],
 )
-def test_each_pill_has_its_outcome(predicted, named, true, of_predicted, of_labelled) -> None:
+def test_each_pill_has_its_outcome(predicted, named, true, of_predicted, of_labelled):
     outcome = matched(predicted, named, [SQUARE] * len(true), true)
     assert (outcome.predicted, outcome.labelled) == (of_predicted, of_labelled)
     assert outcome.exact == ({*of_predicted, *of_labelled} <= {"right"})
@@ -56,7 +56,7 @@ def box_lists(most: int):
 
 @settings(max_examples=150, deadline=None)
 @given(box_lists(4), box_lists(4))
-def test_no_pairing_has_more_right_pills(predicted, labelled) -> None:
+def test_no_pairing_has_more_right_pills(predicted, labelled):
     named, true = [c for _, c in predicted], [c for _, c in labelled]
     found = [b for b, _ in predicted]
     pills = [b for b, _ in labelled]
@@ -85,6 +85,6 @@ def test_no_pairing_has_more_right_pills(predicted, labelled) -> None:
         ([], [SQUARE], []),
     ],
 )
-def test_greedy_gives_each_pill_to_one_box(found, labelled, expected) -> None:
+def test_greedy_gives_each_pill_to_one_box(found, labelled, expected):
     pair = [np.array(boxes, np.float32).reshape(-1, 4) for boxes in (found, labelled)]
     assert matching.greedy(*pair, 0.5).tolist() == expected

@@ -40,7 +40,7 @@ def page(scale: str = "demo", columns: dict[str, list] | None = None, **of) -> s
 
 
 @pytest.mark.parametrize("of", [{}, {"found": False}, {"model": oracle}])
-def test_the_page_is_whole_and_fetches_nothing(of) -> None:
+def test_the_page_is_whole_and_fetches_nothing(of):
     shown = page(**of)
     assert re.findall(r"""(?:src|href)=["'](?!data:)""", shown) == []
     body = shown[shown.index("<body") : shown.index("</body>")]
@@ -48,7 +48,7 @@ def test_the_page_is_whole_and_fetches_nothing(of) -> None:
     assert sorted(tags[0]) == sorted(tags[1])
 
 
-def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_as_markup() -> None:
+def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_as_markup():
     sections, shown, empty = measured()[0], page(), page("stage3", found=False)
     top1, worst = sections["classification"], sections["unknown"]["by_code"][0]
     for text in (
@@ -70,7 +70,7 @@ def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_a
     assert "<script>x" not in shown
 
 
-def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty() -> None:
+def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty():
     row = report.table(["a"], [[0.123456, None, (0.5, "0.4 to 0.6"), "text", True]])["rows"][0]
     assert [cell.get("sort") for cell in row] == ["0.123456", "", "0.5", None, None]
     assert [cell["text"] for cell in row] == ["0.123", "–", "0.500 (0.4 to 0.6)", "text", "yes"]
@@ -78,7 +78,7 @@ def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty() -> None:
     assert f'data-value="{measured()[0]["pipeline"]["pill_f1"]!r}"' in page()
 
 
-def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes() -> None:
+def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes():
     sections, plots, classes = measured()
     ends = [{"recall": end, "precision": end} for end in (0.0, 1.0)]
     plots |= {"pr_curve": ends, "coverage": []}
@@ -91,7 +91,7 @@ def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes() -> None:
     assert f'text-anchor="middle">{plots["reliability"][0]["pills"]}</text>' in shown
 
 
-def test_the_model_card_has_metrics_limits_and_provenance() -> None:
+def test_the_model_card_has_metrics_limits_and_provenance():
     sections, _, _ = measured()
     card = model_card.render(sections, class_table(), "demo")
     assert f"| classification.top1 | {sections['classification']['top1']:.3f}" in card

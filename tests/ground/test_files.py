@@ -1,5 +1,3 @@
-"""Files are whole or absent."""
-
 import fcntl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,9 +36,7 @@ def test_what_killed_processes_left_is_removed_but_no_file_that_is_being_written
     assert {path.name for path in tmp_path.iterdir()} == {"c", *names[1:]}
 
 
-def test_a_temporary_that_another_process_swept_before_it_was_locked_is_made_again(
-    tmp_path, monkeypatch
-):
+def test_a_temporary_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
     lock, swept = fcntl.flock, []
 
     def flock(file, how):

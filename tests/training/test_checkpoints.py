@@ -1,5 +1,3 @@
-"""Checkpoints: stable bytes, safe loading, damage noticed, one trainer at a time."""
-
 import os
 import pickle
 import shutil

@@ -1,5 +1,3 @@
-"""A step with a loss or gradient that is not finite changes nothing but a counter."""
-
 import copy
 import math
 
