@@ -169,6 +169,8 @@ def test_an_epoch_ended_by_a_signal_is_redone(tmp_path, data_dir, undisturbed, m
         fit(tmp_path / "parts", data_dir, plan())
     assert fitted_hash(tmp_path / "parts", data_dir, plan()) == undisturbed
     assert batches == [0, 0, 1, 1, 1, 2, 2]
+    monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
+    assert fitted_hash(tmp_path / "parts", data_dir, plan()) == undisturbed
 
 
 @pytest.mark.slow
@@ -177,13 +179,6 @@ def test_every_step_takes_the_gradients_of_all_ranks(tmp_path, data_dir, monkeyp
     monkeypatch.setattr(Ranks, "share", lambda _ranks, _model, part: shared.append(part))
     fit(tmp_path, data_dir, replace(plan(), epochs=1))
     assert shared == [1.0, 1.0]
-
-
-@pytest.mark.slow
-def test_finished_training_is_not_trained_again(tmp_path, data_dir, undisturbed, monkeypatch):
-    fit(tmp_path, data_dir, plan())
-    monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
-    assert fitted_hash(tmp_path, data_dir, plan()) == undisturbed
 
 
 def spoil_at(monkeypatch, bad):

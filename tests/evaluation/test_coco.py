@@ -38,16 +38,12 @@ def test_map_is_the_mean_of_the_average_precisions_by_hand():
     assert whole["map50_95"] == pytest.approx(np.mean(by_hand), abs=1e-4)
 
 
-def test_the_labels_give_1_nothing_found_0_and_nothing_labelled_none():
-    labelled, found = made(5)
-    empty = found.where(np.zeros(20, bool))
-    assert measured(labelled, labelled, 5)["map50_95"] == pytest.approx(1.0)
-    assert measured(labelled, empty, 5)["map50"] == 0.0
-    assert measured(empty, found, 5)["map50"] is None
-
-
-def test_some_frames_are_measured_as_a_set_of_their_own():
+def test_the_labels_give_1_nothing_0_and_some_frames_are_measured_as_a_set_of_their_own():
     labelled, found = made(30)
+    empty = found.where(np.zeros(120, bool))
+    assert measured(labelled, labelled, 30)["map50_95"] == pytest.approx(1.0)
+    assert measured(labelled, empty, 30)["map50"] == 0.0
+    assert measured(empty, found, 30)["map50"] is None
     frames = np.arange(0, 30, 3)
     own = [part.where(np.isin(part.frame, frames)) for part in (labelled, found)]
     part, alone = Evaluator(labelled, found, 30).measure(frames), measured(*own, 30)

@@ -1,6 +1,5 @@
 import json
 import re
-from pathlib import Path
 
 import pytest
 import timm
@@ -21,18 +20,16 @@ TIMED = ("metrics.json", "evaluation.json", "report.html", "events.jsonl")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evaluated_project.lay(tmp_path)
     places = Places.of(load())
-    files.write_json(
-        places.artifacts_dir / "live/detection/summary.json",
-        {"minutes": 1.5, "epochs": 3, "resumed": 1, "device": "CPU"},
-    )
+    summary = {"minutes": 1.5, "epochs": 3, "resumed": 1, "device": "CPU"}
+    files.write_json(places.artifacts_dir / "live/detection/summary.json", summary)
     return places
 
 
-def run(places: Places) -> dict[str, float | None]:
+def run(places):
     return evaluate.evaluate(load(), RunLog("evaluate", places.artifacts_dir / "live", "ERROR"))
 
 

@@ -47,16 +47,13 @@ def test_no_other_temperature_has_a_lower_loss_and_it_undoes_a_scaling_of_the_lo
     assert fit.fit_temperature(VAL.logits * 3, VAL.truth) == pytest.approx(3 * best, rel=1e-4)
 
 
-def test_cross_fitting_brings_overconfident_probabilities_near_their_accuracy():
+def test_cross_fitting_calibrates_and_never_uses_a_pills_own_group():
     right = VAL.logits.argmax(axis=1) == VAL.truth
     confidence = fit.cross_fitted(VAL.logits * 4, VAL.truth, VAL.groups, 0)
     before = metrics.ece(scores.confidences(VAL.logits * 4, 1.0), right)
     assert metrics.ece(confidence, right) < before / 2
     groups = np.array(["g"] * len(VAL), dtype=object)
     assert np.isnan(fit.cross_fitted(VAL.logits, VAL.truth, groups, 0)).all()
-
-
-def test_cross_fitting_never_uses_a_pills_own_group():
     logits = VAL.logits.copy()
     first = fit.cross_fitted(logits, VAL.truth, VAL.groups, 0)
     logits[VAL.groups == "g0"] *= 50

@@ -26,11 +26,6 @@ def test_equal_logits_are_never_right_and_logits_that_are_not_finite_are_refused
         metrics.ranks(np.array([[0.0, 1.0], [0.0, np.nan]]), np.array([0, 1]))
 
 
-def test_macro_f1_is_over_the_classes_that_occur():
-    truth, named = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
-    assert metrics.macro_f1(named, truth) == pytest.approx((2 / 3 + 1) / 2, abs=1e-12)
-
-
 def test_ece_is_the_sum_over_bins_written_out():
     confidence, right = RNG.uniform(0, 1, 400), RNG.uniform(0, 1, 400) < 0.6
     bins = [(confidence > i / 15) & (confidence <= (i + 1) / 15) for i in range(15)]
@@ -41,10 +36,12 @@ def test_ece_is_the_sum_over_bins_written_out():
     assert [row["pills"] for row in rows] == [2, 1, 1]
 
 
-def test_auroc_is_scikit_learns():
+def test_auroc_is_scikit_learns_and_macro_f1_is_over_the_classes_that_occur():
     known, unknown = RNG.normal(1, 1, 80).round(1), RNG.normal(0, 1, 50).round(1)
     expected = roc_auc_score(np.arange(130) < 80, np.r_[known, unknown])
     assert metrics.auroc(known, unknown) == pytest.approx(expected, abs=1e-9)
+    truth, named = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    assert metrics.macro_f1(named, truth) == pytest.approx((2 / 3 + 1) / 2, abs=1e-12)
 
 
 @pytest.mark.parametrize("recall", [0.5, 0.95, 1.0])

@@ -61,7 +61,7 @@ def test_a_goal_is_met_missed_or_without_a_value():
     assert found["training_minutes"]["met"] is True
 
 
-def test_a_missing_training_record_is_null_with_a_reason_and_a_damaged_one_is_refused(tmp_path):
+def test_a_missing_record_or_revision_is_null_a_damaged_record_refused(tmp_path, monkeypatch):
     places, path = Places(tmp_path, tmp_path, "demo"), tmp_path / "live/detection/summary.json"
     files.write_json(path, {"minutes": 1.5, "epochs": 3, "resumed": 1})
     found = outputs.training(places)
@@ -72,6 +72,10 @@ def test_a_missing_training_record_is_null_with_a_reason_and_a_damaged_one_is_re
     with pytest.raises(DataError, match="is not JSON") as refusal:
         outputs.training(places)
     assert refusal.value.cure == "Write it again: dvc repro -f train_detection"
+    monkeypatch.chdir(tmp_path)
+    assert outputs._git_revision() is None
+    subprocess.run(["git", "init", "-q"], check=True)
+    assert outputs._git_revision() is None
 
 
 @pytest.mark.parametrize("model", [fake.oracle, fake.guesser, fake.parrot, fake.muddled])
@@ -90,10 +94,3 @@ def test_everything_is_measured_and_every_null_has_a_reason(model, found):
         assert not rows or rows[0].keys() == outputs.NOTHING[name].keys()
     assert len(plots["worst_classes"]) == (0 if model is fake.oracle else 5)
     assert len(plots["pr_curve"]) == 101
-
-
-def test_a_repository_without_commits_has_no_revision(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert outputs._git_revision() is None
-    subprocess.run(["git", "init", "-q"], check=True)
-    assert outputs._git_revision() is None

@@ -20,26 +20,26 @@ def test_each_pill_gets_its_box_its_code_and_sorted_candidates():
     assert (first.confidence, first.code) == (chances[0], first.candidates[0].code)
 
 
-def test_a_refused_pill_keeps_its_candidates():
+def test_a_refused_pill_keeps_its_candidates_and_deciding_agrees_with_recognising():
     pill = recogniser().recognise([frame((20, 30, 60, STRANGE))], top=2)[0][0]
     assert (pill.known, pill.code, pill.drug_name, pill.edi_codes) == (False, None, None, ())
     assert len(pill.candidates) == 2
+    tool = recogniser()
+    strange = frame((20, 30, 60, STRANGE), (150, 40, 50, GREEN))
+    decision = tool.decide(tool.read([strange])[0])
+    pills = tool.recognise([strange], top=1)[0]
+    assert decision.class_index.tolist() == [-1, 1]
+    assert decision.confidence.tolist() == [pill.confidence for pill in pills]
 
 
-def test_a_frame_without_pills_has_none_also_between_others_and_crops_share_batches():
+def test_a_batch_of_frames_with_and_without_pills_reads_as_each_alone_and_crops_share_batches():
     unsure = frame((20, 30, 20, RED))  # below the operating confidence
     tool = recogniser(batch_size=3)
-    found = tool.recognise([PAIR, frame(), unsure, PAIR], top=1)
-    assert [len(pills) for pills in found] == [2, 0, 0, 2]
-    assert found[0] == found[3]
-    assert tool.classifier.batches == [3, 1]
-
-
-def test_a_batch_of_frames_reads_as_each_frame_alone():
-    other = frame((10, 10, 80, BLUE))
-    together = recogniser().recognise([PAIR, other], top=4)
-    alone = [recogniser().recognise([one], top=4)[0] for one in (PAIR, other)]
-    assert together == alone
+    frames = [PAIR, frame(), unsure, frame((10, 10, 80, BLUE)), PAIR]
+    found = tool.recognise(frames, top=4)
+    assert [len(pills) for pills in found] == [2, 0, 0, 1, 2]
+    assert found == [recogniser().recognise([one], top=4)[0] for one in frames]
+    assert tool.classifier.batches == [3, 2]
 
 
 def test_with_a_list_of_codes_only_those_are_predicted():
@@ -53,15 +53,6 @@ def test_with_a_list_of_codes_only_those_are_predicted():
 def test_a_list_of_codes_without_a_class_or_of_none_is_refused(codes, why):
     with pytest.raises(DataError, match=why):
         recogniser().recognise([PAIR], top=1, codes=codes)
-
-
-def test_deciding_agrees_with_recognising():
-    tool = recogniser()
-    strange = frame((20, 30, 60, STRANGE), (150, 40, 50, GREEN))
-    decision = tool.decide(tool.read([strange])[0])
-    pills = tool.recognise([strange], top=1)[0]
-    assert decision.class_index.tolist() == [-1, 1]
-    assert decision.confidence.tolist() == [pill.confidence for pill in pills]
 
 
 def test_boxes_are_rounded_to_whole_pixels_inside_the_frame():
