@@ -3,7 +3,7 @@ import re
 import pytest
 
 from make.made_answers import OPTIONS, answers, class_table, fitted, frames, muddled, oracle
-from pillsnap.evaluation import breakdown, evaluate, model_card, outputs, report
+from pillsnap.evaluation import breakdown, evaluate, outputs, report
 from pillsnap.params import load
 
 PARAMS = load().model_copy(update={"evaluate": OPTIONS})
@@ -93,7 +93,7 @@ def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes():
 
 def test_the_model_card_has_metrics_limits_and_provenance():
     sections, _, _ = measured()
-    card = model_card.render(sections, class_table(), "demo")
+    card = report.model_card(sections, class_table(), "demo")
     assert f"| classification.top1 | {sections['classification']['top1']:.3f}" in card
     assert report.NO_DEVICE in card
     assert "commit\n  c0ffee" in card

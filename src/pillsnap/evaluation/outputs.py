@@ -15,7 +15,6 @@ from pillsnap.evaluation import (
     cards,
     coco,
     metrics,
-    model_card,
     montage,
     report,
     sections,
@@ -86,7 +85,7 @@ def write(
     pictures = {name: montage.encoded(sheet, "JPEG", **jpeg) for name, sheet in sheets.items()}
     page = report.render(measured, curves, by_class, pictures, params.scale)
     files.write_text(out / "report.html", page)
-    files.write_text(places.model_card, model_card.render(measured, classes, params.scale))
+    files.write_text(places.model_card, report.model_card(measured, classes, params.scale))
 
 
 def plots(
