@@ -13,7 +13,7 @@ from pillsnap.dataset.frames import FrameStore
 from pillsnap.evaluation import (
     breakdown,
     cards,
-    coco,
+    matching,
     metrics,
     montage,
     report,
@@ -177,7 +177,7 @@ def provenance(places: Places, sampling: Json, hashes: dict[str, str], device: s
         "data_fingerprint": sampling.get("fingerprint"),
         "git_revision": _git_revision(),
         **{f"{name}_sha256": digest for name, digest in hashes.items()},
-        "map": coco.evaluator(),
+        "map": matching.evaluator(),
         "device": device,
     }
 
