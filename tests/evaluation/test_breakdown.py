@@ -18,7 +18,7 @@ VALIDATION = {
 }
 
 
-def test_the_conditions_hold_every_known_pill_and_agree_with_the_whole():
+def test_conditions_agree_with_the_whole_and_confusions_are_counted_by_pair():
     answered = fake.answers(fake.muddled, fake.frames())
     measured = evaluate.measure(load(), answered, fake.fitted(answered.val), fake.class_table(), ())
     for title, rows in measured["by"].items():
@@ -26,9 +26,6 @@ def test_the_conditions_hold_every_known_pill_and_agree_with_the_whole():
         right = sum(row["top1"] * row["pills"] for row in rows)
         assert pills == len(answered.val), title
         assert right / pills == pytest.approx(measured["classification"]["top1"], abs=1e-9)
-
-
-def test_confusions_are_counted_by_pair_with_the_pill_of_highest_confidence():
     truth, predicted = np.array([0, 0, 0, 1, 2]), np.array([1, 1, 0, 0, 2])
     pairs = breakdown.confusions(truth, predicted, np.array([0.2, 0.9, 1.0, 0.5, 1.0]))
     assert pairs.to_numpy().tolist() == [[0, 1, 2, 1], [1, 0, 1, 3]]

@@ -23,15 +23,12 @@ def test_the_truth_is_inside_in_93_to_97_per_cent_of_drawn_sets(kind, groups, va
     assert 0.93 - error <= coverage(kind, groups, value, sets) <= 0.97 + error
 
 
-def test_independent_pills_have_wilsons_interval():
+def test_independent_pills_have_wilsons_interval_and_a_group_that_agrees_counts_as_one():
     alone = np.arange(300)
     p, c = RIGHT.mean(), 1.96**2 / 300
     middle, half = (p + c / 2) / (1 + c), np.sqrt(c * p * (1 - p) + c**2 / 4) / (1 + c)
     found = intervals.ratio(RIGHT, ONES, alone)
     assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=2e-3)
-
-
-def test_pills_that_agree_within_their_group_count_as_one_each():
     right = np.repeat(RNG.uniform(size=60) < 0.7, 5)
     whole = intervals.ratio(right, ONES, GROUPS)
     sixty = intervals.ratio(right[::5], np.ones(60), np.arange(60))

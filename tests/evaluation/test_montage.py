@@ -20,7 +20,7 @@ def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is(
     assert len({bytes(montage.font(20).getmask(letter)) for letter in "가나다라"}) == 4
 
 
-def test_a_montage_grows_by_rows_one_of_nothing_is_a_picture_and_text_is_cut():
+def test_a_montage_grows_by_rows_text_is_cut_and_frames_with_and_without_errors_are_shown():
     one, four = cards.sheet([CARD], ""), cards.sheet([CARD] * 4, "")
     assert four.width > 2.5 * one.width
     assert four.height > 1.8 * one.height
@@ -31,9 +31,6 @@ def test_a_montage_grows_by_rows_one_of_nothing_is_a_picture_and_text_is_cut():
     assert cut.endswith("…")
     assert face.getlength(cut) <= 80
     assert montage.fitting("K-1", face, 80) == "K-1"
-
-
-def test_frames_with_and_without_errors_are_both_shown():
     some = [*frames().frames, frame_answer(9, "single", [1], [2])]
     shown = montage.choose(FrameSet(some))
     assert len(shown) == montage.FRAMES

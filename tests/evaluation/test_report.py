@@ -78,7 +78,7 @@ def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty():
     assert f'data-value="{measured()[0]["pipeline"]["pill_f1"]!r}"' in page()
 
 
-def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes():
+def test_a_chart_reaches_the_ends_of_its_axes_and_the_model_card_has_metrics_and_provenance():
     sections, plots, classes = measured()
     ends = [{"recall": end, "precision": end} for end in (0.0, 1.0)]
     plots |= {"pr_curve": ends, "coverage": []}
@@ -89,10 +89,6 @@ def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes():
     assert "<title>recall 1.000, precision 1.000</title>" in shown
     assert "Nothing to draw" in shown
     assert f'text-anchor="middle">{plots["reliability"][0]["pills"]}</text>' in shown
-
-
-def test_the_model_card_has_metrics_limits_and_provenance():
-    sections, _, _ = measured()
     card = report.model_card(sections, class_table(), "demo")
     assert f"| classification.top1 | {sections['classification']['top1']:.3f}" in card
     assert report.NO_DEVICE in card

@@ -23,14 +23,11 @@ def made() -> calibration.Calibration:
     return replace(fitted(VAL), classification_sha256="aa", class_table_hash="bb")
 
 
-def test_a_pill_of_no_allowed_class_scores_low():
+def test_a_pill_of_no_allowed_class_scores_low_and_means_of_empty_classes_stay_zero():
     known = crop_answers(oracle, True, 1)
     for score in scores.SCORES:
         values = replace(fitted(known), score=score).refusal_score(known, np.array([2, 3]))
         assert values[np.isin(known.truth, [2, 3])].min() > values[known.truth == 5].max(), score
-
-
-def test_normalised_rows_have_length_one_and_empty_classes_stay_zero():
     rows = calibration.normalised(np.array([[3.0, 4.0], [0.0, 0.0]]))
     assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
 
