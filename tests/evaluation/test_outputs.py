@@ -10,6 +10,7 @@ from pillsnap.errors import DataError
 from pillsnap.evaluation import evaluate, outputs
 from pillsnap.params import load
 from pillsnap.places import Places
+from pillsnap.stage.run import git_revision
 
 PARAMS = load().model_copy(update={"evaluate": fake.OPTIONS})
 CONTRACT = {
@@ -71,11 +72,7 @@ def test_a_missing_record_or_revision_is_null_a_damaged_record_refused(tmp_path,
     path.write_text("{")
     with pytest.raises(DataError, match="is not JSON") as refusal:
         outputs.training(places)
-    assert refusal.value.cure == "Write it again: dvc repro -f train_detection"
-    monkeypatch.chdir(tmp_path)
-    assert outputs._git_revision() is None
-    subprocess.run(["git", "init", "-q"], check=True)
-    assert outputs._git_revision() is None
+    assert refusal.value.cure == "Write it again: dvc repro -f -s train_detection"
 
 
 @pytest.mark.parametrize("model", [fake.oracle, fake.guesser, fake.parrot, fake.muddled])
@@ -94,3 +91,10 @@ def test_everything_is_measured_and_every_null_has_a_reason(model, found):
         assert not rows or rows[0].keys() == outputs.NOTHING[name].keys()
     assert len(plots["worst_classes"]) == (0 if model is fake.oracle else 5)
     assert len(plots["pr_curve"]) == 101
+
+
+def test_a_repository_without_commits_has_no_revision(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert git_revision() is None
+    subprocess.run(["git", "init", "-q"], check=True)
+    assert git_revision() is None

@@ -43,7 +43,7 @@ def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_c
     path.write_text(path.read_text().replace('"threshold": 0.', '"threshold": 0.1'))
     with pytest.raises(CheckpointError, match="sha256") as refusal:
         calibration.load(path, "aa")
-    assert refusal.value.cure == "Fit it again: dvc repro -f evaluate"
+    assert refusal.value.cure == "Fit it again: dvc repro -f -s evaluate"
 
 
 @pytest.mark.parametrize(
