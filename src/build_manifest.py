@@ -1,6 +1,7 @@
 """Stage build_manifest: choose classes and photos, split them, write one row per pill."""
 
-from pillsnap.aihub import fingerprint, reading
+from pillsnap.aihub import reading
+from pillsnap.formats import fingerprint
 from pillsnap.manifest import build, tables
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.params import Params
@@ -14,6 +15,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
     options = params.build_manifest
     order = build.Order(
         scale=params.scale,
+        form=params.data_format,
         wanted=params.at_scale,
         unknown_pills=UnknownPills(options.left_out_classes, options.val_unknown_pills),
         seed=params.seed,

@@ -11,6 +11,7 @@ from pillsnap.errors import DataError
 from pillsnap.evaluation import evaluate, outputs
 from pillsnap.params import load
 from pillsnap.places import Places
+from pillsnap.stage.run import git_revision
 
 PARAMS = load().model_copy(update={"evaluate": fake.OPTIONS})
 CONTRACT = {
@@ -97,6 +98,6 @@ def test_everything_is_measured_and_every_null_has_a_reason(model, found: bool) 
 
 def test_a_repository_without_commits_has_no_revision(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert outputs._git_revision() is None
+    assert git_revision() is None
     subprocess.run(["git", "init", "-q"], check=True)
-    assert outputs._git_revision() is None
+    assert git_revision() is None

@@ -17,8 +17,9 @@ GROUND = {"errors", "params", "files", "boxes", "arrays", "places", "fonts"}
 FLOORS = (
     {"stage", "dataset", "web"},
     {"aihub", "training", "demo", "monitor"},
+    {"formats"},
     {"manifest", "validation", "detection", "classification", "register", "interchange"},
-    {"recognition"},
+    {"recognition", "imprint"},
     {"evaluation", "release"},
     {"prediction", "operation"},
     {"own_photos", "service"},

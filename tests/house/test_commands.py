@@ -67,7 +67,8 @@ def subcommands(parser):
 def unknown(program, words):
     """The first word that the program does not take; arguments after the command are not judged."""
     if program.startswith("python3"):
-        return "" if words[0] in JOBS else words[0]
+        job = next((word for word in words if word != "--cpu"), "no job")
+        return "" if job in JOBS else job
     names, words = [], [word.rstrip(".:") for word in words]
     for word, value in zip(words, [*words[1:], ""], strict=True):
         options, commands = grammar(program, *names)

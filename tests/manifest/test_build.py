@@ -15,10 +15,10 @@ import pytest
 
 from make.aihub_tree import Shot, edit_label, label_path, photo_path, write_shot, write_tree
 from pillsnap import params
-from pillsnap.aihub import fingerprint
 from pillsnap.dataset import manifest
 from pillsnap.dataset.names import parse_codes
 from pillsnap.errors import DataError
+from pillsnap.formats import fingerprint
 from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
@@ -39,7 +39,9 @@ FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes
 def order(**changes: Any) -> Order:
     numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
     wanted = SCALES["stage1"].model_copy(update=numbers)
-    return replace(Order("stage1", wanted, UnknownPills(0, 0), 17, Engine(processes=1)), **changes)
+    return replace(
+        Order("stage1", "aihub", wanted, UnknownPills(0, 0), 17, Engine(processes=1)), **changes
+    )
 
 
 def build(root: Path, an_order: Order | None = None) -> Selection:

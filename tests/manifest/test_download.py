@@ -14,10 +14,11 @@ import pytest
 from make.aihub_tree import Shot, write_shot
 from make.download import OUTER, download, flip_bit
 from pillsnap import params
-from pillsnap.aihub import fingerprint, reading
+from pillsnap.aihub import reading
 from pillsnap.aihub import tree as aihub
 from pillsnap.dataset import manifest, source
 from pillsnap.errors import DataError
+from pillsnap.formats import fingerprint
 from pillsnap.manifest import build, tables
 from pillsnap.manifest.build import Order, Selection
 from pillsnap.manifest.classes import UnknownPills
@@ -52,7 +53,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(root: Path, **changes: object) -> Selection:
     order = Order(
-        "stage1", SCALE.model_copy(update=NUMBERS), UnknownPills(0, 0), 17, Engine(processes=1)
+        "stage1",
+        "aihub",
+        SCALE.model_copy(update=NUMBERS),
+        UnknownPills(0, 0),
+        17,
+        Engine(processes=1),
     )
     return build.build(root, order, fingerprint.take(root), lambda done, total: None)
 

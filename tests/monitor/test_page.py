@@ -60,6 +60,8 @@ def test_both_trainings_are_shown_and_no_other_host_is_asked(tab, tmp_path, sche
     with opened(tab, tmp_path, scheme=scheme) as (path, port):
         assert tab.shows("#train_detection", "Epoch 18 of 18")
         assert tab.shows("#train_detection", "mAP50-95")
+        assert tab.shows("#whole", "Evaluation has no earlier run")
+        assert tab.shows("#data", "3 checks passed")
         assert tab.shows("#train_classification", "top-5")
         assert tab.comes_true("document.querySelectorAll('.training canvas').length === 6")
         assert tab.shows("#machine", "GPU: none")
@@ -90,7 +92,7 @@ def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, trains
         assert tab.shows("#results", "0.9512")
         text = text_of(tab, "results")
         assert not any(word in text for word in ("goal met", "below goal", "over goal"))
-        faded = "getComputedStyle(document.querySelector('#results .earlier')).opacity < 1"
+        faded = "getComputedStyle(document.querySelector('#results .earlier')).filter !== 'none'"
         assert tab.value(faded)
 
 

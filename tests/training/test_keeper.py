@@ -11,7 +11,7 @@ from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.keeper import Keeper
 from pillsnap.training.ranks import ALONE
 
-PLAN = SimpleNamespace(epochs=3, batch_size=8, goals={}, ranks=ALONE)
+PLAN = SimpleNamespace(epochs=3, batch_size=8, goals={}, ranks=ALONE, described=str)
 TRAINER = SimpleNamespace(
     state=lambda: {"epoch": 0}, restore=lambda state: None, unsound=lambda: None
 )

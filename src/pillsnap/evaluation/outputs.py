@@ -1,6 +1,6 @@
 """The files of the evaluate stage: metrics, plots, montages, tables, report, model card."""
 
-import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +27,7 @@ from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.stage.run import git_revision
 
 GOALS = {  # of params.yaml's `targets`: section and metric
     "classification_top1": ("classification", "top1"),
@@ -184,8 +185,10 @@ def provenance(places: Places, sampling: Json, hashes: dict[str, str], device: s
     """What was measured, and by what."""
     return {
         "class_table_hash": manifest.class_table_hash(places.classes),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "seed": sampling.get("seed"),
         "data_fingerprint": sampling.get("fingerprint"),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
         **{f"{name}_sha256": digest for name, digest in hashes.items()},
         "map": coco.evaluator(),
         "device": device,
@@ -203,16 +206,6 @@ def _pills(out: Path, answered: Answers, fitted: Calibration, classes: pd.DataFr
     truth, found = tables.coco_files(answered.val_frames)
     files.write_json(out / "coco" / "ground_truth.json", truth)
     files.write_json(out / "coco" / "detections.json", found)
-
-
-def _git_revision() -> str | None:
-    """The commit of the work tree, or None outside a repository."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _target(goal: float, section: Json, key: str) -> Json:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pillsnap.evaluation import matching
+from pillsnap.params import at
 from pillsnap.stage import page
 
 Json = Mapping[str, Any]
@@ -28,6 +29,12 @@ TILES = (  # section, metric, title, goal
     ("unknown", "auroc", "AUROC, known vs. unknown", ""),
     ("training", "total_minutes", "minutes of training", "training_minutes"),
 )
+LIMITS = {  # next to the headlines
+    "pills of val and test with a near-duplicate in train": "split.near_duplicate_share",
+    "F1, single photos": "pipeline.single.pill_f1",
+    "F1, combinations": "pipeline.combination.pill_f1",
+    "unknown pills that are accepted": "unknown.accepted",
+}
 
 
 def render(
@@ -48,7 +55,9 @@ def render(
         goals=len(measured["targets"]),
         synthetic=SYNTHETIC if scale == "demo" else "",
         no_device=NO_DEVICE,
+        head=_head(measured),
         tiles=[_tile(measured, *tile) for tile in TILES],
+        limits=[(name, shown(at(measured, key))) for name, key in LIMITS.items()],
         pictures=pictures,
         pipeline=_pipeline(measured["pipeline"]),
         unknown=unknown,
@@ -83,6 +92,20 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Json:
     return {"heads": heads, "rows": [[_cell(value) for value in row] for row in rows]}
 
 
+def _head(measured: Json) -> list[tuple[str, str]]:
+    """What was measured, when: date, revision, models, data, seed."""
+    origin, models = measured["provenance"], measured["models"]
+    data = (origin.get("data_fingerprint") or {}).get("sha256")
+    values = {
+        "date": origin.get("date"),
+        "revision": (origin.get("git_revision") or "")[:12],
+        "models": " + ".join(str(model["architecture"]) for model in models.values()),
+        "data": data and data[:12],
+        "seed": origin.get("seed"),
+    }
+    return [(name, str(value or shown(None))) for name, value in values.items()]
+
+
 def _tile(measured: Json, part: str, key: str, title: str, goal: str) -> Json:
     section = measured[part]
     interval = section.get("ci", {}).get(key)
@@ -101,7 +124,7 @@ def _pipeline(pipeline: Json) -> Json:
         "val, single": pipeline["single"],
         "val, combination": pipeline["combination"],
         "test, combination": pipeline["test"],
-        "test, single (unknown)": pipeline["test_single"],
+        "test, single": pipeline["test_single"],
     }
     plain = ("frames", "pills", "pill_precision", "pill_recall", "pill_f1_unrefused")
     rows = [

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from pillsnap.monitor import origins
-from pillsnap.monitor.folder import SHOWN, RunFolder
+from pillsnap.monitor.folder import SHOWN, RunFolder, origins
 from pillsnap.monitor.runs import StageRun
 from pillsnap.monitor.state import SAMPLED, StageState, seconds_left, share_done
 from pillsnap.places import STAGES, TRAININGS
@@ -48,7 +47,11 @@ def of(folder: RunFolder, problem: str, now_s: float) -> Json:
         ],
         "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
         "files": {name: folder.contents[name] for name in SHOWN},
-        "origins": origins.of(folder),
+        "origins": origins(folder),
+        "pages": {
+            name: path.stat().st_mtime if path.is_file() else None
+            for name, path in folder.pages.items()
+        },
         "source": {
             "scale": path.parts[-3],
             "path": "/".join(path.parts[-4:]),

@@ -158,11 +158,11 @@ INPUTS = (
     ),
     Known(
         "permission",
-        r"\bPermissionError\b|\[Errno 13\]|\[Errno 30\]|Read-only file system|Permission denied"
-        r"|\[Errno 1\] Operation not permitted",
-        "A file may not be read or written.",
+        r"(\bPermissionError\b|\[Errno (1|13|30)\]|Read-only file system|Permission denied)"
+        r"(.*?'(?P<path>/?[^']+)')?",
+        "A file may not be read or written. {path}",
         "The folder belongs to someone else or is mounted read-only; you are {user}.",
-        "ls -ld . artifacts data .dvc .checkpoints logs",
+        "ls -ld . {path}",
         'sudo chown -R "$USER" artifacts data .dvc .checkpoints logs',
     ),
     Known(

@@ -37,6 +37,25 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A drug of the register."""
+
+    code: str  # K-code, "" if the register has none
+    item_seq: str
+    drug_name: str
+
+
+@dataclass(frozen=True)
+class PillImprint:
+    """What a pill reads, beside the imprint that the register records of its first candidate."""
+
+    text: str  # letters and digits; "" if nothing was read
+    confidence: float
+    verdict: str  # agrees, contradicts or unsure
+    candidates: tuple[Named, ...]  # drugs it fits, of a refused or contradicted pill
+
+
+@dataclass(frozen=True)
 class Pill:
     """A pill found in a frame; code is None when it is refused as unknown."""
 
@@ -51,6 +70,7 @@ class Pill:
     names: tuple[str, ...]  # K-codes that hold the right one with the promised risk; () if refused
     known_score: float  # high for pills that look like a class; refused below the threshold
     name_score: float  # high where the first candidate is right: its logit
+    imprint: PillImprint | None = None  # None without a reader
 
     def scaled(self, x: float, y: float) -> "Pill":
         """The pill in a picture so many times wider and higher, in whole pixels."""

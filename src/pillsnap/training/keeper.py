@@ -57,7 +57,7 @@ class Keeper:
         self.batch_size: int = (self._stored or {}).get("batch_size", plan.batch_size)
         self._repeated = 0  # the last epoch that was repeated, counted from 1
         self._use_record(self._stored or {})
-        log.start(plan.epochs, self.epochs, plan.goals)
+        log.start(plan.epochs, self.epochs, plan.goals, plan.described())
 
     @property
     def epochs(self) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Recipe:
     frame_px: int
     jpeg_quality: int
     max_pixels: int
+    any_kind: bool = field(default=False, repr=False)  # of picture, else PNG: no other pixels
 
     @property
     def pictures_version(self) -> str:
@@ -150,7 +151,7 @@ def with_keys(tasks: Sequence[FrameTask]) -> Keyed:
 def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
     """Decode one photo and make its pictures, or reject it."""
     try:
-        frame = photos.read_frame(task.path, recipe.max_pixels)
+        frame = photos.read_frame(task.path, recipe.max_pixels, any_kind=recipe.any_kind)
     except FrameError as error:
         return Rejected(task.image_path, error.reason, error.fact)
     height, width = frame.pixels.shape[:2]

@@ -65,11 +65,12 @@ class Settings:
     scale: ScaleParams
     validate: ValidateParams
     seed: int
+    form: str = "aihub"  # data.format
 
     @classmethod
     def of(cls, params: Params) -> "Settings":
         """Those of the chosen scale."""
-        return cls(params.at_scale, params.validate_, params.seed)
+        return cls(params.at_scale, params.validate_, params.seed, params.data_format)
 
     @property
     def engine(self) -> Engine:
@@ -85,6 +86,7 @@ class Settings:
             self.scale.frame_px,
             self.validate.jpeg_quality,
             self.validate.max_pixels,
+            self.form != "aihub",
         )
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from make import odd_pictures
 from make.import_graph import ROOT
-from pillsnap.prediction import pictures
-from pillsnap.prediction.pictures import LARGEST_BYTES, MEMORY_BYTES, PIXEL_BYTES
+from pillsnap.dataset import pictures
+from pillsnap.dataset.pictures import LARGEST_BYTES, MEMORY_BYTES, PIXEL_BYTES
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from make.aihub_tree import Shot, photo_path, write_tree
-from pillsnap.aihub import fingerprint
-from pillsnap.aihub.fingerprint import Fingerprint
 from pillsnap.cli import app
 from pillsnap.errors import DataError
+from pillsnap.formats import fingerprint
+from pillsnap.formats.fingerprint import Fingerprint
 
 ROOT = Path(__file__).parents[2]
 SHOT = Shot(("K-000001",), back=0, light=0, latitude=75)

@@ -1,16 +1,19 @@
 """The version of the external data: count, bytes and a hash over all paths and sizes."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pillsnap import files
 from pillsnap.aihub import tree as aihub
 from pillsnap.aihub.tree import Tree
-from pillsnap.dataset import names
+from pillsnap.dataset import names, pictures, source
 from pillsnap.errors import DataError
+from pillsnap.formats import listing
+from pillsnap.formats.listing import Files
 
+AIHUB = "aihub"  # data.format
 FINGERPRINTS_DIR = Path("data/fingerprints")
 
 
@@ -23,9 +26,35 @@ class Fingerprint:
     sha256: str
 
 
-def take(root: Path, progress: Callable[[int, int], None] = lambda *_: None) -> Fingerprint:
-    """Fingerprint of the tree under `root`, from names and sizes; no photo or label is opened."""
-    return of(aihub.scan(root, progress=progress))
+def take(
+    root: Path, form: str = AIHUB, progress: Callable[[int, int], None] = lambda *_: None
+) -> Fingerprint:
+    """Fingerprint of the set under `root`, from names and sizes; no photo is opened. Of the other
+    forms than AI Hub's, labels are: corrected ones often keep their size."""
+    if form == AIHUB:
+        return of(aihub.scan(root, progress=progress))
+    return of_files(root, listing.walk(root))
+
+
+def of_files(root: Path, found: Files) -> Fingerprint:
+    """The fingerprint of a set in another form, given its files; DataError without a picture."""
+    if not listing.pictures(found):
+        archives = [path for path in found if listing.suffix(path) == source.ARCHIVE]
+        unpack = f"Unpack {archives[0]} in its folder. " if archives else ""
+        raise DataError(
+            f"{root} holds no picture ({', '.join(sorted(pictures.SUFFIXES))}).",
+            f"{unpack}Set PILLSNAP_DATA_ROOT (or data.root) to the folder that the photos are in.",
+        )
+    used = [path for path in found if listing.suffix(path) in listing.PICTURES | listing.LABELS]
+    return _fingerprint(list(_lines(root, used, found)), sum(found[path] for path in used))
+
+
+def _lines(root: Path, used: list[str], found: Files) -> Iterator[str]:
+    for path in used:
+        line = f"{path}\0{found[path]}"
+        if listing.suffix(path) in listing.LABELS:
+            line += f"\0{files.sha256_of(root / path)}"
+        yield names.nfc(f"{line}\n")
 
 
 def of(tree: Tree) -> Fingerprint:
@@ -38,7 +67,6 @@ def of(tree: Tree) -> Fingerprint:
         for folder in tree.folders
         for name, size in zip(folder.names, folder.sizes, strict=True)
     ]
-    lines.sort()
     kinds = {folder.kind for folder in tree.folders}
     if aihub.COCO in tree.findings.counts and "labels" not in kinds:
         raise DataError(
@@ -55,6 +83,11 @@ def of(tree: Tree) -> Fingerprint:
             "unpacked or not. data/README.md shows the layouts.",
         )
     total_bytes = sum(sum(folder.sizes) for folder in tree.folders)
+    return _fingerprint(lines, total_bytes)
+
+
+def _fingerprint(lines: list[str], total_bytes: int) -> Fingerprint:
+    lines.sort()
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode())

@@ -2,12 +2,14 @@
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, TiffImagePlugin
 from PIL import WebPImagePlugin as WebP
 
@@ -15,7 +17,8 @@ from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import pillow, png, source
 from pillsnap.errors import DataError, reason_of
-from pillsnap.prediction import jpeg
+
+Size = tuple[int, int]  # width, height
 
 READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -60,7 +63,7 @@ class Picture:
     """A decoded picture: uint8 RGB [h, w, 3], upright, and the size it has in its file."""
 
     pixels: Pixels
-    size: tuple[int, int]  # width, height; more than the pixels' where a JPEG was scaled down
+    size: Size  # more than the pixels' where a JPEG was scaled down
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -92,26 +95,35 @@ def _members(archive: Path, suffix: str) -> list[Path]:
         return [archive / f"all{suffix}"]
 
 
-def read(path: Path, max_pixels: int) -> Picture:
-    """The picture of a file; PictureError says why not."""
+def sizes(path: Path, max_pixels: int) -> tuple[Size, Size]:
+    """Upright size of a picture in its file and of the pixels that `read` gives: no pixel is
+    decoded. PictureError as `read`."""
+    header = read(path, max_pixels, header_only=True)
+    return header.size, header.pixels.shape[1::-1]
+
+
+def read(path: Path, max_pixels: int, *, header_only: bool = False) -> Picture:
+    """The picture of a file, `header_only` without values of its pixels; PictureError if it
+    cannot be read."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114  # never raise
         raise PictureError(f"{path}: a link to nothing.", "Copy the picture itself.")
     cure = "Check the name, and that you may read the file (chmod u+r)."
     if source.is_inside(path):
         try:
-            return decode(source.read(path, LARGEST_BYTES), str(path), max_pixels)
+            content = io.BytesIO(source.read(path, LARGEST_BYTES))
+            return _decode(content, str(path), max_pixels, header_only)
         except OSError as error:
             raise PictureError(f"{path}: {error.strerror}.", "Restore the archive.") from None
     with files.opened(path, cure, PictureError, files.LARGEST_MODEL_BYTES) as file:
-        return _decode(file, str(path), max_pixels)
+        return _decode(file, str(path), max_pixels, header_only)
 
 
 def decode(content: bytes, name: str, max_pixels: int) -> Picture:
     """The same of a picture's bytes; `name` is for the message."""
-    return _decode(io.BytesIO(content), name, max_pixels)
+    return _decode(io.BytesIO(content), name, max_pixels, header_only=False)
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
+def _decode(file: BinaryIO, name: str, max_pixels: int, header_only: bool) -> Picture:
     file_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(png.HEADER_BYTES)
@@ -124,27 +136,32 @@ def _decode(file: BinaryIO, name: str, max_pixels: int) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on odd EXIF: the pixels are what counts
             if kind == "PNG":
-                return _png(file, file_bytes, start, name, max_pixels)
+                _refuse_png(file_bytes, start, name, max_pixels)
+                content = file.read()
+                pixels = _blank(png.size(content)) if header_only else png.decode(content)
+                return Picture(pixels, pixels.shape[1::-1])
+            load = _unread if header_only else _upright
             with READERS[kind](file) as picture:
                 if isinstance(picture, JpegImagePlugin.JpegImageFile):
-                    return _jpeg(file, picture, name, max_pixels)
-                return _by_pillow(picture, kind, name, max_pixels)
+                    size = _draft(file, picture, name, max_pixels)
+                    return Picture(load(picture), size)
+                _refuse_sides(picture, kind, name, max_pixels)
+                pixels = load(picture)
+                return Picture(pixels, pixels.shape[1::-1])
     except (PictureError, MemoryError):
         raise
     except Exception as error:  # a broken file fails in many ways: one refusal
         raise _damaged(name, reason_of(error)) from None
 
 
-def _png(file: BinaryIO, file_bytes: int, start: bytes, name: str, max_pixels: int) -> Picture:
+def _refuse_png(file_bytes: int, start: bytes, name: str, max_pixels: int) -> None:
     head = png.header(start)
     kind = "plain PNG" if head.plain else "PNG"
     most = min(max_pixels, (MEMORY_BYTES - file_bytes) // PIXEL_BYTES[kind])
     _refuse_size(head.width, head.height, head.width * head.height, most, max_pixels, name)
-    pixels = png.decode(file.read())
-    return Picture(pixels, pixels.shape[1::-1])
 
 
-def _by_pillow(picture: Image.Image, kind: str, name: str, max_pixels: int) -> Picture:
+def _refuse_sides(picture: Image.Image, kind: str, name: str, max_pixels: int) -> None:
     (width, height), most = picture.size, min(max_pixels, MEMORY_BYTES // PIXEL_BYTES[kind])
     held = width * height
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
@@ -154,27 +171,37 @@ def _by_pillow(picture: Image.Image, kind: str, name: str, max_pixels: int) -> P
     if picture.mode in NUMBER_MODES:
         fact = f"{name}: 32 bits a channel, of no agreed range."
         raise PictureKindError(fact, "Save it with 8 or 16 bits.")
-    pixels = pillow.rgb(picture)  # Pillow turns a TIFF while it loads it
-    pixels = pillow.upright(pixels, pillow.orientation(picture))
-    return Picture(pixels, pixels.shape[1::-1])
 
 
-def _jpeg(
+def _draft(
     file: BinaryIO, picture: JpegImagePlugin.JpegImageFile, name: str, max_pixels: int
-) -> Picture:
-    """Scaled by 1, 1/2, 1/4 or 1/8: the largest size that fits into memory."""
+) -> Size:
+    """Set the scale of a JPEG, 1, 1/2, 1/4 or 1/8: the largest that fits into memory. Returns the
+    upright size in the file."""
     width, height = picture.size
     _refuse_size(width, height, width * height, max_pixels, max_pixels, name)
-    buffered = jpeg.buffered_bytes(file, width, height)
+    buffered = buffered_bytes(file, width, height)
     most = min(KEPT_PIXELS, (MEMORY_BYTES - buffered) / PIXEL_BYTES["JPEG"])
     factor = next((by for by in (1, 2, 4, 8) if width * height / by**2 <= most), None)
     if factor is None:
         cure = "Save it as baseline (not progressive) JPEG, or shrink it."
         raise PictureTooLargeError(f"{name}: {width} x {height} pixels, progressive.", cure)
     picture.draft(None, (width // factor, height // factor))
-    turned = pillow.orientation(picture)
-    pixels = pillow.upright(pillow.rgb(picture), turned)
-    return Picture(pixels, (height, width) if turned > 4 else (width, height))
+    return (height, width) if pillow.orientation(picture) > 4 else (width, height)
+
+
+def _upright(picture: Image.Image) -> Pixels:
+    pixels = pillow.rgb(picture)  # Pillow turns a TIFF while it loads it
+    return pillow.upright(pixels, pillow.orientation(picture))
+
+
+def _unread(picture: Image.Image) -> Pixels:
+    return _blank(picture.size[::-1] if pillow.orientation(picture) > 4 else picture.size)
+
+
+def _blank(size: Size) -> Pixels:
+    """Pixels without values: they take no memory until they are written."""
+    return np.empty((*size[::-1], 3), np.uint8)
 
 
 def _kind(start: bytes, name: str) -> str:
@@ -216,3 +243,49 @@ def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int,
 
 def _damaged(name: str, detail: str) -> PictureError:
     return PictureError(f"{name}: damaged: {detail}.", "Take or copy the picture again.")
+
+
+COEFFICIENT_BYTES = 2
+BLOCK = 8
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
+PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+SCAN = 0xDA
+STANDALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers without a length
+
+
+def buffered_bytes(file: BinaryIO, width: int, height: int) -> int:
+    """Bytes of coefficients that libjpeg keeps of the JPEG, 0 for a usual one; the position in
+    the file stays."""
+    before = file.tell()
+    file.seek(2)
+    samples, buffered, components = 0, False, 0
+    while (marker := _next_marker(file)) is not None:
+        if marker in STANDALONE:
+            continue
+        body = file.read(struct.unpack(">H", file.read(2))[0] - 2)
+        if marker in FRAMES:
+            components = body[5]
+            buffered = marker in PROGRESSIVE
+            samples = _samples(body, width, height)
+        if marker == SCAN:
+            buffered = buffered or body[0] < components
+            break
+    file.seek(before)
+    return samples * COEFFICIENT_BYTES if buffered else 0
+
+
+def _next_marker(file: BinaryIO) -> int | None:
+    byte = file.read(1)
+    while byte not in (b"\xff", b""):
+        byte = file.read(1)
+    while byte == b"\xff":
+        byte = file.read(1)
+    return byte[0] if byte else None
+
+
+def _samples(frame: bytes, width: int, height: int) -> int:
+    """Samples of all components, in whole blocks; factors are in frame[7 + 3 i]."""
+    factors = [divmod(byte, 16) for byte in frame[7::3]]
+    widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
+    blocks_across, blocks_down = -(-width // (BLOCK * widest)), -(-height // (BLOCK * tallest))
+    return sum(h * v for h, v in factors) * blocks_across * blocks_down * BLOCK**2
