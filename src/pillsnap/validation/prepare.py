@@ -12,7 +12,7 @@ import xxhash
 
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import pixels, source
-from pillsnap.errors import MachineError
+from pillsnap.errors import DataError, MachineError
 from pillsnap.stage.engines import Engine
 from pillsnap.validation import photos
 from pillsnap.validation.photos import DecodedPhoto, FrameError
@@ -125,6 +125,11 @@ def prepare(
             rejected += [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
             done += len(outcomes)
             on_progress(done, every)
+    if not root.is_dir():  # else every photo since then would count as missing
+        raise DataError(
+            f"The data root {root} is not a folder any more.",
+            "Mount it again, then dvc repro: the photos read so far are kept.",
+        )
     bad = {photo.image_path for photo in rejected}
     keys = {task.image_path: task.key for task in photos.tasks if task.image_path not in bad}
     rejected.sort(key=lambda photo: photo.image_path)

@@ -20,7 +20,6 @@ from pillsnap.validation.outputs import Admitted, AdmittedPhoto, write_all
 from pillsnap.validation.parts import Part
 from pillsnap.validation.prepare import (
     FrameTask,
-    Keyed,
     OnProgress,
     Preparation,
     Recipe,
@@ -104,7 +103,9 @@ def validate(places: ValidationPaths, settings: Settings, log: Log) -> dict[str,
         joined = parts.join(places.work_dir, version, photos.tasks, store)
         if joined:
             log.info(f"{joined} parts joined")
-        prepared = _prepare(photos, places, settings, store, log.progress)
+        prepared = prepare(
+            photos, places.root, settings.recipe, store, settings.engine, log.progress
+        )
         log.info(str(prepared))
         in_store = store.hashes()
         hashes = {path: in_store[key] for path, key in prepared.keys.items()}
@@ -131,7 +132,9 @@ def read_part(
     photos = with_keys(parts.split(tasks, part.count)[part.number - 1])
     path = part.store(places.work_dir, settings.recipe.pictures_version)
     with WorkStore(path) as store:
-        prepared = _prepare(photos, places, settings, store, on_progress)
+        prepared = prepare(
+            photos, places.root, settings.recipe, store, settings.engine, on_progress
+        )
         store.finish(parts.contents(photos.tasks))
     return prepared
 
@@ -149,22 +152,6 @@ def _chosen(
         verdict.admitted, verdict.partly_labelled, settings.scale, settings.seed
     )
     return classes, verdict, kinds
-
-
-def _prepare(
-    photos: Keyed,
-    places: ValidationPaths,
-    settings: Settings,
-    store: WorkStore,
-    on_progress: OnProgress,
-) -> Preparation:
-    prepared = prepare(photos, places.root, settings.recipe, store, settings.engine, on_progress)
-    if not places.root.is_dir():  # else every photo since then would count as missing
-        raise DataError(
-            f"The data root {places.root} is not a folder any more.",
-            "Mount it again, then dvc repro: the photos read so far are kept.",
-        )
-    return prepared
 
 
 def _read(artifacts_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
