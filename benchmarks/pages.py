@@ -67,7 +67,7 @@ def dashboards(artifacts: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
     failed = {"stage": "train_classification", "kind": "failure", **FAILURE}
     states = {"empty": [], "during": middle, "after": events, "failed": [*middle, failed]}
     for name, kept in states.items():
-        folder = scratch / name / artifacts.name
+        folder = scratch / name / "artifacts" / artifacts.name
         shutil.copytree(artifacts, folder)
         last = {"time": middle[-1]["time"], "run": middle[-1]["run"]}
         kept = [{**last, **event} for event in kept]

@@ -58,6 +58,7 @@ status --scale stage9 | 1 | has no scale | status --scale stage1 | nothing has r
 status now | 2 | unexpected extra argument
 predict | 2 | Missing argument 'images' | predict --help | Photos, folders or globs
 predict none.png | 1 | Missing: none.png
+predict none.png 'x*.png' --json | 1 | Missing: none.png, x*.png
 predict empty | 1 | empty holds no picture
 predict a.png --topp 3 | 2 | Possible options: --top | predict a.png --top 3 | TRAINED
 predict a.png --top 0 | 2 | '--top': must be at least 1 | predict a.png --top 1 | TRAINED
@@ -88,6 +89,8 @@ serve --port BUSY | 1 | Port BUSY on 127.0.0.1 cannot be used | OFFERED | TRAINE
 serve --host 0.0.0.0 | 1 | opens the service | EXPORTED serve --host 0.0.0.0 --port 0 | TRAINED
 PILLSNAP_API_KEY=short serve --host 0.0.0.0 | 1 | has 5 characters, fewer than 16
 serve --batch-size 0 | 2 | '--batch-size': must be at least 1
+serve --port 0 --model none | 1 | is no release bundle
+serve --port 0 --device gpu | 2 | --device is 'gpu'
 serve --queue 0 | 2 | '--queue': must be at least 1
 serve --request-mb 0 | 2 | '--request-mb': must be at least 1
 serve --pictures none | 2 | '--pictures': must be a whole number
@@ -95,7 +98,8 @@ serve --backend x --port 0 | 2 | Use one of torch, onnx | serve --backend torch 
 enroll | 2 | Missing argument 'code'
 enroll K-000001 | 2 | Missing argument 'images' | enroll K-000001 a.png | TRAINED
 enroll K-1 a.png | 1 | Write it like K-012345 | enroll K-012345 a.png | TRAINED
-enroll K-000001 none.png | 1 | Missing: none.png
+enroll K-000001 a.png none.png | 1 | Missing: none.png
+enroll K-000001 a.png --device gpu | 2 | --device is 'gpu'
 unenroll K-000001 | 1 | K-000001 is not enrolled
 search --shape cube | 1 | Use one of: 원형 (round) | search --shape 원형 | TRAINED
 search --colour ultraviolet | 1 | Use one of: 하양 (white) | search --colour white | TRAINED
@@ -105,14 +109,20 @@ register import words.csv | 1 | has no column 품목일련번호
 register import bad.xlsx | 1 | bad.xlsx cannot be read: File is not a zip file
 register import empty | 1 | empty is not a file
 export --out void.txt | 1 | --out void.txt is a file | export --out out | TRAINED
+export --out full | 1 | holds other files
 export-data | 2 | Missing argument 'out'
 export-data out | 2 | Missing option '--format'
 export-data out --format zip | 2 | Use one of image | export-data out --format coco | does not exist
 export-data empty --format coco | 1 | empty exists | export-data out --format coco | does not exist
 export-data out --format coco --most 0 | 2 | '--most': must be at least 1
 evaluate-folder none | 1 | none is not a folder
+evaluate-folder empty --model none | 1 | is no release bundle
 evaluate-folder a.png | 1 | a.png is not a folder
 evaluate-folder empty --device gpu | 2 | 'gpu' | evaluate-folder empty --device cpu | TRAINED
+validate | 2 | Missing option '--part' | validate --part 1/2 | The demo's photos are not
+validate --part 3/2 | 2 | is not I/N | validate --part 1/2 | The demo's photos are not
+validate --part two | 2 | --part two is not I/N
+validate --prt 1/2 | 2 | Possible options: --part
 verify none | 1 | none/SHA256SUMS is missing
 verify a.png | 1 | a.png/SHA256SUMS cannot be read
 targets | 1 | Measure first: dvc repro
@@ -125,6 +135,7 @@ TABLE = [[part.strip() for part in line.split(" | ")] for line in CASES.strip().
 FILES = {
     "void.txt": "", "codes.txt": "K-1\n", "ok.txt": "K-000001\n", "bad.xlsx": "no",
     "words.csv": "K-000001,two\n", "twice.csv": "K-000001,1\nK-000001,2\n", "ok.csv": "K-000001,1",
+    "full/x": "",
 }  # fmt: skip
 
 
@@ -133,14 +144,16 @@ def call(tmp_path, monkeypatch, capsys):
     """Runs `pillsnap` on a line in a project without models: exit code and output."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, "utf-8")
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("PILLSNAP_DATA_ROOT", raising=False)
-    monkeypatch.setitem(sys.modules, "torch", None)  # its import fails
+    for slow in ("torch", "onnxruntime", "sklearn", "ultralytics", "timm"):
+        monkeypatch.setitem(sys.modules, slow, None)  # its import fails
     monkeypatch.setattr(Server, "run", lambda *_, **__: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 

@@ -113,13 +113,17 @@ def demo() -> None:
     if code:
         raise typer.Exit(code)
     _print(goals.headlines(params))
+    photos = (root / "val" / "images" / "combination").rglob("K-*_200.png")
+    activate = Path(sys.prefix, "bin", "activate")
+    if activate.is_file() and "VIRTUAL_ENV" not in os.environ:  # as after python3 run.py demo
+        typer.echo(f"\nFor the commands below: . {os.path.relpath(activate)}")
     typer.echo(
         "\nThese pills are synthetic: the metrics do not predict those of real ones. Results:\n"
         f"  {params.artifacts_dir}/report.html         evaluation with pictures\n"
         f"  {params.artifacts_dir}/validation.html     contents of the data set\n"
         "  dvc plots show                      curves (dvc_plots/index.html)\n"
-        "  pillsnap predict IMAGE...           identify the pills in photos\n"
-        "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff"
+        "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff\n"
+        f"  pillsnap predict {min(photos, default='IMAGE...')}"
     )
 
 
@@ -311,11 +315,12 @@ def validate(
     part: Annotated[str, typer.Option(metavar="I/N", help="Which part: 1/3, 2/3 or 3/3 of three.")],
 ) -> None:
     """Read one part of the photos, as a job of an array; dvc repro validate joins the parts."""
-    from pillsnap.demo.progress import lines
     from pillsnap.validation import parts
-    from pillsnap.validation import validate as stage
 
     wanted, params = parts.parse(part), load()
+    from pillsnap.demo.progress import lines
+    from pillsnap.validation import validate as stage
+
     places, settings = stage.ValidationPaths.of(params), stage.Settings.of(params)
     prepared = stage.read_part(places, settings, wanted, lines("reading photos"))
     typer.echo(f"part {wanted}: {prepared}, {len(prepared.rejected)} rejected")

@@ -138,11 +138,6 @@ def gallery_list() -> None:
     typer.echo(enrol_command.listing())
 
 
-@gallery_app.callback()
-def _gallery() -> None:
-    """Keeps `list` a subcommand."""
-
-
 @app.command()
 def search(
     imprint: Annotated[str, typer.Option(help="Letters and digits on one side or both.")] = "",
@@ -177,11 +172,6 @@ def register_import(
     from pillsnap.register import command
 
     typer.echo(command.import_table(table, Places.of(load()).classes, any_size))
-
-
-@register_app.callback()
-def _register() -> None:
-    """Keeps `import` a subcommand."""
 
 
 @app.command()

@@ -1,5 +1,3 @@
-"""Crops: cutting, hashing, and the Arrow store."""
-
 from multiprocessing import get_context
 from pathlib import Path
 

@@ -47,7 +47,7 @@ def log(tmp_path: Path) -> RunLog:
     return RunLog("evaluate", tmp_path / "live", "ERROR")
 
 
-def test_frames_are_read_as_the_recogniser_reads_them(frames: FrameStore, log: RunLog) -> None:
+def test_frames_are_read_as_the_recogniser_reads_them(frames, log):
     answers = inference.read_frames(recogniser(), frames, 0.5, log)
     assert (answers.frames[1].group_id, answers.frames[1].image_type) == ("b.png", "combination")
     outcomes = [answer.match.predicted for answer in answers.frames]
@@ -66,9 +66,7 @@ def test_frames_are_read_as_the_recogniser_reads_them(frames: FrameStore, log: R
     assert min(measured.values()) > 0
 
 
-def test_crops_are_classified_in_order_and_class_means_are_those_of_known_pills(
-    store: crops.CropStore, log: RunLog
-) -> None:
+def test_crops_are_classified_in_order_and_class_means_are_those_of_known_pills(store, log):
     means = inference.class_means(ColourClassifier(), store, 2, log)
     red = np.array(RED) / np.linalg.norm(RED)
     assert means[0] == pytest.approx(red, abs=0.01)
@@ -79,9 +77,7 @@ def test_crops_are_classified_in_order_and_class_means_are_those_of_known_pills(
     assert answers.known(False).truth.tolist() == [-1]
 
 
-def test_glued_crops_are_halves_of_two_pills_of_different_classes(
-    store: crops.CropStore, log: RunLog
-) -> None:
+def test_glued_crops_are_halves_of_two_pills_of_different_classes(store, log):
     made = inference.classify_glued(ColourClassifier(), store, 0, 2, log)
     assert 0 < len(made) <= 2
     assert made.embeddings.shape == (len(made), 3)

@@ -20,7 +20,7 @@ def auroc_of(known: np.ndarray, unknown: np.ndarray) -> float:
     return roc_auc_score(np.arange(len(known) + len(unknown)) < len(known), np.r_[known, unknown])
 
 
-def test_an_oracle_accepts_no_unknown_pill_and_a_guesser_cannot_tell_them() -> None:
+def test_an_oracle_accepts_no_unknown_pill_and_a_guesser_cannot_tell_them():
     section = measured(fake.oracle)
     assert (section["auroc"], section["fpr_at_95_recall"]) == (1.0, 0.0)
     assert section["ci"]["auroc"].low == pytest.approx(0.05 ** (1 / 10))
@@ -28,7 +28,7 @@ def test_an_oracle_accepts_no_unknown_pill_and_a_guesser_cannot_tell_them() -> N
     assert measured(fake.guesser)["auroc"] == pytest.approx(0.5, abs=0.08)
 
 
-def test_the_codes_are_the_unit_and_the_hardest_is_first() -> None:
+def test_the_codes_are_the_unit_and_the_hardest_is_first():
     section = measured(fake.muddled)
     rows = section["by_code"]
     assert [row["auroc"] for row in rows] == sorted(row["auroc"] for row in rows)
@@ -38,7 +38,7 @@ def test_the_codes_are_the_unit_and_the_hardest_is_first() -> None:
     assert all(row["taken_for"] in set(fake.class_table()["mapping_code"]) for row in rows)
 
 
-def test_without_pills_of_a_kind_there_is_a_reason() -> None:
+def test_without_pills_of_a_kind_there_is_a_reason():
     reasons = {"known": "no known pill in val's single", "unknown": "no unknown pill in test"}
     for kind, why in reasons.items():
         section = measured(fake.oracle, **{kind: False})
@@ -46,7 +46,7 @@ def test_without_pills_of_a_kind_there_is_a_reason() -> None:
         assert why in section["auroc_reason"]
 
 
-def test_held_out_classes_are_measured_apart_from_other_unknown_codes() -> None:
+def test_held_out_classes_are_measured_apart_from_other_unknown_codes():
     answered = fake.answers(fake.muddled, fake.frames())
     made = fake.fitted(answered.val)
     section = evaluate.measure(load(), answered, made, fake.class_table(), HELD_OUT)["unknown"]

@@ -51,6 +51,7 @@ TINY = {
     "pages.py": ("--help", "--axe"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
+    "imprints.py": ("--help", "--pills"),
     "prescriptions.py": ("--help", "--count"),
     "onnx_speed.py": ("--help", "bundle"),
     "service.py": ("--help", "photos"),

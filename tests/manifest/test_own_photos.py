@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from make import own_sets
+from make.aihub_tree import write_tree
 from make.import_graph import ROOT
 from pillsnap import params
 from pillsnap.dataset import manifest
@@ -129,6 +130,7 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
     added = after[start : start + 1 + len(params.ScaleParams.model_fields)]
     assert [*after[:start], *after[start + len(added) :]] == before
     assert printed.endswith("Next: pillsnap train --scale phone")
+    assert "\n".join(added) in printed
     tree = params.read(path)
     scale = params.parse({**tree, "scale": "phone"}, path)
     fitted = replace(order(form), wanted=scale.at_scale)
@@ -142,3 +144,19 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
         init_scale.init("phone", path, silent)
     with pytest.raises(ParameterError, match="no name of a folder"):
         init_scale.init("a b", path, silent)
+    (tmp_path / "data").mkdir()
+    root.rename(tmp_path / "data/tray")
+    monkeypatch.setenv("PILLSNAP_DATA_ROOT", str(tmp_path / "data/tray"))
+    with pytest.raises(ParameterError, match="writes its pictures to data/tray"):
+        init_scale.init("tray", path, silent)
+
+
+def test_init_scale_fits_a_part_of_aihubs_data(tmp_path):
+    codes = [f"K-{number:06d}" for number in range(1, 7)]
+    root = tmp_path / "tree"
+    write_tree(root, codes, combos=[tuple(codes[:3]), tuple(codes[2:5])])
+    fit = fitting.fit(root, order("aihub"), silent)
+    assert fit.wanted.classes >= 2 and fit.wanted.samples > 20 and fit.train_singles
+    fitted = replace(order("aihub"), wanted=fit.wanted)
+    build.build(root, fitted, fingerprint.take(root), silent)
+    assert (fit.boxes[:, 2:4] > 0).all()

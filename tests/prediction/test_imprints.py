@@ -120,4 +120,4 @@ def test_reader_is_opened_if_asked_for_or_installed(monkeypatch, wanted, install
 
 def test_crop_has_a_margin_inside_the_frame():
     picture = np.zeros((100, 200, 3), np.uint8)
-    assert imprints._cut(picture, (0, 10, 40, 90)).shape == (94, 42, 3)
+    assert imprints.cut(picture, (0, 10, 40, 90)).shape == (94, 42, 3)

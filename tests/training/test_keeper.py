@@ -1,5 +1,3 @@
-"""The record of a training: DVCLive's files without a gap or a double step."""
-
 import json
 from types import SimpleNamespace
 

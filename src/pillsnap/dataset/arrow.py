@@ -31,7 +31,7 @@ class ArrowStore:
             raise DataError(f"{self.path} is missing.", cure) from None
         except (pa.ArrowInvalid, OSError) as error:
             fact = f"{self.path} is not a complete Arrow file: {error}"
-            cure = "Restore it: dvc checkout, or dvc repro -f validate."
+            cure = "Restore it: dvc checkout --force, or dvc repro -f -s validate."
             raise DataError(fact, cure) from None
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from pillsnap.dataset.names import View
-from pillsnap.demo.optics import Box
+from pillsnap.demo.photos import Box
 from pillsnap.demo.pills import DrawnPill
 
 BACK_WORDS = ("남색 배경", "연녹색 배경", "연회색 배경")  # the data sheet has only the third

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pillsnap.arrays import Bools, Floats, Ints
 from pillsnap.boxes import Boxes
 from pillsnap.evaluation import matching
-from pillsnap.evaluation.coco import Evaluator, Instances
-from pillsnap.evaluation.matching import FrameMatch
+from pillsnap.evaluation.matching import Evaluator, FrameMatch, Instances
 from pillsnap.recognition.scores import Outputs
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pillsnap import boxes
 from pillsnap.arrays import Floats, Ints
@@ -32,27 +31,24 @@ MEANINGS: dict[str, dict[Any, str]] = {
 
 def per_class(truth: Ints, predicted: Ints, classes: pd.DataFrame) -> pd.DataFrame:
     """A row per class: pills, predictions, top1, precision, F1 and the most frequent confusion."""
-    size = len(classes)
-    pills, given = np.bincount(truth, minlength=size), np.bincount(predicted, minlength=size)
-    right = np.bincount(truth[truth == predicted], minlength=size)
     table = classes[["class_index", "mapping_code", "drug_name"]].copy()
-    table["pills"], table["predicted"], table["right"] = pills, given, right
-    table["top1"] = _divide(right, pills)
-    table["precision"] = _divide(right, given)
-    table["f1"] = np.where(pills > 0, _divide(2 * right, pills + given), np.nan)
+    counted = {"pills": truth, "predicted": predicted, "right": truth[truth == predicted]}
+    for name, indices in counted.items():
+        table[name] = np.bincount(indices, minlength=len(classes))
+    pills, given, right = (table[name] for name in counted)
+    table["top1"], table["precision"] = right / pills, right / given
+    table["f1"] = (2 * right / (pills + given)).where(pills > 0)
     first = confusions(truth, predicted, np.zeros(len(truth))).drop_duplicates("true")
     table["taken_for"] = ""
     table.loc[first["true"], "taken_for"] = classes["mapping_code"].to_numpy()[first["predicted"]]
     return table
 
 
-def worst(table: pd.DataFrame, rows: int) -> list[Json]:
+def worst(table: pd.DataFrame, rows: int) -> list[dict[Any, Any]]:
     """The classes of the lowest F1, worst first; without those that have no pill or no error."""
     seen = table[table["f1"] < 1].sort_values(["f1", "class_index"], kind="stable")
     named = seen.assign(**{"class": seen["mapping_code"] + " " + seen["drug_name"]})
-    columns = ["class", "f1", "top1", "pills"]
-    chosen = named[columns].head(rows).itertuples(index=False)
-    return [dict(zip(columns, row, strict=True)) for row in chosen]
+    return named[["class", "f1", "top1", "pills"]].head(rows).to_dict("records")
 
 
 def confusions(truth: Ints, predicted: Ints, confidence: Floats) -> pd.DataFrame:
@@ -140,7 +136,3 @@ def _outcomes(frames: FrameSet) -> pd.DataFrame:
     columns = ["image_path", "box_x", "box_y", "box_w", "box_h", "class_index", "found", "right"]
     types = dict.fromkeys(columns[1:6], "int64") | {"found": "float64", "right": "float64"}
     return pd.DataFrame(rows, columns=columns).astype({"image_path": "str", **types})
-
-
-def _divide(part: Ints, whole: Ints) -> NDArray[np.float64]:
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

@@ -6,6 +6,7 @@ Nothing measured on test is used for a choice.
 from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from pillsnap import files
@@ -105,6 +106,8 @@ def measure(
     held_out = unknown.table["mapping_code"].isin(list(held_out_codes)).to_numpy(dtype=bool)
     kinds = (unknown.where(~held_out), unknown.where(held_out))
     by_pill = breakdown.outcomes(val, answered.val_frames, classes)
+    every, single = test_frames.rows(), test_frames.rows("single")
+    unknown_single = [row for row in single if (test_frames.frames[row].labelled_class < 0).all()]
     return {
         "classification": {
             **sections.classification(known, fitted, rounds, seed),
@@ -116,8 +119,8 @@ def measure(
         },
         "pipeline": {
             **sections.pipeline(answered.val_frames),
-            "test": sections.pipeline_of(test_frames, test_frames.rows("combination")),
-            "test_single": sections.pipeline_of(test_frames, test_frames.rows("single")),
+            "test": sections.pipeline_of(test_frames, np.setdiff1d(every, unknown_single)),
+            "test_single": sections.pipeline_of(test_frames, np.array(unknown_single, np.int64)),
         },
         "unknown": refusal.unknown_pills(known, *kinds, fitted, classes),
         "sets": refusal.sets(known, fitted, options.set_risk, seed),
@@ -140,7 +143,7 @@ def _calibrate(
     if not len(known):
         raise DataError(
             "val holds no pill of a known code: nothing to calibrate on.",
-            "Cut the crops again: dvc repro -f validate",
+            "Cut the crops again: dvc repro -f -s validate",
         )
     stand_ins = {
         "val_unknown": val.known(False),

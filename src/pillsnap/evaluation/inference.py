@@ -13,7 +13,7 @@ from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore, LabelledFrame
 from pillsnap.detection.letterbox import Found
-from pillsnap.evaluation import coco
+from pillsnap.evaluation import matching
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
 from pillsnap.recognition import calibration, scores
 from pillsnap.recognition.recogniser import Recogniser
@@ -132,8 +132,8 @@ def _read(
         group_id=label.group_id,
         labelled=label.box,
         labelled_class=label.class_index,
-        found=found[0][: coco.MAX_BOXES],
-        found_score=found[1][: coco.MAX_BOXES],
+        found=found[0][: matching.MAX_BOXES],
+        found_score=found[1][: matching.MAX_BOXES],
         predicted=boxes.from_xywh(reading.box),
         predicted_class=decision.class_index,
         box_confidence=reading.box_confidence,

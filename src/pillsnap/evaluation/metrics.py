@@ -28,7 +28,7 @@ def ranks(logits: Floats, truth: Ints) -> Ints:
     if bad:
         raise CheckpointError(
             f"The classifier's logits of {bad} of {len(truth)} crops are not finite.",
-            "Train it again: dvc repro -f train_classification",
+            "Train it again: dvc repro -f -s train_classification",
         )
     return before
 

@@ -13,9 +13,8 @@ from pillsnap.dataset.frames import FrameStore
 from pillsnap.evaluation import (
     breakdown,
     cards,
-    coco,
+    matching,
     metrics,
-    model_card,
     montage,
     report,
     sections,
@@ -36,26 +35,17 @@ GOALS = {  # of params.yaml's `targets`: section and metric
 }
 # All of metrics.json: `dvc metrics show` and `dvc exp show` make a column of each.
 HEADLINES = {
-    "classification": (
-        "top1", "top5", "macro_f1", "ece", "pills",
-        "single.top1", "single.pills", "combination.top1", "combination.pills",
-    ),
-    "detection": ("map50", "map50_95", "precision", "recall", "frames", "boxes", "test.map50"),
-    "pipeline": (
-        "pill_precision", "pill_recall", "pill_f1", "frame_exact",
-        "ms_per_frame_p50", "ms_per_frame_p95", "frames",
-        "single.pill_f1", "single.frame_exact", "single.frames",
-        "combination.pill_f1", "combination.frame_exact", "combination.frames",
-    ),
-    "unknown": ("auroc", "fpr_at_95_recall", "threshold", "pills", "codes", "accepted"),
-    "sets": ("coverage", "names_per_pill"),
-    "training": (
-        "detection_minutes", "classification_minutes", "total_minutes", "epochs", "resumed",
-    ),
-    "targets": tuple(
-        f"{goal}.{key}" for goal in GOALS for key in ("goal", "value", "met")
-    ),
-}  # fmt: skip
+    "classification": "top1 top5 macro_f1 ece pills single.top1 single.pills "
+    "combination.top1 combination.pills",
+    "detection": "map50 map50_95 precision recall frames boxes test.map50",
+    "pipeline": "pill_precision pill_recall pill_f1 frame_exact ms_per_frame_p50 ms_per_frame_p95 "
+    "frames single.pill_f1 single.frame_exact single.frames "
+    "combination.pill_f1 combination.frame_exact combination.frames",
+    "unknown": "auroc fpr_at_95_recall threshold pills codes accepted",
+    "sets": "coverage names_per_pill",
+    "training": "detection_minutes classification_minutes total_minutes epochs resumed",
+    "targets": " ".join(f"{goal}.{key}" for goal in GOALS for key in ("goal", "value", "met")),
+}
 # DVC 3.67 cannot draw an empty list: a plot without rows gets one that draws nothing.
 NOTHING: dict[str, Json] = {
     "pr_curve": {"recall": None, "precision": None},
@@ -96,7 +86,7 @@ def write(
     pictures = {name: montage.encoded(sheet, "JPEG", **jpeg) for name, sheet in sheets.items()}
     page = report.render(measured, curves, by_class, pictures, params.scale)
     files.write_text(out / "report.html", page)
-    files.write_text(places.model_card, model_card.render(measured, classes, params.scale))
+    files.write_text(places.model_card, report.model_card(measured, classes, params.scale))
 
 
 def plots(
@@ -144,7 +134,7 @@ def headlines(measured: Json) -> Json:
     """metrics.json: the headlines, null where there is no value."""
     tree: Json = {}
     for section, names in HEADLINES.items():
-        for name in names:
+        for name in names.split():
             *parents, last = f"{section}.{name}".split(".")
             node = tree
             for parent in parents:
@@ -155,7 +145,8 @@ def headlines(measured: Json) -> Json:
 
 def report_of(path: Path, stage: str) -> Json:
     """A JSON report of another stage; empty where there is none."""
-    return files.read_json(path, f"Write it again: dvc repro -f {stage}") if path.is_file() else {}
+    cure = f"Write it again: dvc repro -f -s {stage}"
+    return files.read_json(path, cure) if path.is_file() else {}
 
 
 def training(places: Places) -> Json:
@@ -190,7 +181,7 @@ def provenance(places: Places, sampling: Json, hashes: dict[str, str], device: s
         "data_fingerprint": sampling.get("fingerprint"),
         "git_revision": git_revision(),
         **{f"{name}_sha256": digest for name, digest in hashes.items()},
-        "map": coco.evaluator(),
+        "map": matching.evaluator(),
         "device": device,
     }
 

@@ -126,16 +126,16 @@ def _by_code(
     classes: pd.DataFrame,
 ) -> list[Json]:
     """A row per unknown code, the hardest to tell from known pills first."""
-    nearest, rows = unknown.logits.argmax(axis=1), []
-    for code in sorted(set(unknown.codes)):
-        own = unknown.codes == code
-        taken_for = int(np.bincount(nearest[own]).argmax())
-        row = {
+    nearest = unknown.logits.argmax(axis=1)
+    pills = pd.DataFrame({"code": unknown.codes, "score": score, "nearest": nearest})
+    rows = [
+        {
             "code": code,
-            "pills": int(own.sum()),
-            "auroc": metrics.auroc(known_score, score[own]),
-            "accepted": metrics.mean(score[own] >= threshold),
-            "taken_for": str(classes["mapping_code"].iloc[taken_for]),
+            "pills": len(own),
+            "auroc": metrics.auroc(known_score, own["score"].to_numpy()),
+            "accepted": metrics.mean((own["score"] >= threshold).to_numpy()),
+            "taken_for": str(classes["mapping_code"].iloc[own["nearest"].mode()[0]]),
         }
-        rows.append(row)
+        for code, own in pills.groupby("code")
+    ]
     return sorted(rows, key=lambda row: (row["auroc"] or 0.0, row["code"]))

@@ -1,4 +1,4 @@
-"""The evaluation report, one HTML file without outside requests."""
+"""The evaluation report, one HTML file without outside requests, and the model card (Markdown)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +14,12 @@ Json = Mapping[str, Any]
 SYNTHETIC = "Synthetic pills: these metrics say nothing about real pills."
 NO_DEVICE = "Not a medical device. Every predicted code must be checked by a person."
 COVERAGE_FLOOR = 0.5  # accuracy against coverage is drawn from here when it never falls lower
+CARD = {  # the metrics of the model card
+    "classification": ("top1", "top5", "macro_f1", "ece"),
+    "detection": ("map50", "map50_95"),
+    "pipeline": ("pill_precision", "pill_recall", "pill_f1", "pill_f1_unrefused", "frame_exact"),
+    "unknown": ("auroc", "fpr_at_95_recall"),
+}
 TILES = (  # section, metric, title, goal
     ("classification", "top1", "top-1 on labelled boxes", "classification_top1"),
     ("classification", "top5", "top-5 on labelled boxes", ""),
@@ -76,6 +82,28 @@ def render(
     )
 
 
+def model_card(measured: Json, classes: pd.DataFrame, scale: str) -> str:
+    """The card next to the checkpoints: data, split, metrics, limits."""
+    accepted = [row["accepted"] for row in measured["unknown"]["by_code"]]
+    return page.render(
+        "evaluation/templates/model_card.md",
+        shown=shown,
+        measured=measured,
+        metrics=CARD,
+        scale=scale,
+        synthetic=SYNTHETIC if scale == "demo" else "",
+        no_device=NO_DEVICE,
+        classes=len(classes),
+        train_pills=int(classes["train_pills"].sum()),
+        val_pills=int(classes["val_pills"].sum()),
+        fingerprint=(measured["provenance"]["data_fingerprint"] or {}).get(
+            "sha256", "not recorded"
+        ),
+        best=min(accepted, default=None),
+        worst=max(accepted, default=None),
+    )
+
+
 def shown(value: Any, interval: Any = None) -> str:
     """A value for people: three digits, its interval behind it, a dash for None."""
     if value is None or value != value:
@@ -124,7 +152,7 @@ def _pipeline(pipeline: Json) -> Json:
         "val, single": pipeline["single"],
         "val, combination": pipeline["combination"],
         "test, combination": pipeline["test"],
-        "test, single": pipeline["test_single"],
+        "test, single (unknown)": pipeline["test_single"],
     }
     plain = ("frames", "pills", "pill_precision", "pill_recall", "pill_f1_unrefused")
     rows = [

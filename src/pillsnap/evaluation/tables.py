@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pillsnap import files
-from pillsnap.evaluation import coco
+from pillsnap.evaluation import matching
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
 from pillsnap.evaluation.inference import TOP
 from pillsnap.files import Json
@@ -70,7 +70,7 @@ def pills(split: str, frames: FrameSet, classes: pd.DataFrame) -> pd.DataFrame:
 def coco_files(frames: FrameSet) -> tuple[Json, list[Json]]:
     """COCO ground truth and results of the detector, one class (id 0, "pill")."""
     images = [{"id": i, "file_name": frame.image_path} for i, frame in enumerate(frames.frames)]
-    return coco.ground_truth(frames.labelled, images), coco.detections(frames.found)
+    return matching.ground_truth(frames.labelled, images), matching.detections(frames.found)
 
 
 def by_epoch(metrics_dir: Path) -> pd.DataFrame:

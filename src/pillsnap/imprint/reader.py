@@ -9,16 +9,20 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 
 from pillsnap import files
 from pillsnap.arrays import Array, Floats32, Pixels
 from pillsnap.errors import CheckpointError, MachineError
-from pillsnap.imprint import INSTALL, contrast
+from pillsnap.imprint import contrast
 
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+INSTALL = "pip install --no-deps rapidocr==3.10.0"
 FILES = {  # of rapidocr 3.10.0, with their sha256
     "PP-OCRv6_det_small.onnx": "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
     "PP-OCRv6_rec_small.onnx": "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
@@ -50,6 +54,11 @@ class Line:
     view: int
     centre: Floats32  # x, y
     ways: tuple[Reading, Reading]
+
+
+def is_installed() -> bool:
+    """Whether the OCR models are there."""
+    return importlib.util.find_spec("rapidocr") is not None
 
 
 class Reader:
@@ -109,7 +118,9 @@ class Reader:
         return Reading(text, float(share[kept].mean()) if text else 0.0)
 
 
-def _session(path: Path, num_threads: int) -> ort.InferenceSession:
+def _session(path: Path, num_threads: int) -> "ort.InferenceSession":
+    import onnxruntime as ort
+
     with files.opened(path, INSTALL, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != FILES[path.name]:

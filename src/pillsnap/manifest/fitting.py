@@ -25,7 +25,6 @@ class Fitting:
     wanted: ScaleParams
     boxes: NDArray[np.int32]  # [pills, 6] box x, y, w, h, photo w, h
     train_singles: int  # photos of one pill
-    frames: int
     codes_left_out: list[str]  # drugs with too few pills
     least: dict[str, int]  # pills of the rarest class in train and in val
     left_out: Findings
@@ -75,7 +74,6 @@ def _fitting(
         wanted,
         boxes[(side == TRAIN) | (side == VAL)],
         int((frames.single & (split == TRAIN)).sum()),
-        int(((split == TRAIN) | (split == VAL)).sum()),
         sorted(frames.codes[code] for code in others),
         {name: int(of[choice.classes].min()) for name, of in zip(names, pills, strict=True)},
         left_out,

@@ -10,8 +10,10 @@ from typing import Any
 
 from pillsnap import files
 from pillsnap.errors import UserError
+from pillsnap.files import Json
 from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.state import State, fold
+from pillsnap.params import at
 from pillsnap.places import MODELS, TRAININGS, Places
 
 SHOWN = ("validation", "metrics", "sampling")
@@ -84,12 +86,9 @@ def _shortened(value: Any, depth: int, most: int = MOST_ITEMS) -> Any:
     return value
 
 
-Json = dict[str, Any]
-
-
 def origins(folder: RunFolder) -> Json:
     """For each file: when and by which run and git revision it was made, whether it is current."""
-    revision = _at(folder.contents["evaluation"], "provenance.git_revision")
+    revision = at(folder.contents["evaluation"], "provenance.git_revision")
     short = revision[:12] if isinstance(revision, str) else None
     validate, modified_s = folder.state.stages["validate"], folder.modified_s["validation"] or 0.0
     validated = validate.status == "done" and modified_s >= (validate.started_s or 0.0)
@@ -116,14 +115,8 @@ def _is_measured(folder: RunFolder) -> bool:
     if evaluate.status != "idle":  # idle: DVC has restored its outputs
         if evaluate.status != "done" or (evaluate.started_s or 0.0) < max(started):
             return False
-        logged = ((_at(found["metrics"], name), value) for name, value in evaluate.result.items())
+        logged = ((at(found["metrics"], name), value) for name, value in evaluate.result.items())
         if any(metric not in (None, value) for metric, value in logged):
             return False  # git may have put an older file back
-    evaluated = {key: _at(found["evaluation"], f"provenance.{key}") for key in CHECKPOINTS}
+    evaluated = {key: at(found["evaluation"], f"provenance.{key}") for key in CHECKPOINTS}
     return all(found[key] and evaluated[key] == found[key] for key in CHECKPOINTS)
-
-
-def _at(tree: Any, name: str) -> Any:
-    for part in name.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree

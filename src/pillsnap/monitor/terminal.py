@@ -11,10 +11,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pillsnap.files import Json
 from pillsnap.monitor.events import Event
 from pillsnap.monitor.folder import RunFolder, origins
 from pillsnap.monitor.state import StageState, State, seconds_left, share_done
-from pillsnap.monitor.view import Json, status_of
+from pillsnap.monitor.view import status_of
 from pillsnap.places import STAGES, TRAININGS
 
 NUM_LOG_LINES = 8

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from pillsnap.files import Json
 from pillsnap.monitor.folder import SHOWN, RunFolder, origins
 from pillsnap.monitor.runs import StageRun
 from pillsnap.monitor.state import SAMPLED, StageState, seconds_left, share_done
 from pillsnap.places import STAGES, TRAININGS
 
 STALLED_AFTER_S = 180.0  # a stage reports about every second; its evaluations take longer
-
-Json = dict[str, Any]
 
 
 def status_of(stage: StageState, now_s: float) -> str:

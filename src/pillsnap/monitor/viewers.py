@@ -15,9 +15,9 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from pillsnap.files import Json
 from pillsnap.web.server import most_connections
 
-Json = dict[str, Any]
 Section = tuple[str, str]  # a key of the state, and a key inside it ("" for the whole value)
 
 

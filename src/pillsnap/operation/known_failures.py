@@ -124,7 +124,7 @@ INPUTS = (
         "The checkpoint and the class table do not belong together.",
         "The classes were chosen anew since (scale {scale}), so its outputs mean other codes.",
         "pillsnap train --fresh",
-        "dvc checkout  # the checkpoint and the classes.csv of one and the same version",
+        "dvc checkout --force  # the checkpoint and the classes.csv of one and the same version",
     ),
     Known(
         "nan",
@@ -143,7 +143,7 @@ INPUTS = (
         r"|holds a \S+ model, not|unexpected EOF, expected \d+ more bytes|Invalid magic number",
         "A checkpoint cannot be used: it is damaged, foreign or of another model.",
         "It was cut short, or comes from elsewhere, or belongs to other parameters.",
-        "dvc checkout  # the version DVC knows",
+        "dvc checkout --force  # the version DVC knows",
         "pillsnap train --fresh  # without the unfinished one",
     ),
     Known(

@@ -3,19 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from pillsnap.arrays import Pixels
-from pillsnap.errors import MachineError
-from pillsnap.imprint import INSTALL, compare, is_installed
+from pillsnap.imprint import compare
+from pillsnap.imprint.reader import Reader, is_installed
 from pillsnap.recognition.recogniser import Named, Pill, PillImprint
 from pillsnap.register import store, words
 from pillsnap.register.search import Index, Query
-
-if TYPE_CHECKING:
-    from pillsnap.imprint.reader import Reader
 
 ZONES = ("exact", "prefix", "contains", "misread")  # of the search
 MOST_CANDIDATES = 5
@@ -25,7 +21,7 @@ MARGIN_SHARE = 0.05  # of a box, on each side: the ground that the reader tells 
 class Imprints:
     """The reader with the class table, and the register for pills that no class holds."""
 
-    def __init__(self, reader: "Reader", classes: pd.DataFrame, classes_path: Path) -> None:
+    def __init__(self, reader: Reader, classes: pd.DataFrame, classes_path: Path) -> None:
         self._reader = reader
         self._prints = {
             row["mapping_code"]: (row["print_front"], row["print_back"])
@@ -35,7 +31,7 @@ class Imprints:
 
     def added(self, frame: Pixels, pills: Sequence[Pill]) -> list[Pill]:
         """The pills of a frame [h, w, 3] with their imprints."""
-        readings = self._reader.read([_cut(frame, pill.box) for pill in pills])
+        readings = self._reader.read([cut(frame, pill.box) for pill in pills])
         return [
             replace(pill, imprint=self._judged(pill, reading.text, reading.confidence))
             for pill, reading in zip(pills, readings, strict=True)
@@ -53,18 +49,15 @@ class Imprints:
         return PillImprint(text, confidence, verdict, tuple(named))
 
 
-def open_reader(wanted: bool | None) -> "Reader | None":
+def open_reader(wanted: bool | None) -> Reader | None:
     """The reader; None if it is not wanted, or not installed and nobody asked for it."""
     if not wanted and (wanted is not None or not is_installed()):
         return None
-    try:
-        from pillsnap.imprint.reader import Reader
-    except ModuleNotFoundError as error:
-        raise MachineError(f"Imprints cannot be read ({error}).", INSTALL) from None
     return Reader()
 
 
-def _cut(frame: Pixels, box: tuple[int, int, int, int]) -> Pixels:
+def cut(frame: Pixels, box: tuple[int, int, int, int]) -> Pixels:
+    """A pill's crop for the reader: box x, y, width, height of a frame [h, w, 3], and a margin."""
     x, y, width, height = box
     more_x, more_y = round(width * MARGIN_SHARE), round(height * MARGIN_SHARE)
     top, left = max(0, y - more_y), max(0, x - more_x)

@@ -211,5 +211,5 @@ def _try_out(recogniser: Recogniser) -> None:
         raise CheckpointError(
             f"The calibration holds class means of shape {means.shape}, the class table {classes} "
             f"classes; the classifier's outputs are of {expected}.",
-            "Make them again: dvc repro -f evaluate (and pillsnap export, for a bundle).",
+            "Make them again: dvc repro -f -s evaluate (and pillsnap export, for a bundle).",
         )

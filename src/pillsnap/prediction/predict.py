@@ -105,15 +105,15 @@ def folder(path: Path) -> Path:
 
 
 def read_codes(path: Path) -> list[str]:
-    """K-codes of a list, one per line; `#` starts a comment."""
+    """Codes of a list, one per line; `#` starts a comment."""
     cure = "Give a text file with one K-code per line, as in classes.csv."
     text = files.read_bytes(path, cure).decode("utf-8-sig", "replace")
     codes = [code for line in text.splitlines() if (code := line.split("#")[0].strip())]
     if not codes:
         raise DataError(f"{path} holds no code.", cure)
     for code in codes:
-        if not names.CODE.fullmatch(code):
-            raise DataError(f"{path}: {code[:40]!r} is not a K-code.", cure)
+        if not names.is_code(code):
+            raise DataError(f"{path}: {code[:40]!r} is not a code of a drug.", cure)
     return codes
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -72,65 +73,18 @@ def status_of(error: UserError) -> int:
     return 415 if isinstance(error, PictureKindError) else 422
 
 
-Json = dict[str, Any]
-
-PROBLEMS = {
-    "400": "a parameter or the form cannot be read",
-    "401": "no key, or a wrong one",
-    "408": "the request took too long to arrive",
-    "413": "too many bytes, pixels or pictures",
-    "415": "not a supported picture format",
-    "422": "a damaged picture",
-    "429": "busy: try again after Retry-After seconds",
-}
-
-
-def describe(limits: Limits) -> Json:
-    """The description, with the limits in force."""
+def describe(limits: Limits) -> dict[str, Any]:
+    """The description of the service, with the limits in force; schemas are those of the bodies."""
+    text = (Path(__file__).parent / "openapi.json").read_bytes()
+    tree: dict[str, Any] = orjson.loads(text)
+    tree["info"]["version"] = version("pillsnap")
     _, schemas = TypeAdapter.json_schemas(
         [(body.__name__, "serialization", TypeAdapter(body)) for body in (ResponseBody, Problem)],
         ref_template="#/components/schemas/{model}",
     )
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    form = {"type": "object", "required": ["image"], "properties": {"image": files}}
-    top = {"type": "integer", "minimum": 1, "maximum": limits.candidates, "default": 5}
-    codes = {"type": "string", "description": "only these K-codes, separated by commas"}
-    recognise = {
-        "summary": f"Name the pills in up to {limits.pictures} pictures",
-        "parameters": [
-            {"name": "top", "in": "query", "schema": top},
-            {"name": "codes", "in": "query", "schema": codes},
-        ],
-        "requestBody": {
-            "required": True,
-            "description": f"At most {limits.request_bytes:,} bytes.",
-            "content": {
-                "multipart/form-data": {"schema": form},
-                "image/*": {"schema": {"type": "string", "contentEncoding": "binary"}},
-            },
-        },
-        "responses": {
-            "200": _body("the pills of every picture, in the order sent", "ResponseBody"),
-            **{status: _body(text, "Problem") for status, text in PROBLEMS.items()},
-        },
-    }
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "PillSnap", "version": version("pillsnap")},
-        "paths": {
-            "/v1/recognise": {"post": recognise},
-            "/v1/model": _get("Models in use, thresholds, classes"),
-            "/healthz": _get("200 while the service runs"),
-            "/metrics": _get("Counters for Prometheus"),
-        },
-        "components": {"schemas": schemas["$defs"]},
-    }
-
-
-def _body(description: str, schema: str) -> Json:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": description, "content": content}
-
-
-def _get(summary: str) -> Json:
-    return {"get": {"summary": summary, "responses": {"200": {"description": summary}}}}
+    tree["components"]["schemas"] = schemas["$defs"]
+    recognise = tree["paths"]["/v1/recognise"]["post"]
+    recognise["summary"] = f"Name the pills in up to {limits.pictures} pictures"
+    recognise["parameters"][0]["schema"]["maximum"] = limits.candidates
+    recognise["requestBody"]["description"] = f"At most {limits.request_bytes:,} bytes."
+    return tree

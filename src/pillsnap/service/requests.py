@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pillsnap.dataset.names import CODE
+from pillsnap.dataset.names import is_code
 
 MOST_CODES = 10_000
 UPLOAD_S = 60.0  # a client that stalls must not stay in the queue
@@ -86,7 +86,7 @@ def _codes(request: Request) -> tuple[str, ...] | None:
     if text is None:
         return None
     codes = tuple(sorted({code.strip() for code in text.split(",")}))
-    if len(codes) > MOST_CODES or not all(CODE.fullmatch(code) for code in codes):
+    if len(codes) > MOST_CODES or not all(map(is_code, codes)):
         raise HTTPException(400, "codes is not a list of K-codes like K-000001,K-000002.")
     return codes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xxhash
 
-from pillsnap.errors import DataError, ParameterError
+from pillsnap.errors import DataError, UsageError
 from pillsnap.validation.prepare import FrameTask
 from pillsnap.validation.work_store import WorkStore
 
@@ -30,11 +30,11 @@ class Part:
 
 
 def parse(text: str) -> Part:
-    """`2/3`; ParameterError for anything else."""
+    """`2/3`; UsageError for anything else."""
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     part = Part(int(found[1]), int(found[2])) if found else Part(0, 0)
     if not 1 <= part.number <= part.count:
-        raise ParameterError(
+        raise UsageError(
             f"--part {text} is not I/N with I from 1 to N.",
             "Three jobs, for example, are --part 1/3, --part 2/3 and --part 3/3.",
         )

@@ -79,7 +79,7 @@ def check_names(rows: pd.DataFrame, findings: Findings) -> tuple[set[str], set[s
     extra_codes, incomplete = set(), set()
     rows = rows[rows["mapping_code"].str.fullmatch(CODE.pattern)]
     single = rows[rows["image_type"] == "single"]
-    named = single["image_path"].str.extract(r"([^/]*)$")[0].str.partition("_")[0]
+    named = single["image_path"].str.extract(r"([^/_]*)(?:_[^/]*)?$")[0]
     others = single[(named.to_numpy() != single["mapping_code"].to_numpy())]
     lists = [
         (path, [code])

@@ -1,7 +1,7 @@
 // The rest of the page: pipeline, failures, hardware, data checks, results and the log.
 
 import { chart } from "./charts.js";
-import { clock, clockWithSeconds, duration, number, shortNumber, word } from "./words.js";
+import { clock, clockWithSeconds, duration, failureText, number, shortNumber, word } from "./words.js";
 
 const STAGES = ["build_manifest", "validate", "train_detection", "train_classification", "evaluate"];
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"];
@@ -72,7 +72,7 @@ let shownFailures = "";
 
 export function drawFailures(state) {
   const failed = STAGES.filter((name) => state.stages[name].failure);
-  const mark = JSON.stringify([document.documentElement.lang, failed.map((name) => state.stages[name].failure)]);
+  const mark = JSON.stringify([document.documentElement.lang, failed.map((name) => state.stages[name].failure), failureText("Interrupted.")]);
   if (mark === shownFailures) return; // an alert that is set again is read out again
   shownFailures = mark;
   document.getElementById("failures").replaceChildren(...failed.map((name) => {
@@ -80,9 +80,9 @@ export function drawFailures(state) {
     return el("section", { class: "failure", role: "alert" },
       el("h2", {}, `${word(name)}: ${word("failed")} · ${clock(time, true)}`),
       el("dl", {},
-        el("dt", {}, word("what")), el("dd", {}, message),
-        ...(cause ? [el("dt", {}, word("cause")), el("dd", {}, cause)] : []),
-        ...(cures.length ? [el("dt", {}, word("cures")), el("dd", {}, el("ol", {}, ...cures.map((cure) => el("li", {}, cure))))] : [])));
+        el("dt", {}, word("what")), el("dd", {}, failureText(message)),
+        ...(cause ? [el("dt", {}, word("cause")), el("dd", {}, failureText(cause))] : []),
+        ...(cures.length ? [el("dt", {}, word("cures")), el("dd", {}, el("ol", {}, ...cures.map((cure) => el("li", {}, failureText(cure)))))] : [])));
   }));
 }
 

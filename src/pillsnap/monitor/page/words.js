@@ -114,6 +114,27 @@ export function word(key, places = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(places[name] ?? ""));
 }
 
+let failureTexts = []; // [pattern of the English text, Korean text] of the known failures
+
+fetch("page/failures.json").then((answer) => answer.json()).then((texts) => {
+  failureTexts = Object.entries(texts).map(([english, korean]) => {
+    const escaped = english.replace(/[.*+?^$()|[\]\\]/g, "\\$&").replace(/\{(\w+)\}/g, "(?<$1>.*?)");
+    return [new RegExp(`^${escaped}$`, "s"), korean];
+  });
+  document.dispatchEvent(new Event("texts"));
+}).catch(() => {}); // English then
+
+/** A failure's text in Korean where it is a known one; of a cure, the remark behind the command. */
+export function failureText(text) {
+  if (language === "en") return text;
+  const [, command, remark] = text.match(/^(.*?  # )(.*)$/s) ?? [text, "", text];
+  for (const [pattern, korean] of failureTexts) {
+    const found = remark.match(pattern);
+    if (found) return command + korean.replace(/\{(\w+)\}/g, (_, name) => found.groups[name]);
+  }
+  return text;
+}
+
 export function translatePage() {
   document.documentElement.lang = language;
   for (const node of document.querySelectorAll("[data-word]")) node.textContent = word(node.dataset.word);
