@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from pillsnap.dataset import manifest
 from pillsnap.errors import DataError
 from pillsnap.params import Params, ScaleParams, ValidateParams
 from pillsnap.stage.engines import Engine
+from pillsnap.stage.log import RunLog
 from pillsnap.validation import check_table, checks, parts, pictures, report
 from pillsnap.validation.checks import CheckedRows
 from pillsnap.validation.outputs import Admitted, AdmittedPhoto, write_all
@@ -28,16 +28,6 @@ from pillsnap.validation.prepare import (
 )
 from pillsnap.validation.report import Example
 from pillsnap.validation.work_store import Kind, WorkStore
-
-
-class Log(Protocol):
-    """What validate reports while it runs; RunLog is one."""
-
-    def info(self, message: str) -> None:
-        """A line for everyone."""
-
-    def progress(self, step: int, total: int) -> None:
-        """`step` of `total` photos are done."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ class Settings:
         )
 
 
-def validate(places: ValidationPaths, settings: Settings, log: Log) -> dict[str, float | None]:
+def validate(places: ValidationPaths, settings: Settings, log: RunLog) -> dict[str, float | None]:
     """Check, decode, report, and write crops/, frames/ and detection/; the counts of each.
 
     DataError when a check fails; validation.json, rejected.csv and validation.html are written
@@ -97,14 +87,14 @@ def validate(places: ValidationPaths, settings: Settings, log: Log) -> dict[str,
     """
     scale, params = settings.scale, settings.validate
     classes, verdict, kinds = _chosen(places, settings)
-    photos = with_keys(_tasks(verdict, kinds, places.root))
+    keyed, missing = with_keys(_tasks(verdict, kinds, places.root))
     version = settings.recipe.pictures_version
     with WorkStore(places.work_dir / f"{version}.sqlite") as store:
-        joined = parts.join(places.work_dir, version, photos.tasks, store)
+        joined = parts.join(places.work_dir, version, keyed, store)
         if joined:
             log.info(f"{joined} parts joined")
         prepared = prepare(
-            photos, places.root, settings.recipe, store, settings.engine, log.progress
+            (keyed, missing), places.root, settings.recipe, store, settings.engine, log.progress
         )
         log.info(str(prepared))
         in_store = store.hashes()
@@ -129,13 +119,13 @@ def read_part(
     """Decode the photos of one part only, into a store of its own, for `validate` to join."""
     _, verdict, kinds = _chosen(places, settings)
     tasks = _tasks(verdict, kinds, places.root)
-    photos = with_keys(parts.split(tasks, part.count)[part.number - 1])
+    keyed, missing = with_keys(parts.split(tasks, part.count)[part.number - 1])
     path = part.store(places.work_dir, settings.recipe.pictures_version)
     with WorkStore(path) as store:
         prepared = prepare(
-            photos, places.root, settings.recipe, store, settings.engine, on_progress
+            (keyed, missing), places.root, settings.recipe, store, settings.engine, on_progress
         )
-        store.finish(parts.contents(photos.tasks))
+        store.finish(parts.contents(keyed))
     return prepared
 
 
