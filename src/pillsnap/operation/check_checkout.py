@@ -52,8 +52,7 @@ def git(_params: Params, root: Path) -> list[Point]:
     state = git_state.read(root)
     if state.hindrance:
         return [warned("git", f"{state.hindrance}: no experiments, only dvc repro", state.cure)]
-    changed = f", changed files: {state.changed}" if state.changed else ""
-    return [passed("git", f"{state.branch} at {state.commit}{changed}, {state.identity}")]
+    return [passed("git", state.summary)]
 
 
 def remote(params: Params, root: Path) -> list[Point]:
