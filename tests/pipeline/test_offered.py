@@ -35,8 +35,7 @@ CHECKPOINTS = "artifacts/demo/checkpoints/demo_"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("offered") / "plain"
-    shutil.copytree(tiny_project.demo_run(tmp_path_factory.getbasetemp()), folder)
+    folder = tiny_project.demo_run(tmp_path_factory, "offered", "plain")
     run(folder, "dvc", "remote", "add", "-q", "-d", "shelf", "../shelf")
     run(folder, "dvc", "push", "-q")
     run(folder, "git", "commit", "-qam", "a remote")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return tiny_project.after_demo(tmp_path_factory.mktemp("with a space") / "알약")
+    return tiny_project.demo_run(tmp_path_factory, "with a space", "알약")
 
 
 def epochs(folder, model):

@@ -18,7 +18,9 @@ def dvc(_params: Params, root: Path) -> list[Point]:
     """DVC is in this environment, and the pipeline is here."""
     program = Path(sys.executable).parent / "dvc"
     if not program.exists():
-        return [failed("dvc", f"{program} is missing", "python3 run.py check completes .venv")]
+        return [
+            failed("dvc", f"{program} is missing", "python3 run.py check && . .venv/bin/activate")
+        ]
     if not (root / "dvc.yaml").is_file() or not (root / ".dvc").is_dir():
         value = f"{root.resolve()} has no dvc.yaml or no .dvc/"
         return [failed("dvc", value, "Run the command in the root of the repository.")]
