@@ -154,9 +154,10 @@ def _peak_mb(process: int | str | None) -> float:
 def whole(photos: int) -> None:
     """Scan, fingerprint, match and choose for stage 4: seconds and peak memory of each step."""
     from pillsnap import params
-    from pillsnap.aihub import fingerprint, reading
+    from pillsnap.aihub import reading
     from pillsnap.aihub import tree as aihub
     from pillsnap.dataset.findings import Findings
+    from pillsnap.formats import fingerprint
     from pillsnap.manifest import candidates
     from pillsnap.manifest.choice import Chooser
     from pillsnap.manifest.classes import UnknownPills
@@ -205,7 +206,7 @@ def whole(photos: int) -> None:
 
 def ours_fingerprint(root: Path, out: Path, samples: int) -> None:
     """What `pillsnap fingerprint` does."""
-    from pillsnap.aihub import fingerprint
+    from pillsnap.formats import fingerprint
 
     fingerprint.write(out / "fingerprint.json", "stage3", fingerprint.take(root))
 
@@ -213,16 +214,18 @@ def ours_fingerprint(root: Path, out: Path, samples: int) -> None:
 def ours_build(root: Path, out: Path, samples: int) -> None:
     """What build_manifest does, the fingerprint's check included."""
     from pillsnap import params
-    from pillsnap.aihub import fingerprint, reading
+    from pillsnap.aihub import reading
+    from pillsnap.formats import fingerprint
     from pillsnap.manifest import build, tables
     from pillsnap.manifest.classes import UnknownPills
+    from pillsnap.stage.engines import Engine
 
     stage = params.load().scales["stage3"]
     wanted = stage.model_copy(
         update={"samples": samples, "classes": samples // 100, "combination_share": 0.04}
     )
     recorded = fingerprint.read(out / "fingerprint.json")
-    order = build.Order("stage3", wanted, UnknownPills(0, 0), 17, 0)
+    order = build.Order("stage3", "aihub", wanted, UnknownPills(0, 0), 17, Engine())
     with reading.without_gc():
         tables.write(build.build(root, order, recorded, lambda done, total: None), out)
 

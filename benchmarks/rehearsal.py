@@ -25,9 +25,9 @@ from typing import Any
 import orjson
 import yaml
 
-from pillsnap.aihub import fingerprint
 from pillsnap.demo.progress import lines
 from pillsnap.demo.tree import draw_tree
+from pillsnap.formats import fingerprint
 from pillsnap.params import DemoParams
 
 ROOT = Path(__file__).parents[1]

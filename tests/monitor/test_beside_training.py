@@ -14,8 +14,8 @@ from websockets.asyncio.client import connect
 from make import tiny_project
 from make.monitor_server import deaf_viewer
 from pillsnap import params
-from pillsnap.aihub import fingerprint
 from pillsnap.demo.tree import draw_tree
+from pillsnap.formats import fingerprint
 from pillsnap.monitor import daemon
 from pillsnap.stage.hardware import GpuReader
 from pillsnap.training import checkpoints

@@ -8,8 +8,8 @@ import pytest
 
 from make.made_project import by_name, loaded, make_project
 from pillsnap import params
-from pillsnap.aihub import fingerprint
 from pillsnap.dataset import manifest
+from pillsnap.formats import fingerprint
 from pillsnap.operation import check_data, check_machine, preflight
 from pillsnap.operation.point import Point
 

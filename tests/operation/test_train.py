@@ -16,7 +16,7 @@ import torch
 from make.made_project import make_dvc, make_git, make_project
 from operation.test_process import members
 from pillsnap import files
-from pillsnap.aihub import fingerprint
+from pillsnap.formats import fingerprint
 from pillsnap.operation import check_models, preflight, train
 from pillsnap.training import checkpoints
 

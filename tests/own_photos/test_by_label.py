@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from make import aihub_tree
+from make import aihub_tree, own_sets
 from make.aihub_tree import Shot
 from make.download import download
 from make.drawn_models import BLUE, GREEN, RED, STRANGE, frame, recogniser
@@ -143,3 +143,16 @@ def test_a_photo_of_another_size_or_that_cannot_be_read_is_left_out(tmp_path) ->
         path.write_bytes(b"words")
     path.rename(tmp_path / "other.png")  # JSON without a photo of its name is no label
     assert left_out_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize("form", ["yolo", "coco"])
+def test_a_set_of_another_form_is_measured_by_its_labels(tmp_path, form) -> None:
+    names = ("K-000000", "K-000001", "a new drug")
+    squares = ((20, 30, 60, RED), (150, 40, 60, GREEN)), ((200, 100, 50, STRANGE),)
+    pills = ((0, (20, 30, 60, 60)), (1, (150, 40, 60, 60))), ((2, (200, 100, 50, 50)),)
+    drawn = [own_sets.Drawn(f"p {at}", frame(*squares[at]), pills[at]) for at in range(2)]
+    getattr(own_sets, form)(tmp_path, drawn, names=names)
+    metrics, counts = measured(tmp_path)
+    assert counts == {}
+    assert metrics["combination"]["frame_exact"] == 1 and metrics["combination"]["pills"] == 2
+    assert metrics["unknown"]["frames"] == 1

@@ -1,11 +1,16 @@
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
+import torch
 
 from make import evaluated_project
+from make.evaluated_project import EVERY_BOX
 from pillsnap import files
 from pillsnap.dataset.crops import CropStore
+from pillsnap.dataset.frames import FrameStore
+from pillsnap.detection import detector
 from pillsnap.errors import MachineError
 from pillsnap.places import Places
 from pillsnap.release import export
@@ -35,7 +40,8 @@ def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project,
         "SHA256SUMS", "bundle.json", "classes.csv",
         "classification.onnx", "classification.pt", "detection.onnx", "detection.pt",
         "licences.txt", "model_card.md", "recogniser.json", "sbom.cdx.json",
-        "timm", "timm/config.json", "timm/model.safetensors",
+        "timm", "timm/README.md", "timm/config.json", "timm/model.safetensors",
+        "ultralytics", "ultralytics/pill.onnx", "ultralytics/pill.pt",
     }  # fmt: skip
     pairs = {
         exported.detection_pt: project.checkpoint("detection"),
@@ -58,6 +64,23 @@ def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project,
     assert boxed["frames"] == 8
     assert 0 <= boxed["largest_box_difference_px"] < export.MOST_BOX_DIFFERENCE_PX
     assert (found["scale"], found["classes"], found["max_pixels"]) == ("demo", 4, 10**6)
+
+
+@pytest.mark.parametrize("name", ["pill.pt", "pill.onnx"])
+def test_ultralytics_predicts_the_same_boxes(project, exported, name) -> None:
+    ours = detector.load(exported.detection_pt, torch.device("cpu"))
+    from ultralytics import YOLO  # after its switches are set
+
+    frame = FrameStore(project.frames("val")).decode(0)
+    [(boxes, scores)] = ours.detect([frame], EVERY_BOX, 0.6)
+    side = ours.config["image_px"]
+    model = YOLO(exported.folder / "ultralytics" / name, task="detect")
+    options = {"imgsz": side, "conf": EVERY_BOX, "iou": 0.6, "device": "cpu", "verbose": False}
+    [found] = model.predict(frame[..., ::-1].copy(), **options, rect=name.endswith(".pt"))
+    assert found.names == {0: "pill"} and len(found.boxes)
+    best = np.argmin(np.abs(found.boxes.xyxy.numpy() - boxes[0]).max(axis=1))
+    assert found.boxes.xyxy.numpy()[best] == pytest.approx(boxes[0], abs=1.0)
+    assert float(found.boxes.conf[best]) == pytest.approx(float(scores[0]), abs=1e-3)
 
 
 def test_graphs_that_differ_from_torch_are_not_exported_and_an_older_bundle_stays(

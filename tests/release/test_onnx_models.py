@@ -137,10 +137,13 @@ def test_parity_is_measured_over_all_crops_and_frames(folder, classifier, detect
 
 
 def test_timm_loads_its_folder_bit_for_bit(classifier, tmp_path) -> None:
-    graphs.write_timm(classifier, tmp_path, ["K-000000", "K-000001", "K-000002", "K-000003"])
+    graphs.write_timm(
+        classifier, tmp_path, ["K-000000", "K-000001", "K-000002", "K-000003"], "# Card"
+    )
     model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     for name, tensor in classifier._model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["label_names"][0] == "K-000000"
+    assert config["label_names"][0] == "K-000000" and config["num_features"] == model.num_features
+    assert (tmp_path / "README.md").read_text().endswith("\n---\n# Card")
     assert list(model.default_cfg["mean"]) == [0.5, 0.4, 0.3]

@@ -110,3 +110,10 @@ def test_labels_are_compared_with_the_codes_in_the_name(valid, change, counts):
     assert findings.counts == counts
     assert len(extra_codes) == counts.get("codes_in_name", 0)
     assert len(incomplete) == counts.get("combination_incomplete", 0)
+
+
+@pytest.mark.parametrize("image_type", ["single", "combination"])
+@pytest.mark.parametrize("code", ["K-000001", "타이레놀 500mg"])
+def test_names_of_other_photos_than_aihubs_are_not_compared(valid, image_type, code):
+    rows = valid.assign(image_type=image_type, mapping_code=code, image_path="train/IMG_1.jpg")
+    assert row_checks.check_names(rows, Findings()) == (set(), set())

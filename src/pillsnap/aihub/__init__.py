@@ -1,1 +1,1 @@
-"""AI Hub's data set 576 on disk: file tree, labels, fingerprint."""
+"""AI Hub's data set 576 on disk: file tree and labels."""

@@ -45,6 +45,12 @@ class Folder:
     names: tuple[str, ...]  # file names as on disk, sorted
     sizes: tuple[int, ...]  # bytes
 
+    def path_of(self, stem: str) -> str:
+        """The path of a file relative to the root; without an ending, `path` itself is the file."""
+        if not self.ending:
+            return self.path
+        return f"{self.path}/{stem}{self.ending}" if self.path else f"{stem}{self.ending}"
+
 
 @dataclass(frozen=True)
 class Tree:

@@ -16,6 +16,7 @@ from pillsnap.classification.augment import to_input
 from pillsnap.errors import CheckpointError, MachineError, ParameterError, reason_of
 from pillsnap.training import checkpoints, configs
 
+Weights = dict[str, torch.Tensor]
 SAFETENSORS_HASH = "sha256"  # of the weights, in the metadata of a .safetensors that we export
 
 
@@ -61,7 +62,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         )
     own, classifier = model.state_dict(), model.get_classifier()  # type: ignore[operator]
     try:
-        weights = _weights_of(path)
+        weights = _renamed(_weights_of(path), own)
         head = {name for name in own if own[name].shape != weights.get(name, own[name]).shape}
     except CheckpointError:
         raise
@@ -155,10 +156,26 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Torc
     return TorchClassifier(model, config, device)
 
 
-def _weights_of(path: Path) -> dict[str, torch.Tensor]:
+def _renamed(weights: Weights, own: Weights) -> Weights:
+    """The weights under the model's names where another library gave them other names but the same
+    kinds (weight, bias, running_mean ...) and shapes in the same order; the head, last, may differ.
+    """
+
+    def kinds(tensors: Weights) -> list[tuple[str, torch.Size]]:
+        return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()][:-2]
+
+    alike = not weights.keys() & own.keys() and kinds(weights) == kinds(own)
+    return dict(zip(own, weights.values(), strict=True)) if alike else weights
+
+
+def _weights_of(path: Path) -> Weights:
     if path.suffix != ".safetensors":
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return checkpoints.load_published(path)[0] if "weights" in content else content
+        if "weights" in content:
+            return checkpoints.load_published(path)[0]
+        for key in ("state_dict_ema", "state_dict", "model"):  # of training scripts, as in timm
+            content = content[key] if isinstance(content.get(key), dict) else content
+        return {name.removeprefix("module."): tensor for name, tensor in content.items()}
     with safetensors.safe_open(path, "pt") as file:
         weights, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     if (metadata or {}).get(SAFETENSORS_HASH) not in (None, checkpoints.weights_hash(weights)):

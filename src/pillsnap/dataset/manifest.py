@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # importing pandas takes a second, and build_manifest only wr
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
+UNGROUPED = "photo:"  # begins the group_id of a photo whose capture group is not known
 UNKNOWN = -1  # class_index of a pill whose code is no class, and of a refused pill
 
 COLUMNS: dict[str, str] = {
@@ -36,7 +37,7 @@ COLUMNS: dict[str, str] = {
     "latitude": "int64",
     "longitude": "int64",
     "group_id": "str",
-    "part": "str",  # train | val: AI Hub's own part
+    "part": "str",  # train | val | test: of the data set itself
     "shard": "str",
 }
 

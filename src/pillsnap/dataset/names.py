@@ -1,12 +1,14 @@
-"""AI Hub's file names: K-codes and the view of a photo. data/README.md describes them."""
+"""K-codes, AI Hub's file names, and names of drugs as codes. data/README.md describes them."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 CODE = re.compile(r"K-[0-9]{6}")
 NAME_CODES = re.compile(r"K-[0-9]{6}(?:-[0-9]{6})*")
 VIEW = re.compile(r"([0-9])_([0-9])_([0-9])_([0-9])_([0-9]{2})_([0-9]{3})_([0-9]{3})")
+UNSAFE = re.compile(r'[%/\\|,"]|^[.\s]|[.\s]$|^K(?=-)')  # in a path, a CSV file, or a K-code only
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,11 @@ class View:
     latitude: int  # degrees
     longitude: int  # degrees
     size: int
+
+    def __str__(self) -> str:
+        """The part of the file name that `parse_view` reads."""
+        angles = f"{self.latitude:02}_{self.longitude:03}_{self.size:03}"
+        return f"{self.state}_{self.back}_{self.direction}_{self.light}_{angles}"
 
 
 def nfc(text: str) -> str:
@@ -38,3 +45,18 @@ def parse_codes(text: str) -> tuple[str, ...] | None:
     if not NAME_CODES.fullmatch(text):
         return None
     return tuple(f"K-{digits}" for digits in text.removeprefix("K-").split("-"))
+
+
+def code_of(drug: str) -> str:
+    """The mapping_code of a drug that has a name only: a K-code stays as it is; in other names
+    characters that a code may not have are percent-encoded, so `unquote` gives the name back."""
+    text = nfc(drug)
+    if CODE.fullmatch(text):
+        return text
+    encoded = UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    return "".join(letter if letter.isprintable() else quote(letter, safe="") for letter in encoded)
+
+
+def is_code(text: str) -> bool:
+    """Whether `text` can be a mapping_code: a K-code, or the name of a drug by `code_of`."""
+    return bool(text) and code_of(unquote(text)) == text

@@ -82,6 +82,12 @@ def header(content: bytes) -> Header:
     return Header(width, height, depth, colour, interlace)
 
 
+def size(content: bytes) -> tuple[int, int]:
+    """Upright width and height; no pixel is decoded."""
+    width, height = header(content)[:2]
+    return (height, width) if _orientation(content, list(_chunks(content))) > 4 else (width, height)
+
+
 def decode(content: bytes) -> Pixels:
     """Upright uint8 RGB [height, width, 3], on white where the picture is transparent.
 

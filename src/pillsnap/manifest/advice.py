@@ -7,6 +7,7 @@ from pillsnap.manifest.choice import Chooser
 from pillsnap.manifest.classes import ShortageError, UnknownPills
 
 UNKNOWN_PILLS = [field.name for field in fields(UnknownPills)]  # keys of build_manifest
+TOO_FEW = "with these photos no settings give two classes in train and val."
 STEPS = 60  # shortages solved one after the other before giving up
 
 
@@ -14,7 +15,7 @@ def cure(chooser: Chooser, usable: Bools, scale: str) -> str:
     """A command with settings that `chooser` can meet with the usable photos, if there are any."""
     changes = solve(chooser, usable)
     if not changes:
-        return "Bring more data: with these photos no settings give two classes in train and val."
+        return f"Bring more data: {TOO_FEW}"
     options = "".join(
         f" -S {'build_manifest' if name in UNKNOWN_PILLS else f'scales.{scale}'}.{name}={value}"
         for name, value in sorted(changes.items())

@@ -1,4 +1,4 @@
-"""Chooses photos of an AI Hub tree, reads their labels, and replaces those that are invalid."""
+"""Chooses photos and reads their labels; AI Hub's that are invalid are replaced by others."""
 
 import os
 from collections.abc import Callable
@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pillsnap.aihub import fingerprint, reading
+from pillsnap.aihub import reading
 from pillsnap.aihub import tree as aihub
-from pillsnap.aihub.fingerprint import Fingerprint
 from pillsnap.aihub.labels import DrugFields
 from pillsnap.aihub.reading import COLUMNS, UNREAD, LabelBatch
 from pillsnap.arrays import Ints
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
-from pillsnap.manifest import advice, candidates
+from pillsnap.formats import fingerprint, listing, photo_set
+from pillsnap.formats.fingerprint import Fingerprint
+from pillsnap.manifest import advice, candidates, own_photos
 from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import TRAIN, UNUSED, Choice, Chooser
 from pillsnap.manifest.classes import ShortageError, UnknownPills
 from pillsnap.params import ScaleParams
-from pillsnap.stage import pool
+from pillsnap.stage.engines import Engine
 from pillsnap.stage.pool import Spread
 
 Progress = Callable[[int, int], None]
@@ -34,10 +35,11 @@ class Order:
     """What to build: a scale's numbers, and how."""
 
     scale: str
+    form: str  # of the photo set: data.format
     wanted: ScaleParams
     unknown_pills: UnknownPills
     seed: int
-    num_workers: int  # processes that read labels; 0: one per core
+    engine: Engine  # who reads the labels
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,19 @@ class Selection:
 
 
 def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:
-    """Scan, check the fingerprint, choose, read; DataError where the tree has too few photos."""
+    """Scan, check the fingerprint, choose, read; DataError where the set has too few photos."""
+    if order.form != fingerprint.AIHUB:
+        return _of_own_photos(root, order, recorded, progress)
+    root = root.absolute()  # another host may read it
     few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
-    count = 1 if few else order.num_workers
-    with pool.workers(count, reading.__name__, KILLED) as spread:
+    engine = Engine(processes=1) if few else order.engine
+    with engine.workers(root, reading.__name__, KILLED) as spread:
         tree = aihub.scan(root, spread, progress)
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
         left_out = Findings()
         frames = candidates.collect(tree, left_out)
-        labels = _Labels(os.fspath(root), frames, tree.findings, left_out)
+        labels = Labels(os.fspath(root), frames, tree.findings, left_out)
         chooser = Chooser(frames, order.wanted, order.unknown_pills, order.scale, order.seed)
         try:
             choice = chooser.choose(frames.complete)
@@ -88,7 +93,25 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
     )  # fmt: skip
 
 
-class _Labels:
+def _of_own_photos(
+    root: Path, order: Order, recorded: Fingerprint | None, progress: Progress
+) -> Selection:
+    """All photos of a set in another form; DataError where the scale's numbers are not theirs."""
+    found_files = listing.walk(root)
+    found = fingerprint.of_files(root, found_files)
+    fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
+    photos = photo_set.read(root, order.form, found_files, progress)
+    own = own_photos.collect(photos.photos)
+    if own_photos.settled(own, order.wanted, order.seed) != order.wanted:
+        raise own_photos.other_numbers(own, order.wanted, order.seed, order.scale)
+    choice = own_photos.choose(own, order.wanted, order.seed)
+    return Selection(
+        order, found, own.candidates, choice, own.boxes, own.drug, own.drugs, len(own.drug),
+        photos.findings, photos.left_out,
+    )  # fmt: skip
+
+
+class Labels:
     """The content of the labels read so far."""
 
     def __init__(

@@ -51,13 +51,13 @@ class Candidates:
 
     def photo_path(self, frame: int) -> str:
         """A photo's path relative to the root, as on disk."""
-        folder = self.folders[self.folder[frame]]
-        return f"{folder.path}/{self.stems[frame]}{folder.ending}"
+        folder: Folder = self.folders[self.folder[frame]]
+        return folder.path_of(self.stems[frame])
 
     def label_path(self, pill: int) -> str:
         """The path of a pill's label relative to the root, as on disk."""
-        folder = self.folders[self.pill_folder[pill]]
-        return f"{folder.path}/{self.stems[self.pill_frame[pill]]}{folder.ending}"
+        folder: Folder = self.folders[self.pill_folder[pill]]
+        return folder.path_of(self.stems[self.pill_frame[pill]])
 
 
 def collect(tree: Tree, left_out: Findings) -> Candidates:

@@ -65,7 +65,7 @@ def rows_of(selection: Selection, side: int) -> Rows:
         "class_index": class_index,
         "known": class_index >= 0,
         "group_id": _named(frames.groups, frames.group[frame]),
-        "part": _named(("val", "train"), frames.train[frame]),
+        "part": _named([one.part for one in frames.folders], folder),
         "shard": _named([one.shard for one in frames.folders], folder),
     }
     for name in ("edi_codes", "drug_name"):
@@ -122,8 +122,5 @@ def _named(names: Sequence[str], numbers: Ints | Bools) -> NDArray[np.object_]:
 
 
 def _paths(frames: Candidates, numbers: Ints, stems: list[str]) -> list[str]:
-    folders = [(one.path, one.ending) for one in frames.folders]
-    return [
-        f"{folder}/{stem}{ending}"
-        for (folder, ending), stem in zip(map(folders.__getitem__, numbers), stems, strict=True)
-    ]
+    folders = map(frames.folders.__getitem__, numbers)
+    return [folder.path_of(stem) for folder, stem in zip(folders, stems, strict=True)]

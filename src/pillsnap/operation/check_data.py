@@ -4,9 +4,10 @@ import os
 import time
 from pathlib import Path
 
-from pillsnap.aihub import fingerprint, tree
+from pillsnap.aihub import tree
 from pillsnap.dataset import manifest, source
 from pillsnap.errors import UserError
+from pillsnap.formats import fingerprint, listing
 from pillsnap.operation.point import Point, failed, gb, passed, warned
 from pillsnap.params import Params
 
@@ -23,7 +24,9 @@ def data(params: Params, root: Path) -> list[Point]:
     """The data root can be read, how fast, and is the tree whose fingerprint is recorded."""
     try:
         data_root = root / params.data_root()
-        photos = tree.sample(data_root, SAMPLE_PHOTOS)
+        form = params.data_format
+        sample = tree.sample if form == fingerprint.AIHUB else listing.sample
+        photos = sample(data_root, SAMPLE_PHOTOS)
         read, count_bytes, seconds = _read(data_root, photos)
     except UserError as error:
         return [failed("data root", error.fact, error.cure)]
@@ -31,8 +34,9 @@ def data(params: Params, root: Path) -> list[Point]:
         value = f"{error.filename or data_root}: {error.strerror}"
         return [failed("data root", value, "ls -ld on that path")]
     if not photos:
-        value = f"{data_root} holds no PNG of AI Hub's train or val part"
-        cure = "Set PILLSNAP_DATA_ROOT to the folder that AI Hub's download is in."
+        kind = "PNG of AI Hub's train or val part" if form == fingerprint.AIHUB else "picture"
+        value = f"{data_root} holds no {kind} (data.format is {form})"
+        cure = "Set PILLSNAP_DATA_ROOT to the folder that the photos are in, or data.format."
         return [failed("data root", value, cure)]
     mb_s = count_bytes / 1e6 / max(seconds, 1e-6)
     total = params.at_scale.samples * count_bytes / read
@@ -74,7 +78,9 @@ def _fingerprint(params: Params, root: Path, data_root: Path) -> Point:
         value = f"{recorded.count:,} files, {gb(recorded.bytes)}"
         if recorded.count > LARGEST_SCAN:
             return passed(name, f"{value}; build_manifest compares it")
-        fingerprint.check(fingerprint.take(data_root), recorded, path, data_root)
+        fingerprint.check(
+            fingerprint.take(data_root, params.data_format), recorded, path, data_root
+        )
     except UserError as error:
         return failed(name, error.fact, error.cure)
     return passed(name, f"{value}: matches")

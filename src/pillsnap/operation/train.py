@@ -14,8 +14,8 @@ from typing import Any
 from rich.text import Text
 
 from pillsnap import params as parameters
-from pillsnap.aihub import fingerprint
 from pillsnap.errors import MachineError, UserError
+from pillsnap.formats import fingerprint
 from pillsnap.monitor.events import EventReader
 from pillsnap.operation import changes, diagnosis, git_state, preflight, status, targets, unfinished
 from pillsnap.operation.log_file import Output, clean
@@ -106,7 +106,7 @@ def _prepare(
         )
     recorded = fingerprint.path_of(params.scale)
     if fingerprint.read(recorded) is None:
-        taken = fingerprint.take(params.data_root())
+        taken = fingerprint.take(params.data_root(), params.data_format)
         fingerprint.write(recorded, params.scale, taken)
         output.show(f"{recorded}: recorded {taken.count:,} files, {taken.bytes:,} bytes")
     # The programs of this Python first; stages write log lines to their events only

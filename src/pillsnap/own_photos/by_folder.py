@@ -1,20 +1,20 @@
 """`pillsnap evaluate-folder`: metrics of photos in a folder per K-code, or with labels."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pillsnap import params
-from pillsnap.dataset import names
+from pillsnap.dataset import names, pictures
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.files import Json
 from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
-from pillsnap.prediction import load, pictures, predict
+from pillsnap.prediction import load, predict
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
 
@@ -22,16 +22,20 @@ TOP = 5
 OUTCOMES = ("right", "wrong_name", "known_refused", "unknown_named", "no_pill", "several_pills")
 
 
-def photos_in(folder: Path) -> list[tuple[Path, str]]:
-    """Pictures in folders named by a K-code, sorted, each with the code; DataError if none."""
+def photos_in(folder: Path, classes: Container[str] = ()) -> list[tuple[Path, str]]:
+    """Pictures in folders named by a K-code or, if one is that of a class, by a drug; sorted, each
+    with the code; DataError if there is none."""
     below = [(path, path.relative_to(folder).parts[:-1]) for path in pictures.in_folder(folder)]
-    coded = ((path, next(filter(names.CODE.fullmatch, outer), "")) for path, outer in below)
+    coded = [(path, next(filter(names.CODE.fullmatch, outer), "")) for path, outer in below]
+    if not any(code for _, code in coded):
+        named = [(path, names.code_of(outer[0]) if outer else "") for path, outer in below]
+        coded = named if any(code in classes for _, code in named) else []
     found = [(path, code) for path, code in coded if code]
     if not found:
         raise DataError(
             f"{folder} holds neither a folder like K-012345 with pictures in it nor labels.",
-            "Put the photos of each drug into a folder named by its K-code, or AI Hub labels "
-            "(photo.json next to photo.png, or a tree as in data/README.md) with them.",
+            "Put the photos of each drug into a folder named by its code in classes.csv, or labels "
+            "with them: AI Hub's (data/README.md), YOLO's or COCO's (docs/own-photos.md).",
         )
     return found
 
@@ -108,8 +112,9 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     left_out = Findings()
     labelled = by_label.read(folder, left_out)
     labels = bool(labelled or left_out.counts)
-    photos = [] if labels else photos_in(folder)
     loaded = load.load(backend, model, device)
+    known = set(loaded.recogniser.classes["mapping_code"])
+    photos = [] if labels else photos_in(folder, known)
     if labels:
         own = by_label.evaluate(loaded, labelled, left_out, project.evaluate)
         lines = by_label.render(own)

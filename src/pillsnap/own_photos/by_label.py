@@ -1,8 +1,8 @@
-"""Photos with AI Hub labels in any folders: which label belongs to which photo, and the metrics of
-the pipeline on them, computed as in evaluation.json.
+"""Photos with labels, AI Hub's in any folders or a YOLO or COCO set: which label belongs to which
+photo, and the metrics of the pipeline on them, computed as in evaluation.json.
 
-Photo and label have the same file name but for the extension; a combination photo has a label per
-pill. Only dl_mapping_code, drug_N and the label's folder identify a pill.
+AI Hub's photo and label have the same file name but for the extension; a combination photo has a
+label per pill. Only dl_mapping_code, drug_N and the label's folder identify a pill.
 """
 
 import json
@@ -17,16 +17,18 @@ from pillsnap.aihub.decoding import BOM
 from pillsnap.aihub.labels import Expected, Label, parse
 from pillsnap.aihub.reading import LARGEST_LABEL_BYTES
 from pillsnap.boxes import Boxes
-from pillsnap.dataset import source
+from pillsnap.dataset import pictures, source
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.manifest import UNKNOWN
-from pillsnap.dataset.names import CODE, nfc, parse_codes
+from pillsnap.dataset.names import CODE, code_of, nfc, parse_codes
 from pillsnap.evaluation import sections
 from pillsnap.evaluation.answers import FrameAnswer, FrameSet
 from pillsnap.files import Json
+from pillsnap.formats import listing, photo_set
+from pillsnap.formats.photo_set import BoxedPhoto
 from pillsnap.own_photos import gap
 from pillsnap.params import EvaluateParams
-from pillsnap.prediction import pictures, predict
+from pillsnap.prediction import predict
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition.recogniser import Pill
 
@@ -43,7 +45,13 @@ class LabelledPhoto:
 
 def read(folder: Path, left_out: Findings) -> list[LabelledPhoto]:
     """The photos that have labels, sorted by name; `left_out` gets those that cannot be used.
-    Empty, without a finding, if no label has a photo."""
+    Empty, without a finding, if no label has a photo. Labels are AI Hub's, YOLO's or COCO's."""
+    found_files = listing.walk(folder)
+    form = photo_set.detect(folder, found_files)
+    if form:
+        own = photo_set.read(folder, form, found_files)
+        left_out.merge(own.left_out)
+        return [_of_form(folder, photo) for photo in own.photos]
     photos = _by_stem(pictures.in_folder(folder))
     labels = _by_stem(pictures.in_folder(folder, {".json"}))
     if not photos.keys() & labels.keys():
@@ -52,6 +60,15 @@ def read(folder: Path, left_out: Findings) -> list[LabelledPhoto]:
         left_out.add_all("label_without_photo", map(str, labels[stem]))
     found = (_photo(stem, photos[stem], labels.get(stem, []), left_out) for stem in sorted(photos))
     return [photo for photo in found if photo is not None]
+
+
+def _of_form(folder: Path, photo: BoxedPhoto) -> LabelledPhoto:
+    box = boxes.from_xywh(np.array([pill[1:] for pill in photo.pills], dtype=np.float32))
+    factors = np.divide(photo.size_in_file, photo.size, dtype=np.float32)
+    codes = tuple(code_of(pill.drug) for pill in photo.pills)
+    return LabelledPhoto(
+        folder / photo.image_path, codes, box * np.tile(factors, 2), photo.size_in_file
+    )
 
 
 def evaluate(
@@ -72,13 +89,13 @@ def evaluate(
         else:
             single = "single" if photo.codes[0] in index_of else "unknown"
             kind = "combination" if len(photo.codes) > 1 else single
-            kinds[kind].append(frame_answer(photo, answer.pills, index_of))
+            kinds[kind].append(frame_answer(photo, answer.pills, index_of, options.match_iou))
     sets = {kind: FrameSet(frames) for kind, frames in kinds.items() if frames}
-    return {kind: sections.pipeline_of(own, own.rows(), options) for kind, own in sets.items()}
+    return {kind: sections.pipeline_of(own, own.rows()) for kind, own in sets.items()}
 
 
 def frame_answer(
-    photo: LabelledPhoto, pills: Sequence[Pill], index_of: Mapping[str, int]
+    photo: LabelledPhoto, pills: Sequence[Pill], index_of: Mapping[str, int], match_iou: float
 ) -> FrameAnswer:
     """Predicted and labelled pills of a photo, in the form that evaluate uses."""
     named = boxes.from_xywh(np.array([pill.box for pill in pills]))
@@ -101,6 +118,7 @@ def frame_answer(
         top_class=nothing.astype(np.int64),
         top_probability=nothing,
         seconds=np.nan,  # photos share batches: there is no time of a single one
+        match_iou=match_iou,
     )
 
 

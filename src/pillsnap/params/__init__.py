@@ -33,8 +33,9 @@ class Section(BaseModel):
 
 
 class DataParams(Section):
-    """Where the photos are."""
+    """Where the photos are, and in which form."""
 
+    format: Literal["aihub", "yolo", "coco", "imagefolder"]
     root: str | None
 
 
@@ -90,6 +91,7 @@ class BuildManifestParams(Section):
 class ValidateParams(Section):
     """How photos are checked and cut."""
 
+    engine: Annotated[str, Field(pattern=r"^(local|(dask|ray)://[^\s/]+:[0-9]+)$")]
     num_workers: Count
     max_rejected: Share
     crop_margin: Annotated[Real, Field(ge=0.0, le=1.0)]
@@ -246,17 +248,29 @@ class Params(Section):
         """Folder of crops and frames, relative to the repository."""
         return Path("data") / self.scale
 
+    @property
+    def data_format(self) -> str:
+        """The form of the photo set; the demo's own is AI Hub's whatever data.format says."""
+        return "aihub" if self._is_drawn else self.data.format
+
     def data_root(self) -> Path:
-        """The AI Hub tree: the environment variable, else data.root, else the scale's root."""
-        named = os.environ.get(DATA_ROOT_VARIABLE, "").strip()
-        root = named or self.data.root or self.at_scale.root
+        """The photo set: the environment variable, else data.root, else the scale's root."""
+        root = self._named_root
         if not root:
             raise refusals.no_root(self.scale)
         path = files.located(root, ParameterError)
-        is_drawn = self.scale == "demo" and root == self.at_scale.root
-        if not (path / "train" if is_drawn else path).is_dir():
-            raise refusals.no_photos(path, is_drawn)
+        if not (path / "train" if self._is_drawn else path).is_dir():
+            raise refusals.no_photos(path, self._is_drawn)
         return path
+
+    @property
+    def _named_root(self) -> str | None:
+        named = os.environ.get(DATA_ROOT_VARIABLE, "").strip()
+        return named or self.data.root or self.at_scale.root
+
+    @property
+    def _is_drawn(self) -> bool:
+        return self.scale == "demo" and self._named_root == self.at_scale.root
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

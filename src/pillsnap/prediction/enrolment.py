@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
+from pillsnap.dataset import pictures
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction import pictures
 from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.models import Classifier

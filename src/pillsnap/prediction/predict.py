@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import names, source
-from pillsnap.errors import DataError, ParameterError, UserError
-from pillsnap.prediction import annotation, output, pictures
+from pillsnap.dataset import names, pictures, source
+from pillsnap.dataset.pictures import Picture, PictureError
+from pillsnap.errors import DataError, UsageError, UserError
+from pillsnap.prediction import annotation, output
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
-from pillsnap.prediction.pictures import Picture, PictureError
 from pillsnap.recognition.recogniser import Pill
 
 Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused
@@ -75,14 +75,14 @@ def predict(
 def form_of(as_json: bool, csv: bool) -> str:
     """The form of output that the options ask for."""
     if as_json and csv:
-        raise ParameterError("--json and --csv were both given.", "Choose one.")
+        raise UsageError("--json and --csv were both given.", "Choose one.")
     return "json" if as_json else "csv" if csv else "table"
 
 
 def check_annotate_dir(folder: Path | None) -> None:
-    """ParameterError when annotated pictures cannot be written there."""
+    """UsageError when annotated pictures cannot be written there."""
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise ParameterError(f"--annotate {folder} is a file.", "Name a folder.")
+        raise UsageError(f"--annotate {folder} is a file.", "Name a folder.")
 
 
 def expand(images: Sequence[str]) -> list[Path]:
@@ -105,15 +105,15 @@ def folder(path: Path) -> Path:
 
 
 def read_codes(path: Path) -> list[str]:
-    """K-codes of a list, one per line; `#` starts a comment."""
+    """Codes of a list, one per line; `#` starts a comment."""
     cure = "Give a text file with one K-code per line, as in classes.csv."
     text = files.read_bytes(path, cure).decode("utf-8-sig", "replace")
     codes = [code for line in text.splitlines() if (code := line.split("#")[0].strip())]
     if not codes:
         raise DataError(f"{path} holds no code.", cure)
     for code in codes:
-        if not names.CODE.fullmatch(code):
-            raise DataError(f"{path}: {code[:40]!r} is not a K-code.", cure)
+        if not names.is_code(code):
+            raise DataError(f"{path}: {code[:40]!r} is not a code of a drug.", cure)
     return codes
 
 
@@ -128,7 +128,7 @@ def recognise(
     taken: set[str] = set()
     for batch in _batches(paths, loaded):
         frames = [picture.pixels for _, picture in batch if isinstance(picture, Picture)]
-        pills = iter(loaded.recogniser.recognise(frames, top, codes) if frames else [])
+        pills = iter(loaded.recognise(frames, top, codes) if frames else [])
         for path, picture in batch:
             if isinstance(picture, UserError):
                 print(f"{picture.fact}\n  -> {picture.cure}", file=sys.stderr)

@@ -46,6 +46,8 @@ class Bundle:
         self.model_card = folder / "model_card.md"
         self.sbom = folder / "sbom.cdx.json"  # the packages it was made with, and their licences
         self.licences = folder / "licences.txt"
+        self.ultralytics_pt = folder / "ultralytics" / "pill.pt"
+        self.ultralytics_onnx = folder / "ultralytics" / "pill.onnx"
         self.timm_dir = folder / "timm"  # for `timm.create_model("local-dir:...")`
 
     def describe(self) -> Description:

@@ -10,7 +10,7 @@ from pillsnap.classification import classifier
 from pillsnap.dataset import manifest
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
-from pillsnap.detection import detector
+from pillsnap.detection import detector, ultralytics_file
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.files import Json
 from pillsnap.places import MODELS, Places
@@ -78,7 +78,10 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
         "checkpoint_sha256": own_sha256,
     }
     graphs.write_classification(trained, bundle.classification_onnx, use)
-    graphs.write_timm(trained, bundle.timm_dir, [str(c) for c in classes["mapping_code"]])
+    card = files.read_bytes(places.model_card, AGAIN, CheckpointError).decode("utf-8", "replace")
+    graphs.write_timm(trained, bundle.timm_dir, [str(c) for c in classes["mapping_code"]], card)
+    ultralytics_file.write(detection_path, bundle.ultralytics_pt)
+    graphs.write_ultralytics(trained_detector, bundle.ultralytics_onnx)
     _copy(places, bundle, gallery)
     packages = components.installed()
     files.write_bytes(bundle.sbom, components.sbom(packages))

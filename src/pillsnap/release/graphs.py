@@ -3,8 +3,10 @@
 import json
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +19,7 @@ from pillsnap.arrays import Pixels
 from pillsnap.classification import classifier
 from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
+from pillsnap.detection import ultralytics_file
 from pillsnap.detection.detector import TorchDetector
 from pillsnap.detection.letterbox import Letterbox
 from pillsnap.files import Json
@@ -24,6 +27,7 @@ from pillsnap.release.onnx_models import METADATA_KEY, OnnxClassifier, OnnxDetec
 from pillsnap.training import checkpoints
 
 OPSET = 17
+HUB_HEADER = "---\nlibrary_name: timm\nlicense: agpl-3.0\ntags:\n- image-classification\n---\n"
 
 
 class DetectionGraph(nn.Module):
@@ -35,9 +39,19 @@ class DetectionGraph(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Scaled to 0..1 inside."""
-        answer = self.model(frames.permute(0, 3, 1, 2).float() / 255)
-        predicted: torch.Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
-        return predicted
+        return _predicted(self.model(frames.permute(0, 3, 1, 2).float() / 255))
+
+
+class UltralyticsGraph(nn.Module):
+    """float32 frames in 0..1 [n, 3, h, w] -> as DetectionGraph: the input of Ultralytics' ONNX."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Without scaling."""
+        return _predicted(self.model(images))
 
 
 class ClassificationGraph(nn.Module):
@@ -54,14 +68,30 @@ class ClassificationGraph(nn.Module):
 
 def write_detection(detector: TorchDetector, path: Path, more: Json) -> None:
     """The detector's graph; its metadata is the checkpoint's configuration and `more`."""
-    graph = DetectionGraph(detector._model).eval()
-    heads = [module for module in graph.modules() if hasattr(module, "export")]
-    sides = {0: "n", 1: "height", 2: "width"}
-    axes = {"frames": sides, "boxes": {0: "n", 2: "anchors"}}
-    for head in heads:  # Ultralytics' head caches its anchors for one size unless it exports
+    example = torch.zeros((2, 128, 96, 3), dtype=torch.uint8)
+    axes = {"frames": {0: "n", 1: "height", 2: "width"}, "boxes": {0: "n", 2: "anchors"}}
+    with _exporting(detector):
+        graph = DetectionGraph(detector._model)
+        _write(graph, example, path, axes, _described({**detector.config, **more}))
+
+
+def write_ultralytics(detector: TorchDetector, path: Path) -> None:
+    """The detector's graph with the input, output and metadata of Ultralytics' own export."""
+    axes = {"images": {0: "n", 2: "height", 3: "width"}, "output0": {0: "n", 2: "anchors"}}
+    with _exporting(detector):
+        graph = UltralyticsGraph(detector._model)
+        described = ultralytics_file.metadata(detector.config)
+        _write(graph, torch.zeros((2, 3, 128, 96)), path, axes, described)
+
+
+@contextmanager
+def _exporting(detector: TorchDetector) -> Iterator[None]:
+    """Ultralytics' head caches its anchors for one size unless it exports."""
+    heads = [module for module in detector._model.modules() if hasattr(module, "export")]
+    for head in heads:
         head.export, head.dynamic, head.format = True, True, "onnx"  # type: ignore[assignment]
     try:
-        _write(graph, (128, 96), path, axes, {**detector.config, **more})
+        yield
     finally:
         for head in heads:
             head.export, head.format = False, None  # type: ignore[assignment]
@@ -72,11 +102,13 @@ def write_classification(model: TorchClassifier, path: Path, more: Json) -> None
     graph = ClassificationGraph(model._model, model._normalise).eval()
     side = int(model.config["image_px"])
     axes = {name: {0: "n"} for name in ("crops", "logits", "embeddings")}
-    _write(graph, (side, side), path, axes, {**model.config, **more})
+    example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+    _write(graph, example, path, axes, _described({**model.config, **more}))
 
 
-def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> None:
-    """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them."""
+def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str], card: str) -> None:
+    """config.json and model.safetensors as `timm.create_model("local-dir:<folder>")` takes them,
+    and the model card as the Hugging Face hub shows it."""
     config, side = model.config, int(model.config["image_px"])
     weights = {name: tensor.contiguous() for name, tensor in model._model.state_dict().items()}
     count = {"num_classes": config["classes"]}
@@ -85,10 +117,12 @@ def write_timm(model: TorchClassifier, folder: Path, codes: Sequence[str]) -> No
     pretrained = {
         "architecture": config["architecture"],
         **count,
+        "num_features": model._model.num_features,
         "label_names": list(codes),
         "pretrained_cfg": {**count, "input_size": [3, side, side], **scaling, **normalisation},
     }
     files.write_text(folder / "config.json", json.dumps(pretrained, indent=2) + "\n")
+    files.write_text(folder / "README.md", HUB_HEADER + card)
     sealed = {classifier.SAFETENSORS_HASH: checkpoints.weights_hash(weights)}
     files.write_bytes(folder / "model.safetensors", safetensors.torch.save(weights, sealed))
 
@@ -133,26 +167,35 @@ def compare_detectors(
     }
 
 
+def _predicted(answer: Any) -> torch.Tensor:
+    """The boxes among what an Ultralytics model returns."""
+    predicted: torch.Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
+    return predicted
+
+
+def _described(metadata: Json) -> dict[str, str]:
+    return {METADATA_KEY: json.dumps(metadata, ensure_ascii=False, sort_keys=True)}
+
+
 def _write(
     graph: nn.Module,
-    size: tuple[int, int],
+    example: torch.Tensor,
     path: Path,
     axes: dict[str, dict[int, str]],
-    metadata: Json,
+    metadata: dict[str, str],
 ) -> None:
     """`axes`: the input's and the outputs' names, each with its dimensions of any length."""
-    example, (name, *outputs) = torch.zeros((2, *size, 3), dtype=torch.uint8), axes
+    name, *outputs = axes
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter that torch 2.15 prefers takes minutes where the older one takes a second.
         warnings.simplefilter("ignore")
         target = Path(folder) / "model.onnx"
         with torch.no_grad():
             torch.onnx.export(
-                graph.cpu(), (example,), str(target), dynamo=False, opset_version=OPSET,
+                graph.eval().cpu(), (example,), str(target), dynamo=False, opset_version=OPSET,
                 input_names=[name], output_names=outputs, dynamic_axes=axes,
             )  # fmt: skip
         model = onnx.load(target)
-    plain = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
-    onnx.helper.set_model_props(model, {METADATA_KEY: plain})
+    onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     files.write_bytes(path, model.SerializeToString(deterministic=True))

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from pathlib import Path
 
+from pillsnap import files
 from pillsnap.dataset.findings import Findings
 from pillsnap.validation.row_checks import AREA_FACTOR
 
@@ -28,7 +31,7 @@ class Check:
 
 E, R, W = Severity.ERROR, Severity.REFUSAL, Severity.WARNING
 _RESTORE = (
-    "Restore the photos from the AI Hub archives, then dvc repro -f validate; or remove them, then "
+    "Restore the photos from their source, then dvc repro -f validate; or remove them, then "
     "pillsnap fingerprint and dvc repro."
 )
 _REBUILD = "Rebuild the manifests: dvc repro -f build_manifest."
@@ -58,6 +61,13 @@ CHECKS = (
         "Restore their rejected photos (rejected.csv).",
     ),
     Check("group_leakage", E, "groups", "Capture groups are in both train and val.", _REBUILD),
+    Check(
+        "groups_unknown", W, "photos",
+        "The capture groups of photos are unknown; each counts as one of its own. Photos that look "
+        "alike may be in train and in val and make the metrics of val optimistic.",
+        "List the photos of each capture session in groups.csv (docs/own-photos.md), then "
+        "pillsnap fingerprint and dvc repro.",
+    ),
     Check("unknown_overlap", E, "codes", "Codes tested as unknown are in train.", _REBUILD),
     Check("box_inside", R, "pills", "Boxes extend beyond the photo.", _RELABEL),
     Check("box_positive", R, "pills", "Boxes have no area.", _RELABEL),
@@ -141,4 +151,13 @@ def _result(check: Check, findings: Findings, ran: bool) -> dict[str, object]:
         "examples": findings.examples.get(check.name, []) if ran else ["not run: schema failed"],
         "meaning": check.meaning,
         "cure": check.cure,
+        "ko": _korean()[check.name],
     }
+
+
+@cache
+def _korean() -> dict[str, list[str]]:
+    """Meaning and cure of each check in Korean."""
+    path = Path(__file__).parent / "templates" / "korean.json"
+    texts: dict[str, list[str]] = files.read_json(path, "Install the package again.")
+    return texts

@@ -56,6 +56,7 @@ def run(rows: pd.DataFrame, classes: pd.DataFrame, root: Path, scale: ScaleParam
         return verdict
     split_checks.check_classes(rows, classes, findings)
     split_checks.check_groups(rows, findings)
+    split_checks.check_groups_known(rows, findings)
     split_checks.check_unknown(rows, findings)
     split_checks.check_counts(rows, classes, scale, findings)
     row_checks.check_labels(rows["label_path"], root, findings)

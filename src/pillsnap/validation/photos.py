@@ -1,15 +1,18 @@
 """Reads photos: header checked before decoding, every kind of damage reported by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
 
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import png, source
+from pillsnap.dataset import pictures, png, source
+from pillsnap.dataset.pictures import PictureError, PictureTooLargeError
 from pillsnap.dataset.png import PngError
 
 HEAVIEST_PIXEL_BYTES = 8  # 16-bit RGBA; with 1 MB for headers no photo is longer on disk
+LARGEST_BYTES = 2**30  # of a photo that is only hashed
 
 
 class FrameError(Exception):
@@ -27,10 +30,12 @@ class DecodedPhoto(NamedTuple):
     content_hash: str
 
 
-def read_frame(path: Path, max_pixels: int) -> DecodedPhoto:
-    """Read, check, hash and decode a PNG photo; FrameError says what is wrong with it."""
+def read_frame(path: Path, max_pixels: int, *, any_kind: bool = False) -> DecodedPhoto:
+    """Read, check, hash and decode a photo, a PNG unless it may be of `any_kind`; FrameError says
+    what is wrong with it."""
     content = _read(path, max_pixels)
-    return DecodedPhoto(decode_png(content, max_pixels), content_hash(content))
+    decode = _decode_any if any_kind else decode_png
+    return DecodedPhoto(decode(content, max_pixels), content_hash(content))
 
 
 def decode_png(content: bytes, max_pixels: int) -> Pixels:
@@ -50,9 +55,34 @@ def decode_png(content: bytes, max_pixels: int) -> Pixels:
         raise FrameError("photo_damaged", f"{error}.") from None
 
 
+def _decode_any(content: bytes, max_pixels: int) -> Pixels:
+    """The same of a picture of any kind that `pillsnap predict` reads, PNG as above."""
+    if content.startswith(png.SIGNATURE):
+        return decode_png(content, max_pixels)
+    try:
+        return pictures.decode(content, "it is", max_pixels).pixels
+    except PictureError as error:
+        of_size = isinstance(error, PictureTooLargeError)
+        reason = "photo_too_large" if of_size else "photo_damaged"
+        raise FrameError(reason, error.fact.removeprefix("it is: ")) from None
+
+
 def content_hash(content: bytes) -> str:
     """xxh3-128 of a file's bytes, hex."""
     return xxhash.xxh3_128_hexdigest(content)
+
+
+def recorded_faults(photos: Sequence[tuple[Path, str]]) -> list[str]:
+    """What differs in each photo (path, recorded content hash); "" for an unchanged one."""
+    return [_fault(path, recorded) for path, recorded in photos]
+
+
+def _fault(path: Path, recorded: str) -> str:
+    try:
+        found = content_hash(source.read(path, LARGEST_BYTES))
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if found == recorded else "its bytes changed since validate read them"
 
 
 def _read(path: Path, max_pixels: int) -> bytes:

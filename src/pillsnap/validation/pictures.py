@@ -29,7 +29,7 @@ def kinds_of(
     most = scale.evaluation_frames
     evaluation = pick("val", ~single & labelled, most) | pick("val", single & labelled, most)
     evaluation |= pick("test", ~single & labelled, most)
-    evaluation |= pick("test", single & labelled & ~frames["known"], most)
+    evaluation |= pick("test", single & labelled, most)
     return {
         path: frozenset(
             [Kind.CROP]

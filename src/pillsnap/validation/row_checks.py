@@ -9,7 +9,7 @@ import pandas as pd
 
 from pillsnap.dataset import source
 from pillsnap.dataset.findings import Findings
-from pillsnap.dataset.names import CODE, parse_codes
+from pillsnap.dataset.names import CODE, is_code, parse_codes
 
 AREA_FACTOR = 16  # in AI Hub's photos (976 x 1280 px) every box is within 7 times the median area
 
@@ -21,7 +21,7 @@ def check_schema(rows: pd.DataFrame, findings: Findings) -> None:
     for wrong, column in (
         (in_two, "split"),
         (~rows["image_type"].isin(["single", "combination"]), "image_type"),
-        (~rows["mapping_code"].astype(str).str.fullmatch(CODE.pattern), "mapping_code"),
+        (~rows["mapping_code"].astype(str).map(is_code), "mapping_code"),
         (paths.str.startswith("/") | paths.str.contains(r"(?:^|/)\.\.(?:/|$)"), "image_path"),
         (rows["known"] != (rows["class_index"] >= 0), "class_index"),
         ((rows["image_width"] <= 0) | (rows["image_height"] <= 0), "image_width"),
@@ -73,11 +73,13 @@ def check_box_area(rows: pd.DataFrame, findings: Findings) -> "pd.Series[bool]":
 def check_names(rows: pd.DataFrame, findings: Findings) -> tuple[set[str], set[str]]:
     """Compare labels with the codes in file names.
 
+    Names of other photos than AI Hub's, and of drugs without a K-code, are not compared.
     Returns the photos with a code that their name lacks, and the combinations that lack a label.
     """
     extra_codes, incomplete = set(), set()
+    rows = rows[rows["mapping_code"].str.fullmatch(CODE.pattern)]
     single = rows[rows["image_type"] == "single"]
-    named = single["image_path"].str.extract(r"([^/]*)$")[0].str.partition("_")[0]
+    named = single["image_path"].str.extract(r"([^/_]*)(?:_[^/]*)?$")[0]
     others = single[(named.to_numpy() != single["mapping_code"].to_numpy())]
     lists = [
         (path, [code])
@@ -87,6 +89,8 @@ def check_names(rows: pd.DataFrame, findings: Findings) -> tuple[set[str], set[s
     lists += [(path, list(codes)) for path, codes in together.groupby("image_path")["mapping_code"]]
     for path, codes in lists:
         labelled, in_name = Counter(codes), Counter(_codes_of(path))
+        if not in_name:  # not a photo of AI Hub's
+            continue
         missing, extra = in_name - labelled, labelled - in_name
         if extra:
             extra_codes.add(path)

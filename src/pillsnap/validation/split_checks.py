@@ -5,6 +5,7 @@ import pandas as pd
 
 from pillsnap.arrays import Hashes, Ints
 from pillsnap.dataset.findings import Findings
+from pillsnap.dataset.manifest import UNGROUPED
 from pillsnap.params import ScaleParams
 
 Pair = tuple[int, int, int]  # bits that differ, row of a val or test pill, row of a train pill
@@ -33,6 +34,12 @@ def check_groups(rows: pd.DataFrame, findings: Findings) -> None:
     for group in sorted(both):
         paths = [first.loc[(split, group), "image_path"] for split in ("train", "val")]
         findings.add("group_leakage", f"{group}: {paths[0]} and {paths[1]}")
+
+
+def check_groups_known(rows: pd.DataFrame, findings: Findings) -> None:
+    """Photos that build_manifest could not group."""
+    single = rows.loc[rows["group_id"].str.startswith(UNGROUPED), "image_path"]
+    findings.add_all("groups_unknown", single.unique())
 
 
 def check_unknown(rows: pd.DataFrame, findings: Findings) -> None:
