@@ -155,9 +155,11 @@ def chromium():
             rows = (row for row in process.stderr if "DevTools listening on " in row)
             address = next(rows).split("DevTools listening on ")[1].strip()
             threading.Thread(target=process.stderr.read, daemon=True).start()
-            with connect(address, max_size=None, compression=None, ping_interval=None) as websocket:
-                yield websocket
-            process.terminate()
+            try:
+                with connect(address, max_size=None, compression=None, ping_interval=None) as one:
+                    yield one
+            finally:
+                process.terminate()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ FLOORS = (
     {"evaluation", "release"},
     {"prediction", "operation"},
     {"own_photos", "service"},
-    {"cli_use", "surroundings"},
+    {"cli_run", "cli_use", "surroundings"},
     {"cli"},
 )
 

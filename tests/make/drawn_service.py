@@ -26,7 +26,7 @@ def main() -> None:
 
     tool.recognise = gated
     loaded = Loaded(tool, batch_size, 10**6, "drawn", "demo", Path("none.json"))
-    load.load = lambda *_: loaded
+    load.load = lambda *_, **__: loaded
     limits = Limits(batch_size, queue, 32 * 10**6, 8)
     command.serve("127.0.0.1", 0, "cpu", "drawn", None, limits)
 

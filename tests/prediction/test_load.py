@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -86,6 +87,7 @@ def test_the_onnx_extra_is_all_that_the_back_end_needs_and_no_more(bundle, photo
 
 @pytest.mark.slow
 def test_a_command_without_its_packages_names_the_cure(bundle, photo) -> None:
+    shutil.copy(ROOT / "params.yaml", photo.parent)
     cures = dict.fromkeys([("preflight",), ("train",), ("monitor",)], "pillsnap[train]")
     cures["predict", photo, "--model", bundle.folder] = "--backend onnx works without it"
     for command, cure in cures.items():

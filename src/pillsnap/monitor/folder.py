@@ -55,12 +55,20 @@ class RunFolder:
     def refresh(self) -> None:
         """Read the other files that have changed since the last call."""
         for name, path in self._paths.items():
-            status = path.stat() if os.access(path, os.F_OK) else None
+            status = stat_of(path)
             mark = (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
             if mark != self._seen[name]:
                 self._seen[name] = mark
                 self.modified_s[name] = status.st_mtime if status else None
                 self.contents[name] = _content(path) if status else None
+
+
+def stat_of(path: Path) -> os.stat_result | None:
+    """None where there is no such file, as while DVC replaces it."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def _content(path: Path) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from pillsnap.files import Json
-from pillsnap.monitor.folder import SHOWN, RunFolder, origins
+from pillsnap.monitor.folder import SHOWN, RunFolder, origins, stat_of
 from pillsnap.monitor.runs import StageRun
 from pillsnap.monitor.state import SAMPLED, StageState, seconds_left, share_done
 from pillsnap.places import STAGES, TRAININGS
@@ -48,7 +48,7 @@ def of(folder: RunFolder, problem: str, now_s: float) -> Json:
         "files": {name: folder.contents[name] for name in SHOWN},
         "origins": origins(folder),
         "pages": {
-            name: path.stat().st_mtime if path.is_file() else None
+            name: status.st_mtime if (status := stat_of(path)) else None
             for name, path in folder.pages.items()
         },
         "source": {

@@ -81,9 +81,9 @@ def check(backend: str, bundle_dir: Path | None, device: str) -> None:
         raise UsageError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
     if not DEVICE.fullmatch(device):
         raise UsageError(f"--device is {device!r}.", "Use auto, cpu, cuda or cuda:1.")
-    if bundle_dir is not None:
-        Bundle(bundle_dir).describe()
-    elif backend == "torch":
+    if bundle_dir is not None or backend == "onnx":
+        Bundle(bundle_dir or bundle_dir_of(params.load())).describe()
+    else:
         check_checkpoints(Places.of(params.load()))
 
 

@@ -151,7 +151,7 @@ def _result(check: Check, findings: Findings, ran: bool) -> dict[str, object]:
         "examples": findings.examples.get(check.name, []) if ran else ["not run: schema failed"],
         "meaning": check.meaning,
         "cure": check.cure,
-        "ko": _korean()[check.name],
+        "ko": _korean().get(check.name, [check.meaning, check.cure]),
     }
 
 
