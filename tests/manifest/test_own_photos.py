@@ -1,5 +1,6 @@
 """From sets in other forms to manifests, and the scale that init-scale writes for them."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from pillsnap.dataset import manifest
 from pillsnap.dataset.names import code_of
 from pillsnap.errors import DataError, ParameterError
 from pillsnap.formats import fingerprint
-from pillsnap.manifest import build, fitting, tables
+from pillsnap.formats.photo_set import BoxedPhoto, BoxedPill
+from pillsnap.manifest import build, fitting, own_photos, tables
 from pillsnap.manifest.build import Order
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.operation import init_scale
@@ -66,6 +68,28 @@ def test_every_pill_is_a_row_and_the_split_is_by_photo(tmp_path, form):
     rows_of(root, tmp_path / "b", form)
     for path in sorted((tmp_path / "a").glob("*.csv")):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whole_groups_are_held_out_evenly_and_the_result_gives_itself_again(seed):
+    rng = random.Random(seed)
+    photos = []
+    for number in range(rng.randint(40, 120)):
+        pills = tuple(
+            BoxedPill(f"d{min(int(rng.expovariate(0.4)), 5)}", at * 10, 5, 8, 8)
+            for at in range(rng.choice([1, 1, 2, 4]))
+        )
+        group = f"g{rng.randint(0, 20)}" if seed % 2 else f"photo:{number}"
+        sizes = ((100, 100), (100, 100), 5)
+        photos.append(BoxedPhoto(f"{number:03}.jpg", f"{number:03}.txt", "", group, *sizes, pills))
+    own = own_photos.collect(photos)
+    settled = own_photos.settled(own, LOOSE.model_copy(update={"classes": 6}), 17)
+    choice = own_photos.choose(own, settled, 17)
+    found = own_photos.measured(own, choice)
+    assert all(getattr(settled, key) == pytest.approx(found[key], abs=0.005) for key in found)
+    sides = [set(own.candidates.group[choice.split == side].tolist()) for side in (0, 1)]
+    assert not sides[0] & sides[1]
+    assert 0.1 < found["val_share"] < (0.4 if seed % 2 else 0.25)
 
 
 def test_given_parts_are_kept(tmp_path):
