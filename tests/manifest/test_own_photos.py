@@ -153,7 +153,8 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
     start = after.index("  phone:")
     added = after[start : start + 1 + len(params.ScaleParams.model_fields)]
     assert [*after[:start], *after[start + len(added) :]] == before
-    assert printed.endswith("Next: pillsnap train --scale phone")
+    command = "Next: pillsnap train --scale phone --epochs 60 --detection-batch-size 4"
+    assert printed.endswith(command)
     assert "\n".join(added) in printed
     tree = params.read(path)
     scale = params.parse({**tree, "scale": "phone"}, path)
