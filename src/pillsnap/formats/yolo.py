@@ -34,8 +34,13 @@ def read(root: Path, found: Files, findings: Findings) -> Iterator[Labelled]:
     names = _names(described)
     is_pose = "kpt_shape" in described
     parts = _parts(root, described, folder, found, findings)
-    for image_path, part in sorted(parts.items()):
-        label_path = _label_path(image_path, found)
+    labels = {image_path: _label_path(image_path, found) for image_path in sorted(parts)}
+    used = set(labels.values())
+    for path in found:
+        if path.endswith(".txt") and "/labels/" in f"/{path}" and path not in used:
+            findings.add("label_without_photo", path)
+    for image_path, label_path in labels.items():
+        part = parts[image_path]
         if label_path is None:
             yield Labelled(image_path, image_path, part, [])
             continue
