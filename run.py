@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Set PillSnap up and run a job: python3 run.py demo | test [pytest arguments] | check
+"""Set PillSnap up and run a job: python3 run.py [--cpu] demo | test [pytest arguments] | check
 
 Standard library only, and readable by old Pythons, so that they too get a helpful line. Makes
 .venv, installs requirements.txt into it (again only when that changes), then runs the job with
-the environment first on PATH and ends with the job's exit code.
+the environment first on PATH and ends with the job's exit code. --cpu: without CUDA, with torch
+from download.pytorch.org; .venv stays so until it is removed.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed.sha256"
+CPU = VENV / "requirements-cpu.txt"  # there once --cpu was given
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 UV = "uv==0.13.9"
 OLDEST = (3, 11)
 # Settings of the caller that would install elsewhere or something else, or bring in other packages.
@@ -52,15 +56,16 @@ def main() -> int:
             "PillSnap needs Python 3.11 or newer; this is %d.%d. Call it with a newer one: "
             "python3.11 run.py ..." % sys.version_info[:2]
         )
-    if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
+    job = [argument for argument in sys.argv[1:] if argument != "--cpu"]
+    if not job or job[0] not in JOBS:
         print(__doc__)
         return 2
-    problem = set_up() or missing_library()
+    problem = set_up("--cpu" in sys.argv) or missing_library()
     if problem:
         return complain(problem)
-    environment = job_environment(sys.argv[1])
-    for command in JOBS[sys.argv[1]]:
-        code = wait_for(subprocess.Popen(command + sys.argv[2:], cwd=ROOT, env=environment))
+    environment = job_environment(job[0])
+    for command in JOBS[job[0]]:
+        code = wait_for(subprocess.Popen(command + job[1:], cwd=ROOT, env=environment))
         if code:
             return code
     return 0
@@ -76,9 +81,9 @@ def wait_for(job: subprocess.Popen) -> int:
             continue
 
 
-def set_up() -> str:
+def set_up(cpu: bool) -> str:
     """Create or complete the environment; returns the problem, or nothing."""
-    wanted = fingerprint()
+    wanted, cpu = fingerprint(), cpu or CPU.exists()
     if STAMP.exists() and STAMP.read_text() == wanted and works():
         return ""
     if not works():
@@ -95,8 +100,10 @@ def set_up() -> str:
                     "Debian and Ubuntu: sudo apt install python3-venv. Then call run.py again."
                 )
             return "Making .venv failed: " + last_line(made.stdout + made.stderr)
-    print("run.py: installing requirements.txt (some 6 GB with CUDA)", flush=True)
-    problem = install()
+    requirements = requirements_for_cpu() if cpu else ROOT / "requirements.txt"
+    size = "without CUDA" if requirements == CPU else "some 6 GB with CUDA"
+    print("run.py: installing requirements.txt (%s)" % size, flush=True)
+    problem = install(requirements)
     if problem:
         return (
             "Installing requirements.txt failed (%s). It needs the network and 10 GB of free disk; "
@@ -106,21 +113,50 @@ def set_up() -> str:
     return ""
 
 
-def install() -> str:
+def requirements_for_cpu() -> Path:
+    """What to install beside torch's CPU build, which is installed here: PyPI has none for Linux.
+
+    The pinned version is asked for. Its hash is not in requirements.txt but in the index that is
+    read over TLS, and pip compares that. Where the index cannot be reached, PyPI's build is taken.
+    """
+    CPU.touch()
+    pinned = (ROOT / "requirements.txt").read_text("utf-8")
+    if sys.platform != "linux":  # no build for another system has CUDA
+        return ROOT / "requirements.txt"
+    versions = re.findall(r"^(torch|torchvision)==([^\s;\\]+)", pinned, re.MULTILINE)
+    here = "import torch, torchvision as v; print(torch.__version__, v.__version__)"
+    found = subprocess.run([str(PYTHON), "-c", here], env=clean(), capture_output=True, text=True)
+    if [version.partition("+")[0] for version in found.stdout.split()] != [v for _, v in versions]:
+        builds = ["%s==%s+cpu" % pair for pair in versions]
+        once = ["-qq", "--no-deps", "--retries", "1", "--timeout", "20", "--index-url", CPU_INDEX]
+        problem = failure([*pip_install(), *once, *builds])
+        if problem:
+            print("run.py: %s gave no torch (%s): PyPI's is taken" % (CPU_INDEX, problem))
+            return ROOT / "requirements.txt"
+    CPU.write_text(without_cuda(pinned), "utf-8")
+    return CPU
+
+
+def without_cuda(requirements: str) -> str:
+    """The requirements but for torch and what only torch with CUDA needs."""
+    packages = re.split(r"^(?=\w)", requirements, flags=re.MULTILINE)
+    cuda = re.compile(r"(torch|torchvision|triton|cuda-[\w-]+|nvidia-(?!ml-py)[\w-]+)==")
+    return "".join(package for package in packages if not cuda.match(package))
+
+
+def pip_install() -> list:
+    """The command that installs what is appended to it."""
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    return [str(PYTHON), "-m", "pip", "install", "--no-user", *quiet]
+
+
+def install(requirements: Path) -> str:
     """Install with uv (seconds), or with pip (minutes) where uv cannot be had; "" or the error.
 
-    Both compare each download with its hash in requirements.txt; the repository itself has none.
+    Both compare each download with its hash in the requirements; the repository itself has none.
     """
-    pip = [
-        str(PYTHON),
-        "-m",
-        "pip",
-        "install",
-        "--no-user",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    parts = [["-r", str(ROOT / "requirements.txt")], ["--no-deps", "-e", str(ROOT)]]
+    pip = pip_install()
+    parts = [["--no-deps", "-r", str(requirements)], ["--no-deps", "-e", str(ROOT)]]
     if not failure([*pip, UV]):
         uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
         if not any(failure(uv + part) for part in parts):

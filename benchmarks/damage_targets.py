@@ -26,7 +26,7 @@ from pillsnap.dataset import pictures, source
 from pillsnap.monitor import events, view
 from pillsnap.monitor.folder import RunFolder
 from pillsnap.monitor.state import State, fold
-from pillsnap.service import multipart
+from pillsnap.service import requests
 from pillsnap.validation import photos
 
 MAX_PIXELS = 50_000_000
@@ -163,8 +163,8 @@ def form_target() -> Target:
 
     def use(case: tuple[str, bytes]) -> Any:
         try:
-            return [name.encode() for name, _ in multipart.files(*case)]
-        except multipart.FormError:
+            return [name.encode() for name, _ in requests.files(*case)]
+        except requests.FormError:
             return REFUSED
 
     return Target(20_000, make, use)

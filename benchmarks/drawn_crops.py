@@ -20,8 +20,7 @@ import numpy as np
 
 from pillsnap.dataset import arrow, crops, pixels
 from pillsnap.demo.backdrops import SHIFT_PX, add_noise, brightness, draw_backdrop
-from pillsnap.demo.optics import Pose, add_pill
-from pillsnap.demo.photos import WIDTH_MM, lay_out
+from pillsnap.demo.photos import WIDTH_MM, Pose, add_pill, lay_out
 from pillsnap.demo.pills import DrawnPill, invent_pills
 from pillsnap.params import load
 from pillsnap.stage.hardware import cpu_count

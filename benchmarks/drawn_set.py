@@ -3,14 +3,19 @@
 Not a script: `training.py` draws with it.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pillsnap.dataset import crops, pixels
-from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from make.crop_files import write_store
+from pillsnap.dataset import pixels
+from pillsnap.dataset.names import View
+from pillsnap.demo.photos import draw_frame, lay_out
 from pillsnap.demo.pills import invent_pills
 from pillsnap.demo.tree import png_bytes
 from pillsnap.params import load
@@ -72,9 +77,10 @@ def draw(
     return drawn
 
 
-def _view(rng: np.random.Generator) -> DrawnView:
+def _view(rng: np.random.Generator) -> View:
     back, light, side = (int(rng.integers(choices)) for choices in (3, 3, 2))
-    return DrawnView(back, light, side, int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20)
+    angles = int(rng.choice(LATITUDES)), int(rng.integers(18)) * 20
+    return View(0, back, side, light, *angles, 200)
 
 
 def _row(
@@ -104,7 +110,7 @@ def _write_crops(
     for split, chosen in {"train": ~held, "val": held}.items():
         numbers = np.flatnonzero(chosen).tolist()
         part = [jpegs[number] for number in numbers]
-        crops.write_crops(drawn.stores_dir(side) / f"{split}.arrow", table[chosen], part)
+        write_store(drawn.stores_dir(side) / f"{split}.arrow", table[chosen], part)
         for number in numbers:
             code = str(rows[number]["mapping_code"])
             _write(drawn.files_dir(side) / split / code / f"{number}.jpg", jpegs[number])

@@ -59,7 +59,7 @@ def answers(pills: int, classes: int, known: bool, rng: np.random.Generator) -> 
         }
     )
     embeddings = rng.normal(0, 1, (pills, FEATURES)).astype(np.float32)
-    return CropAnswers(table, logits, embeddings)
+    return CropAnswers(logits, embeddings, table)
 
 
 def report_page(
@@ -71,8 +71,7 @@ def report_page(
     card = cards.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
     sheet = cards.sheet([card] * cards.CARDS, "")
     shown = answered.val_frames.frames[: montage.FRAMES]
-    iou = params.evaluate.match_iou
-    frames = montage.frame_montage([montage.framed(photo, one, table, iou) for one in shown])
+    frames = montage.frame_montage([montage.framed(photo, one, table) for one in shown])
     drawn = {"detections": frames, "confusions": sheet, "unknown": sheet}
     pictures = {}
     for name, picture in drawn.items():
@@ -100,9 +99,7 @@ def main() -> None:
     answered = Answers(val, test, FrameSet(frames), FrameSet(frames[1:200:2]))
     none = Outputs(np.empty((0, classes)), np.empty((0, FEATURES)))
     marks = [time.process_time()]
-    fitted = fit.fit(
-        val.outputs, val.truth, {"val_unknown": none, "glued": test.outputs}, means, 0.95, 0.01
-    )
+    fitted = fit.fit(val, val.truth, {"val_unknown": none, "glued": test}, means, 0.95, 0.01)
     marks.append(time.process_time())
     measured = evaluate.measure(params, answered, fitted, table, ())
     marks.append(time.process_time())

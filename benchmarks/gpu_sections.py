@@ -145,4 +145,4 @@ def made_batch(asked: Asked, count: int, image_px: int, classes: int, seed: int)
     shape = (count, image_px, image_px, 3)
     pictures = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
     batch = Batch(pictures, torch.randint(0, classes, (count,), generator=random))
-    return batch.pin_memory() if asked.device.type == "cuda" else batch
+    return Batch(*(t.pin_memory() for t in batch)) if asked.device.type == "cuda" else batch

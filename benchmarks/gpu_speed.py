@@ -29,7 +29,8 @@ from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import Batch, CropDataset, EpochBatches, loader
 from pillsnap.classification.train import Trainer
 from pillsnap.dataset import pixels
-from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
+from pillsnap.dataset.names import View
+from pillsnap.demo.photos import draw_frame, lay_out
 from pillsnap.demo.pills import invent_pills
 from pillsnap.detection import plan as detection_plan
 from pillsnap.detection import train as detection_train
@@ -429,7 +430,7 @@ def _draw_frames(folder: Path, count: int, longest_px: int) -> None:
     for number in range(min(count, DRAWN_FRAMES)):
         rng = np.random.default_rng((1, number))
         chosen = [pills[i] for i in rng.choice(len(pills), 4, replace=False)]
-        view = DrawnView(2, 2, 0, 75, 0)
+        view = View(0, 2, 0, 2, 75, 0, 200)
         drawn.append(draw_frame(lay_out(chosen, demo, rng), view, demo, rng))
     jpegs = [pixels.encode(photo, 95) for photo, _ in drawn]
     for number in range(count + max(2, count // 8)):

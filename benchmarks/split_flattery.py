@@ -9,6 +9,7 @@ their code.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,8 +17,11 @@ import numpy as np
 import pandas as pd
 from one_training import train_once
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from make.crop_files import write_store
 from pillsnap.classification.augment import Augmenter
-from pillsnap.dataset import crops, pixels
+from pillsnap.dataset import pixels
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.findings import Findings
 from pillsnap.params import Params, load
@@ -55,7 +59,7 @@ def top1(
     for split in ("train", "val"):
         rows = np.flatnonzero(table["split"] == split)
         part = [jpegs[row] for row in rows]
-        crops.write_crops(folder / "crops" / f"{split}.arrow", table.iloc[rows], part)
+        write_store(folder / "crops" / f"{split}.arrow", table.iloc[rows], part)
     augmenter = Augmenter(params.at_scale.image_px, params.train_classification)
     trained = train_once(params, folder / "crops", augmenter, epochs, folder)
     return trained.metrics["top1"]

@@ -29,7 +29,8 @@ from PIL import Image
 
 from pillsnap import params
 from pillsnap.dataset import manifest
-from pillsnap.validation.prepare import FrameTask, Recipe, prepare
+from pillsnap.stage.engines import Engine
+from pillsnap.validation.prepare import FrameTask, Recipe, prepare, with_keys
 from pillsnap.validation.validate import Settings, ValidationPaths, validate
 from pillsnap.validation.work_store import Kind, WorkStore
 
@@ -65,6 +66,13 @@ def draw(path: Path, seed: int) -> None:
     frame += chance.normal(0, NOISE, frame.shape).astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.clip(frame, 0, 255).astype(np.uint8))
+
+
+def draw_all(root: Path) -> None:
+    """Draw the photos that `link` repeats."""
+    for split, count in DISTINCT.items():
+        for number in range(count):
+            draw(root / "drawn" / split / f"{number}.png", number + 100 * (split == "val"))
 
 
 def link(root: Path, frames: int) -> list[tuple[str, Path]]:
@@ -120,7 +128,7 @@ def ours(root: Path, frames: int, workers: int, zipped: bool = False) -> dict[st
         steps.append((time.perf_counter(), done))
 
     with tempfile.TemporaryDirectory() as work, WorkStore(Path(work) / "a.sqlite") as store:
-        prepare(tasks, RECIPE, store, workers, record)
+        prepare(with_keys(tasks), root, RECIPE, store, Engine(processes=workers), record)
     (first_s, first), (last_s, last) = steps[1], steps[-1]
     return {
         "frames_per_s": (last - first) / (last_s - first_s),
@@ -128,7 +136,10 @@ def ours(root: Path, frames: int, workers: int, zipped: bool = False) -> dict[st
     }
 
 
-def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
+def project(
+    root: Path, folder: Path, frames: int, workers: int
+) -> tuple[ValidationPaths, Settings]:
+    """Manifests of so many photos, and the settings of stage 3 for them."""
     photos = link(root, frames)
     codes = CODES[: frames // 5]  # each has photos in val
     numbered = enumerate(photos)
@@ -140,20 +151,22 @@ def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
                 "val_share": 0.2, "min_train_per_class": 1, "min_val_per_class": 1,
                 "detection_single_frames": 100, "evaluation_frames": 100}
     )  # fmt: skip
+    places = ValidationPaths(root, *(folder / name for name in ("artifacts", "data", "work")))
+    for split in manifest.SPLITS:
+        path = places.artifacts_dir / f"manifest_{split}.csv"
+        manifest.write(path, table[table["split"] == split])
+    classes = pd.DataFrame("", index=range(len(codes)), columns=list(manifest.CLASS_COLUMNS))
+    numbers = {"class_index": range(len(codes)), "train_pills": 1, "val_pills": 1}
+    classes = classes.assign(mapping_code=codes, **numbers)
+    manifest.write_classes(places.artifacts_dir / "classes.csv", classes)
+    limits = loaded.validate_.model_copy(update={"num_workers": workers})
+    return places, Settings(scale, limits, loaded.seed)
+
+
+def whole(root: Path, frames: int, workers: int) -> dict[str, float]:
+    watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        places = ValidationPaths(
-            root, *(Path(folder) / name for name in ("artifacts", "data", "work"))
-        )
-        for split in manifest.SPLITS:
-            path = places.artifacts_dir / f"manifest_{split}.csv"
-            manifest.write(path, table[table["split"] == split])
-        classes = pd.DataFrame("", index=range(len(codes)), columns=list(manifest.CLASS_COLUMNS))
-        numbers = {"class_index": range(len(codes)), "train_pills": 1, "val_pills": 1}
-        classes = classes.assign(mapping_code=codes, **numbers)
-        manifest.write_classes(places.artifacts_dir / "classes.csv", classes)
-        limits = loaded.validate_.model_copy(update={"num_workers": workers})
-        watch = Watch()
-        admitted = validate(places, Settings(scale, limits, loaded.seed), watch)["admitted"]
+        admitted = validate(*project(root, Path(folder), frames, workers), watch)["admitted"]
     assert admitted == frames, (admitted, frames)
     return {"worker_peak_mb": watch.worker_peak_mb}
 
@@ -218,9 +231,7 @@ def main() -> None:
 
 def report(root: Path, frames: int, rounds: int, sizes: list[int], workers: int) -> None:
     """Draw the photos, run everything in turns, print the table."""
-    for split, count in DISTINCT.items():
-        for number in range(count):
-            draw(root / "drawn" / split / f"{number}.png", number + 100 * (split == "val"))
+    draw_all(root)
     sizes_mb = [path.stat().st_size / 1e6 for path in root.rglob("*.png")]
     print(f"photos of {statistics.mean(sizes_mb):.2f} MB, {frames} a run, {rounds} rounds")
     runs = {

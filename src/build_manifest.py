@@ -5,6 +5,7 @@ from pillsnap.formats import fingerprint
 from pillsnap.manifest import build, tables
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.params import Params
+from pillsnap.stage.engines import Engine
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import run
 
@@ -18,7 +19,7 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         wanted=params.at_scale,
         unknown_pills=UnknownPills(options.left_out_classes, options.val_unknown_pills),
         seed=params.seed,
-        num_workers=options.num_workers,
+        engine=Engine(params.validate_.engine, options.num_workers),
     )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
     with reading.without_gc():

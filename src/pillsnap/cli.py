@@ -2,21 +2,48 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from pillsnap import cli_use, files, surroundings
-from pillsnap.errors import ParameterError, UserError
+from pillsnap import params as parameters
+from pillsnap.errors import CheckpointError, ParameterError, UsageError, UserError
 from pillsnap.params import DATA_ROOT_VARIABLE, Params, load
 
+PLAIN = {  # what typer 0.29 takes over from pydantic
+    r"Input should be greater than or equal to (\S+)": r"must be at least \1",
+    r"Input should be less than or equal to (\S+)": r"must be at most \1",
+    r"Input should be a valid integer.*": "must be a whole number",
+    r"Input should be a valid number.*": "must be a number",
+    r"Value error, ": "",
+}
+
+
+class Commands(TyperGroup):
+    """The commands; a wrong value of an option is refused in plain words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for pattern, text in PLAIN.items():
+                error.message = re.sub(pattern, text, error.message)
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Detect and identify pills in photos: a two-stage pipeline on DVC.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # rich takes 0.2 s to import
+    context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_use.app)
@@ -61,7 +88,7 @@ def main() -> None:
 
 def _refuse(error: UserError) -> NoReturn:
     typer.echo(f"{error.fact}\n  -> {error.cure}", err=True)
-    sys.exit(1)
+    sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 @app.command()
@@ -86,13 +113,17 @@ def demo() -> None:
     if code:
         raise typer.Exit(code)
     _print(goals.headlines(params))
+    photos = (root / "val" / "images" / "combination").rglob("K-*_200.png")
+    activate = Path(sys.prefix, "bin", "activate")
+    if activate.is_file() and "VIRTUAL_ENV" not in os.environ:  # as after python3 run.py demo
+        typer.echo(f"\nFor the commands below: . {os.path.relpath(activate)}")
     typer.echo(
         "\nThese pills are synthetic: the metrics do not predict those of real ones. Results:\n"
         f"  {params.artifacts_dir}/report.html         evaluation with pictures\n"
         f"  {params.artifacts_dir}/validation.html     contents of the data set\n"
         "  dvc plots show                      curves (dvc_plots/index.html)\n"
-        "  pillsnap predict IMAGE...           identify the pills in photos\n"
-        "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff"
+        "  dvc exp run -S train.batch_size=24  an experiment; then dvc metrics diff\n"
+        f"  pillsnap predict {min(photos, default='IMAGE...')}"
     )
 
 
@@ -119,12 +150,13 @@ def init_scale(name: Annotated[str, typer.Argument(help="Name of the new scale."
 @app.command()
 def targets() -> None:
     """Compare the metrics with the goals, estimate stage 4; exit 1 when a goal is missed."""
-    from pillsnap.operation import preflight as checks
-    from pillsnap.operation import readiness
     from pillsnap.operation import targets as goals
 
     params = load()
     table, met = goals.compare(params)
+    from pillsnap.operation import preflight as checks  # imports torch, as the next one does
+    from pillsnap.operation import readiness
+
     _print(table)
     stale = goals.stale(params)
     if stale:
@@ -188,12 +220,6 @@ def train(
     ] = False,
 ) -> None:
     """Check the machine, then run the pipeline with a log file; explain failures."""
-    from pillsnap.operation import back as way_back
-    from pillsnap.operation import train as operation
-
-    if back:
-        typer.echo(way_back.restore(Path()))
-        return
     wanted = {
         "scale": scale,
         "train.epochs": epochs,
@@ -201,6 +227,29 @@ def train(
         "train.detection_batch_size": detection_batch_size,
         "train.lr": lr,
     }
+    if back:
+        if checkpoint or any(value is not None for value in wanted.values()):
+            raise UsageError("--back takes no other option.", "pillsnap train --back")
+        from pillsnap.operation import back as way_back
+
+        typer.echo(way_back.restore(Path()))
+        return
+    from pillsnap.operation import changes
+
+    path = Path("params.yaml")  # judged before torch is imported
+    before = parameters.read(path)
+    parameters.parse(before, path)
+    try:
+        parameters.parse(changes.applied(before, changes.of(wanted, before)), path)
+    except ParameterError as error:
+        fact = error.fact.removeprefix(f"{path} cannot be used:\n")
+        raise UsageError(fact, "Give another value: pillsnap train --help") from None
+    if checkpoint is not None:
+        cure = "Name a classifier's checkpoint: --checkpoint PATH"
+        with files.opened(checkpoint, cure, CheckpointError, files.LARGEST_MODEL_BYTES):
+            pass
+    from pillsnap.operation import train as operation
+
     code = operation.train(
         wanted, checkpoint=checkpoint, resume=resume, log_level=log_level, yes=yes
     )
@@ -220,6 +269,9 @@ def monitor(
     """Serve the live dashboard of the trainings."""
     from pillsnap.monitor import command
 
+    if daemon + status + stop > 1:
+        fact = "--daemon, --status and --stop exclude each other."
+        raise UsageError(fact, "Give one: pillsnap monitor --status")
     run_dir = Path(".checkpoints/monitor")
     if status:
         raise typer.Exit(command.status(run_dir))
@@ -253,23 +305,25 @@ def verify(
     """Rehash photos, outputs, checkpoints and DVC's cache; exit 1 when a file changed."""
     if bundle is not None:
         raise typer.Exit(cli_use.verify_bundle(bundle))
-    from pillsnap.demo.progress import lines
     from pillsnap.operation import verify as integrity
 
-    params = load()
-    try:
-        root = params.data_root()
-    except UserError as error:
-        typer.echo(f"photos are not checked: {error.fact}", err=True)
-        root = None
-    found = integrity.verify(
-        Path(), root, params.data_dir, params.artifacts_dir, lines("hashing files")
-    )
-    for damage in found.damages:
-        typer.echo(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
-    checked = ", ".join(f"{count} {kind}" for kind, count in found.counts.items())
-    typer.echo(f"checked {checked}: {len(found.damages)} damaged")
-    raise typer.Exit(1 if found.damages else 0)
+    raise typer.Exit(integrity.command(load()))
+
+
+@app.command()
+def validate(
+    part: Annotated[str, typer.Option(metavar="I/N", help="Which part: 1/3, 2/3 or 3/3 of three.")],
+) -> None:
+    """Read one part of the photos, as a job of an array; dvc repro validate joins the parts."""
+    from pillsnap.validation import parts
+
+    wanted, params = parts.parse(part), load()
+    from pillsnap.demo.progress import lines
+    from pillsnap.validation import validate as stage
+
+    places, settings = stage.ValidationPaths.of(params), stage.Settings.of(params)
+    prepared = stage.read_part(places, settings, wanted, lines("reading photos"))
+    typer.echo(f"part {wanted}: {prepared}, {len(prepared.rejected)} rejected")
 
 
 def _dvc(*arguments: str) -> int:

@@ -20,6 +20,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="torch or onnx.")]
 Model = Annotated[Path | None, typer.Option(help="Release bundle, instead of the checkpoints.")]
 AllowHost = Annotated[list[str] | None, typer.Option(help="Host name of a proxy; repeatable.")]
+Imprint = Annotated[
+    bool | None, typer.Option("--imprint/--no-imprint", help="Read imprints; if installed, yes.")
+]
 Single = Annotated[bool, typer.Option("--single", help="A picture is one pill's crop.")]
 
 
@@ -32,6 +35,7 @@ def predict(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     annotate: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
     single: Single = False,
+    imprint: Imprint = None,
     device: Device = "auto",
     backend: Backend = "torch",
     model: Model = None,
@@ -45,7 +49,7 @@ def predict(
     paths = prediction.expand(images)
     prediction.check_exist(paths)
     allowed = None if codes is None else prediction.read_codes(codes)
-    loaded = loading.load(backend, model, device)
+    loaded = loading.load(backend, model, device, imprint=imprint)
     if single:
         loaded = loading.for_single(loaded)
     raise typer.Exit(prediction.predict(loaded, paths, top, allowed, annotate, form))
@@ -57,6 +61,7 @@ def check(
     prescription: Annotated[Path, typer.Option(help="CSV: K-code or EDI code, count.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     annotate: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes.")] = None,
+    imprint: Imprint = None,
     device: Device = "auto",
     backend: Backend = "torch",
     model: Model = None,
@@ -68,7 +73,8 @@ def check(
 
     prediction.check_annotate_dir(annotate)
     paths, counts = prediction.expand(images), prescriptions.read(prescription)
-    loaded = loading.load(backend, model, device)
+    prediction.check_exist(paths)
+    loaded = loading.load(backend, model, device, imprint=imprint)
     items = prescriptions.items_of(counts, loaded.recogniser.classes)
     answers = prediction.recognise(loaded, paths, 5, None, annotate)
     verdict = prescriptions.compare(items, answers)
@@ -87,6 +93,7 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Requests in progress before 429.")] = 32,
     request_mb: Annotated[int, typer.Option(min=1, help="Largest request accepted.")] = 32,
     pictures: Annotated[int, typer.Option(min=1, help="Most pictures per request.")] = 8,
+    imprint: Annotated[bool, typer.Option("--imprint", help="Read imprints too.")] = False,
     allow_host: AllowHost = None,
 ) -> None:
     """Recognise pills over HTTP, with an upload page."""
@@ -94,7 +101,7 @@ def serve(
     from pillsnap.service.requests import Limits
 
     limits = Limits(batch_size, queue, request_mb * 10**6, pictures)
-    command.serve(host, port, device, backend, model, limits, allow_host or ())
+    command.serve(host, port, device, backend, model, limits, imprint, allow_host or ())
 
 
 @app.command()
@@ -131,11 +138,6 @@ def gallery_list() -> None:
     typer.echo(enrol_command.listing())
 
 
-@gallery_app.callback()
-def _gallery() -> None:
-    """Keeps `list` a subcommand."""
-
-
 @app.command()
 def search(
     imprint: Annotated[str, typer.Option(help="Letters and digits on one side or both.")] = "",
@@ -155,6 +157,7 @@ def search(
     if model is None:
         drugs = store.current(Places.of(load()).classes)
     else:
+        Bundle(model).describe()
         drugs = store.of_classes(Bundle(model).classes)
     typer.echo(command.search(drugs, query, as_json, show_all))
 
@@ -169,11 +172,6 @@ def register_import(
     from pillsnap.register import command
 
     typer.echo(command.import_table(table, Places.of(load()).classes, any_size))
-
-
-@register_app.callback()
-def _register() -> None:
-    """Keeps `import` a subcommand."""
 
 
 @app.command()

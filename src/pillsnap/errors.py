@@ -17,6 +17,10 @@ class ParameterError(UserError):
     """params.yaml holds a value or a key that cannot be used."""
 
 
+class UsageError(ParameterError):
+    """Options of a command contradict each other or have no such value: exit code 2."""
+
+
 class DataError(UserError):
     """Photos, labels or files made from them are missing, broken or contradictory."""
 

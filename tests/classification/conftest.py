@@ -1,5 +1,3 @@
-"""What the tests of the classifier's training share."""
-
 import pytest
 
 from make import crop_files

@@ -10,7 +10,7 @@ from pillsnap.classification.average import Average
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.998])
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_vit"])
-def test_the_average_is_timms(name, decay):
+def test_the_average_is_timms_also_of_what_was_loaded(name, decay):
     model = classifier.build(name, 4, None, 0)
     average, reference = Average(model, decay), ModelEmaV3(model, decay=decay, use_warmup=True)
     size = model.pretrained_cfg["input_size"][1]
@@ -24,13 +24,8 @@ def test_the_average_is_timms(name, decay):
         expected = reference.module.state_dict()
         found = average.module.state_dict()
         assert all(torch.equal(found[key], expected[key]) for key in expected)
-
-
-def test_a_loaded_model_and_average_are_followed():
-    model = classifier.build("test_efficientnet", 4, None, 0)
-    average = Average(model, 0.5)
-    average.module.load_state_dict(classifier.build("test_efficientnet", 4, None, 1).state_dict())
-    model.load_state_dict(classifier.build("test_efficientnet", 4, None, 2).state_dict())
+    for seed, loaded in enumerate((average.module, model), start=1):
+        loaded.load_state_dict(classifier.build(name, 4, None, seed).state_dict())
     average.update(0)  # without averaging
     found, expected = average.module.state_dict(), model.state_dict()
     assert all(torch.equal(found[key], expected[key]) for key in expected)

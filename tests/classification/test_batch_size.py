@@ -1,5 +1,3 @@
-"""train.batch_size: auto."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""The classifier's training: learns, resumes exactly, redoes a step that ran out of memory."""
-
 import re
 
 import pytest
@@ -24,18 +22,14 @@ def test_learns_classes_apart(tmp_path, crops_dir):
 
 
 @pytest.mark.parametrize("at_step", [1, 3, 4, 7])
-def test_interrupted_anywhere_it_ends_with_the_same_weights(
+def test_interrupted_anywhere_it_ends_the_same(
     tmp_path, crops_dir, undisturbed, at_step, monkeypatch
 ):
     trained, steps = fit_in_two(monkeypatch, at_step, tmp_path, crops_dir, plan())
     assert steps == STEPS
-    assert checkpoints.weights_hash(trained.weights) == undisturbed
-
-
-def test_finished_training_is_not_trained_again(tmp_path, crops_dir, undisturbed, monkeypatch):
-    fit(tmp_path, crops_dir, plan())
     monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("trained again"))
-    assert checkpoints.weights_hash(fit(tmp_path, crops_dir, plan()).weights) == undisturbed
+    for one in (trained, fit(tmp_path, crops_dir, plan())):
+        assert checkpoints.weights_hash(one.weights) == undisturbed
 
 
 def run_out_of_memory(monkeypatch, times):
@@ -163,23 +157,21 @@ def test_weights_with_another_number_of_classes_start_with_a_new_head(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "drop_path", "error", "words"),
+    ("asked", "error", "words"),
     [
-        ("test_resnet_9000", None, 0.0, ParameterError, "test_resnet_9000"),
-        ("test_resnet.r160_in1k", "hub", 0.0, MachineError, "classifier_weights"),
-        (MODEL, "absent.pt", 0.0, CheckpointError, "are missing"),
-        (MODEL, "vit.pt", 0.0, CheckpointError, "another model"),
-        ("vgg11", None, 0.2, ParameterError, r"Set scales.<scale>.drop_path to 0\.0"),
+        (("test_resnet_9000", 4, None, 0), ParameterError, "test_resnet_9000"),
+        (("test_resnet.r160_in1k", 4, "hub", 0), MachineError, "classifier_weights"),
+        ((MODEL, 4, "absent.pt", 0), CheckpointError, "are missing"),
+        ((MODEL, 4, "vit.pt", 0), CheckpointError, "another model"),
+        (("vgg11", 4, None, 0, 0.2), ParameterError, r"Set scales.<scale>.drop_path to 0\.0"),
     ],
 )
-def test_a_model_that_cannot_be_built_is_refused(
-    tmp_path, monkeypatch, name, weights, drop_path, error, words
-):
+def test_a_model_that_cannot_be_built_is_refused(tmp_path, monkeypatch, asked, error, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     torch.save(classifier.build("test_vit", 4, None, 0).state_dict(), "vit.pt")
     with pytest.raises(error) as refused:
-        classifier.build(name, 4, weights, 0, drop_path)
+        classifier.build(*asked)
     assert re.search(words, f"{refused.value.fact} {refused.value.cure}")
 
 

@@ -1,5 +1,3 @@
-"""Crops: cutting, hashing, and the Arrow store."""
-
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -7,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pillsnap.dataset import crops, pixels
+from make.crop_files import write_store
+from pillsnap.dataset import pixels
 from pillsnap.dataset.arrow import BATCH_ROWS
 from pillsnap.dataset.crops import SCHEMA, CropStore
 from pillsnap.errors import DataError
@@ -26,7 +25,7 @@ def rows(count: int) -> pd.DataFrame:
 def store(path: Path, count: int) -> tuple[CropStore, list[bytes]]:
     images = np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     jpegs = [pixels.encode(image, 95) for image in images]
-    crops.write_crops(path, rows(count), jpegs)
+    write_store(path, rows(count), jpegs)
     return CropStore(path), jpegs
 
 

@@ -1,5 +1,3 @@
-"""Manifests and class tables: valid CSV, read back unchanged."""
-
 import csv
 from pathlib import Path
 from typing import Any
@@ -48,31 +46,25 @@ def test_rows_are_sorted_by_photo_code_and_box(tmp_path):
     ]  # fmt: skip
 
 
-def test_lists_arrays_and_a_data_frame_give_the_same_bytes(tmp_path):
+def test_lists_arrays_and_a_data_frame_give_the_same_bytes_in_the_contracts_columns(tmp_path):
     table = rows(known=[True, False], class_index=[3, -1], drug_name=["a", "b"])
     arrays = {name: np.array(values) for name, values in table.items()}
     for name, given in (("a", table), ("b", arrays), ("c", pd.DataFrame(table))):
         manifest.write(tmp_path / name, given)
     assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
-
-
-def test_columns_are_in_the_order_of_the_contract_also_without_rows(tmp_path):
     manifest.write(tmp_path / "a.csv", dict(reversed(rows(known=[True]).items())))
     assert lines(tmp_path / "a.csv")[0] == list(manifest.COLUMNS)
     manifest.write(tmp_path / "a.csv", {name: [] for name in manifest.COLUMNS})
     assert len(manifest.read(tmp_path / "a.csv")) == 0
 
 
-def test_a_missing_manifest_or_column_is_refused(tmp_path):
+def test_a_missing_manifest_or_column_and_a_gap_in_the_class_table_are_refused(tmp_path):
     with pytest.raises(DataError, match="is missing") as refused:
         manifest.read(tmp_path / "a.csv")
     assert "dvc repro" in refused.value.cure
     (tmp_path / "a.csv").write_text("image_path\n")
     with pytest.raises(DataError, match="lacks the columns label_path"):
         manifest.read(tmp_path / "a.csv")
-
-
-def test_a_class_table_with_a_gap_is_refused(tmp_path):
     table = {name: ["1", "2"] for name in manifest.CLASS_COLUMNS} | {"class_index": [0, 2]}
     manifest.write_classes(tmp_path / "classes.csv", table)
     with pytest.raises(DataError, match="class_index is not"):

@@ -15,7 +15,7 @@ from PIL import Image
 from make import odd_pictures
 from make.damage import SEEDS, damaged_picture
 from make.odd_pictures import AS_THEY_ARE, CONVERTED, DAMAGED_JPEGS, JPEGS, PIXELS, saved
-from pillsnap.dataset import jpeg, pictures
+from pillsnap.dataset import pictures
 from pillsnap.dataset import pixels as stored
 from pillsnap.errors import UserError
 from pillsnap.recognition.recogniser import Pill
@@ -194,7 +194,7 @@ def test_the_header_tells_how_much_a_jpeg_buffers(options, samples: int) -> None
     content = bytearray(saved_jpeg(101, **options))
     file = io.BytesIO(content)
     file.seek(5)
-    assert jpeg.buffered_bytes(file, 202, 101) == 2 * samples
+    assert pictures.buffered_bytes(file, 202, 101) == 2 * samples
     assert file.tell() == 5
     content[content.index(b"\xff\xda") + 4] = 1  # of a scan that starts with one component
-    assert jpeg.buffered_bytes(io.BytesIO(content), 202, 101) > 0
+    assert pictures.buffered_bytes(io.BytesIO(content), 202, 101) > 0

@@ -1,5 +1,3 @@
-"""Files by their path, in folders and in archives; the layouts are tested with the manifests."""
-
 import io
 import os
 import unicodedata

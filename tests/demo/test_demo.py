@@ -1,5 +1,3 @@
-"""The synthetic AI Hub tree: format, determinism, refusals."""
-
 import json
 import multiprocessing
 import re
@@ -10,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pillsnap.demo.photos import DrawnView, draw_frame, lay_out
+from pillsnap.dataset.names import View
+from pillsnap.demo.photos import draw_frame, lay_out
 from pillsnap.demo.pills import invent_pills
 from pillsnap.demo.plan import plan_tree
 from pillsnap.demo.tree import draw_tree
@@ -170,12 +169,6 @@ def test_an_interrupted_or_killed_draw_is_repeated(tmp_path, tree):
     assert not (tmp_path / ".drawing").exists()
 
 
-def test_a_tree_that_was_not_drawn_here_is_refused(tmp_path):
-    (tmp_path / "train").mkdir()
-    with pytest.raises(DataError, match="was not drawn by the demo"):
-        _draw(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
@@ -183,9 +176,14 @@ def test_a_tree_that_was_not_drawn_here_is_refused(tmp_path):
         ({"combination_folders": 500}, ParameterError, "cannot be made of"),
     ],
 )
-def test_an_impossible_tree_is_refused(tmp_path, changes, error, words):
+def test_an_impossible_tree_and_one_that_was_not_drawn_here_are_refused(
+    tmp_path, changes, error, words
+):
     with pytest.raises(error, match=words):
         _draw(tmp_path, _demo(**changes))
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match="was not drawn by the demo"):
+        _draw(tmp_path)
 
 
 @pytest.mark.slow
@@ -198,16 +196,13 @@ def test_a_lost_process_is_named(tmp_path):
         draw_tree(tmp_path, _demo(classes=20), SEED, 2, kill)
 
 
-def test_some_codes_share_shape_and_colour_and_differ_by_their_imprints():
+def test_some_codes_share_a_look_and_drug_names_are_unique_with_several_kinds_of_edi_codes():
     pills = invent_pills(200, SEED)
     sides = [(pill.look, imprint.text) for pill in pills for imprint in pill.imprints]
     assert len(set(sides)) == len(sides)
     looks = [pill.look for pill in invent_pills(34, SEED)]
     shared = sum(looks.count(look) > 1 for look in looks)
     assert 8 <= shared <= 26  # distinguishable by imprint only; all of them would be too hard
-
-
-def test_drug_names_are_unique_and_edi_codes_a_list_single_blank_or_null():
     drugs = [pill.drug.fields for pill in invent_pills(1500, SEED)]
     assert len({drug["dl_name"] for drug in drugs}) == len(drugs)
     codes = [drug["di_edi_code"] for drug in drugs[:40]]
@@ -219,16 +214,13 @@ def _photo(pills, width_px: int, latitude: int, longitude: int = 0, side: int = 
     """A photo [h, w, 3] of these pills without noise, and their boxes."""
     demo = _demo(frame_width_px=width_px, frame_height_px=width_px * 1280 // 976, noise=0.0)
     rng = np.random.default_rng(SEED)
-    view = DrawnView(2, 2, side, latitude, longitude)
+    view = View(0, 2, side, 2, latitude, longitude, 200)
     return draw_frame(lay_out(pills, demo, rng), view, demo, rng)
 
 
-def test_pills_are_as_large_as_in_the_real_frames():
+def test_boxes_are_tight_and_pills_as_large_as_in_the_real_frames():
     widths = [_photo([pill], 976, 75, 40)[1][0][2] for pill in invent_pills(12, SEED)]
     assert 125 <= min(widths) <= max(widths) <= 529
-
-
-def test_boxes_are_tight():
     pill = next(p for p in invent_pills(60, SEED) if p.look.colors == ("빨강",))
     photo, boxes = _photo([pill], 488, 90, 20)
     reddish = cv2.subtract(photo[..., 0], photo[..., 1]) > 40

@@ -1,5 +1,3 @@
-"""The detector: letterbox, loading, and a training that is exact under interruption."""
-
 import math
 import os
 import pickle
@@ -133,9 +131,7 @@ def fitted_in_two(monkeypatch, *what):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "bf16"), [("yolo11n", True), ("yolo26n", False)])
-def test_interrupted_training_ends_with_the_same_weights(
-    tmp_path, data_dir, monkeypatch, architecture, bf16
-):
+def test_interrupted_it_ends_the_same(tmp_path, data_dir, monkeypatch, architecture, bf16):
     what = data_dir, plan(architecture, bf16=bf16)
     whole = fitted_hash(tmp_path / "whole", *what)
     assert fitted_in_two(monkeypatch, tmp_path / "parts", *what) == (whole, [0, 1, 2])
@@ -159,9 +155,7 @@ def test_the_forward_pass_has_the_precision_asked_for(tmp_path, data_dir, monkey
 
 
 @pytest.mark.slow
-def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(
-    tmp_path, data_dir, undisturbed, monkeypatch
-):
+def test_an_epoch_ended_by_a_signal_is_redone(tmp_path, data_dir, undisturbed, monkeypatch):
     end_batch, batches = PillTrainer._end_batch, []
 
     def signalled(self):
@@ -175,6 +169,8 @@ def test_a_signal_within_an_epoch_ends_it_and_the_epoch_is_redone(
         fit(tmp_path / "parts", data_dir, plan())
     assert fitted_hash(tmp_path / "parts", data_dir, plan()) == undisturbed
     assert batches == [0, 0, 1, 1, 1, 2, 2]
+    monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
+    assert fitted_hash(tmp_path / "parts", data_dir, plan()) == undisturbed
 
 
 @pytest.mark.slow
@@ -183,13 +179,6 @@ def test_every_step_takes_the_gradients_of_all_ranks(tmp_path, data_dir, monkeyp
     monkeypatch.setattr(Ranks, "share", lambda _ranks, _model, part: shared.append(part))
     fit(tmp_path, data_dir, replace(plan(), epochs=1))
     assert shared == [1.0, 1.0]
-
-
-@pytest.mark.slow
-def test_finished_training_is_not_trained_again(tmp_path, data_dir, undisturbed, monkeypatch):
-    fit(tmp_path, data_dir, plan())
-    monkeypatch.setattr(PillTrainer, "train", lambda _: pytest.fail("trained again"))
-    assert fitted_hash(tmp_path, data_dir, plan()) == undisturbed
 
 
 def spoil_at(monkeypatch, bad):
@@ -217,9 +206,7 @@ def skipped(folder):
 
 
 @pytest.mark.slow
-def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(
-    tmp_path, data_dir, monkeypatch
-):
+def test_a_skipped_step_is_resumed_exactly(tmp_path, data_dir, monkeypatch):
     spoil_at(monkeypatch, lambda epoch, step, _: (epoch, step) == (1, 1))
     whole = fit(tmp_path / "whole", data_dir, plan())
     parts, _ = fitted_in_two(monkeypatch, tmp_path / "parts", data_dir, plan())
@@ -230,9 +217,7 @@ def test_a_step_with_an_infinite_gradient_is_skipped_and_resumed_exactly(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "epoch"), [("yolo11n", 0), ("yolo26n", 1)])
-def test_an_epoch_of_skipped_steps_is_repeated_once(
-    tmp_path, data_dir, monkeypatch, architecture, epoch
-):
+def test_a_bad_epoch_is_repeated_once(tmp_path, data_dir, monkeypatch, architecture, epoch):
     whole = fitted_hash(tmp_path / "whole", data_dir, plan(architecture))
     steps = spoil_at(monkeypatch, lambda now, _, times: now == epoch and times < 2)
     assert fitted_hash(tmp_path / "again", data_dir, plan(architecture)) == whole
@@ -248,7 +233,7 @@ def test_an_epoch_of_skipped_steps_is_repeated_once(
         (True, "the checkpoint before it is damaged", "resumes from the last whole checkpoint"),
     ],
 )
-def test_an_epoch_that_stays_unusable_is_refused_and_a_repeat_resumes(
+def test_an_epoch_bad_twice_is_refused(
     tmp_path, data_dir, undisturbed, monkeypatch, damage, fact, cure
 ):
     def bad(epoch, _step, times):

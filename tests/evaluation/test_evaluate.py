@@ -1,8 +1,5 @@
-"""The whole stage on a handful of drawn photos with untrained models."""
-
 import json
 import re
-from pathlib import Path
 
 import pytest
 import timm
@@ -23,18 +20,16 @@ TIMED = ("metrics.json", "evaluation.json", "report.html", "events.jsonl")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evaluated_project.lay(tmp_path)
     places = Places.of(load())
-    files.write_json(
-        places.artifacts_dir / "live/detection/summary.json",
-        {"minutes": 1.5, "epochs": 3, "resumed": 1, "device": "CPU"},
-    )
+    summary = {"minutes": 1.5, "epochs": 3, "resumed": 1, "device": "CPU"}
+    files.write_json(places.artifacts_dir / "live/detection/summary.json", summary)
     return places
 
 
-def run(places: Places) -> dict[str, float | None]:
+def run(places):
     return evaluate.evaluate(load(), RunLog("evaluate", places.artifacts_dir / "live", "ERROR"))
 
 
@@ -47,7 +42,7 @@ def keys_of(tree) -> set[str]:
     return set(tree) | set().union(*map(keys_of, tree.values()))
 
 
-def test_the_stage_writes_all_its_files_the_same_twice_but_for_times(project, monkeypatch) -> None:
+def test_the_stage_writes_all_its_files_the_same_twice_but_for_times(project, monkeypatch):
     loaded, load_published = [], checkpoints.load_published
     monkeypatch.setattr(
         checkpoints, "load_published", lambda path: loaded.append(path) or load_published(path)
@@ -79,7 +74,7 @@ def test_the_stage_writes_all_its_files_the_same_twice_but_for_times(project, mo
     assert measured["models"]["classification"]["parameters"] == counted
 
 
-def test_every_key_of_the_json_files_is_explained(tmp_path_factory) -> None:
+def test_every_key_of_the_json_files_is_explained(tmp_path_factory):
     out = evaluated_project.made(tmp_path_factory.getbasetemp()).artifacts_dir
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"`\.?([a-z0-9_]+)`", text))
@@ -88,7 +83,7 @@ def test_every_key_of_the_json_files_is_explained(tmp_path_factory) -> None:
     assert named - set(measured["targets"]) - explained == set()
 
 
-def test_val_without_a_known_pill_is_refused(project: Places) -> None:
+def test_val_without_a_known_pill_is_refused(project):
     project.crops("val").write_bytes(project.crops("test").read_bytes())
     with pytest.raises(DataError, match="nothing to calibrate on"):
         run(project)

@@ -8,12 +8,12 @@ from pillsnap.recognition import scores
 from pillsnap.recognition.scores import Outputs
 
 VAL = crop_answers(muddled, True, 1)
-UNKNOWN = crop_answers(muddled, False, 2).outputs
+UNKNOWN = crop_answers(muddled, False, 2)
 FEW = Outputs(UNKNOWN.logits[:10], UNKNOWN.embeddings[:10])
 MEANS = np.eye(CLASSES, dtype=np.float32)
 
 
-def test_scores_are_what_their_papers_define() -> None:
+def test_scores_are_what_their_papers_define():
     pills = Outputs(np.log(np.array([[1.0, 2.0, 3.0]])), np.array([[0.6, 0.8]]))
     means = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
     found = {score: scores.score_of(score, pills, means, 1.0)[0] for score in scores.SCORES}
@@ -25,21 +25,19 @@ def test_scores_are_what_their_papers_define() -> None:
     ("val_unknown", "glued", "basis"),
     [(UNKNOWN, UNKNOWN, "val_unknown"), (FEW, UNKNOWN, "glued"), (NO_PILLS, FEW, "glued")],
 )
-def test_the_score_is_the_best_on_vals_unknown_pills_or_else_on_glued_ones(
-    val_unknown: Outputs, glued: Outputs, basis: str
-) -> None:
+def test_the_score_is_the_best_on_vals_unknown_pills_or_glued_ones(val_unknown, glued, basis):
     stand_ins = {"val_unknown": val_unknown, "glued": glued}
-    fitted = fit.fit(VAL.outputs, VAL.truth, stand_ins, MEANS, 0.95, 0.01)
+    fitted = fit.fit(VAL, VAL.truth, stand_ins, MEANS, 0.95, 0.01)
     assert fitted.chosen_on == basis
     assert fitted.score == fit.best_of(fitted.compared[basis])
     assert set(fitted.compared) == set(stand_ins)
-    passed = fitted.refusal_score(VAL.outputs) >= fitted.threshold
+    passed = fitted.refusal_score(VAL) >= fitted.threshold
     assert passed.sum() == 0.95 * len(VAL)
     assert fit.best_of({"max_probability": 0.8, "energy": 0.9, "class_mean": 0.7}) == "energy"
     assert fit.best_of(dict.fromkeys(scores.SCORES)) == "max_probability"
 
 
-def test_no_other_temperature_has_a_lower_loss_and_it_undoes_a_scaling_of_the_logits() -> None:
+def test_no_other_temperature_has_a_lower_loss_and_it_undoes_a_scaling_of_the_logits():
     def loss(temperature: float) -> float:
         chances = log_softmax(VAL.logits.astype(np.float64) / temperature, axis=1)
         return -chances[np.arange(len(VAL)), VAL.truth].mean()
@@ -49,16 +47,13 @@ def test_no_other_temperature_has_a_lower_loss_and_it_undoes_a_scaling_of_the_lo
     assert fit.fit_temperature(VAL.logits * 3, VAL.truth) == pytest.approx(3 * best, rel=1e-4)
 
 
-def test_cross_fitting_brings_overconfident_probabilities_near_their_accuracy() -> None:
+def test_cross_fitting_calibrates_and_never_uses_a_pills_own_group():
     right = VAL.logits.argmax(axis=1) == VAL.truth
     confidence = fit.cross_fitted(VAL.logits * 4, VAL.truth, VAL.groups, 0)
     before = metrics.ece(scores.confidences(VAL.logits * 4, 1.0), right)
     assert metrics.ece(confidence, right) < before / 2
     groups = np.array(["g"] * len(VAL), dtype=object)
     assert np.isnan(fit.cross_fitted(VAL.logits, VAL.truth, groups, 0)).all()
-
-
-def test_cross_fitting_never_uses_a_pills_own_group() -> None:
     logits = VAL.logits.copy()
     first = fit.cross_fitted(logits, VAL.truth, VAL.groups, 0)
     logits[VAL.groups == "g0"] *= 50

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from make.crop_files import write_store
 from make.drawn_models import BLUE, GREEN, RED, STRANGE, ColourClassifier, classes, recogniser
 from make.evaluated_project import write_frames
 from pillsnap.dataset import crops, pixels
@@ -36,7 +37,7 @@ def store(tmp_path: Path) -> crops.CropStore:
     ]
     pictures = [np.full((24, 24, 3), colour, np.uint8) for colour in colours]
     path = tmp_path / "crops.arrow"
-    crops.write_crops(path, pd.DataFrame(rows), [pixels.encode(p, 95) for p in pictures])
+    write_store(path, pd.DataFrame(rows), [pixels.encode(p, 95) for p in pictures])
     return crops.CropStore(path)
 
 
@@ -46,43 +47,38 @@ def log(tmp_path: Path) -> RunLog:
     return RunLog("evaluate", tmp_path / "live", "ERROR")
 
 
-def test_frames_are_read_as_the_recogniser_reads_them(frames: FrameStore, log: RunLog) -> None:
-    answers = inference.read_frames(recogniser(), frames, 2, log)
+def test_frames_are_read_as_the_recogniser_reads_them(frames, log):
+    answers = inference.read_frames(recogniser(), frames, 0.5, log)
     assert (answers.frames[1].group_id, answers.frames[1].image_type) == ("b.png", "combination")
-    outcomes = [answer.match(0.5).predicted for answer in answers.frames]
-    assert outcomes == [("right",), ("right", "right"), ("wrong_name",)]
+    outcomes = [answer.match.predicted for answer in answers.frames]
+    assert outcomes == [["right"], ["right", "right"], ["wrong_name"]]
     assert all(answer.seconds > 0 for answer in answers.frames)
-    table = tables.pills("val", answers, 0.5, classes())
+    table = tables.pills("val", answers, classes())
     assert table["outcome"].tolist() == [*["right"] * 3, "wrong_name"]
     assert table["code"].tolist() == ["K-000000", "", "K-000001", "K-000002"]
     assert table["refused"].tolist() == [False, True, False, False]
     tool = recogniser()
     tool.calibration = replace(tool.calibration, detection_confidence=0.65)
-    answer = inference.read_frames(tool, frames, 2, log).frames[1]
+    answer = inference.read_frames(tool, frames, 0.5, log).frames[1]
     assert (len(answer.found), len(answer.predicted)) == (2, 1)  # also under the operating point
-    pictures = [frames.decode(index) for index in range(3)]
-    measured = inference.speed(recogniser(), pictures)
+    measured = inference.speed(recogniser(), frames)
     assert measured["frames"] == 3
     assert min(measured.values()) > 0
 
 
-def test_crops_are_classified_in_order_and_class_means_are_those_of_known_pills(
-    store: crops.CropStore, log: RunLog
-) -> None:
-    means = inference.class_means(ColourClassifier(), store, 4, 2, log)
+def test_crops_are_classified_in_order_and_class_means_are_those_of_known_pills(store, log):
+    means = inference.class_means(ColourClassifier(), store, 2, log)
     red = np.array(RED) / np.linalg.norm(RED)
     assert means[0] == pytest.approx(red, abs=0.01)
     assert np.linalg.norm(means, axis=1) == pytest.approx([1, 1, 0, 0], abs=1e-6)
-    answers = inference.classify_crops(ColourClassifier(), store, 4, 3, log)
+    answers = inference.classify_crops(ColourClassifier(), store, 3, log)
     assert answers.logits.argmax(axis=1)[:3].tolist() == [0, 0, 1]
     assert len(answers.known()) == 3
     assert answers.known(False).truth.tolist() == [-1]
 
 
-def test_glued_crops_are_halves_of_two_pills_of_different_classes(
-    store: crops.CropStore, log: RunLog
-) -> None:
-    made = inference.classify_glued(ColourClassifier(), store, 0, 4, 2, log)
+def test_glued_crops_are_halves_of_two_pills_of_different_classes(store, log):
+    made = inference.classify_glued(ColourClassifier(), store, 0, 2, log)
     assert 0 < len(made) <= 2
     assert made.embeddings.shape == (len(made), 3)
     left, right = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)

@@ -5,13 +5,14 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from make.made_answers import class_table, frame_answer, frames
 from pillsnap import fonts
 from pillsnap.evaluation import cards, montage
+from pillsnap.evaluation.answers import FrameSet
 from pillsnap.evaluation.cards import Card
 
 GREY = np.full((64, 64, 3), 120, np.uint8)
 CARD = Card(((GREY, "confidence 87%"), (None, "true class")), ("true K-000001 가나정",))
 
 
-def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is() -> None:
+def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is():
     before = mpl.rcParams["font.family"]
     names = [ImageFont.truetype(str(fonts.korean_font_path(bold)), 12).getname() for bold in (0, 1)]
     assert names[0][0] == names[1][0] == "NanumGothic"
@@ -19,7 +20,7 @@ def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is(
     assert len({bytes(montage.font(20).getmask(letter)) for letter in "가나다라"}) == 4
 
 
-def test_a_montage_grows_by_rows_one_of_nothing_is_a_picture_and_text_is_cut() -> None:
+def test_a_montage_grows_by_rows_text_is_cut_and_frames_with_and_without_errors_are_shown():
     one, four = cards.sheet([CARD], ""), cards.sheet([CARD] * 4, "")
     assert four.width > 2.5 * one.width
     assert four.height > 1.8 * one.height
@@ -30,20 +31,17 @@ def test_a_montage_grows_by_rows_one_of_nothing_is_a_picture_and_text_is_cut() -
     assert cut.endswith("…")
     assert face.getlength(cut) <= 80
     assert montage.fitting("K-1", face, 80) == "K-1"
-
-
-def test_frames_with_and_without_errors_are_both_shown() -> None:
     some = [*frames().frames, frame_answer(9, "single", [1], [2])]
-    shown = montage.choose(some, 0.5)
+    shown = montage.choose(FrameSet(some))
     assert len(shown) == montage.FRAMES
     assert shown[-1] == len(some) - 1
 
 
-def test_a_frame_shows_each_outcome_in_its_own_colour_and_labels_do_not_cover_each_other() -> None:
+def test_a_frame_shows_each_outcome_in_its_own_colour_and_labels_do_not_cover_each_other():
     assert len(set(montage.COLOURS.values())) == len(montage.COLOURS)
     frame = frame_answer(0, "combination", [1, 2], [1, 3])
     pixels = np.zeros((100, 460, 3), np.uint8)
-    picture = np.asarray(montage.framed(pixels, frame, class_table(), 0.5))
+    picture = np.asarray(montage.framed(pixels, frame, class_table()))
     for outcome in ("right", "wrong_name"):
         colour = ImageColor.getrgb(montage.COLOURS[outcome])
         assert (picture == colour).all(axis=2).any(), outcome

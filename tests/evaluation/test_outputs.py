@@ -1,5 +1,4 @@
 import subprocess
-from pathlib import Path
 
 import orjson
 import pandas as pd
@@ -11,6 +10,7 @@ from pillsnap.errors import DataError
 from pillsnap.evaluation import evaluate, outputs
 from pillsnap.params import load
 from pillsnap.places import Places
+from pillsnap.stage.run import git_revision
 
 PARAMS = load().model_copy(update={"evaluate": fake.OPTIONS})
 CONTRACT = {
@@ -36,7 +36,7 @@ def measured(model, minutes: float | None = None) -> dict:
     return {**tree, "targets": outputs.targets(PARAMS, tree)}
 
 
-def test_metrics_json_has_the_contracted_keys_and_no_other() -> None:
+def test_metrics_json_has_the_contracted_keys_and_no_other():
     tree = measured(fake.muddled)
     found = outputs.headlines(tree)
     wanted = [f"{section}.{key}" for section, keys in CONTRACT.items() for key in keys.split()]
@@ -48,7 +48,7 @@ def test_metrics_json_has_the_contracted_keys_and_no_other() -> None:
     assert b"reason" not in orjson.dumps(found)
 
 
-def test_a_goal_is_met_missed_or_without_a_value() -> None:
+def test_a_goal_is_met_missed_or_without_a_value():
     tree = measured(fake.oracle)
     found = tree["targets"]
     assert found["classification_top1"]["met"] is True
@@ -62,9 +62,7 @@ def test_a_goal_is_met_missed_or_without_a_value() -> None:
     assert found["training_minutes"]["met"] is True
 
 
-def test_a_missing_training_record_is_null_with_a_reason_and_a_damaged_one_is_refused(
-    tmp_path: Path,
-) -> None:
+def test_a_missing_record_or_revision_is_null_a_damaged_record_refused(tmp_path, monkeypatch):
     places, path = Places(tmp_path, tmp_path, "demo"), tmp_path / "live/detection/summary.json"
     files.write_json(path, {"minutes": 1.5, "epochs": 3, "resumed": 1})
     found = outputs.training(places)
@@ -74,12 +72,12 @@ def test_a_missing_training_record_is_null_with_a_reason_and_a_damaged_one_is_re
     path.write_text("{")
     with pytest.raises(DataError, match="is not JSON") as refusal:
         outputs.training(places)
-    assert refusal.value.cure == "Write it again: dvc repro -f train_detection"
+    assert refusal.value.cure == "Write it again: dvc repro -f -s train_detection"
 
 
 @pytest.mark.parametrize("model", [fake.oracle, fake.guesser, fake.parrot, fake.muddled])
 @pytest.mark.parametrize("found", [True, False])
-def test_everything_is_measured_and_every_null_has_a_reason(model, found: bool) -> None:
+def test_everything_is_measured_and_every_null_has_a_reason(model, found):
     answered = fake.answers(model, fake.frames(found=found))
     made = fake.fitted(answered.val)
     measured = evaluate.measure(PARAMS, answered, made, fake.class_table(), ())
@@ -97,6 +95,6 @@ def test_everything_is_measured_and_every_null_has_a_reason(model, found: bool) 
 
 def test_a_repository_without_commits_has_no_revision(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert outputs._git_revision() is None
+    assert git_revision() is None
     subprocess.run(["git", "init", "-q"], check=True)
-    assert outputs._git_revision() is None
+    assert git_revision() is None

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from make.made_answers import OPTIONS, answers, class_table, fitted, frames, muddled, oracle
-from pillsnap.evaluation import breakdown, evaluate, model_card, outputs, report
+from pillsnap.evaluation import breakdown, evaluate, outputs, report
 from pillsnap.params import load
 
 PARAMS = load().model_copy(update={"evaluate": OPTIONS})
@@ -40,15 +40,15 @@ def page(scale: str = "demo", columns: dict[str, list] | None = None, **of) -> s
 
 
 @pytest.mark.parametrize("of", [{}, {"found": False}, {"model": oracle}])
-def test_the_page_is_whole_and_fetches_nothing(of) -> None:
+def test_the_page_is_whole_and_fetches_nothing(of):
     shown = page(**of)
-    assert re.findall(r"""(?:src|href)=["'](?!data:)""", shown) == []
+    assert re.findall(r"""(?:src|href)=["'](?!data:|#)""", shown) == []
     body = shown[shown.index("<body") : shown.index("</body>")]
     tags = [re.findall(rf"<{end}(div|table|svg|td|p)\b", body) for end in ("", "/")]
     assert sorted(tags[0]) == sorted(tags[1])
 
 
-def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_as_markup() -> None:
+def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_as_markup():
     sections, shown, empty = measured()[0], page(), page("stage3", found=False)
     top1, worst = sections["classification"], sections["unknown"]["by_code"][0]
     for text in (
@@ -59,6 +59,11 @@ def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_a
         "Held-out unknown classes: 40 pills of 1 codes",
         "near duplicate share",
         report.SYNTHETIC,
+        "<dd>yolo11n + test_resnet</dd>",
+        "<dd>c0ffee</dd>",
+        'data-ko="F1(단일 사진)"',
+        'href="#Curves"',
+        '<h2 id="Curves">',
     ):
         assert text in shown, text
     assert "<small>no pill was accepted</small>" in empty
@@ -70,7 +75,7 @@ def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_a
     assert "<script>x" not in shown
 
 
-def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty() -> None:
+def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty():
     row = report.table(["a"], [[0.123456, None, (0.5, "0.4 to 0.6"), "text", True]])["rows"][0]
     assert [cell.get("sort") for cell in row] == ["0.123456", "", "0.5", None, None]
     assert [cell["text"] for cell in row] == ["0.123", "–", "0.500 (0.4 to 0.6)", "text", "yes"]
@@ -78,21 +83,18 @@ def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty() -> None:
     assert f'data-value="{measured()[0]["pipeline"]["pill_f1"]!r}"' in page()
 
 
-def test_a_chart_puts_the_ends_of_the_scale_at_the_ends_of_its_axes() -> None:
-    drawn = report.chart("title", [(0.0, 0.0, ""), (1.0, 1.0, 7)], "recall", "precision")
-    bottom, top = report.HEIGHT - report.BOTTOM, report.TOP
-    right = report.WIDTH - report.RIGHT
-    assert drawn["line"] == f"{report.LEFT:.1f},{bottom:.1f} {right:.1f},{top:.1f}"
-    assert (drawn["rows"][0], drawn["columns"][-1]) == (("0", bottom), ("1", right))
+def test_a_chart_reaches_the_ends_of_its_axes_and_the_model_card_has_metrics_and_provenance():
     sections, plots, classes = measured()
-    shown = report.render(sections, {**plots, "coverage": []}, classes, PICTURES, "demo")
+    ends = [{"recall": end, "precision": end} for end in (0.0, 1.0)]
+    plots |= {"pr_curve": ends, "coverage": []}
+    shown = report.render(sections, plots, classes, PICTURES, "demo")
+    assert '<polyline points="44.0,186.0 290.0,18.0"/>' in shown
+    assert '<line class="grid" x1="44" y1="186.0" x2="290" y2="186.0"/>' in shown
+    assert '<text x="290.0" y="202" text-anchor="middle">1</text>' in shown
+    assert "<title>recall 1.000, precision 1.000</title>" in shown
     assert "Nothing to draw" in shown
     assert f'text-anchor="middle">{plots["reliability"][0]["pills"]}</text>' in shown
-
-
-def test_the_model_card_has_metrics_limits_and_provenance() -> None:
-    sections, _, _ = measured()
-    card = model_card.render(sections, class_table(), "demo")
+    card = report.model_card(sections, class_table(), "demo")
     assert f"| classification.top1 | {sections['classification']['top1']:.3f}" in card
     assert report.NO_DEVICE in card
     assert "commit\n  c0ffee" in card

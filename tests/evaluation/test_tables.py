@@ -1,5 +1,4 @@
 import csv
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +12,7 @@ from pillsnap.evaluation import sections, tables
 VAL = crop_answers(muddled, True, 1)
 
 
-def test_the_table_of_crops_gives_the_metrics_again(tmp_path: Path) -> None:
+def test_the_table_of_crops_gives_the_metrics_again(tmp_path):
     made = fitted(VAL)
     tables.write_parquet(tmp_path / "p.parquet", [tables.crops("val", VAL, made, class_table())])
     table = pq.read_table(tmp_path / "p.parquet").to_pandas()
@@ -27,7 +26,7 @@ def test_the_table_of_crops_gives_the_metrics_again(tmp_path: Path) -> None:
     assert (chances.sum(axis=1) <= 1).all()
 
 
-def test_the_coco_files_give_the_map_again(tmp_path: Path) -> None:
+def test_the_coco_files_give_the_map_again(tmp_path):
     truth, found = tables.coco_files(frames())
     files.write_json(tmp_path / "truth.json", truth)
     files.write_json(tmp_path / "found.json", found)
@@ -40,7 +39,7 @@ def test_the_coco_files_give_the_map_again(tmp_path: Path) -> None:
     assert evaluation.stats[1] == pytest.approx(section["map50"], abs=1e-9)
 
 
-def test_epochs_have_the_column_names_of_ultralytics(tmp_path: Path) -> None:
+def test_epochs_have_the_column_names_of_ultralytics(tmp_path):
     for number, name in enumerate(("map50", "lr", "loss/train"), start=1):
         text = f"step\t{name.rpartition('/')[2]}\n1\t0.{number}\n2\t0.{number}5\n"
         files.write_text(tmp_path / f"{name}.tsv", text)

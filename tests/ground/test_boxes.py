@@ -1,5 +1,3 @@
-"""Boxes against hand-made figures."""
-
 import numpy as np
 
 from pillsnap import boxes

@@ -1,5 +1,3 @@
-"""Files are whole or absent."""
-
 import fcntl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +14,9 @@ def test_content_arrives_and_nothing_else_stays(tmp_path):
     files.write_text(tmp_path / "sub" / "가.txt", "알약\n")
     [path] = (tmp_path / "sub").iterdir()
     assert (path.name, path.read_bytes()) == ("가.txt", "알약\n".encode())
+    files.write_json(path, {"이름": [1, 2.5, None, float("nan")]})
+    assert files.read_json(path, "") == {"이름": [1, 2.5, None, None]}
+    assert files.read_yaml(path, "") == {"이름": [1, 2.5, None, None]}
 
 
 def test_failure_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -38,9 +39,7 @@ def test_what_killed_processes_left_is_removed_but_no_file_that_is_being_written
     assert {path.name for path in tmp_path.iterdir()} == {"c", *names[1:]}
 
 
-def test_a_temporary_that_another_process_swept_before_it_was_locked_is_made_again(
-    tmp_path, monkeypatch
-):
+def test_a_temporary_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
     lock, swept = fcntl.flock, []
 
     def flock(file, how):
@@ -91,12 +90,6 @@ def test_a_bad_file_is_refused_with_its_name_and_the_cure(tmp_path, reader, form
     assert len(refusal.value.fact) < 500
 
 
-def test_json_comes_back(tmp_path):
-    files.write_json(tmp_path / "a", {"이름": [1, 2.5, None, float("nan")]})
-    assert files.read_json(tmp_path / "a", "") == {"이름": [1, 2.5, None, None]}
-    assert files.read_yaml(tmp_path / "a", "") == {"이름": [1, 2.5, None, None]}
-
-
 def test_every_flipped_bit_of_sealed_json_is_noticed_or_means_the_same(tmp_path):
     path = tmp_path / "a"
     tree = {"b": [0.1, 12], "a": {"이름": "알약"}}
@@ -120,11 +113,6 @@ class Shape:
     sides: tuple[int, ...]
 
 
-def test_a_tree_becomes_a_dataclass_and_further_keys_are_ignored(tmp_path):
-    tree = {"name": "a", "sides": [1, 2], "more": 3}
-    assert files.typed(tree, Shape, tmp_path, "") == Shape("a", (1, 2))
-
-
 @pytest.mark.parametrize(
     ("tree", "words"),
     [
@@ -134,7 +122,9 @@ def test_a_tree_becomes_a_dataclass_and_further_keys_are_ignored(tmp_path):
         ([], "its content: Input should be a dictionary"),
     ],
 )
-def test_a_tree_of_another_shape_is_refused_with_the_key(tmp_path, tree, words):
+def test_a_tree_becomes_a_dataclass_or_is_refused_with_the_key(tmp_path, tree, words):
+    more = {"name": "a", "sides": [1, 2], "more": 3}
+    assert files.typed(more, Shape, tmp_path, "") == Shape("a", (1, 2))
     with pytest.raises(CheckpointError, match=words) as refusal:
         files.typed(tree, Shape, tmp_path, "Do this.", CheckpointError)
     assert refusal.value.fact.startswith(str(tmp_path))

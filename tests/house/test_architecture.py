@@ -19,7 +19,7 @@ FLOORS = (
     {"aihub", "training", "demo", "monitor"},
     {"formats"},
     {"manifest", "validation", "detection", "classification", "register", "interchange"},
-    {"recognition"},
+    {"recognition", "imprint"},
     {"evaluation", "release"},
     {"prediction", "operation"},
     {"own_photos", "service"},
@@ -92,6 +92,12 @@ def test_the_ground_and_the_rooms_are_all_there_is():
     names = {room(path) for path in MODULES} - {"__init__"}
     assert names == GROUND.union(*FLOORS)
     assert len(list(PACKAGE.glob("*.py"))) <= 12
+
+
+def test_a_room_itself_imports_nothing():
+    """Every module of a room loads its __init__: torch there breaks installs without torch."""
+    for path in set(PACKAGE.glob("*/__init__.py")) - {PACKAGE / "params/__init__.py"}:
+        assert not re.search(r"^(import|from) ", path.read_text("utf-8"), re.MULTILINE), path
 
 
 def test_no_import_cycles():

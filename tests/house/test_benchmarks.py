@@ -40,6 +40,7 @@ TINY = {
         "--only labels archives multipart params.yaml --count 20",
         "| params.yaml | 20 |",
     ),
+    "engines.py": ("--frames 300 --engines local 2", "| 2 | "),
     "crashes.py": (
         "--targets build_manifest validate --kills 2 --failures 1 --workers 1",
         "| together |",
@@ -47,8 +48,10 @@ TINY = {
     "surroundings.py": ("--help", "--cases"),
     "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "neighbours.py": ("1", "| classifier | OMP_NUM_THREADS=1 |"),
+    "pages.py": ("--help", "--axe"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
+    "imprints.py": ("--help", "--pills"),
     "prescriptions.py": ("--help", "--count"),
     "onnx_speed.py": ("--help", "bundle"),
     "service.py": ("--help", "photos"),

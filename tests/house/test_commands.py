@@ -13,6 +13,7 @@ from typer.main import get_command
 from make.import_graph import ROOT, SRC
 from pillsnap import params
 from pillsnap.cli import app
+from pillsnap.places import STAGES
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("data/*.md")])
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -67,7 +68,8 @@ def subcommands(parser):
 def unknown(program, words):
     """The first word that the program does not take; arguments after the command are not judged."""
     if program.startswith("python3"):
-        return "" if words[0] in JOBS else words[0]
+        job = next((word for word in words if word != "--cpu"), "no job")
+        return "" if job in JOBS else job
     names, words = [], [word.rstrip(".:") for word in words]
     for word, value in zip(words, [*words[1:], ""], strict=True):
         options, commands = grammar(program, *names)
@@ -84,6 +86,43 @@ def unknown(program, words):
         elif commands and word[0].isalpha():
             return word
     return ""
+
+
+def typed(program, rest):
+    """The words of a command, without the sentence that goes on behind it."""
+    words, names, kept, value = [word.rstrip(".:") for word in rest.split()], [], [], False
+    if program.startswith("python3"):
+        return [word for word in words if word in JOBS or word.startswith("-")]
+    for word in words:
+        if word in grammar(program, *names)[1]:
+            names.append(word)
+        elif word.isalpha() and word.islower() and word not in STAGES and not value:
+            break
+        kept.append(word)
+        value = word.startswith("-") and word not in ("--force", "--workspace", "-w", "-f", "-s")
+    return kept
+
+
+def kind_of(program, rest):
+    """A command by its subcommands, options, stages, and keys of -S."""
+    names, kept, before = [], [], ""
+    for word in typed(program, rest):
+        known = () if program.startswith("python3") else grammar(program, *names)[1]
+        names += [word] * (word in known)
+        if word in (*known, *STAGES, *JOBS) or word.startswith("-") or before == "-S":
+            kept.append(word.strip("'").partition("=")[0])
+        before = word
+    return " ".join([program, *kept])
+
+
+def offered():
+    """(kind of command, module or `docs`) of all messages and documents."""
+    src = {
+        (kind_of(*found), path.relative_to(SRC / "pillsnap").as_posix())
+        for path in SRC.rglob("*.py")
+        for found in in_module(path)
+    }
+    return src | {(kind_of(*found), "docs") for page in PAGES for found in in_page(page)}
 
 
 @pytest.mark.parametrize("path", [*PAGES, *sorted(SRC.rglob("*.py"))], ids=str)

@@ -1,6 +1,8 @@
 """run.py: helpful lines instead of tracebacks, installs only when the requirements change."""
 
+import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -175,3 +177,67 @@ def test_a_half_made_environment_is_made_anew(project):
     done = call(project, "demo", PIP_NO_INDEX="1")
     assert "making .venv" in done.stdout
     assert (project / ".venv/bin/pip").exists()
+
+
+PINNED = (ROOT / "requirements.txt").read_text("utf-8")
+NAME = re.compile(r"^([\w.-]+)(?:\[\S+\])?==", re.MULTILINE)
+
+
+@pytest.fixture
+def module(project):
+    """run.py as a module of the project, with the real requirements and an empty .venv."""
+    shutil.copy(ROOT / "requirements.txt", project)
+    (project / ".venv").mkdir()
+    spec = importlib.util.spec_from_file_location("run_of_project", project / "run.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_without_cuda_nothing_is_missing_but_what_torch_alone_brings(module):
+    kept = module.without_cuda(PINNED)
+    left_out = set(NAME.findall(PINNED)) - set(NAME.findall(kept))
+    assert {"torch", "torchvision", "triton"} < left_out
+    assert kept.count("--hash=sha256:") > 2 * len(NAME.findall(kept)) > 400
+    for block in re.split(r"^(?=\w)", PINNED, flags=re.MULTILINE):
+        name, needed_by = NAME.match(block), re.findall(r"^    #(?: via|  ) (\S+)$", block, re.M)
+        if name and name[1] in left_out - {"torch", "torchvision"}:
+            assert set(needed_by) <= left_out, name[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system's torch has CUDA")
+@pytest.mark.parametrize("problem", ["", "no route to host"])
+def test_the_cpu_build_is_asked_for_by_version_and_pypi_serves_where_it_is_not_had(
+    module, monkeypatch, capsys, problem
+):
+    calls = []
+    monkeypatch.setattr(module, "PYTHON", "/bin/true")  # no torch yet
+    monkeypatch.setattr(module, "failure", lambda command: calls.append(command) or problem)
+    chosen = module.requirements_for_cpu()
+    [call] = calls
+    pins = re.findall(r"^torch(?:vision)?==[\d.]+", PINNED, re.MULTILINE)
+    assert call[-3:] == ["https://download.pytorch.org/whl/cpu", *(f"{pin}+cpu" for pin in pins)]
+    said = f"gave no torch ({problem}): PyPI's is taken" in capsys.readouterr().out
+    assert said == bool(problem)
+    assert chosen.name == ("requirements.txt" if problem else "requirements-cpu.txt")
+    assert module.CPU.exists()  # later calls without --cpu keep to it
+
+
+def test_a_torch_of_the_pinned_version_is_kept(module, monkeypatch):
+    monkeypatch.setattr(module, "PYTHON", sys.executable)
+    monkeypatch.setattr(module, "failure", lambda command: pytest.fail(str(command)))
+    chosen = module.requirements_for_cpu()
+    assert chosen == (module.CPU if sys.platform == "linux" else module.ROOT / "requirements.txt")
+
+
+@pytest.mark.slow
+def test_without_any_index_cpu_says_so_in_a_line_and_tries_pypi(project):
+    ready(project)
+    (project / "requirements.txt").write_text("torch==9.9.9\n")
+    done = call(project, "--cpu", "demo", PIP_NO_INDEX="1", UV_OFFLINE="1")
+    assert done.returncode == 1
+    assert "download.pytorch.org/whl/cpu gave no torch (ERROR: No matching dist" in done.stdout
+    assert "Installing requirements.txt failed" in done.stderr.splitlines()[-1]
+    (project / "requirements.txt").write_text("")
+    assert "ran demo" in call(project, "demo").stdout
+    assert (project / ".venv/requirements-cpu.txt").exists()

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from pillsnap.dataset import crops as crops_
-from pillsnap.dataset import pixels as crops
+from pillsnap.dataset.arrow import arrow_writer
+from pillsnap.dataset.crops import SCHEMA
+from pillsnap.dataset.pixels import encode
 
 
 def rows(count, classes, seed=0):
@@ -26,8 +27,16 @@ def rows(count, classes, seed=0):
             "back": 0, "direction": 0, "light": 0, "latitude": 90, "longitude": 0,
             "box_x": 1, "box_y": 1, "box_w": 9, "box_h": 9,
             "content_hash": "0",
-            "jpeg": crops.encode(pixels.astype(np.uint8), 95),
+            "jpeg": encode(pixels.astype(np.uint8), 95),
         }  # fmt: skip
+
+
+def write_store(path, table, jpegs):
+    """A crop store from a table with SCHEMA's columns except jpeg, and the JPEG bytes."""
+    rows = table[SCHEMA.names[:-1]].to_dict("records")
+    with arrow_writer(path, SCHEMA) as writer:
+        for row, jpeg in zip(rows, jpegs, strict=True):
+            writer.add({**row, "jpeg": jpeg})
 
 
 def write(folder, train=60, val=30, classes=4):
@@ -35,5 +44,5 @@ def write(folder, train=60, val=30, classes=4):
     for seed, (split, count) in enumerate({"train": train, "val": val}.items()):
         table = pd.DataFrame(rows(count, classes, seed))
         jpegs = table.pop("jpeg").tolist()
-        crops_.write_crops(folder / f"{split}.arrow", table, jpegs)
+        write_store(folder / f"{split}.arrow", table, jpegs)
     return folder

@@ -10,10 +10,11 @@ import pandas as pd
 import torch
 import yaml
 
+from make import crop_files
 from make.drawn_models import COLOURS, STRANGE, classes, frame
 from make.import_graph import ROOT
 from pillsnap.classification import classifier
-from pillsnap.dataset import arrow, crops, manifest, pixels
+from pillsnap.dataset import arrow, manifest, pixels
 from pillsnap.detection import detector
 from pillsnap.evaluation import evaluate as evaluation
 from pillsnap.params import load
@@ -55,7 +56,7 @@ def write_split(places: Places, split: str) -> None:
             pictures.append(pixels.encode(pixels.cut(photo, (40, 50, 60, 60), 32, 0.1), 95))
             size = {"width": 300, "height": 200, "jpeg": pixels.encode(photo, 95)}
             writer.add({**place, **size, "pills": [{**name, **box}]})
-    crops.write_crops(places.data_dir / "crops" / f"{split}.arrow", pd.DataFrame(rows), pictures)
+    crop_files.write_store(places.crops(split), pd.DataFrame(rows), pictures)
 
 
 def publish_classifier(path: Path, **changes: object) -> dict[str, torch.Tensor]:

@@ -78,13 +78,13 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
         }
     ).assign(latitude=70, longitude=0, box_x=10, box_y=20, box_w=30, box_h=40)
     embeddings = calibration.normalised(logits + rng.normal(0, 0.01, logits.shape))
-    return CropAnswers(table, logits, embeddings)
+    return CropAnswers(logits, embeddings, table)
 
 
 def fitted(val: CropAnswers) -> Calibration:
     known, means = val.known(), np.eye(CLASSES, dtype=np.float32)
     stand_ins = {"val_unknown": NO_PILLS, "glued": NO_PILLS}
-    return fit.fit(known.outputs, known.truth, stand_ins, means, 0.95, 0.01)
+    return fit.fit(known, known.truth, stand_ins, means, 0.95, 0.01)
 
 
 def frame_answer(index: int, kind: str, labels: list[int], names: list[int]) -> FrameAnswer:
@@ -108,6 +108,7 @@ def frame_answer(index: int, kind: str, labels: list[int], names: list[int]) -> 
         top_class=np.tile(np.arange(5), (len(names), 1)),
         top_probability=np.full((len(names), 5), 0.2),
         seconds=0.01 * (index + 1),
+        match_iou=OPTIONS.match_iou,
     )
 
 

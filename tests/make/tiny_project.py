@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -44,6 +45,14 @@ def after_demo(folder: Path) -> Path:
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "demo ran")
     return folder
+
+
+@cache
+def demo_run(base: Path) -> Path:
+    """A project after its demo, made once in the tests' base folder: copy it, do not touch."""
+    folder = base / "demo run"
+    folder.mkdir()
+    return after_demo(folder)
 
 
 def set_params(folder: Path, changes: dict) -> None:

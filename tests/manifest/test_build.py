@@ -3,6 +3,8 @@
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
 from pillsnap.manifest.classes import UnknownPills
+from pillsnap.stage import engines
+from pillsnap.stage.engines import Engine
 
 SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
 CODES = [f"K-{number:06d}" for number in range(1, 9)]
@@ -35,7 +39,9 @@ FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes
 def order(**changes: Any) -> Order:
     numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
     wanted = SCALES["stage1"].model_copy(update=numbers)
-    return replace(Order("stage1", "aihub", wanted, UnknownPills(0, 0), 17, 1), **changes)
+    return replace(
+        Order("stage1", "aihub", wanted, UnknownPills(0, 0), 17, Engine(processes=1)), **changes
+    )
 
 
 def build(root: Path, an_order: Order | None = None) -> Selection:
@@ -118,8 +124,11 @@ def test_workers_and_a_linked_shard_do_not_change_the_bytes(root, tmp_path, monk
     monkeypatch.setattr("pillsnap.aihub.reading.CHUNK", 50)
     monkeypatch.setattr(selection, "FEW", 0)
     label_path(root, Shot((CODES[0],), 0, 0, 0, 75)).write_bytes(b"{")
-    one = written(root, tmp_path / "a", order(num_workers=1))
-    assert written(root, tmp_path / "b", order(num_workers=2)) == one
+    one = written(root, tmp_path / "a", order())
+    assert written(root, tmp_path / "b", order(engine=Engine(processes=2))) == one
+    with ThreadPoolExecutor(2) as threads:
+        monkeypatch.setattr(engines, "_dask", lambda url: nullcontext((threads, 2)))
+        assert written(root, tmp_path / "d", order(engine=Engine("dask://host:1"))) == one
     shard = root / "train/images/single/TS_1_single"
     shutil.move(shard, tmp_path / "elsewhere")
     shard.symlink_to(tmp_path / "elsewhere")

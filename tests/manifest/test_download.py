@@ -22,6 +22,7 @@ from pillsnap.formats import fingerprint
 from pillsnap.manifest import build, tables
 from pillsnap.manifest.build import Order, Selection
 from pillsnap.manifest.classes import UnknownPills
+from pillsnap.stage.engines import Engine
 from pillsnap.stage.pool import workers
 
 NUMBERS = {
@@ -51,7 +52,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(root: Path, **changes: object) -> Selection:
-    order = Order("stage1", "aihub", SCALE.model_copy(update=NUMBERS), UnknownPills(0, 0), 17, 1)
+    order = Order(
+        "stage1",
+        "aihub",
+        SCALE.model_copy(update=NUMBERS),
+        UnknownPills(0, 0),
+        17,
+        Engine(processes=1),
+    )
     return build.build(root, order, fingerprint.take(root), lambda done, total: None)
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from make.monitor_runs import event, folded, write_run
-from pillsnap.monitor import origins
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.folder import RunFolder
+from pillsnap.monitor.folder import RunFolder, origins
 from pillsnap.places import MODELS, TRAININGS, Places
 
 TRAINED = [
@@ -34,7 +33,7 @@ def origins_of(folder: Path, events: list[Event]) -> dict[str, Any]:
     followed = RunFolder(folder)
     followed.state = folded(*events)
     followed.refresh()
-    return origins.of(followed)
+    return origins(followed)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """The monitor's page in a real Chromium."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from make.browser import Tab
 from make.monitor_runs import FAILURE, STAGE, DrawnRun, append, drawn_run, line, write_run
 from make.monitor_server import serving
+from pillsnap.monitor.server import PAGE_DIR
+from pillsnap.operation.diagnosis import TABLE
 from pillsnap.places import STAGES
 
 pytestmark = pytest.mark.slow
@@ -60,6 +64,8 @@ def test_both_trainings_are_shown_and_no_other_host_is_asked(tab, tmp_path, sche
     with opened(tab, tmp_path, scheme=scheme) as (path, port):
         assert tab.shows("#train_detection", "Epoch 18 of 18")
         assert tab.shows("#train_detection", "mAP50-95")
+        assert tab.shows("#whole", "Evaluation has no earlier run")
+        assert tab.shows("#data", "3 checks passed")
         assert tab.shows("#train_classification", "top-5")
         assert tab.comes_true("document.querySelectorAll('.training canvas').length === 6")
         assert tab.shows("#machine", "GPU: none")
@@ -90,7 +96,7 @@ def test_metrics_of_an_earlier_run_meet_no_goal(tab: Tab, tmp_path: Path, trains
         assert tab.shows("#results", "0.9512")
         text = text_of(tab, "results")
         assert not any(word in text for word in ("goal met", "below goal", "over goal"))
-        faded = "getComputedStyle(document.querySelector('#results .earlier')).opacity < 1"
+        faded = "getComputedStyle(document.querySelector('#results .earlier')).filter !== 'none'"
         assert tab.value(faded)
 
 
@@ -105,6 +111,29 @@ def test_a_failure_is_an_alert_and_the_log_is_filtered_and_never_markup(tab, tmp
         assert tab.shows("#log", owned)
         assert tab.value("document.querySelectorAll('#log img').length") == 0
         assert "INFO" not in text_of(tab, "log")
+
+
+def test_known_failures_have_korean_texts_and_keep_their_values(tab, tmp_path) -> None:
+    texts = orjson.loads((PAGE_DIR / "failures.json").read_bytes())
+    known = {text for one in TABLE for text in one.texts}
+    remarks = {text.partition("  # ")[2] for text in known if "  # " in text}
+    plain = {text for one in TABLE for text in one.texts[:2]}
+    assert texts.keys() >= plain | remarks
+    for english, korean in texts.items():
+        assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", korean))
+    cause = "Free here: 1 GB; temporary folder: 2 GB."
+    failure = {
+        "message": "The GPU ran out of memory.",
+        "cause": cause,
+        "cures": ["a  # who else uses it"],
+    }
+    events = drawn_run(time.time()) + line(
+        time=time.time(), stage=STAGE, kind="failure", run="c2", **failure
+    )
+    with opened(tab, tmp_path, events, locale="ko-KR"):
+        assert tab.shows("[role=alert]", "GPU 메모리가 부족합니다.")
+        assert tab.shows("[role=alert]", "남은 공간: 1 GB, 임시 폴더: 2 GB.")
+        assert tab.shows("[role=alert]", "a  # GPU를 사용하는")
 
 
 def test_epochs_advance_without_a_reload_even_after_a_server_restart(tab, tmp_path) -> None:

@@ -33,6 +33,20 @@ def test_the_files_of_the_page_are_served_and_nothing_else_and_nothing_is_writte
             assert web.request(method, "/api/state").status_code == 405, method
 
 
+def test_reports_and_their_pictures_are_served_with_a_policy_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path / "demo", drawn_run(1e9))
+    (tmp_path / "demo" / "report.html").write_text("<p>x</p>")
+    with client(tmp_path / "demo") as web:
+        answer = web.get("/artifacts/report.html?1")
+        assert (answer.status_code, answer.text) == (200, "<p>x</p>")
+        assert "sandbox" in answer.headers["content-security-policy"]
+        assert "sandbox" not in web.get("/").headers["content-security-policy"]
+        pages = web.get("/api/state").json()["pages"]
+        assert {name for name, time_s in pages.items() if time_s} == {"report.html"}
+        absent = ["validation.html", "metrics.json", "../demo/report.html", "live/events.jsonl"]
+        assert [web.get(f"/artifacts/{name}").status_code for name in absent] == [404] * 4
+
+
 def test_the_state_holds_trainings_earlier_runs_and_summaries(tmp_path: Path) -> None:
     write_run(tmp_path / "demo", drawn_run(1e9))
     with client(tmp_path / "demo") as web:

@@ -71,6 +71,16 @@ def test_the_time_left_follows_the_pace(events, left_s: float | None) -> None:
     assert seconds_left(stage) == pytest.approx(left_s)
 
 
+def test_no_time_is_estimated_before_the_pace_has_settled_and_the_configuration_is_kept() -> None:
+    step = {"epoch": 1, "total": 100}
+    begun = (event("start", total=2, message="lr 0.1"), event("progress", step=1, **step))
+    early = folded(*begun, event("progress", time=3.0, step=9, **step)).stages[STAGE]
+    late = folded(*begun, event("progress", time=3.0, step=12, **step)).stages[STAGE]
+    assert seconds_left(early) is None
+    assert seconds_left(late) == pytest.approx(2.0 * (200 - 12) / 11)
+    assert late.config == "lr 0.1"
+
+
 def test_log_lines_and_samples_are_bounded() -> None:
     lines = [event("log", message=str(n)) for n in range(MOST_LOG_LINES + 50)]
     state = folded(*lines)

@@ -163,6 +163,28 @@ network: The pretrained weights of x could not be fetched: offline
 nan: Epoch 3 is unusable even after going back to the last checkpoint.
 data_root: OSError: [Errno 116] Stale file handle: '/srv/aihub/x.png'
 permission: OSError: [Errno 30] Read-only file system: 'artifacts/demo'
+seed: ValueError: Seed must be between 0 and 2**32 - 1
+no_user: KeyError: 'getpwuid(): uid not found: 1042'
+no_user: RuntimeError: Could not determine home directory.
+no_user: RuntimeError: could not determine the home directory for '~/.config', set an absolute HOME
+locale: ERROR: unexpected error - 'utf-8' codec can't encode characters: surrogates not allowed
+locale: UnicodeEncodeError: 'ascii' codec can't encode characters in position 45-50: ordinal not in
+no_user: OSError: No username set in the environment
+compiler: torch._inductor.exc.InductorError: InvalidCxxCompiler: No working C++ compiler found in
+compiler: RuntimeError: Failed to find C compiler. Please specify via CC environment variable or
+compiler: /tmp/tmpx/main.c:5:10: fatal error: Python.h: No such file or directory
+noexec: ImportError: /tmp/torchinductor_me/x.so: failed to map segment from shared object
+noexec: OSError: /mnt/tmp/libx.so: failed to map segment from shared object: Operation not permitted
+illegal_instruction: /bin/sh: line 1:  4711 Illegal instruction     (core dumped) python x.py
+illegal_instruction: The following required CPU features were not detected:
+file_locks: sqlite3.OperationalError: locking protocol
+file_locks: OSError: [Errno 37] No locks available: '/nfs/pillsnap/.dvc/tmp/rwlock'
+linked_outputs: ERROR: Cannot add files inside symlinked directories to DVC. See <https://dvc.org>
+site_cache: ERROR: unexpected error - [Errno 13] Permission denied: '/var/tmp/dvc/repo/0a1b'
+site_cache: ERROR: unexpected error - unable to open database file
+old_library: ImportError: /lib/libstdc++.so.6: version `GLIBCXX_3.4.32' not found (required by x.so)
+old_library: ImportError: /lib/libc.so.6: version `GLIBC_2.34' not found (required by /x/torch.so)
+library: ImportError: libgthread-2.0.so.0: cannot open shared object file: No such file or directory
 library: ImportError: libGL.so.1: cannot open shared object file: No such file or directory
 library: ImportError: /lib/x86_64-linux-gnu/libGL.so.1: file too short
 git_ownership: fatal: detected dubious ownership in repository at '/srv/pillsnap'
@@ -196,6 +218,14 @@ def test_every_known_failure_is_tested_here():
     [
         ("[Errno 28] No space left on device", "Free here: 0.1 GB of 500.0 GB"),
         ("exited with -9", "now 0.4 GB of 16.0 GB is free"),
+        ("exited with -4", "lacks instructions that a package was built for"),
+        ("[Errno 30] Read-only file system: 'a/b c'", "ls -ld . a/b c"),
+        ("PermissionError: [Errno 13] Permission denied: '/home/x/.cache'", "/home/x/.cache"),
+        ("Permission denied: '/var/tmp/dvc/repo/0a'", "another one. /var/tmp/dvc/repo/0a"),
+        ("/t/a.so: failed to map segment from shared object", "The code in /t/a.so may not"),
+        ("/l/libc.so.6: version `GLIBC_2.34' not found", "/l/libc.so.6 is older than"),
+        ("detected dubious ownership in repository at '/srv/a b'", "safe.directory '/srv/a b'"),
+        ("ImportError: libGL.so.1: cannot open shared object", "system is missing: libGL.so.1."),
         ("RuntimeError: NaN persisted for 3 epochs", "pillsnap train --fresh --lr 3e-05"),
         ("No such file or directory: '/srv/aihub/x.png'", "ls /srv/aihub"),
         ("failed to reproduce 'evaluate': dependency 'a/x' does not exist", "input a/x is missing"),
@@ -222,6 +252,7 @@ Ultralytics 8.4.190 Python-3.11 torch-2.15.0 CPU (AMD EPYC)\nOptimizer stripped
 disk 12.1 GB free, memory 3.1 GB free, port 8888, lock .dvc/tmp/lock, nan 0, killed 0
 Ran experiment(s): loopy-math\nExperiment results have been applied to your workspace.
 class table 24 classes, checkpoint written, interrupted never, permission granted
+seed 17, home /root, compile off, libGL.so.1 found, GLIBC 2.36, AVX2, no lock needed, /var/tmp/dvc
 """
 
 

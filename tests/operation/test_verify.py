@@ -12,6 +12,7 @@ import yaml
 from make.download import flip_bit
 from make.photo_set import make, pack
 from pillsnap.operation.verify import verify
+from pillsnap.stage.engines import Engine
 from pillsnap.training import checkpoints
 
 WEIGHTS = "artifacts/checkpoints/demo_best.pt"
@@ -48,13 +49,13 @@ class Repository:
         ]
         return {"path": path, "md5": self._store(json.dumps(listing).encode(), ".dir")}
 
-    def verify(self, root=True):
+    def verify(self, root=True, engine=None):
         root = self.places.root if root else None
         folders = self.places.data_dir, self.places.artifacts_dir
-        return verify(self.base, root, *folders, lambda done, total: None)
+        return verify(self.base, root, *folders, engine or Engine(processes=1), lambda *_: None)
 
-    def damaged(self):
-        damages = self.verify().damages
+    def damaged(self, engine=None):
+        damages = self.verify(engine=engine).damages
         assert all(damage.cure and damage.fact for damage in damages)
         return {str(Path(damage.path).relative_to(self.base)) for damage in damages}
 
@@ -99,11 +100,13 @@ def test_an_untouched_repository_is_whole(repository):
     assert min(found.counts["outs"], found.counts["cache files"]) > 20
 
 
-def test_a_photo_that_changed_or_is_gone_is_named(repository):
+def test_a_photo_that_changed_or_is_gone_is_named(repository, monkeypatch):
     changed, gone = repository.photos.photo("val"), repository.photos.photo("train", "combination")
     flip(repository.photos.path(changed))
     repository.photos.path(gone).unlink()
     assert repository.damaged() == {f"root/{changed}", f"root/{gone}"}
+    monkeypatch.setattr("pillsnap.operation.verify.CHUNK_PHOTOS", 5)  # several tasks: no one alone
+    assert repository.damaged(Engine(processes=2)) == {f"root/{changed}", f"root/{gone}"}
     found = repository.verify(root=False)  # without the data root, photos are not checked
     assert (found.counts["photos"], found.damages) == (0, ())
 

@@ -64,7 +64,7 @@ def project(tmp_path, monkeypatch) -> Path:
     (folder / "artifacts/demo/evaluation.json").write_text(text)
     monkeypatch.chdir(folder)
     asked = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
-    monkeypatch.setattr(load, "load", lambda *_: asked)
+    monkeypatch.setattr(load, "load", lambda *_, **__: asked)
     return folder
 
 

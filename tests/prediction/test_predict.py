@@ -188,7 +188,7 @@ def test_the_table_shows_confident_doubtful_and_unknown_pills(tmp_path) -> None:
 def test_a_run_ends_with_exit_code_1_when_a_picture_was_refused(
     tmp_path, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(load, "load", lambda *_: loaded())
+    monkeypatch.setattr(load, "load", lambda *_, **__: loaded())
     good = str(photo(tmp_path / "a.png", frame((20, 30, 60, RED), (150, 40, 50, STRANGE))))
     bad = tmp_path / "broken.png"
     bad.write_bytes(b"words")

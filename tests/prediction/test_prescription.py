@@ -18,7 +18,7 @@ BETWEEN = (250, 155, 60)  # as near to red as to yellow
 def checked(tmp_path, monkeypatch, listed, *squares, flags=()):
     """Exit code and output of `pillsnap check` for squares of 30 px in one photo."""
     loaded = Loaded(recogniser(), 2, 200_000, "torch", "demo", tmp_path / "none.json")
-    monkeypatch.setattr(load, "load", lambda *_: loaded)
+    monkeypatch.setattr(load, "load", lambda *_, **__: loaded)
     places = [(20 + 50 * at, 40, 30, colour) for at, colour in enumerate(squares)]
     Image.fromarray(frame(*places)).save(tmp_path / "photo.png")
     (tmp_path / "list.csv").write_text(listed)

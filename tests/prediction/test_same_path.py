@@ -67,7 +67,8 @@ def predicted(places: Places, photo_dir: Path, capsys) -> list[FrameAnswer]:
     for label, tree in zip(labels, printed, strict=True):
         pills = [Pill(**pill) for pill in tree["pills"]]
         photo = LabelledPhoto(Path(label.image_path), label.codes, label.box, (300, 200))
-        answer = by_label.frame_answer(photo, pills, index_of)
+        iou = load(places.artifacts_dir.parent.parent / "params.yaml").evaluate.match_iou
+        answer = by_label.frame_answer(photo, pills, index_of, iou)
         found.append(replace(answer, group_id=label.group_id, seconds=0.0))
     return found
 
@@ -77,10 +78,8 @@ def test_predict_gives_the_metrics_of_evaluate_for_the_frames_of_test(
 ) -> None:
     measured = json.loads((project.artifacts_dir / "evaluation.json").read_text())["pipeline"]
     frames = FrameSet(predicted(project, tmp_path / "photos", capsys))
-    with chdir(project.artifacts_dir.parent.parent):
-        options = load().evaluate
     for section, kind in (("test", "combination"), ("test_single", "single")):
-        made = sections.pipeline_of(frames, frames.rows(kind), options)
+        made = sections.pipeline_of(frames, frames.rows(kind))
         again, expected = orjson.loads(orjson.dumps(made)), measured[section]
         # predict prints no times, and by_label keeps no candidates of refused pills
         for other in ("ms_per_frame_p50", "ms_per_frame_p95", "pill_f1_unrefused"):

@@ -23,21 +23,16 @@ def made() -> calibration.Calibration:
     return replace(fitted(VAL), classification_sha256="aa", class_table_hash="bb")
 
 
-def test_a_pill_of_no_allowed_class_scores_low() -> None:
+def test_a_pill_of_no_allowed_class_scores_low_and_means_of_empty_classes_stay_zero():
     known = crop_answers(oracle, True, 1)
     for score in scores.SCORES:
-        values = replace(fitted(known), score=score).refusal_score(known.outputs, np.array([2, 3]))
+        values = replace(fitted(known), score=score).refusal_score(known, np.array([2, 3]))
         assert values[np.isin(known.truth, [2, 3])].min() > values[known.truth == 5].max(), score
-
-
-def test_normalised_rows_have_length_one_and_empty_classes_stay_zero() -> None:
     rows = calibration.normalised(np.array([[3.0, 4.0], [0.0, 0.0]]))
     assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
 
 
-def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_classifier(
-    path: Path,
-) -> None:
+def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_classifier(path):
     calibration.save(path.with_name("b.json"), made())
     read, wanted = calibration.load(path, "aa"), made()
     assert path.read_bytes() == path.with_name("b.json").read_bytes()
@@ -48,7 +43,7 @@ def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_c
     path.write_text(path.read_text().replace('"threshold": 0.', '"threshold": 0.1'))
     with pytest.raises(CheckpointError, match="sha256") as refusal:
         calibration.load(path, "aa")
-    assert refusal.value.cure == "Fit it again: dvc repro -f evaluate"
+    assert refusal.value.cure == "Fit it again: dvc repro -f -s evaluate"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +59,7 @@ def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_c
         ("detection_iou", 2.0),
     ],
 )
-def test_a_sealed_value_of_another_kind_is_refused(path: Path, key: str, value) -> None:
+def test_a_sealed_value_of_another_kind_is_refused(path, key, value):
     files.write_sealed_json(path, files.read_sealed_json(path, "") | {key: value})
     with pytest.raises(CheckpointError, match=rf"a\.json: {key}"):
         calibration.load(path, "aa")

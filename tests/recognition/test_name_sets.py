@@ -1,5 +1,3 @@
-"""Sets of names: coverage as promised, by simulation; and the limits of few pills."""
-
 import numpy as np
 import pytest
 

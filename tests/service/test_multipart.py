@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from pillsnap.service.multipart import MOST_PARTS, FormError, files, parameters
+from pillsnap.service.requests import MOST_PARTS, FormError, files, parameters
 
 FORM = "multipart/form-data; boundary=XBX"
 PICTURE = b"\x89PNG\r\n\x1a\n\r\n--XB\r\n--"

@@ -1,5 +1,3 @@
-"""Checkpoints: stable bytes, safe loading, damage noticed, one trainer at a time."""
-
 import os
 import pickle
 import shutil
@@ -20,6 +18,21 @@ from pillsnap.training.session import run_key
 
 WEIGHTS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
 CONFIG = {"architecture": "x", "metrics": {"top1": 0.5}, "이름": "알약"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with WorkFolder("s", "f", tmp_path) as opened:
+        yield opened
+
+
+def save(folder, epoch, **state):
+    folder.save({"epoch": epoch, **state})
+    folder.flush()
+
+
+def best(epoch):
+    return {"epoch": epoch, "weights": {"w": torch.full((9,), float(epoch))}}
 
 
 def test_a_published_checkpoint_comes_back_is_plain_torch_and_has_stable_bytes(tmp_path):
@@ -83,78 +96,59 @@ def test_what_is_no_checkpoint_is_refused_and_never_runs(tmp_path):
     ],
     ids=["cut", "empty", "zeros", "flipped bit"],
 )
-def test_damaged_newest_state_falls_back_to_the_one_before(tmp_path, damage):
-    with WorkFolder("s", "f", tmp_path) as folder:
-        folder.save({"epoch": 1, "weights": torch.ones(999)})
-        folder.save({"epoch": 2, "weights": torch.ones(999)})
-        folder.flush()
-        path = folder.path / "newest.ckpt"
-        content = path.read_bytes()
-        path.write_bytes(damage(content, len(content) // 2))
-        state, lines = folder.load()
+def test_damaged_newest_state_falls_back_to_the_one_before(folder, damage):
+    save(folder, 1, weights=torch.ones(999))
+    save(folder, 2, weights=torch.ones(999))
+    path = folder.path / "newest.ckpt"
+    content = path.read_bytes()
+    path.write_bytes(damage(content, len(content) // 2))
+    state, lines = folder.load()
     assert state["epoch"] == 1
     assert "damaged" in lines[0]
 
 
-def best(epoch):
-    return {"epoch": epoch, "weights": {"w": torch.full((9,), float(epoch))}}
-
-
-def test_a_saved_state_does_not_follow_the_model(tmp_path):
-    with WorkFolder("s", "f", tmp_path) as folder:
-        weights, history = torch.ones(9), [{"loss": 1.0}]
-        folder.save({"weights": weights, "history": history})
-        weights.zero_()
-        history[0]["loss"] = history.append({"loss": 2.0})
-        state, _ = folder.load()
+def test_a_saved_state_does_not_follow_the_model(folder):
+    weights, history = torch.ones(9), [{"loss": 1.0}]
+    folder.save({"weights": weights, "history": history})
+    weights.zero_()
+    history[0]["loss"] = history.append({"loss": 2.0})
+    state, _ = folder.load()
     assert state["weights"].sum() == 9
     assert state["history"] == [{"loss": 1.0}]
 
 
-def test_the_best_weights_are_written_when_they_change_only(tmp_path):
-    def files():
+def test_the_best_weights_are_written_when_they_change_only(folder):
+    def saved(epoch, best_epoch):
+        save(folder, epoch, best=best(best_epoch))
         return {path.name: path.stat().st_ino for path in folder.path.glob("best-*.ckpt")}
 
-    with WorkFolder("s", "f", tmp_path) as folder:
-        folder.save({"epoch": 1, "best": best(1)})
-        folder.flush()
-        first = files()
-        folder.save({"epoch": 2, "best": best(1)})
-        folder.flush()
-        assert files() == first != {}
-        folder.save({"epoch": 3, "best": best(3)})
-        folder.flush()
-        assert set(files()) == {"best-1.ckpt", "best-3.ckpt"}  # the previous state's, the newest's
-        folder.save({"epoch": 4, "best": best(3)})
-        state, damaged = folder.load()
-        assert set(files()) == {"best-3.ckpt"}
+    assert saved(1, 1) == saved(2, 1) != {}
+    assert set(saved(3, 3)) == {"best-1.ckpt", "best-3.ckpt"}  # the previous state's, the newest's
+    assert set(saved(4, 3)) == {"best-3.ckpt"}
+    state, damaged = folder.load()
     assert (state["epoch"], state["best"]["weights"]["w"][0], damaged) == (4, 3, [])
 
 
 def test_damaged_best_weights_fall_back_to_the_state_before(tmp_path):
     with WorkFolder("s", "f", tmp_path) as folder:
-        folder.save({"epoch": 1, "best": best(1)})
-        folder.save({"epoch": 2, "best": best(2)})
-        folder.flush()
+        save(folder, 1, best=best(1))
+        save(folder, 2, best=best(2))
         (folder.path / "best-2.ckpt").write_bytes(b"")
     with WorkFolder("s", "f", tmp_path) as folder:
         state, damaged = folder.load()
         assert (state["epoch"], state["best"]["weights"]["w"][0], len(damaged)) == (1, 1, 1)
-        folder.save({"epoch": 2, "best": best(2)})  # in the place of the damaged state
+        save(folder, 2, best=best(2))  # in the place of the damaged state
         state, damaged = folder.load()
     assert (state["epoch"], state["best"]["weights"]["w"][0], damaged) == (2, 2, [])
 
 
-def test_an_error_of_the_writing_thread_is_raised_in_the_trainer(tmp_path):
-    with WorkFolder("s", "f", tmp_path) as folder:
-        folder.save({"epoch": 1})
-        folder.flush()
-        shutil.rmtree(folder.path)
-        folder.path.write_bytes(b"")
-        folder.save({"epoch": 2})
-        with pytest.raises(FileExistsError):
-            folder.flush()
-        folder.flush()  # once
+def test_an_error_of_the_writing_thread_is_raised_in_the_trainer(folder):
+    save(folder, 1)
+    shutil.rmtree(folder.path)
+    folder.path.write_bytes(b"")
+    with pytest.raises(FileExistsError):
+        save(folder, 2)
+    folder.flush()  # once
 
 
 SAVES = """
@@ -189,18 +183,11 @@ def test_kill_9_while_a_state_is_written_leaves_a_whole_one_and_a_free_lock(tmp_
     assert (state["best"]["weights"]["w"] == state["epoch"] // 2 * 2).all()
 
 
-def test_second_trainer_is_refused_with_the_process_that_holds_the_lock(tmp_path):
-    with (
-        WorkFolder("s", "f", tmp_path),
-        pytest.raises(MachineError, match=f"process {os.getpid()}"),
-        WorkFolder("s", "f", tmp_path),
-    ):
-        pass
-
-
-def test_lock_is_not_held_by_a_forked_child(tmp_path):
+def test_second_trainer_is_refused_and_no_forked_child_holds_the_lock(folder, tmp_path):
+    with pytest.raises(MachineError, match=f"process {os.getpid()}"):
+        WorkFolder("s", "f", tmp_path).__enter__()
     own, childs = socket.socketpair()
-    with own, childs, WorkFolder("s", "f", tmp_path) as folder:
+    with own, childs:
         child = os.fork()
         if child == 0:
             own.close()

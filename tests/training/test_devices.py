@@ -1,5 +1,3 @@
-"""The device: when to compile, which kernels, what running out of memory looks like."""
-
 import subprocess
 import sys
 
@@ -25,9 +23,7 @@ def test_auto_compiles_on_a_gpu_only(device, switch, compiles):
     [(GPU, True, (False, True, [True])), (GPU, False, (True, False, [False])),
      (CPU, True, (False, False, []))],
 )  # fmt: skip
-def test_cudnn_tries_algorithms_unless_results_must_be_reproducible(
-    monkeypatch, device, deterministic, kernels
-):
+def test_cudnn_is_reproducible_only_where_asked_to(monkeypatch, device, deterministic, kernels):
     asked, cudnn = [], torch.backends.cudnn
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, **_: asked.append(on))
     monkeypatch.setattr(cudnn, "benchmark", False)

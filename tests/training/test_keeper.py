@@ -1,26 +1,39 @@
-"""The record of a training: DVCLive's files without a gap or a double step."""
-
 import json
+from types import SimpleNamespace
 
 import pandas as pd
+import torch
 
 from pillsnap.stage.log import RunLog
-from pillsnap.training.keeper import Recorder
+from pillsnap.training.checkpoints import WorkFolder
+from pillsnap.training.keeper import Keeper
+from pillsnap.training.ranks import ALONE
+
+PLAN = SimpleNamespace(epochs=3, batch_size=8, goals={}, ranks=ALONE, described=str)
+TRAINER = SimpleNamespace(
+    state=lambda: {"epoch": 0}, restore=lambda state: None, unsound=lambda: None
+)
 
 
-def test_replayed_history_leaves_no_gap_and_no_double_step(tmp_path):
+def test_a_resumed_record_has_no_gap_and_no_double_step(tmp_path):
+    def epochs(live, *losses):
+        with WorkFolder("s", "f", tmp_path / "work") as folder:
+            keeper = Keeper(PLAN, folder, tmp_path / live, log)
+            keeper.resume(TRAINER)
+            for loss in losses:
+                keeper.offer([-loss], {}, lambda: {"w": torch.ones(1)})
+                keeper.close_epoch(TRAINER, {"loss/train": loss}, loss)
+        return keeper
+
     with RunLog("train_detection", tmp_path) as log:
-        first = Recorder(tmp_path / "live", log, 3, [])
-        first.record({"loss/train": 3.0}, 1.0)
-        first.record({"loss/train": 2.0}, 1.0)
-        second = Recorder(tmp_path / "again", log, 3, first.history)
-        second.record({"loss/train": 1.0}, 2.0)
-        second.finish(resumed=1)
+        epochs("live", 3.0, 2.0)
+        assert epochs("again", 1.0).finish().epoch == 3
     table = pd.read_csv(tmp_path / "again/plots/metrics/loss/train.tsv", sep="\t")
     assert table["step"].tolist() == [1, 2, 3]
     assert table["train"].tolist() == [3.0, 2.0, 1.0]
     summary = json.loads((tmp_path / "again/summary.json").read_text())
-    assert summary == {"minutes": 0.0667, "epochs": 3, "resumed": 1}
+    counts = {"minutes": 0.1, "epochs": 3, "resumed": 1, "best_epoch": 3, "batch_size": 8}
+    assert summary == counts
     metrics = json.loads((tmp_path / "again/metrics.json").read_text())
     assert metrics["loss"]["train"] == 1.0
     assert "cpu_pct" in metrics["hardware"]

@@ -1,5 +1,3 @@
-"""The rank of the true class: ties and logits that are not finite count against the model."""
-
 import math
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Ranks: parts of a batch, the same order for every number of processes, refusals."""
-
 import subprocess
 import sys
 from itertools import chain

@@ -1,5 +1,3 @@
-"""A step with a loss or gradient that is not finite changes nothing but a counter."""
-
 import copy
 import math
 
@@ -56,7 +54,7 @@ def test_a_step_that_is_not_finite_leaves_model_and_optimizer_as_they_were(pictu
     assert not same(one.state(), before)
 
 
-def test_a_forward_pass_is_taken_back():
+def test_a_forward_pass_is_taken_back_and_most_steps_skipped_are_a_reason_half_are_none():
     one = Stepper()
     one.step(GOOD)
     before = copy.deepcopy(one.model.state_dict())
@@ -64,11 +62,6 @@ def test_a_forward_pass_is_taken_back():
     assert not same(one.model.state_dict(), before)
     one.safe_step.undo_forward()
     assert same(one.model.state_dict(), before)
-
-
-def test_most_steps_skipped_are_a_reason_and_half_are_none():
-    one = Stepper()
-    one.step(GOOD)
     one.step(BAD)
     assert one.safe_step.unsound(2) is None
     one.step(BAD)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pillsnap.stage.engines import Engine
 from pillsnap.validation import prepare as preparation
 from pillsnap.validation.prepare import (
     FEW_FRAMES,
@@ -17,6 +18,7 @@ from pillsnap.validation.prepare import (
     Recipe,
     prepare,
     prepare_frame,
+    with_keys,
 )
 from pillsnap.validation.work_store import Kind, Prepared, WorkStore
 
@@ -35,7 +37,8 @@ def task(folder: Path, number: int, kinds: frozenset[Kind] = ALL) -> FrameTask:
 
 def run(tasks: list[FrameTask], work: Path, num_workers: int = 1) -> Preparation:
     with WorkStore(work) as store:
-        return prepare(tasks, RECIPE, store, num_workers, lambda done, total: None)
+        engine = Engine(processes=num_workers)
+        return prepare(with_keys(tasks), work.parent, RECIPE, store, engine, lambda *_: None)
 
 
 def content(work: Path, prepared: Preparation) -> dict[str, object]:
@@ -83,7 +86,10 @@ def test_progress_starts_with_the_photos_done_before(tmp_path):
     run(tasks[:2], tmp_path / "a.sqlite")
     steps: list[tuple[int, int]] = []
     with WorkStore(tmp_path / "a.sqlite") as store:
-        prepare(tasks, RECIPE, store, 1, lambda done, total: steps.append((done, total)))
+        prepare(
+            with_keys(tasks), tmp_path, RECIPE, store, Engine(processes=1),
+            lambda done, total: steps.append((done, total)),
+        )  # fmt: skip
     assert steps == [(2, 12), (10, 12), (12, 12)]
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pillsnap.dataset.findings import Findings
+from pillsnap.validation import check_table
 from pillsnap.validation.check_table import results
 from pillsnap.validation.report import ROWS_SHOWN, Example, render
 
@@ -39,7 +40,7 @@ def finding(name: str, example: str) -> Findings:
 )
 def test_the_verdict_comes_first(findings, words):
     page = render(verdict(findings), NONE, [])
-    assert re.search(r"<body>\s*<div[^>]*>\s*<h1>([^<]*)", page)
+    assert re.search(r"<body>\s*<div[^>]*>\s*<h1[^>]*>([^<]*)", page)
     assert words in page[: page.index("<h2>")]
 
 
@@ -59,10 +60,18 @@ def test_names_cannot_inject_markup_and_the_page_makes_no_requests():
     rejected = pd.DataFrame({"path": [path], "reason": ["photo_damaged: <b>"]})
     example = Example("x", path, (b"jpeg",) * 2)
     page = render(verdict(finding("photo_damaged", path)), rejected, [example])
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert page.count("&lt;script&gt;") == 3
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|https?://|@import", page)
     assert page.count("data:image/jpeg;base64,anBlZw==") == 2
+
+
+def test_each_check_has_its_meaning_and_cure_in_korean():
+    found = {check["name"]: check["ko"] for check in results(Findings())}
+    assert found == check_table._korean()
+    assert all(len(texts) == 2 and re.search("[가-힣]", texts[0]) for texts in found.values())
+    page = render(verdict(finding("photo_damaged", "a.png")), NONE, [])
+    assert f'data-ko="{found["photo_damaged"][0]}"' in page
 
 
 def test_a_long_list_of_rejected_rows_is_cut_with_a_note():

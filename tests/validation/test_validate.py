@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from make.photo_set import CODES, PhotoSet, draw, make, settings_for, shot
-from pillsnap.dataset import arrow
 from pillsnap.dataset import pixels as crops
+from pillsnap.dataset.arrow import ArrowStore
 from pillsnap.dataset.crops import SCHEMA, CropStore
 from pillsnap.errors import DataError
 from pillsnap.validation import outputs
@@ -54,7 +54,7 @@ def test_pictures_show_their_pills_at_their_size(photos):
     cut = crops.cut(photo.pixels, box, settings.scale.crop_px, settings.validate.crop_margin)
     assert bytes(store.jpeg(0)) == crops.encode(cut, 95)
     assert row["content_hash"] == photo.content_hash
-    table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow").to_pylist()
+    table = ArrowStore(photos.places.data_dir / "frames" / "val.arrow").arrow.to_pylist()
     combination = next(row for row in table if row["image_type"] == "combination")
     assert crops.decode(combination["jpeg"]).shape == (160, 120, 3)
     assert (combination["width"], combination["height"]) == (120, 160)
@@ -66,7 +66,7 @@ def test_detection_gets_combinations_and_some_singles_test_unknown_singles(photo
     names = detection_names(photos, "train")
     assert sum("-000" in name[8:] for name in names) == 4
     assert len(names) == 4 + photos.settings.scale.detection_single_frames
-    table = arrow.open_arrow(photos.places.data_dir / "frames" / "test.arrow").to_pylist()
+    table = ArrowStore(photos.places.data_dir / "frames" / "test.arrow").arrow.to_pylist()
     singles = [row for row in table if row["image_type"] == "single"]
     assert len(table) == 4
     assert [row["pills"][0]["known"] for row in singles] == [False, False]
@@ -99,7 +99,7 @@ def test_an_incomplete_combination_gives_crops_until_its_label_is_added(photos, 
     photos.run()
     assert Path(path).stem not in detection_names(photos, split)
     if split == "val":
-        table = arrow.open_arrow(photos.places.data_dir / "frames" / "val.arrow")
+        table = ArrowStore(photos.places.data_dir / "frames" / "val.arrow").arrow
         assert path not in table.column("image_path").to_pylist()
     crops_ = CropStore(photos.places.data_dir / "crops" / f"{split}.arrow").table["image_path"]
     assert (crops_ == path).sum() == (photos.rows["image_path"] == path).sum()

@@ -12,7 +12,7 @@ OURS = [
     path
     for folder in (MONITOR, SERVICE)
     for path in sorted(folder.iterdir())
-    if "uplot" not in path.name and path.suffix != ".svg"  # names its namespace
+    if path.suffix in (".js", ".css", ".html") and "uplot" not in path.name
 ]
 ABSOLUTE = re.compile(r"://|[\"'`(=]/\w|@import")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,16 +25,11 @@ from pillsnap.training.ranks import ALONE, Ranks
 Key = tuple[int, int]  # epoch, row
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """uint8 pictures [n, px, px, 3] and class indices [n]."""
 
     pictures: torch.Tensor
     classes: torch.Tensor
-
-    def pin_memory(self) -> "Batch":
-        """In page-locked memory, so that copying to a GPU overlaps with its work."""
-        return Batch(self.pictures.pin_memory(), self.classes.pin_memory())
 
 
 class CropDataset(Dataset[Batch]):
@@ -49,8 +45,8 @@ class CropDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitems__(self, keys: list[Key]) -> Batch:
-        """A whole batch in one call; a rank's part of a small one may be empty."""
+    def __getitem__(self, keys: list[Key]) -> Batch:
+        """A whole batch; a rank's part of a small one may be empty."""
         if not keys:
             empty = np.empty((0, self._image_px, self._image_px, 3), np.uint8)
             return Batch(torch.from_numpy(empty), torch.empty(0, dtype=torch.int64))
@@ -117,9 +113,9 @@ def loader(
     """A DataLoader of whole batches."""
     return DataLoader(
         dataset,
-        batch_sampler=batches,
+        batch_size=None,  # an item is a whole batch
+        sampler=batches,
         num_workers=num_workers,
-        collate_fn=_as_is,  # type: ignore[arg-type]  # __getitems__ gives whole batches
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
         prefetch_factor=4 if num_workers else None,
@@ -144,7 +140,3 @@ def shield_loaders() -> None:
 def _start_worker(number: int) -> None:
     leave_to_parent(number)
     cv2.setNumThreads(1)
-
-
-def _as_is(batch: Batch) -> Batch:
-    return batch

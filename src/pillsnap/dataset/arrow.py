@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,28 @@ from pillsnap.errors import DataError
 BATCH_ROWS = 1024  # fixed, so that equal rows give equal bytes
 
 
-def open_arrow(path: Path) -> pa.Table:
-    """Map an Arrow IPC file; DataError when it is missing or damaged."""
-    try:
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} is missing.", "Make it: dvc repro validate (or dvc pull)."
-        ) from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path} is not a complete Arrow file: {error}",
-            "Restore it: dvc checkout, or dvc repro -f validate.",
-        ) from None
+class ArrowStore:
+    """An Arrow IPC file, memory-mapped at first use; DataError when it is missing or damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def arrow(self) -> pa.Table:
+        """The table: only what is used of it is read."""
+        try:
+            with pa.memory_map(str(self.path)) as source:
+                return pa.ipc.open_file(source).read_all()
+        except FileNotFoundError:
+            cure = "Make it: dvc repro validate (or dvc pull)."
+            raise DataError(f"{self.path} is missing.", cure) from None
+        except (pa.ArrowInvalid, OSError) as error:
+            fact = f"{self.path} is not a complete Arrow file: {error}"
+            cure = "Restore it: dvc checkout --force, or dvc repro -f -s validate."
+            raise DataError(fact, cure) from None
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Crops: JPEG bytes and manifest columns in memory-mapped Arrow files."""
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pillsnap.arrays import Ints, Pixels
-from pillsnap.dataset.arrow import arrow_writer, open_arrow
+from pillsnap.dataset.arrow import ArrowStore
 from pillsnap.dataset.pixels import decode
 
 SCHEMA = pa.schema(
@@ -36,19 +35,11 @@ SCHEMA = pa.schema(
 )
 
 
-class CropStore:
-    """An Arrow file of crops, opened at first use; picklable (the copy opens the file itself)."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+class CropStore(ArrowStore):
+    """An Arrow file of crops; picklable (the copy opens the file itself)."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
-
-    @cached_property
-    def arrow(self) -> pa.Table:
-        """The table, memory-mapped: only what is used is read."""
-        return open_arrow(self.path)
 
     @cached_property
     def _jpegs(self) -> tuple[Ints, list[NDArray[np.int32]], list[memoryview]]:
@@ -65,9 +56,6 @@ class CropStore:
         table: pd.DataFrame = self.arrow.drop_columns(["jpeg"]).to_pandas()
         return table
 
-    def __len__(self) -> int:
-        return int(self.arrow.num_rows)
-
     def jpeg(self, index: int) -> memoryview:
         """JPEG bytes of a crop, from the mapped file without a copy."""
         if not 0 <= index < len(self):
@@ -80,11 +68,3 @@ class CropStore:
     def decode(self, index: int) -> Pixels:
         """A crop, uint8 RGB [crop_px, crop_px, 3]."""
         return decode(self.jpeg(index))
-
-
-def write_crops(path: Path, rows: pd.DataFrame, jpegs: list[bytes]) -> None:
-    """Write a crop store from a table with SCHEMA's columns except jpeg, and the JPEG bytes."""
-    names = [name for name in SCHEMA.names if name != "jpeg"]
-    with arrow_writer(path, SCHEMA) as writer:
-        for row, jpeg in zip(rows[names].itertuples(index=False), jpegs, strict=True):
-            writer.add({**dict(zip(names, row, strict=True)), "jpeg": jpeg})

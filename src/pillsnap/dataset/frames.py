@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from pillsnap import arrays, boxes
-from pillsnap.arrays import Ints
+from pillsnap import boxes
+from pillsnap.arrays import Ints, Pixels
 from pillsnap.boxes import Boxes
-from pillsnap.dataset import arrow, pixels
+from pillsnap.dataset import pixels
+from pillsnap.dataset.arrow import ArrowStore
 
 
 @dataclass(frozen=True)
@@ -26,26 +25,15 @@ class LabelledFrame:
     codes: tuple[str, ...]
 
 
-class FrameStore:
-    """An Arrow file of frames, opened at first use."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-
-    @cached_property
-    def arrow(self) -> pa.Table:
-        """The table, memory-mapped: only what is used is read."""
-        return arrow.open_arrow(self.path)
+class FrameStore(ArrowStore):
+    """An Arrow file of frames."""
 
     @cached_property
     def labels(self) -> list[LabelledFrame]:
         """The labels of every frame, in the order of the file."""
         return [_labelled(row) for row in self.arrow.drop_columns(["jpeg"]).to_pylist()]
 
-    def __len__(self) -> int:
-        return int(self.arrow.num_rows)
-
-    def decode(self, index: int) -> arrays.Pixels:
+    def decode(self, index: int) -> Pixels:
         """A frame, uint8 RGB [height, width, 3]."""
         jpeg = memoryview(self.arrow.column("jpeg")[index].as_buffer())
         return pixels.decode(jpeg.cast("B"))  # Arrow's buffers count as signed bytes

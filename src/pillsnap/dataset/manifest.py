@@ -136,7 +136,7 @@ def _read_csv(path: Path, columns: dict[str, str]) -> "pd.DataFrame":
             table = pd.read_csv(file, dtype=columns, keep_default_na=False, encoding="utf-8")
         except ValueError as error:
             fact = f"{path} cannot be read: {reason_of(error)}"
-            raise DataError(fact, "Restore it: dvc checkout, or dvc repro.") from None
+            raise DataError(fact, "Restore it: dvc checkout --force, or dvc repro.") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(

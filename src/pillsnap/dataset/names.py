@@ -23,6 +23,11 @@ class View:
     longitude: int  # degrees
     size: int
 
+    def __str__(self) -> str:
+        """The part of the file name that `parse_view` reads."""
+        angles = f"{self.latitude:02}_{self.longitude:03}_{self.size:03}"
+        return f"{self.state}_{self.back}_{self.direction}_{self.light}_{angles}"
+
 
 def nfc(text: str) -> str:
     """`text` in Unicode NFC: file names on macOS are decomposed, labels are composed."""

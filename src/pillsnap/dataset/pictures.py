@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from PIL import WebPImagePlugin as WebP
 
 from pillsnap import files
 from pillsnap.arrays import Pixels
-from pillsnap.dataset import jpeg, pillow, png, source
+from pillsnap.dataset import pillow, png, source
 from pillsnap.errors import DataError, reason_of
 
 Size = tuple[int, int]  # width, height
@@ -179,7 +180,7 @@ def _draft(
     upright size in the file."""
     width, height = picture.size
     _refuse_size(width, height, width * height, max_pixels, max_pixels, name)
-    buffered = jpeg.buffered_bytes(file, width, height)
+    buffered = buffered_bytes(file, width, height)
     most = min(KEPT_PIXELS, (MEMORY_BYTES - buffered) / PIXEL_BYTES["JPEG"])
     factor = next((by for by in (1, 2, 4, 8) if width * height / by**2 <= most), None)
     if factor is None:
@@ -242,3 +243,49 @@ def _refuse_size(width: int, height: int, held: int, most: int, max_pixels: int,
 
 def _damaged(name: str, detail: str) -> PictureError:
     return PictureError(f"{name}: damaged: {detail}.", "Take or copy the picture again.")
+
+
+COEFFICIENT_BYTES = 2
+BLOCK = 8
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
+PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+SCAN = 0xDA
+STANDALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers without a length
+
+
+def buffered_bytes(file: BinaryIO, width: int, height: int) -> int:
+    """Bytes of coefficients that libjpeg keeps of the JPEG, 0 for a usual one; the position in
+    the file stays."""
+    before = file.tell()
+    file.seek(2)
+    samples, buffered, components = 0, False, 0
+    while (marker := _next_marker(file)) is not None:
+        if marker in STANDALONE:
+            continue
+        body = file.read(struct.unpack(">H", file.read(2))[0] - 2)
+        if marker in FRAMES:
+            components = body[5]
+            buffered = marker in PROGRESSIVE
+            samples = _samples(body, width, height)
+        if marker == SCAN:
+            buffered = buffered or body[0] < components
+            break
+    file.seek(before)
+    return samples * COEFFICIENT_BYTES if buffered else 0
+
+
+def _next_marker(file: BinaryIO) -> int | None:
+    byte = file.read(1)
+    while byte not in (b"\xff", b""):
+        byte = file.read(1)
+    while byte == b"\xff":
+        byte = file.read(1)
+    return byte[0] if byte else None
+
+
+def _samples(frame: bytes, width: int, height: int) -> int:
+    """Samples of all components, in whole blocks; factors are in frame[7 + 3 i]."""
+    factors = [divmod(byte, 16) for byte in frame[7::3]]
+    widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
+    blocks_across, blocks_down = -(-width // (BLOCK * widest)), -(-height // (BLOCK * tallest))
+    return sum(h * v for h, v in factors) * blocks_across * blocks_down * BLOCK**2

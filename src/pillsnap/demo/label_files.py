@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from pillsnap.demo.optics import Box
-from pillsnap.demo.photos import DrawnView
+from pillsnap.dataset.names import View
+from pillsnap.demo.photos import Box
 from pillsnap.demo.pills import DrawnPill
 
 BACK_WORDS = ("남색 배경", "연녹색 배경", "연회색 배경")  # the data sheet has only the third
@@ -19,7 +19,7 @@ NULL_IN_BARE = (  # 18 fields that are null together in the labels of some codes
 
 
 def label_bytes(
-    stem: str, pill: DrawnPill, view: DrawnView, box: Box, width_px: int, height_px: int
+    stem: str, pill: DrawnPill, view: View, box: Box, width_px: int, height_px: int
 ) -> bytes:
     """The label's content as UTF-8 JSON; `box` is (x, y, w, h) in px."""
     x, y, w, h = box
@@ -31,11 +31,11 @@ def label_bytes(
         "drug_N": pill.code,
         "drug_S": "정상알약",
         "back_color": BACK_WORDS[view.back],
-        "drug_dir": SIDE_WORDS[view.side],
+        "drug_dir": SIDE_WORDS[view.direction],
         "light_color": LIGHT_WORDS[view.light],
         "camera_la": view.latitude,
         "camera_lo": view.longitude,
-        "size": 200,
+        "size": view.size,
         **pill.drug.fields,
         "chart": f"{', '.join(pill.look.colors)}의 {pill.look.shape} {pill.form}",
         **_look_fields(pill),

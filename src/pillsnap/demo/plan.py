@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from pillsnap.demo.photos import DrawnView
+from pillsnap.dataset.names import View
 from pillsnap.demo.pills import DrawnPill, Pills, invent_pills
 from pillsnap.errors import ParameterError
 from pillsnap.params import DemoParams
@@ -16,6 +16,7 @@ from pillsnap.params import DemoParams
 BACKS, LIGHTS, SIDES = (0, 1, 2), (0, 1, 2), (0, 1)
 LATITUDES, LONGITUDES = (60, 70, 75, 90), tuple(range(0, 360, 20))
 COMBINATION_LATITUDES = (70, 75, 90)
+SIZE = 200  # of all photos in their file names
 CODES_PER_SHARD, FOLDERS_PER_SHARD, COMBINATION_SHARDS = 50, 25, 8
 PILLS_IN_FOLDER = ((2, 0.04), (3, 0.08), (4, 0.88))
 FOLDERS_PER_STRAY = 40  # one in so many shows a code without single photos
@@ -30,7 +31,7 @@ class PlannedFolder:
     part: str
     shard: int
     pills: tuple[DrawnPill, ...]
-    views: tuple[DrawnView, ...]
+    views: tuple[View, ...]
 
     @property
     def is_combination(self) -> bool:
@@ -53,10 +54,9 @@ class PlannedFolder:
         whole = f"{self.folder('labels')}_json"
         return f"{whole}/{pill.code}" if self.is_combination else whole
 
-    def stem(self, view: DrawnView) -> str:
+    def stem(self, view: View) -> str:
         """The file name that a photo and its labels share, without ending."""
-        angles = f"{view.latitude}_{view.longitude:03d}"
-        return f"{self.name}_0_{view.back}_{view.side}_{view.light}_{angles}_200"
+        return f"{self.name}_{view}"
 
 
 def plan_tree(demo: DemoParams, seed: int) -> list[PlannedFolder]:
@@ -96,12 +96,13 @@ def _singles(part: str, pills: Pills, per_group: int, seed: int) -> Iterator[Pla
         yield PlannedFolder(part, shard, (pill,), views)
 
 
-def _single_views(pill: DrawnPill, per_group: int, seed: int) -> Iterator[DrawnView]:
+def _single_views(pill: DrawnPill, per_group: int, seed: int) -> Iterator[View]:
     angles = list(product(LATITUDES, LONGITUDES))
     for back, light, side in product(BACKS, LIGHTS, SIDES):
         rng = named_rng(seed, f"views {pill.code} {back} {light} {side}")
         for pick in sorted(rng.choice(len(angles), size=per_group, replace=False).tolist()):
-            yield DrawnView(back, light, side, *angles[pick])
+            latitude, longitude = angles[pick]
+            yield View(0, back, side, light, latitude, longitude, SIZE)
 
 
 def _combinations(
@@ -116,7 +117,7 @@ def _combinations(
         size = int(rng.choice([n for n, _ in PILLS_IN_FOLDER], p=[p for _, p in PILLS_IN_FOLDER]))
         replacing = stray and not index % FOLDERS_PER_STRAY
         side = int(index % BACK_SIDE_EVERY == 7)
-        views = tuple(DrawnView(2, 2, side, latitude, 0) for latitude in COMBINATION_LATITUDES)
+        views = tuple(View(0, 2, side, 2, angle, 0, SIZE) for angle in COMBINATION_LATITUDES)
         for _ in range(200):
             hand = _deal(deck, usable, size, rng)
             if replacing:

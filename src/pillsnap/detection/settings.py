@@ -7,6 +7,8 @@ import importlib
 import os
 from pathlib import Path
 
+import torch  # noqa: F401  # first: Ultralytics sets OMP_NUM_THREADS=1 for what is loaded after it
+
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_VERBOSE", "false")

@@ -9,34 +9,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pillsnap.arrays import Bools, Floats, Floats32, Ints
+from pillsnap.arrays import Bools, Floats, Ints
 from pillsnap.boxes import Boxes
 from pillsnap.evaluation import matching
-from pillsnap.evaluation.coco import Evaluator, Instances
-from pillsnap.evaluation.matching import FrameMatch
+from pillsnap.evaluation.matching import Evaluator, FrameMatch, Instances
 from pillsnap.recognition.scores import Outputs
 
 
 @dataclass(frozen=True)
-class CropAnswers:
-    """The classifier on the labels' boxes; row i of the table belongs to row i of the arrays.
-
-    `table` has the columns of a crop store without its JPEG bytes.
-    """
+class CropAnswers(Outputs):
+    """The classifier on the labels' boxes, and the rows of the crop store without JPEG bytes."""
 
     table: pd.DataFrame
-    logits: Floats32  # [n, classes]
-    embeddings: Floats32  # [n, d]
-
-    @property
-    def outputs(self) -> Outputs:
-        """Logits and embeddings together."""
-        return Outputs(self.logits, self.embeddings)
 
     def where(self, keep: Bools) -> "CropAnswers":
         """The rows to keep."""
         table = self.table[keep].reset_index(drop=True)
-        return CropAnswers(table, self.logits[keep], self.embeddings[keep])
+        return CropAnswers(self.logits[keep], self.embeddings[keep], table)
 
     def known(self, known: bool = True) -> "CropAnswers":
         """The pills whose code is a class, or the others."""
@@ -61,9 +50,6 @@ class CropAnswers:
         """K-codes, [n]."""
         return self.table["mapping_code"].to_numpy(dtype=object)
 
-    def __len__(self) -> int:
-        return len(self.table)
-
 
 @dataclass(frozen=True)
 class FrameAnswer:
@@ -85,16 +71,17 @@ class FrameAnswer:
     top_class: Ints  # [n, k] candidates, best first, also of refused pills
     top_probability: Floats  # [n, k]
     seconds: float  # decoded frame to classes, at batch 1
+    match_iou: float  # from which a predicted box is on a labelled pill
 
-    def match(self, match_iou: float) -> FrameMatch:
+    @cached_property
+    def match(self) -> FrameMatch:
         """Predicted against labelled pills."""
-        predicted = (self.predicted, self.predicted_class)
-        return matching.match(*predicted, self.labelled, self.labelled_class, match_iou)
+        return self.match_as(self.predicted_class)
 
-    def match_unrefused(self, match_iou: float) -> FrameMatch:
-        """The same, had no pill been refused."""
-        best = self.top_class[:, 0] if len(self.predicted) else self.predicted_class
-        return matching.match(self.predicted, best, self.labelled, self.labelled_class, match_iou)
+    def match_as(self, classes: Ints) -> FrameMatch:
+        """The same, had the predicted pills been given these classes."""
+        labelled = (self.labelled, self.labelled_class)
+        return matching.match(self.predicted, classes, *labelled, self.match_iou)
 
 
 @dataclass(frozen=True)

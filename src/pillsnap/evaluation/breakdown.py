@@ -1,12 +1,11 @@
 """Errors by class, by pair of classes and by photo condition; near-duplicates between splits."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pillsnap import boxes
 from pillsnap.arrays import Floats, Ints
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameSet
@@ -30,57 +29,40 @@ MEANINGS: dict[str, dict[Any, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """`count` pills of one class predicted as another; `row` has the highest confidence."""
-
-    true: int
-    predicted: int
-    count: int
-    row: int
-
-
 def per_class(truth: Ints, predicted: Ints, classes: pd.DataFrame) -> pd.DataFrame:
     """A row per class: pills, predictions, top1, precision, F1 and the most frequent confusion."""
-    size = len(classes)
-    pills, given = np.bincount(truth, minlength=size), np.bincount(predicted, minlength=size)
-    right = np.bincount(truth[truth == predicted], minlength=size)
     table = classes[["class_index", "mapping_code", "drug_name"]].copy()
-    table["pills"], table["predicted"], table["right"] = pills, given, right
-    table["top1"] = _divide(right, pills)
-    table["precision"] = _divide(right, given)
-    table["f1"] = np.where(pills > 0, _divide(2 * right, pills + given), np.nan)
-    most_first = confusions(truth, predicted, np.zeros(len(truth)))
-    other = {confusion.true: confusion.predicted for confusion in reversed(most_first)}
-    table["taken_for"] = table["class_index"].map(other).map(classes["mapping_code"]).fillna("")
+    counted = {"pills": truth, "predicted": predicted, "right": truth[truth == predicted]}
+    for name, indices in counted.items():
+        table[name] = np.bincount(indices, minlength=len(classes))
+    pills, given, right = (table[name] for name in counted)
+    table["top1"], table["precision"] = right / pills, right / given
+    table["f1"] = (2 * right / (pills + given)).where(pills > 0)
+    first = confusions(truth, predicted, np.zeros(len(truth))).drop_duplicates("true")
+    table["taken_for"] = ""
+    table.loc[first["true"], "taken_for"] = classes["mapping_code"].to_numpy()[first["predicted"]]
     return table
 
 
-def worst(table: pd.DataFrame, rows: int) -> list[Json]:
+def worst(table: pd.DataFrame, rows: int) -> list[dict[Any, Any]]:
     """The classes of the lowest F1, worst first; without those that have no pill or no error."""
     seen = table[table["f1"] < 1].sort_values(["f1", "class_index"], kind="stable")
     named = seen.assign(**{"class": seen["mapping_code"] + " " + seen["drug_name"]})
-    columns = ["class", "f1", "top1", "pills"]
-    chosen = named[columns].head(rows).itertuples(index=False)
-    return [dict(zip(columns, row, strict=True)) for row in chosen]
+    return named[["class", "f1", "top1", "pills"]].head(rows).to_dict("records")
 
 
-def confusions(truth: Ints, predicted: Ints, confidence: Floats) -> list[Confusion]:
-    """Confused pairs (true, predicted), the most frequent first."""
-    wrong = np.flatnonzero(truth != predicted)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-    pairs = np.stack([truth[wrong], predicted[wrong]], axis=1).reshape(-1, 2)
-    unique, first, counts = np.unique(pairs, axis=0, return_index=True, return_counts=True)
-    order = np.lexsort((unique[:, 1], unique[:, 0], -counts))
-    return [
-        Confusion(int(unique[i, 0]), int(unique[i, 1]), int(counts[i]), int(wrong[first[i]]))
-        for i in order
-    ]
+def confusions(truth: Ints, predicted: Ints, confidence: Floats) -> pd.DataFrame:
+    """Confused pairs, the most frequent first: columns true, predicted, pills, and row, that of
+    the pill with the highest confidence."""
+    pills = pd.DataFrame({"true": truth, "predicted": predicted, "confidence": confidence})
+    wrong = pills[truth != predicted].sort_values("confidence", ascending=False, kind="stable")
+    wrong = wrong.rename_axis("row").reset_index()
+    groups = wrong.groupby(["true", "predicted"])["row"]
+    pairs: pd.DataFrame = groups.agg(pills="size", row="first")
+    return pairs.sort_values("pills", ascending=False, kind="stable").reset_index()
 
 
-def outcomes(
-    val: CropAnswers, frames: FrameSet, match_iou: float, classes: pd.DataFrame
-) -> pd.DataFrame:
+def outcomes(val: CropAnswers, frames: FrameSet, classes: pd.DataFrame) -> pd.DataFrame:
     """val's crop table with the outcome of each pill: `top1` (known ones), `found` and `right`
     (those of measured frames), else NaN; with the shape and colour of its class."""
     table = val.table.copy()
@@ -88,7 +70,7 @@ def outcomes(
     right[table["known"].to_numpy(dtype=bool)] = metrics.ranks(known.logits, known.truth) == 0
     table["top1"] = right
     key = ["image_path", "box_x", "box_y", "box_w", "box_h", "class_index"]
-    found = _outcomes(frames, match_iou).drop_duplicates(key)
+    found = _outcomes(frames).drop_duplicates(key)
     table = table.merge(found, on=key, how="left", validate="many_to_one")
     facts = classes[["mapping_code", "drug_shape", "color_class1"]]
     return table.merge(facts, on="mapping_code", how="left", validate="many_to_one")
@@ -140,20 +122,17 @@ def _condition_row(value: str, part: pd.DataFrame) -> Json:
     }
 
 
-def _outcomes(frames: FrameSet, match_iou: float) -> pd.DataFrame:
-    rows = []
-    for frame in frames.frames:
-        outcome_of = frame.match(match_iou).labelled
-        corners = np.rint(frame.labelled).astype(int)
-        for (left, top, end, bottom), index, outcome in zip(
-            corners.tolist(), frame.labelled_class.tolist(), outcome_of, strict=True
-        ):
-            place = (frame.image_path, left, top, end - left, bottom - top, index)
-            rows.append((*place, float(outcome != "missed"), float(outcome == "right")))
+def _outcomes(frames: FrameSet) -> pd.DataFrame:
+    rows = [
+        (frame.image_path, *box, index, outcome != "missed", outcome == "right")
+        for frame in frames.frames
+        for box, index, outcome in zip(
+            boxes.to_xywh(np.rint(frame.labelled)).tolist(),
+            frame.labelled_class.tolist(),
+            frame.match.labelled,
+            strict=True,
+        )
+    ]
     columns = ["image_path", "box_x", "box_y", "box_w", "box_h", "class_index", "found", "right"]
     types = dict.fromkeys(columns[1:6], "int64") | {"found": "float64", "right": "float64"}
     return pd.DataFrame(rows, columns=columns).astype({"image_path": "str", **types})
-
-
-def _divide(part: Ints, whole: Ints) -> NDArray[np.float64]:
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

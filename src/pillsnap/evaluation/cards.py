@@ -38,15 +38,15 @@ def confusions(
     confidence = scores.confidences(known.logits, fitted.temperature)
     side = known.table["direction"].to_numpy()
     cards = []
-    for pair in breakdown.confusions(truth, predicted, confidence)[:CARDS]:
-        pair_of = (pair.true, pair.predicted)
-        examples = [_example(truth, predicted, side, index, pair.row) for index in pair_of]
+    pairs = breakdown.confusions(truth, predicted, confidence).head(CARDS)
+    for true, taken_for, count, worst in pairs.itertuples(index=False):
+        examples = [_example(truth, predicted, side, i, worst) for i in (true, taken_for)]
         own, other = (None if row is None else store.decode(int(rows[row])) for row in examples)
-        pill = (store.decode(int(rows[pair.row])), f"confidence {percent(confidence[pair.row])}")
+        pill = (store.decode(int(rows[worst])), f"confidence {percent(confidence[worst])}")
         lines = (
-            f"true {label(classes, pair.true)}",
-            f"predicted {label(classes, pair.predicted)}",
-            f"{pair.count} of {(truth == pair.true).sum()} pills",
+            f"true {label(classes, true)}",
+            f"predicted {label(classes, taken_for)}",
+            f"{count} of {(truth == true).sum()} pills",
         )
         cards.append(Card((pill, (own, "true class"), (other, "predicted class")), lines))
     return cards
@@ -59,7 +59,7 @@ def unknown(
     scores, the others the refused ones of the lowest; each with the nearest class."""
     rows = np.flatnonzero(~answered.test.table["known"].to_numpy(dtype=bool))
     pills = answered.test.known(False)
-    codes, score = pills.codes, fitted.refusal_score(pills.outputs)
+    codes, score = pills.codes, fitted.refusal_score(pills)
     order = np.argsort(-score, kind="stable")
     passed = score[order] >= fitted.threshold
     accepted = montage.first_of_each(order[passed], codes)[: CARDS // 2]

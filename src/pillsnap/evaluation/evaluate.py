@@ -22,11 +22,10 @@ from pillsnap.evaluation import (
     fit,
     inference,
     outputs,
+    refusal,
     sections,
-    set_coverage,
-    unknown_pills,
 )
-from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
+from pillsnap.evaluation.answers import Answers, CropAnswers
 from pillsnap.files import Json
 from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
@@ -66,8 +65,12 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     log.info(f"refusal by {fitted.score}, chosen on {fitted.chosen_on}")
     boxes = detector.load(places.checkpoint("detection"), device)
     recogniser = Recogniser(boxes, model, fitted, classes, params.evaluate.batch_size)
-    val_frames, test_frames, speed = _read_frames(places, recogniser, log)
-    answered = Answers(val, test, val_frames, test_frames)
+    log.info("detecting, cropping and classifying pills in frames")
+    stores = [FrameStore(places.frames(split)) for split in ("val", "test")]
+    iou = params.evaluate.match_iou
+    frames = [inference.read_frames(recogniser, store, iou, log) for store in stores]
+    answered = Answers(val, test, *frames)
+    speed = inference.speed(recogniser, stores[0])
     log.info("measuring")
     sampling = outputs.report_of(places.sampling, "build_manifest")
     validation = outputs.report_of(places.validation, "validate")
@@ -75,9 +78,12 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     measured = measure(params, answered, fitted, classes, held_out)
     measured |= {
         "split": breakdown.split_overlap(validation),
-        "speed": {**speed, "batch_size": params.evaluate.batch_size},
+        "speed": {**speed, "batch_size": recogniser.batch_size},
         "training": outputs.training(places),
-        "models": _models(recogniser, model.parameters),
+        "models": {
+            "detection": _model(boxes.config),
+            "classification": {**_model(model.config), "parameters": model.parameters},
+        },
         "provenance": outputs.provenance(places, sampling, hashes, described),
     }
     measured["targets"] = outputs.targets(params, measured)
@@ -99,10 +105,9 @@ def measure(
     known, unknown = val.known(), test.known(False)
     held_out = unknown.table["mapping_code"].isin(list(held_out_codes)).to_numpy(dtype=bool)
     kinds = (unknown.where(~held_out), unknown.where(held_out))
-    by_pill = breakdown.outcomes(val, answered.val_frames, options.match_iou, classes)
+    by_pill = breakdown.outcomes(val, answered.val_frames, classes)
     every, single = test_frames.rows(), test_frames.rows("single")
     unknown_single = [row for row in single if (test_frames.frames[row].labelled_class < 0).all()]
-    pipeline_of = sections.pipeline_of
     return {
         "classification": {
             **sections.classification(known, fitted, rounds, seed),
@@ -113,12 +118,12 @@ def measure(
             "test": sections.detection(test_frames, options, seed),
         },
         "pipeline": {
-            **sections.pipeline(answered.val_frames, options),
-            "test": pipeline_of(test_frames, np.setdiff1d(every, unknown_single), options),
-            "test_single": pipeline_of(test_frames, np.array(unknown_single, np.int64), options),
+            **sections.pipeline(answered.val_frames),
+            "test": sections.pipeline_of(test_frames, np.setdiff1d(every, unknown_single)),
+            "test_single": sections.pipeline_of(test_frames, np.array(unknown_single, np.int64)),
         },
-        "unknown": unknown_pills.measure(known, *kinds, fitted, classes),
-        "sets": set_coverage.measure(known, fitted, options.set_risk, seed),
+        "unknown": refusal.unknown_pills(known, *kinds, fitted, classes),
+        "sets": refusal.sets(known, fitted, options.set_risk, seed),
         "by": breakdown.by_condition(by_pill),
     }
 
@@ -129,26 +134,23 @@ def _calibrate(
     """Classify the crops and calibrate on val's; the outputs on val and test."""
     options = params.evaluate
     stores = {split: CropStore(places.crops(split)) for split in manifest.SPLITS}
-    size = (int(model.config["classes"]), options.batch_size, log)
+    how = (options.batch_size, log)
     log.info("classifying crops")
-    means = inference.class_means(model, stores["train"], *size)
-    val = inference.classify_crops(model, stores["val"], *size)
-    test = inference.classify_crops(model, stores["test"], *size)
+    means = inference.class_means(model, stores["train"], *how)
+    val = inference.classify_crops(model, stores["val"], *how)
+    test = inference.classify_crops(model, stores["test"], *how)
     known = val.known()
     if not len(known):
         raise DataError(
             "val holds no pill of a known code: nothing to calibrate on.",
-            "Cut the crops again: dvc repro -f validate",
+            "Cut the crops again: dvc repro -f -s validate",
         )
     stand_ins = {
-        "val_unknown": val.known(False).outputs,
-        "glued": inference.classify_glued(model, stores["val"], params.seed, *size),
+        "val_unknown": val.known(False),
+        "glued": inference.classify_glued(model, stores["val"], params.seed, *how),
     }
-    fitted = fit.fit(
-        known.outputs, known.truth, stand_ins, means, options.known_recall, options.set_risk
-    )
     fitted = replace(
-        fitted,
+        fit.fit(known, known.truth, stand_ins, means, options.known_recall, options.set_risk),
         detection_confidence=options.detection_confidence,
         detection_iou=options.detection_iou,
         classification_sha256=sha256,
@@ -157,20 +159,5 @@ def _calibrate(
     return fitted, val, test
 
 
-def _read_frames(
-    places: Places, recogniser: Recogniser, log: RunLog
-) -> tuple[FrameSet, FrameSet, Json]:
-    """Both models on the frames of val and test, and their speed on val's."""
-    stores = [FrameStore(places.frames(split)) for split in ("val", "test")]
-    log.info("detecting, cropping and classifying pills in frames")
-    batch_size = recogniser.batch_size
-    val, test = (inference.read_frames(recogniser, store, batch_size, log) for store in stores)
-    some = [stores[0].decode(index) for index in range(min(batch_size, len(stores[0])))]
-    return val, test, inference.speed(recogniser, some)
-
-
-def _models(recogniser: Recogniser, parameters: int) -> Json:
-    kept = ("architecture", "image_px")
-    configs = (recogniser.detector.config, recogniser.classifier.config)
-    detection, classification = ({key: one.get(key) for key in kept} for one in configs)
-    return {"detection": detection, "classification": classification | {"parameters": parameters}}
+def _model(config: Json) -> Json:
+    return {key: config.get(key) for key in ("architecture", "image_px")}

@@ -15,19 +15,11 @@ from scipy.special import logsumexp
 
 from pillsnap.arrays import Floats, Floats32, Ints
 from pillsnap.evaluation import metrics
-from pillsnap.recognition import name_sets
+from pillsnap.recognition import name_sets, scores
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.scores import (
-    SCORES,
-    Compared,
-    Outputs,
-    confidences,
-    probabilities,
-    score_of,
-)
+from pillsnap.recognition.scores import SCORES, Compared, Outputs
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
-CHUNK = 4096  # pills in float64 at once: all of stage 4's would take 9 GB
 ENOUGH = 30  # pills: under it an AUROC is a guess
 
 
@@ -38,7 +30,7 @@ def compare(
     compared: Compared = {}
     for name, pills in stand_ins.items():
         scored = {
-            score: [score_of(score, side, means, temperature) for side in (known, pills)]
+            score: [scores.score_of(score, side, means, temperature) for side in (known, pills)]
             for score in SCORES
         }
         compared[name] = {score: metrics.auroc(*sides) for score, sides in scored.items()}
@@ -54,13 +46,13 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     """The temperature of the lowest negative log-likelihood (Guo et al. 2017); 1 for no pills."""
     if not len(truth):
         return 1.0
-    chunks = [logits[start : start + CHUNK] for start in range(0, len(logits), CHUNK)]
+    parts = [logits[rows] for rows in scores.slices(len(logits))]  # in float64 all would take 9 GB
     own = np.take_along_axis(logits, truth[:, None], axis=1)[:, 0].astype(np.float64)
 
     def loss(log_temperature: float) -> float:
         beta = np.exp(-log_temperature)
-        parts = [logsumexp(part.astype(np.float64) * beta, axis=1) for part in chunks]
-        return float(np.mean(np.concatenate(parts) - own * beta))
+        sums = [logsumexp(part.astype(np.float64) * beta, axis=1) for part in parts]
+        return float(np.mean(np.concatenate(sums) - own * beta))
 
     found = minimize_scalar(loss, bounds=LOG_TEMPERATURE, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
@@ -78,12 +70,11 @@ def halves(groups: NDArray[Any], seed: int) -> Ints | None:
 
 def of_truth(logits: Floats, truth: Ints, temperature: float) -> NDArray[np.float64]:
     """Calibrated probability of the true class of each pill, [n]."""
-    parts = [
-        np.take_along_axis(probabilities(logits[at : at + CHUNK], temperature), own, axis=1)[:, 0]
-        for at in range(0, len(truth), CHUNK)
-        for own in (truth[at : at + CHUNK, None],)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
+    of_truth = np.empty(len(truth))
+    for rows in scores.slices(len(truth)):
+        every = scores.probabilities(logits[rows], temperature)
+        of_truth[rows] = every[np.arange(len(every)), truth[rows]]
+    return of_truth
 
 
 def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -> Floats:
@@ -97,7 +88,7 @@ def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -
     confidence = np.empty(len(truth))
     for own in (0, 1):
         temperature = fit_temperature(logits[half != own], truth[half != own])
-        confidence[half == own] = confidences(logits[half == own], temperature)
+        confidence[half == own] = scores.confidences(logits[half == own], temperature)
     return confidence
 
 
@@ -117,7 +108,7 @@ def fit(
     compared = compare(known, stand_ins, means, temperature)
     basis = "val_unknown" if len(stand_ins["val_unknown"]) >= ENOUGH else "glued"
     score = best_of(compared[basis])
-    values = score_of(score, known, means, temperature)
+    values = scores.score_of(score, known, means, temperature)
     threshold = metrics.threshold_at(values, known_recall)
     assert threshold is not None, "no known pill in val"
     accepted = values >= threshold

@@ -1,7 +1,7 @@
 """Both models run on crops and frames from disk; their outputs as the arrays of `answers`."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from pillsnap.arrays import Floats32, Ints, Pixels
 from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore, LabelledFrame
-from pillsnap.evaluation import coco
+from pillsnap.detection.letterbox import Found
+from pillsnap.evaluation import matching
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
-from pillsnap.recognition import calibration
+from pillsnap.recognition import calibration, scores
 from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.recognition.scores import Outputs
 from pillsnap.stage.log import RunLog
@@ -23,29 +24,28 @@ LOWEST_CONFIDENCE = 0.001  # average precision needs boxes of low confidence too
 TOP = 5  # candidates kept of each pill
 
 
-def class_means(
-    model: TorchClassifier, store: CropStore, classes: int, batch_size: int, log: RunLog
-) -> Floats32:
+def class_means(model: TorchClassifier, store: CropStore, batch_size: int, log: RunLog) -> Floats32:
     """Mean embedding of each class over the store's known pills, L2-normalised, [classes, d]."""
     rows, truth = _known(store)
-    sums: NDArray[np.float64] | None = None
+    sums = np.zeros((model.config["classes"], 1))  # without any pill
     for start, part in _batches(model, len(rows), lambda i: store.decode(rows[i]), batch_size, log):
-        if sums is None:
-            sums = np.zeros((classes, part.embeddings.shape[1]))
+        if not start:
+            sums = np.zeros((len(sums), part.embeddings.shape[1]))
         np.add.at(sums, truth[start : start + len(part)], part.embeddings)
-    return calibration.normalised(np.zeros((classes, 1)) if sums is None else sums)
+    return calibration.normalised(sums)
 
 
 def classify_crops(
-    model: TorchClassifier, store: CropStore, classes: int, batch_size: int, log: RunLog
+    model: TorchClassifier, store: CropStore, batch_size: int, log: RunLog
 ) -> CropAnswers:
     """The classifier on every crop of a store."""
-    found = _joined(_batches(model, len(store), store.decode, batch_size, log), classes)
-    return CropAnswers(store.table, found.logits, found.embeddings)
+    batches = _batches(model, len(store), store.decode, batch_size, log)
+    found = _joined(batches, model.config["classes"])
+    return CropAnswers(found.logits, found.embeddings, store.table)
 
 
 def classify_glued(
-    model: TorchClassifier, store: CropStore, seed: int, classes: int, batch_size: int, log: RunLog
+    model: TorchClassifier, store: CropStore, seed: int, batch_size: int, log: RunLog
 ) -> Outputs:
     """The classifier on the store's known pills, each with the right half of a pill of another
     class: stand-ins for unknown pills, made without looking at test."""
@@ -57,7 +57,7 @@ def classify_glued(
         left, right = pairs[index]
         return glued(store.decode(left), store.decode(right))
 
-    return _joined(_batches(model, len(pairs), picture, batch_size, log), classes)
+    return _joined(_batches(model, len(pairs), picture, batch_size, log), model.config["classes"])
 
 
 def glued(left: Pixels, right: Pixels) -> Pixels:
@@ -67,26 +67,28 @@ def glued(left: Pixels, right: Pixels) -> Pixels:
 
 
 def read_frames(
-    recogniser: Recogniser, store: FrameStore, batch_size: int, log: RunLog
+    recogniser: Recogniser, store: FrameStore, match_iou: float, log: RunLog
 ) -> FrameSet:
     """Every frame of a store through detector and recogniser, timed one by one."""
     answers: list[FrameAnswer] = []
-    iou = recogniser.calibration.detection_iou
+    batch_size, iou = recogniser.batch_size, recogniser.calibration.detection_iou
     for start in range(0, len(store), batch_size):
         indices = range(start, min(start + batch_size, len(store)))
         frames = [store.decode(index) for index in indices]
         if not start:
             recogniser.read(frames[:1])  # warm-up: the first call is slow and is not timed
         found = recogniser.detector.detect(frames, LOWEST_CONFIDENCE, iou)
-        for index, frame, (box, score) in zip(indices, frames, found, strict=True):
-            kept = (box[: coco.MAX_BOXES], score[: coco.MAX_BOXES])
-            answers.append(_read(recogniser, frame, store.labels[index], *kept))
+        for index, frame, boxes_found in zip(indices, frames, found, strict=True):
+            label = store.labels[index]
+            answers.append(_read(recogniser, frame, label, boxes_found, match_iou))
             log.progress(index + 1, len(store))
     return FrameSet(answers)
 
 
-def speed(recogniser: Recogniser, frames: Sequence[Pixels]) -> dict[str, Any]:
-    """Median milliseconds of each step at batch 1; frames a second at batch 1 and as one batch."""
+def speed(recogniser: Recogniser, store: FrameStore) -> dict[str, Any]:
+    """On a store's first batch: median milliseconds of each step at batch 1; frames a second at
+    batch 1 and as one batch."""
+    frames = [store.decode(index) for index in range(min(recogniser.batch_size, len(store)))]
     if not frames:
         return {"frames": 0}
     recogniser.read(frames[:1])
@@ -116,26 +118,22 @@ def _steps(recogniser: Recogniser, frame: Pixels) -> NDArray[np.float64]:
 
 
 def _read(
-    recogniser: Recogniser,
-    frame: Pixels,
-    label: LabelledFrame,
-    found: Floats32,
-    found_score: Floats32,
+    recogniser: Recogniser, frame: Pixels, label: LabelledFrame, found: Found, match_iou: float
 ) -> FrameAnswer:
     begun_s = time.perf_counter()
     reading = recogniser.read([frame])[0]
     decision = recogniser.decide(reading)
     seconds = time.perf_counter() - begun_s
     top = np.argsort(-reading.logits, axis=1, kind="stable")[:, :TOP].astype(np.int64)
-    chances = recogniser.probabilities(reading)
+    chances = scores.probabilities(reading.logits, recogniser.calibration.temperature)
     return FrameAnswer(
         image_path=label.image_path,
         image_type=label.image_type,
         group_id=label.group_id,
         labelled=label.box,
         labelled_class=label.class_index,
-        found=found,
-        found_score=found_score,
+        found=found[0][: matching.MAX_BOXES],
+        found_score=found[1][: matching.MAX_BOXES],
         predicted=boxes.from_xywh(reading.box),
         predicted_class=decision.class_index,
         box_confidence=reading.box_confidence,
@@ -144,6 +142,7 @@ def _read(
         top_class=top,
         top_probability=np.take_along_axis(chances, top, axis=1),
         seconds=seconds,
+        match_iou=match_iou,
     )
 
 

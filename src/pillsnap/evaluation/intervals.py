@@ -127,14 +127,10 @@ def _wilson(value: float, variance: float, groups: int, units: float) -> Interva
     pills would have it: a design effect under 1 is chance."""
     spread = value * (1 - value)
     if spread < 1e-12:
-        return _rule_of_three(round(value), groups)
+        limit = RULE_OF_THREE ** (1 / groups)
+        return Interval(limit, 1.0, groups) if value > 0.5 else Interval(0.0, 1 - limit, groups)
     t, z = float(stdtrit(groups - 1, LEVEL)), float(ndtri(LEVEL))
     inverse = max(t**2 * variance / spread, z**2 / units)  # t squared over the effective number
     middle = (value + inverse / 2) / (1 + inverse)
     half = np.sqrt(inverse * spread + inverse**2 / 4) / (1 + inverse)
     return Interval(max(float(middle - half), 0.0), min(float(middle + half), 1.0), groups)
-
-
-def _rule_of_three(value: float, groups: int) -> Interval:
-    limit = RULE_OF_THREE ** (1 / groups)
-    return Interval(limit, 1.0, groups) if value else Interval(0.0, 1 - limit, groups)

@@ -1,4 +1,5 @@
-"""Predicted pills against the labelled pills of a frame: the outcome of each.
+"""Predicted against labelled boxes: the outcome of each pill, and mean average precision by
+faster-coco-eval, whose only import this is, with the COCO JSON it reads.
 
 A class is an index, UNKNOWN (-1) for a labelled pill of an unknown code and for a predicted pill
 that was refused: an unknown pill is right when it is refused.
@@ -17,15 +18,20 @@ Outcomes:
   false_box                a prediction that reaches match_iou with no labelled pill
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pillsnap import boxes
-from pillsnap.arrays import Bools, Floats32, Ints
+from pillsnap.arrays import Bools, Ints
 from pillsnap.boxes import Boxes
 from pillsnap.dataset.manifest import UNKNOWN
+from pillsnap.files import Json
 
 RIGHT = "right"
 ERRORS = (
@@ -36,15 +42,17 @@ ERRORS = (
     "duplicated",
     "false_box",
 )
+MAX_BOXES = 100  # a frame: COCO's limit
+PILL = {"id": 0, "name": "pill"}  # the only category
 
 
 @dataclass(frozen=True)
 class FrameMatch:
     """Outcome of each predicted and each labelled pill of one frame."""
 
-    predicted: tuple[str, ...]
-    labelled: tuple[str, ...]
-    pairs: tuple[tuple[int, int], ...]  # (predicted, labelled)
+    predicted: list[str]
+    labelled: list[str]
+    pairs: dict[int, int]  # predicted -> labelled
 
     @property
     def right(self) -> int:
@@ -63,24 +71,22 @@ class FrameMatch:
 
 
 def match(
-    predicted: Boxes,
-    predicted_class: Ints,
-    labelled: Boxes,
-    labelled_class: Ints,
-    match_iou: float,
+    predicted: Boxes, predicted_class: Ints, labelled: Boxes, labelled_class: Ints, match_iou: float
 ) -> FrameMatch:
     """Pair predicted boxes [p, 4] with labelled boxes [l, 4] of one frame, x1 y1 x2 y2."""
     overlap = boxes.iou(predicted, labelled)
     same = predicted_class[:, None] == labelled_class[None, :]
-    pairs = _assign(overlap, same, match_iou)
-    of_predicted = ["false_box"] * len(predicted)
+    touching = overlap >= match_iou
+    most = min(overlap.shape) + 1.0  # more than all overlaps of an assignment together
+    worth = np.where(touching, overlap + most + np.where(same, most**2, 0.0), 0.0)
+    assigned = zip(*linear_sum_assignment(worth, maximize=True), strict=True)
+    pairs = {int(row): int(column) for row, column in assigned if touching[row, column]}
+    of_predicted = np.where(touching.any(axis=1), "duplicated", "false_box").tolist()
     of_labelled = ["missed"] * len(labelled)
-    for over in np.flatnonzero((overlap >= match_iou).any(axis=1)):
-        of_predicted[over] = "duplicated"
-    for row, column in pairs:
+    for row, column in pairs.items():
         outcome = _outcome(int(predicted_class[row]), int(labelled_class[column]))
         of_predicted[row] = of_labelled[column] = outcome
-    return FrameMatch(tuple(of_predicted), tuple(of_labelled), pairs)
+    return FrameMatch(of_predicted, of_labelled, pairs)
 
 
 def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> Bools:
@@ -95,18 +101,81 @@ def greedy(found: Boxes, labelled: Boxes, match_iou: float) -> Bools:
     return matched
 
 
-def _assign(overlap: Floats32, same: Bools, match_iou: float) -> tuple[tuple[int, int], ...]:
-    touching = overlap >= match_iou
-    most = min(overlap.shape) + 1.0  # more than all overlaps of an assignment together
-    worth = np.where(touching, overlap + most + np.where(same, most**2, 0.0), 0.0)
-    rows, columns = linear_sum_assignment(worth, maximize=True)
-    chosen = zip(rows.tolist(), columns.tolist(), strict=True)
-    return tuple((row, column) for row, column in chosen if touching[row, column])
-
-
 def _outcome(predicted_class: int, labelled_class: int) -> str:
     if predicted_class == labelled_class:
         return RIGHT
     if labelled_class == UNKNOWN:
         return "unknown_taken_for_known"
     return "known_refused" if predicted_class == UNKNOWN else "wrong_name"
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Boxes of many frames: `frame` [n], `box` [n, 4] x1 y1 x2 y2, `score` [n] (1 for labels)."""
+
+    frame: Ints
+    box: Boxes
+    score: NDArray[np.float64]
+
+    def where(self, keep: Bools) -> "Instances":
+        """The instances to keep."""
+        return Instances(self.frame[keep], self.box[keep], self.score[keep])
+
+
+def evaluator() -> str:
+    """Name and settings of the evaluator, for the provenance of a metric."""
+    limit = f"101 recall points, at most {MAX_BOXES} boxes a frame"
+    return f"faster-coco-eval {version('faster-coco-eval')} (COCO bbox, {limit})"
+
+
+class Evaluator:
+    """Labelled and found boxes of frames 0 .. `frames` - 1 in one COCO tree, of which any frames
+    can be measured."""
+
+    def __init__(self, labelled: Instances, found: Instances, frames: int) -> None:
+        self._labelled = labelled
+        self._truth = COCO(ground_truth(labelled, [{"id": frame} for frame in range(frames)]))
+        self._found = self._truth.loadRes(detections(found))
+
+    def measure(self, frames: Ints) -> Json:
+        """mAP on some frames: `map50` at IoU 0.5 and `map50_95` over 0.5:0.05:0.95; None when
+        nothing is labelled."""
+        if not np.isin(self._labelled.frame, frames).any():
+            return {"map50": None, "map50_95": None}
+        evaluation = COCOeval_faster(self._truth, self._found, iouType="bbox")
+        settings = evaluation.params
+        settings.imgIds, settings.maxDets = frames.tolist(), [MAX_BOXES]
+        settings.areaRng, settings.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        precision = evaluation.eval["precision"]  # [iou, recall, category, area, limit]
+        return {"map50": float(precision[0].mean()), "map50_95": float(precision.mean())}
+
+
+def ground_truth(labelled: Instances, images: Sequence[Json]) -> Json:
+    """COCO's dictionary of labels; `images` are its image entries (id, file_name, ...)."""
+    box = boxes.to_xywh(labelled.box).astype(float)
+    annotations = [
+        {
+            "id": index + 1,
+            "image_id": frame,
+            "category_id": PILL["id"],
+            "bbox": xywh,
+            "area": xywh[2] * xywh[3],
+            "iscrowd": 0,
+        }
+        for index, (frame, xywh) in enumerate(
+            zip(labelled.frame.tolist(), box.tolist(), strict=True)
+        )
+    ]
+    return {"images": list(images), "annotations": annotations, "categories": [PILL]}
+
+
+def detections(found: Instances) -> list[Json]:
+    """COCO's list of results."""
+    box = boxes.to_xywh(found.box).astype(float).tolist()
+    rows = zip(found.frame.tolist(), box, found.score.tolist(), strict=True)
+    return [
+        {"image_id": frame, "category_id": PILL["id"], "bbox": xywh, "score": score}
+        for frame, xywh, score in rows
+    ]

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from pillsnap.arrays import Bools, Floats, Ints
 from pillsnap.errors import CheckpointError
-from pillsnap.recognition.scores import ROWS
+from pillsnap.recognition.scores import slices
 from pillsnap.training import ranking
 
 ECE_BINS = 15  # Guo et al. 2017, as everyone reports it
@@ -20,16 +20,15 @@ def ranks(logits: Floats, truth: Ints) -> Ints:
 
     CheckpointError if a logit is not finite.
     """
-    before = np.empty(len(truth), dtype=np.int64)
-    bad = 0
-    for start in range(0, len(truth), ROWS):
-        part, true = logits[start : start + ROWS], truth[start : start + ROWS, None]
-        before[start : start + ROWS] = ranking.ranks(part, np.take_along_axis(part, true, axis=1))
-        bad += int(ranking.non_finite(part).sum())
+    before, bad = np.empty(len(truth), dtype=np.int64), 0
+    for rows in slices(len(truth)):
+        own = np.take_along_axis(logits[rows], truth[rows, None], axis=1)
+        before[rows] = ranking.ranks(logits[rows], own)
+        bad += int(ranking.non_finite(logits[rows]).sum())
     if bad:
         raise CheckpointError(
             f"The classifier's logits of {bad} of {len(truth)} crops are not finite.",
-            "Train it again: dvc repro -f train_classification",
+            "Train it again: dvc repro -f -s train_classification",
         )
     return before
 
@@ -53,9 +52,10 @@ def bins_of(confidence: Floats) -> Ints:
     return np.searchsorted(inner_edges, confidence, side="left").astype(np.int64)
 
 
-def ece(confidence: Floats, right: Bools) -> float | None:
+def ece(confidence: Floats, right: Bools, bins: Ints | None = None) -> float | None:
     """Expected calibration error over 15 bins of equal width (Guo et al. 2017), 0..1."""
-    return _ece(bins_of(confidence), confidence, right) if len(confidence) else None
+    bins = bins_of(confidence) if bins is None else bins
+    return ratio(np.abs(np.bincount(bins, confidence - right)).sum(), len(bins))
 
 
 def ece_noise(confidence: Floats, rounds: int, seed: int) -> tuple[float, float] | None:
@@ -64,9 +64,8 @@ def ece_noise(confidence: Floats, rounds: int, seed: int) -> tuple[float, float]
     if not len(confidence):
         return None
     rng, bins = np.random.default_rng(seed), bins_of(confidence)
-    found = [
-        _ece(bins, confidence, rng.random(len(confidence)) < confidence) for _ in range(rounds)
-    ]
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(rounds))
+    found = np.array([ece(confidence, right, bins) for right in drawn], dtype=np.float64)
     return float(np.mean(found)), float(np.quantile(found, 0.95))
 
 
@@ -160,7 +159,3 @@ def precision_recall(score: Floats, matched: Bools, labelled: int) -> list[dict[
 def ratio(part: float, whole: float) -> float | None:
     """part / whole, or None of nothing."""
     return float(part / whole) if whole else None
-
-
-def _ece(bins: Ints, confidence: Floats, right: Bools) -> float:
-    return float(np.abs(np.bincount(bins, confidence - right)).sum() / len(confidence))

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pillsnap.arrays import Floats32, Ints, Pixels
 from pillsnap.evaluation import matching
-from pillsnap.evaluation.answers import FrameAnswer
+from pillsnap.evaluation.answers import FrameAnswer, FrameSet
 from pillsnap.fonts import korean_font_path
 from pillsnap.recognition.certainty import percent
 
@@ -36,30 +36,26 @@ DARK = ("right", "wrong_name", "duplicated")  # under white text
 FRAMES = 6  # as many as one screen holds
 
 
-def choose(frames: Sequence[FrameAnswer], match_iou: float) -> list[int]:
+def choose(frames: FrameSet) -> list[int]:
     """Frames to show, one of a capture group: half of them the ones with most errors, the others
     right, crowded first."""
-    matches = [frame.match(match_iou) for frame in frames]
+    matches = [frame.match for frame in frames.frames]
     errors = np.array([sum(m.errors().values()) for m in matches], dtype=np.int64)
     pills = np.array([len(m.labelled) for m in matches], dtype=np.int64)
     order = np.lexsort((-pills, -errors))
-    groups = np.array([frame.group_id for frame in frames], dtype=object)
-    wrong = first_of_each(order[errors[order] > 0], groups)
-    right = first_of_each(order[errors[order] == 0], groups)
+    wrong = first_of_each(order[errors[order] > 0], frames.groups)
+    right = first_of_each(order[errors[order] == 0], frames.groups)
     chosen = wrong[: max(FRAMES // 2, FRAMES - len(right))]
     return [*right[: FRAMES - len(chosen)], *chosen]
 
 
-def framed(
-    pixels: Pixels, frame: FrameAnswer, classes: pd.DataFrame, match_iou: float
-) -> Image.Image:
+def framed(pixels: Pixels, frame: FrameAnswer, classes: pd.DataFrame) -> Image.Image:
     """A frame with its boxes, coloured by the outcome of each pill, and their classes."""
     scale = FRAME_PX / pixels.shape[1]
     size = (FRAME_PX, round(pixels.shape[0] * scale))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
     pen = ImageDraw.Draw(picture)
-    outcome = frame.match(match_iou)
-    partner = dict(outcome.pairs)
+    outcome = frame.match
     labels = zip(frame.labelled, outcome.labelled, strict=True)
     marks = [(box * scale, what, what) for box, what in labels if what == "missed"]
     for row, what in enumerate(outcome.predicted):
@@ -67,7 +63,7 @@ def framed(
         if what in ("duplicated", "false_box"):
             text = f"{what.replace('_', ' ')}: {text}"
         elif what in ("wrong_name", "known_refused"):
-            true = int(frame.labelled_class[partner[row]])
+            true = int(frame.labelled_class[outcome.pairs[row]])
             text += f", true {classes['mapping_code'].iloc[true]}"
         marks.append((frame.predicted[row] * scale, what, text))
     for box, what, _ in marks:
@@ -118,10 +114,7 @@ def grid(
 
 def first_of_each(order: Ints, names: NDArray[Any]) -> list[int]:
     """Of indices in order, the first of each name."""
-    first: dict[str, int] = {}
-    for index in order.tolist():
-        first.setdefault(str(names[index]), index)
-    return list(first.values())
+    return [int(index) for index in order[~pd.Index(names[order]).duplicated()]]
 
 
 def fitting(text: str, face: Font, width_px: int) -> str:

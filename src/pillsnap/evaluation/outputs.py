@@ -1,6 +1,6 @@
 """The files of the evaluate stage: metrics, plots, montages, tables, report, model card."""
 
-import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +13,8 @@ from pillsnap.dataset.frames import FrameStore
 from pillsnap.evaluation import (
     breakdown,
     cards,
-    coco,
+    matching,
     metrics,
-    model_card,
     montage,
     report,
     sections,
@@ -27,31 +26,26 @@ from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.stage.run import git_revision
 
+GOALS = {  # of params.yaml's `targets`: section and metric
+    "classification_top1": ("classification", "top1"),
+    "detection_map50": ("detection", "map50"),
+    "training_minutes": ("training", "total_minutes"),
+}
 # All of metrics.json: `dvc metrics show` and `dvc exp show` make a column of each.
 HEADLINES = {
-    "classification": (
-        "top1", "top5", "macro_f1", "ece", "pills",
-        "single.top1", "single.pills", "combination.top1", "combination.pills",
-    ),
-    "detection": ("map50", "map50_95", "precision", "recall", "frames", "boxes", "test.map50"),
-    "pipeline": (
-        "pill_precision", "pill_recall", "pill_f1", "frame_exact",
-        "ms_per_frame_p50", "ms_per_frame_p95", "frames",
-        "single.pill_f1", "single.frame_exact", "single.frames",
-        "combination.pill_f1", "combination.frame_exact", "combination.frames",
-    ),
-    "unknown": ("auroc", "fpr_at_95_recall", "threshold", "pills", "codes", "accepted"),
-    "sets": ("coverage", "names_per_pill"),
-    "training": (
-        "detection_minutes", "classification_minutes", "total_minutes", "epochs", "resumed",
-    ),
-    "targets": tuple(
-        f"{goal}.{key}"
-        for goal in ("classification_top1", "detection_map50", "training_minutes")
-        for key in ("goal", "value", "met")
-    ),
-}  # fmt: skip
+    "classification": "top1 top5 macro_f1 ece pills single.top1 single.pills "
+    "combination.top1 combination.pills",
+    "detection": "map50 map50_95 precision recall frames boxes test.map50",
+    "pipeline": "pill_precision pill_recall pill_f1 frame_exact ms_per_frame_p50 ms_per_frame_p95 "
+    "frames single.pill_f1 single.frame_exact single.frames "
+    "combination.pill_f1 combination.frame_exact combination.frames",
+    "unknown": "auroc fpr_at_95_recall threshold pills codes accepted",
+    "sets": "coverage names_per_pill",
+    "training": "detection_minutes classification_minutes total_minutes epochs resumed",
+    "targets": " ".join(f"{goal}.{key}" for goal in GOALS for key in ("goal", "value", "met")),
+}
 # DVC 3.67 cannot draw an empty list: a plot without rows gets one that draws nothing.
 NOTHING: dict[str, Json] = {
     "pr_curve": {"recall": None, "precision": None},
@@ -73,18 +67,18 @@ def write(
     measured: Json,
 ) -> None:
     """All files of the stage but the calibration, which was written when it was fitted."""
-    out, options = places.artifacts_dir, params.evaluate
+    out = places.artifacts_dir
     files.write_json(out / "metrics.json", headlines(measured))
     files.write_json(out / "evaluation.json", measured)
-    curves = plots(answered, fitted, classes, options.worst_classes)
+    curves = plots(answered, fitted, classes, params.evaluate.worst_classes)
     for name, rows in curves.items():
         files.write_json(out / "figures" / f"{name}.json", rows or [NOTHING[name]])
     known = answered.val.known()
     by_class = breakdown.per_class(known.truth, known.logits.argmax(axis=1), classes)
     tables.write_csv(out / "per_class.csv", by_class)
-    _pills(out, answered, fitted, classes, options.match_iou)
+    _pills(out, answered, fitted, classes)
     tables.write_csv(out / "results_detection.csv", tables.by_epoch(places.epochs))
-    sheets = montages(places, answered, fitted, classes, options.match_iou)
+    sheets = montages(places, answered, fitted, classes)
     for name, sheet in sheets.items():
         path = out / "figures" / f"{name}.png"
         files.write_bytes(path, montage.encoded(sheet, "PNG", optimize=True))
@@ -92,7 +86,7 @@ def write(
     pictures = {name: montage.encoded(sheet, "JPEG", **jpeg) for name, sheet in sheets.items()}
     page = report.render(measured, curves, by_class, pictures, params.scale)
     files.write_text(out / "report.html", page)
-    files.write_text(places.model_card, model_card.render(measured, classes, params.scale))
+    files.write_text(places.model_card, report.model_card(measured, classes, params.scale))
 
 
 def plots(
@@ -102,8 +96,8 @@ def plots(
     known = answered.val.known()
     truth, predicted = known.truth, known.logits.argmax(axis=1)
     confidence = scores.confidences(known.logits, fitted.temperature)
-    score = fitted.refusal_score(known.outputs)
-    pairs = breakdown.confusions(truth, predicted, confidence)[:rows]
+    score = fitted.refusal_score(known)
+    pairs = breakdown.confusions(truth, predicted, confidence).head(rows)
     names = (classes["mapping_code"] + " " + classes["drug_name"]).tolist()
     frames = answered.val_frames
     boxes = (frames.found.score, frames.matched(CURVE_IOU), len(frames.labelled.frame))
@@ -113,22 +107,20 @@ def plots(
         "coverage": metrics.coverage(score, predicted == truth),
         "worst_classes": breakdown.worst(breakdown.per_class(truth, predicted, classes), rows),
         "confusions": [
-            {"pair": f"{names[pair.true]} → {names[pair.predicted]}", "count": pair.count}
-            for pair in pairs
+            {"pair": f"{names[true]} → {names[other]}", "count": count}
+            for true, other, count, _ in pairs.itertuples(index=False)
         ],
     }
 
 
 def montages(
-    places: Places, answered: Answers, fitted: Calibration, classes: pd.DataFrame, match_iou: float
+    places: Places, answered: Answers, fitted: Calibration, classes: pd.DataFrame
 ) -> dict[str, Image.Image]:
     """Name of each montage and its picture."""
     stores = {split: CropStore(places.crops(split)) for split in ("val", "test")}
-    frames, store = answered.val_frames.frames, FrameStore(places.frames("val"))
-    pictures = [
-        montage.framed(store.decode(i), frames[i], classes, match_iou)
-        for i in montage.choose(frames, match_iou)
-    ]
+    frames, store = answered.val_frames, FrameStore(places.frames("val"))
+    chosen = montage.choose(frames)
+    pictures = [montage.framed(store.decode(i), frames.frames[i], classes) for i in chosen]
     confusions = cards.confusions(answered.val, fitted, classes, stores["val"])
     unknown = cards.unknown(answered, fitted, classes, stores)
     return {
@@ -142,7 +134,7 @@ def headlines(measured: Json) -> Json:
     """metrics.json: the headlines, null where there is no value."""
     tree: Json = {}
     for section, names in HEADLINES.items():
-        for name in names:
+        for name in names.split():
             *parents, last = f"{section}.{name}".split(".")
             node = tree
             for parent in parents:
@@ -153,7 +145,8 @@ def headlines(measured: Json) -> Json:
 
 def report_of(path: Path, stage: str) -> Json:
     """A JSON report of another stage; empty where there is none."""
-    return files.read_json(path, f"Write it again: dvc repro -f {stage}") if path.is_file() else {}
+    cure = f"Write it again: dvc repro -f -s {stage}"
+    return files.read_json(path, cure) if path.is_file() else {}
 
 
 def training(places: Places) -> Json:
@@ -173,13 +166,9 @@ def training(places: Places) -> Json:
 
 def targets(params: Params, measured: Json) -> Json:
     """Each goal with its value, its interval and whether it is met (None without a value)."""
-    goals, training = params.targets, measured["training"]
     return {
-        "classification_top1": _target(
-            goals.classification_top1, measured["classification"], "top1"
-        ),
-        "detection_map50": _target(goals.detection_map50, measured["detection"], "map50"),
-        "training_minutes": _target(goals.training_minutes, training, "total_minutes"),
+        goal: _target(getattr(params.targets, goal), measured[section], metric)
+        for goal, (section, metric) in GOALS.items()
     }
 
 
@@ -187,37 +176,27 @@ def provenance(places: Places, sampling: Json, hashes: dict[str, str], device: s
     """What was measured, and by what."""
     return {
         "class_table_hash": manifest.class_table_hash(places.classes),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "seed": sampling.get("seed"),
         "data_fingerprint": sampling.get("fingerprint"),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
         **{f"{name}_sha256": digest for name, digest in hashes.items()},
-        "map": coco.evaluator(),
+        "map": matching.evaluator(),
         "device": device,
     }
 
 
-def _pills(
-    out: Path, answered: Answers, fitted: Calibration, classes: pd.DataFrame, match_iou: float
-) -> None:
+def _pills(out: Path, answered: Answers, fitted: Calibration, classes: pd.DataFrame) -> None:
     """A row per pill of the crops and of the frames, and the detector's boxes."""
     crops = {"val": answered.val, "test": answered.test}
     rows = [tables.crops(split, part, fitted, classes) for split, part in crops.items()]
     tables.write_parquet(out / "predictions.parquet", rows)
     frames = {"val": answered.val_frames, "test": answered.test_frames}
-    rows = [tables.pills(split, part, match_iou, classes) for split, part in frames.items()]
+    rows = [tables.pills(split, part, classes) for split, part in frames.items()]
     tables.write_parquet(out / "pipeline.parquet", rows)
     truth, found = tables.coco_files(answered.val_frames)
     files.write_json(out / "coco" / "ground_truth.json", truth)
     files.write_json(out / "coco" / "detections.json", found)
-
-
-def _git_revision() -> str | None:
-    """The commit of the work tree, or None outside a repository."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _target(goal: float, section: Json, key: str) -> Json:

@@ -1,4 +1,4 @@
-"""The evaluation report, one HTML file without outside requests."""
+"""The evaluation report, one HTML file without outside requests, and the model card (Markdown)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pillsnap.evaluation import matching
+from pillsnap.params import at
 from pillsnap.stage import page
 
 Json = Mapping[str, Any]
@@ -13,7 +14,12 @@ Json = Mapping[str, Any]
 SYNTHETIC = "Synthetic pills: these metrics say nothing about real pills."
 NO_DEVICE = "Not a medical device. Every predicted code must be checked by a person."
 COVERAGE_FLOOR = 0.5  # accuracy against coverage is drawn from here when it never falls lower
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 300, 220, 44, 34, 18, 10  # of a chart, px
+CARD = {  # the metrics of the model card
+    "classification": ("top1", "top5", "macro_f1", "ece"),
+    "detection": ("map50", "map50_95"),
+    "pipeline": ("pill_precision", "pill_recall", "pill_f1", "pill_f1_unrefused", "frame_exact"),
+    "unknown": ("auroc", "fpr_at_95_recall"),
+}
 TILES = (  # section, metric, title, goal
     ("classification", "top1", "top-1 on labelled boxes", "classification_top1"),
     ("classification", "top5", "top-5 on labelled boxes", ""),
@@ -29,6 +35,12 @@ TILES = (  # section, metric, title, goal
     ("unknown", "auroc", "AUROC, known vs. unknown", ""),
     ("training", "total_minutes", "minutes of training", "training_minutes"),
 )
+LIMITS = {  # next to the headlines
+    "pills of val and test with a near-duplicate in train": "split.near_duplicate_share",
+    "F1, single photos": "pipeline.single.pill_f1",
+    "F1, combinations": "pipeline.combination.pill_f1",
+    "unknown pills that are accepted": "unknown.accepted",
+}
 
 
 def render(
@@ -40,20 +52,25 @@ def render(
 ) -> str:
     """The page for evaluation.json, the rows of its plots, the per-class table and JPEG pictures
     ("detections", "confusions", "unknown")."""
-    goals = measured["targets"]
+    unknown, heads = measured["unknown"], ("pills", "AUROC", "accepted", "nearest class")
     return page.render(
         "evaluation/templates/report.html",
+        shown=shown,
         scale=scale,
-        met=sum(bool(goal["met"]) for goal in goals.values()),
-        goals=len(goals),
+        met=sum(bool(goal["met"]) for goal in measured["targets"].values()),
+        goals=len(measured["targets"]),
         synthetic=SYNTHETIC if scale == "demo" else "",
         no_device=NO_DEVICE,
+        head=_head(measured),
         tiles=[_tile(measured, *tile) for tile in TILES],
+        limits=[(name, shown(at(measured, key))) for name, key in LIMITS.items()],
         pictures=pictures,
         pipeline=_pipeline(measured["pipeline"]),
-        unknown=_unknown(measured["unknown"]),
+        unknown=unknown,
+        by_code=table(["unknown code", *heads], [list(row.values()) for row in unknown["by_code"]]),
+        compared=_compared(unknown["compared"]),
         charts=_charts(plots),
-        calibration=_calibration(measured["classification"]),
+        classification=measured["classification"],
         split=_facts(measured["split"]),
         conditions=[(title, _condition(rows)) for title, rows in measured["by"].items()],
         classes=_classes(classes),
@@ -62,6 +79,28 @@ def render(
             | {f"speed.{name}": value for name, value in measured["speed"].items()}
             | {f"training.{name}": value for name, value in measured["training"].items()}
         ),
+    )
+
+
+def model_card(measured: Json, classes: pd.DataFrame, scale: str) -> str:
+    """The card next to the checkpoints: data, split, metrics, limits."""
+    accepted = [row["accepted"] for row in measured["unknown"]["by_code"]]
+    return page.render(
+        "evaluation/templates/model_card.md",
+        shown=shown,
+        measured=measured,
+        metrics=CARD,
+        scale=scale,
+        synthetic=SYNTHETIC if scale == "demo" else "",
+        no_device=NO_DEVICE,
+        classes=len(classes),
+        train_pills=int(classes["train_pills"].sum()),
+        val_pills=int(classes["val_pills"].sum()),
+        fingerprint=(measured["provenance"]["data_fingerprint"] or {}).get(
+            "sha256", "not recorded"
+        ),
+        best=min(accepted, default=None),
+        worst=max(accepted, default=None),
     )
 
 
@@ -81,33 +120,18 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Json:
     return {"heads": heads, "rows": [[_cell(value) for value in row] for row in rows]}
 
 
-def chart(
-    title: str,
-    points: Sequence[tuple[float, float, Any]],
-    across: str,
-    up: str,
-    diagonal: bool = False,
-    low: float = 0.0,
-) -> Json:
-    """A line through points (x, y, note) in 0..1 x low..1, in pixels of its SVG; a note is written
-    above its point, `diagonal` adds y = x, and without points there is nothing to draw."""
-    ticks = [step / 5 for step in range(6)]
-    marks = [(_x(x), _y(y, low), f"{across} {x:.3f}, {up} {y:.3f}", note) for x, y, note in points]
-    return {
-        "title": title,
-        "across": across,
-        "up": up,
-        "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
-        "marks": marks,
-        "rows": [(f"{y:.2g}", _y(y, low)) for y in (low + tick * (1 - low) for tick in ticks)],
-        "columns": [(f"{tick:.1g}", _x(tick)) for tick in ticks],
-        "diagonal": f"{_x(low)},{_y(low, low)} {_x(1)},{_y(1, low)}" if diagonal else "",
-        "width": WIDTH,
-        "height": HEIGHT,
-        "left": LEFT,
-        "right": WIDTH - RIGHT,
-        "middle": (HEIGHT - BOTTOM + TOP) / 2,
+def _head(measured: Json) -> list[tuple[str, str]]:
+    """What was measured, when: date, revision, models, data, seed."""
+    origin, models = measured["provenance"], measured["models"]
+    data = (origin.get("data_fingerprint") or {}).get("sha256")
+    values = {
+        "date": origin.get("date"),
+        "revision": (origin.get("git_revision") or "")[:12],
+        "models": " + ".join(str(model["architecture"]) for model in models.values()),
+        "data": data and data[:12],
+        "seed": origin.get("seed"),
     }
+    return [(name, str(value or shown(None))) for name, value in values.items()]
 
 
 def _tile(measured: Json, part: str, key: str, title: str, goal: str) -> Json:
@@ -142,53 +166,27 @@ def _pipeline(pipeline: Json) -> Json:
     return table([*heads, "frames without error", *errors], rows)
 
 
-def _unknown(part: Json) -> Json:
-    stand_ins = [key for key in part["compared"][0] if key.startswith("auroc_")]
+def _compared(rows: Sequence[Json]) -> Json:
+    """AUROC of every refusal score against every kind of stand-ins."""
+    stand_ins = [key for key in rows[0] if key.startswith("auroc_")]
     heads = [key.replace("auroc_", "AUROC, ").replace("_", " ") for key in stand_ins]
-    rows = [[r["score"], *(r[key] for key in stand_ins), r["kept"]] for r in part["compared"]]
-    columns = ("code", "pills", "auroc", "accepted", "taken_for")
-    kept = next(row["score"] for row in part["compared"] if row["kept"])
-    worst = part["by_code"][0] if part["by_code"] else None
-    return {
-        **_of_unknown(part),
-        "score": kept.replace("_", " "),
-        "threshold": f"{part['threshold']:.4f}",
-        "known": shown(part["known"]["single"]["accepted"]),
-        "chosen_on": part["chosen_on"].replace("_", " "),
-        "worst": {**worst, "accepted": shown(worst["accepted"])} if worst else None,
-        "by_code": table(
-            ["unknown code", "pills", "AUROC", "accepted", "nearest class"],
-            [[row[name] for name in columns] for row in part["by_code"]],
-        ),
-        "compared": table(["score", *heads, "kept"], rows),
-        "held_out": _of_unknown(part["held_out"]) if part["held_out"]["pills"] else None,
-    }
-
-
-def _of_unknown(part: Json) -> Json:
-    values = {key: shown(part[key], part["ci"][key]) for key in ("auroc", "accepted")}
-    return {**values, "pills": shown(part["pills"]), "codes": shown(part["codes"])}
+    cells = [[row["score"], *(row[key] for key in stand_ins), row["kept"]] for row in rows]
+    return table(["score", *heads, "kept"], cells)
 
 
 def _charts(plots: Mapping[str, Sequence[Json]]) -> list[Json]:
+    """Title, x axis, y axis, where the y axis begins, points (x, y, note)."""
     pr = [(row["recall"], row["precision"], "") for row in plots["pr_curve"]]
     bins = [(row["confidence"], row["accuracy"], row["pills"]) for row in plots["reliability"]]
     kept = [(row["coverage"], row["accuracy"], "") for row in plots["coverage"]]
     low = COVERAGE_FLOOR if kept and min(y for _, y, _ in kept) >= COVERAGE_FLOOR else 0.0
-    across = "share of pills accepted"
-    return [
-        chart("Detector: precision against recall", pr, "recall", "precision"),
-        chart("Calibration (pills in each bin)", bins, "confidence", "accuracy", diagonal=True),
-        chart("Accuracy against coverage", kept, across, "accuracy", low=low),
-    ]
-
-
-def _calibration(part: Json) -> str:
-    noise = (shown(part["ece_noise"]), shown(part["ece_noise_p95"]))
-    return (
-        f"Expected calibration error {shown(part['ece'])}; a perfectly calibrated classifier would "
-        f"show {noise[0]} on as many independent pills, and at most {noise[1]} in 95 % of sets."
+    charts = (
+        ("Detector: precision against recall", "recall", "precision", 0.0, pr),
+        ("Calibration (pills in each bin)", "confidence", "accuracy", 0.0, bins),
+        ("Accuracy against coverage", "share of pills accepted", "accuracy", low, kept),
     )
+    names = ("title", "across", "up", "low", "points")
+    return [dict(zip(names, chart, strict=True)) for chart in charts]
 
 
 def _condition(rows: Sequence[Json]) -> Json:
@@ -224,12 +222,3 @@ def _cell(value: Any) -> Json:
         return {"text": shown(value) if isinstance(value, bool) else str(value), "number": False}
     sort = "" if value is None or value != value else repr(value)
     return {"text": shown(value, interval), "number": True, "sort": sort}
-
-
-def _x(value: float) -> float:
-    return round(LEFT + value * (WIDTH - LEFT - RIGHT), 1)
-
-
-def _y(value: float, low: float) -> float:
-    part = (value - low) / (1 - low)
-    return round(HEIGHT - BOTTOM - part * (HEIGHT - BOTTOM - TOP), 1)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pillsnap.arrays import Array, Ints
 from pillsnap.evaluation import fit, intervals, matching, metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
-from pillsnap.evaluation.matching import FrameMatch
 from pillsnap.files import Json
 from pillsnap.params import EvaluateParams
 from pillsnap.recognition import scores
@@ -97,21 +96,22 @@ def _detection(
     return section
 
 
-def pipeline(frames: FrameSet, options: EvaluateParams) -> Json:
+def pipeline(frames: FrameSet) -> Json:
     """Detector and classifier together, what a user gets: on all frames and on each kind."""
     return {
-        **pipeline_of(frames, frames.rows(), options),
-        **{kind: pipeline_of(frames, frames.rows(kind), options) for kind in IMAGE_TYPES},
+        **pipeline_of(frames, frames.rows()),
+        **{kind: pipeline_of(frames, frames.rows(kind)) for kind in IMAGE_TYPES},
     }
 
 
-def pipeline_of(frames: FrameSet, rows: Ints, options: EvaluateParams) -> Json:
+def pipeline_of(frames: FrameSet, rows: Ints) -> Json:
     """The pipeline on some of the frames; outcomes as `matching` defines them."""
-    some, groups = [frames.frames[row] for row in rows], frames.groups[rows]
-    matches = [frame.match(options.match_iou) for frame in some]
-    right, predicted, labelled = _counts(matches)
-    exact = np.array([match.exact for match in matches], dtype=np.float64)
-    accepted, accepted_right = _accepted(some, matches)
+    some = [frames.frames[row] for row in rows]
+    matches = [frame.match for frame in some]
+    rows_of = [(m.right, len(m.predicted), len(m.labelled), m.exact) for m in matches]
+    right, predicted, labelled, exact = np.array(rows_of, dtype=np.float64).reshape(-1, 4).T
+    kept = np.array([_accepted(frame) for frame in some], dtype=np.float64).reshape(-1, 2)
+    accepted, accepted_right = kept.T
     unlabelled = "no labelled pill of a known code" if len(rows) else "no such frame"
     shares = {
         "pill_precision": (right, predicted, "no pill found"),
@@ -121,8 +121,8 @@ def pipeline_of(frames: FrameSet, rows: Ints, options: EvaluateParams) -> Json:
         "frame_exact": (exact, np.ones(len(rows)), unlabelled),
     }
     return {
-        **_shares(shares, groups),
-        **_unrefused_f1(some, options.match_iou),
+        **_shares(shares, frames.groups[rows]),
+        **_unrefused_f1(some),
         **speed([frame.seconds for frame in some]),
         "frames": len(rows),
         "pills": int(labelled.sum()),
@@ -153,28 +153,19 @@ def _shares(shares: Mapping[str, tuple[Array, Array, str]], groups: NDArray[Any]
     return section
 
 
-def _counts(matches: Sequence[FrameMatch]) -> tuple[Array, Array, Array]:
-    """Right, predicted and labelled pills of each frame."""
-    rows = [(match.right, len(match.predicted), len(match.labelled)) for match in matches]
-    right, predicted, labelled = np.array(rows, dtype=np.float64).reshape(-1, 3).T
-    return right, predicted, labelled
+def _accepted(frame: FrameAnswer) -> tuple[int, int]:
+    """Pills of a frame that were not refused, and how many of them are right."""
+    pairs = zip(frame.match.predicted, frame.predicted_class, strict=True)
+    outcomes = [outcome for outcome, index in pairs if index >= 0]
+    return len(outcomes), outcomes.count(matching.RIGHT)
 
 
-def _accepted(frames: Sequence[FrameAnswer], matches: Sequence[FrameMatch]) -> tuple[Array, Array]:
-    """Pills of each frame that were not refused, and how many of them are right."""
-    accepted = [frame.predicted_class >= 0 for frame in frames]
-    right = [np.array(m.predicted, dtype=object) == matching.RIGHT for m in matches]
-    both = [int((a & r).sum()) for a, r in zip(accepted, right, strict=True)]
-    return np.array([int(a.sum()) for a in accepted], float), np.array(both, float)
-
-
-def _unrefused_f1(frames: Sequence[FrameAnswer], match_iou: float) -> Json:
+def _unrefused_f1(frames: Sequence[FrameAnswer]) -> Json:
     """F1 had no pill been refused: what refusing costs or gains on these frames."""
-    if any(len(frame.predicted) and not frame.top_class.shape[1] for frame in frames):
-        return explained(
-            {"pill_f1_unrefused": None}, "the candidates of refused pills are not kept"
-        )
-    counts = _counts([frame.match_unrefused(match_iou) for frame in frames])
-    right, predicted, labelled = (count.sum() for count in counts)
-    value = metrics.ratio(2 * right, predicted + labelled)
-    return explained({"pill_f1_unrefused": value}, "no such frame")
+    some = [frame for frame in frames if len(frame.predicted)]
+    if not all(frame.top_class.shape[1] for frame in some):
+        why = "the candidates of refused pills are not kept"
+        return explained({"pill_f1_unrefused": None}, why)
+    right = sum(frame.match_as(frame.top_class[:, 0]).right for frame in some)
+    pills = sum(len(frame.predicted) + len(frame.labelled) for frame in frames)
+    return explained({"pill_f1_unrefused": metrics.ratio(2 * right, pills)}, "no such frame")

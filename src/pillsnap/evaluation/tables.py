@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pillsnap import files
-from pillsnap.evaluation import coco
+from pillsnap.evaluation import matching
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
 from pillsnap.evaluation.inference import TOP
 from pillsnap.files import Json
@@ -40,11 +40,10 @@ def crops(
     order = np.argsort(-pills.logits, axis=1, kind="stable")[:, :TOP]
     codes = classes["mapping_code"].to_numpy(dtype=object)
     chances = np.empty(order.shape)
-    for start in range(0, len(pills), scores.ROWS):
-        rows = slice(start, start + scores.ROWS)
+    for rows in scores.slices(len(pills)):
         every = scores.probabilities(pills.logits[rows], fitted.temperature)
         chances[rows] = np.take_along_axis(every, order[rows], axis=1)
-    score = fitted.refusal_score(pills.outputs)
+    score = fitted.refusal_score(pills)
     table["codes"] = codes[order].tolist()
     table["probabilities"] = chances.tolist()
     table["refusal_score"] = score
@@ -52,16 +51,15 @@ def crops(
     return table
 
 
-def pills(split: str, frames: FrameSet, match_iou: float, classes: pd.DataFrame) -> pd.DataFrame:
+def pills(split: str, frames: FrameSet, classes: pd.DataFrame) -> pd.DataFrame:
     """A row per predicted or missed pill of a frame: boxes x1 y1 x2 y2, codes, outcome."""
     codes = [*classes["mapping_code"], ""]  # index -1: refused, or of an unknown code
     rows: list[Json] = []
     for frame in frames.frames:
-        outcome = frame.match(match_iou)
-        partner = dict(outcome.pairs)
+        outcome = frame.match
         place = {"split": split, "image_path": frame.image_path, "image_type": frame.image_type}
         for row, what in enumerate(outcome.predicted):
-            predicted = _predicted(frame, row, partner.get(row), codes)
+            predicted = _predicted(frame, row, outcome.pairs.get(row), codes)
             rows.append({**place, "outcome": what, **predicted})
         for row, what in enumerate(outcome.labelled):
             if what == "missed":
@@ -72,7 +70,7 @@ def pills(split: str, frames: FrameSet, match_iou: float, classes: pd.DataFrame)
 def coco_files(frames: FrameSet) -> tuple[Json, list[Json]]:
     """COCO ground truth and results of the detector, one class (id 0, "pill")."""
     images = [{"id": i, "file_name": frame.image_path} for i, frame in enumerate(frames.frames)]
-    return coco.ground_truth(frames.labelled, images), coco.detections(frames.found)
+    return matching.ground_truth(frames.labelled, images), matching.detections(frames.found)
 
 
 def by_epoch(metrics_dir: Path) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pillsnap.errors import DataError, ParameterError
+from pillsnap.errors import DataError, ParameterError, UsageError, reason_of
 from pillsnap.interchange import crops, frames
 from pillsnap.places import Places
 
@@ -24,7 +24,7 @@ def export(form: str, places: Places, out: Path, most: int) -> str:
     `most`: frames of coco, label-studio and fiftyone, the ones with most errors first.
     """
     if form not in FORMATS:
-        raise ParameterError(f"--format {form} is not known.", f"Use one of {', '.join(FORMATS)}.")
+        raise UsageError(f"--format {form} is not known.", f"Use one of {', '.join(FORMATS)}.")
     if out.exists():
         raise ParameterError(f"{out} exists.", "Name a folder that does not exist.")
     temporary = out.with_name(f".{out.name}.tmp")
@@ -35,7 +35,8 @@ def export(form: str, places: Places, out: Path, most: int) -> str:
         temporary.rename(out)
     except FileNotFoundError as missing:
         raise DataError(
-            f"{missing.filename} does not exist.", "Make it: dvc repro (or dvc pull)."
+            f"{missing.filename or reason_of(missing)} does not exist.",
+            "Make it: dvc repro (or dvc pull).",
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -22,7 +22,7 @@ from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import TRAIN, UNUSED, Choice, Chooser
 from pillsnap.manifest.classes import ShortageError, UnknownPills
 from pillsnap.params import ScaleParams
-from pillsnap.stage import pool
+from pillsnap.stage.engines import Engine
 from pillsnap.stage.pool import Spread
 
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ class Order:
     wanted: ScaleParams
     unknown_pills: UnknownPills
     seed: int
-    num_workers: int  # processes that read labels; 0: one per core
+    engine: Engine  # who reads the labels
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,10 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
     """Scan, check the fingerprint, choose, read; DataError where the set has too few photos."""
     if order.form != fingerprint.AIHUB:
         return _of_own_photos(root, order, recorded, progress)
+    root = root.absolute()  # another host may read it
     few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
-    count = 1 if few else order.num_workers
-    with pool.workers(count, reading.__name__, KILLED) as spread:
+    engine = Engine(processes=1) if few else order.engine
+    with engine.workers(root, reading.__name__, KILLED) as spread:
         tree = aihub.scan(root, spread, progress)
         found = fingerprint.of(tree)
         fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)

@@ -1,4 +1,8 @@
-"""The files of one artifacts/<scale>/ folder: events, the stages' JSON, sha256 of checkpoints."""
+"""The files of one artifacts/<scale>/ folder, and which run they are from.
+
+metrics.json and validation.json are committed to git, so a fresh clone has them before anything
+ran there.
+"""
 
 import os
 from pathlib import Path
@@ -6,12 +10,21 @@ from typing import Any
 
 from pillsnap import files
 from pillsnap.errors import UserError
+from pillsnap.files import Json
 from pillsnap.monitor.events import EventReader
 from pillsnap.monitor.state import State, fold
-from pillsnap.places import MODELS, Places
+from pillsnap.params import at
+from pillsnap.places import MODELS, TRAININGS, Places
 
 SHOWN = ("validation", "metrics", "sampling")
 CHECKPOINTS = tuple(f"{model}_sha256" for model in MODELS)  # keys of provenance
+PAGES = (  # made by the stages, shown and linked by the page
+    "report.html",
+    "validation.html",
+    "figures/detections.png",
+    "figures/confusions.png",
+    "figures/unknown.png",
+)
 LARGEST_BYTES = 4 << 20
 MOST_ITEMS = 60
 MOST_EXAMPLES = 3
@@ -26,6 +39,7 @@ class RunFolder:
         self.events = EventReader(artifacts_dir / "live" / "events.jsonl")
         self.state = State()
         places = Places(artifacts_dir, Path(), artifacts_dir.name)
+        self.pages = {name: artifacts_dir / name for name in PAGES}
         self._paths = {name: artifacts_dir / f"{name}.json" for name in (*SHOWN, "evaluation")}
         self._paths |= zip(CHECKPOINTS, map(places.checkpoint, MODELS), strict=True)
         self._seen: dict[str, tuple[int, int, int] | None] = dict.fromkeys(self._paths)
@@ -70,3 +84,39 @@ def _shortened(value: Any, depth: int, most: int = MOST_ITEMS) -> Any:
     if isinstance(value, list):
         return [_shortened(item, depth - 1) for item in value[:most]] if depth else []
     return value
+
+
+def origins(folder: RunFolder) -> Json:
+    """For each file: when and by which run and git revision it was made, whether it is current."""
+    revision = at(folder.contents["evaluation"], "provenance.git_revision")
+    short = revision[:12] if isinstance(revision, str) else None
+    validate, modified_s = folder.state.stages["validate"], folder.modified_s["validation"] or 0.0
+    validated = validate.status == "done" and modified_s >= (validate.started_s or 0.0)
+    return {
+        "metrics": _origin(folder, "metrics", "evaluate", _is_measured(folder), short),
+        "validation": _origin(folder, "validation", "validate", validated, None),
+    }
+
+
+def _origin(folder: RunFolder, name: str, stage: str, current: bool, revision: str | None) -> Json:
+    run, time_s = folder.state.stages[stage].run if current else "", folder.modified_s[name]
+    return {"time": time_s, "run": run or None, "revision": revision, "current": current}
+
+
+def _is_measured(folder: RunFolder) -> bool:
+    """Whether the metrics are those of the newest trainings in the log and of the checkpoints."""
+    stages, found = folder.state.stages, folder.contents
+    trainings, evaluate = [stages[name] for name in TRAININGS], stages["evaluate"]
+    started = [stage.started_s for stage in trainings if stage.started_s is not None]
+    if not started or (folder.modified_s["metrics"] or 0.0) < max(started):
+        return False
+    if any(stage.status not in ("done", "idle") for stage in trainings):
+        return False
+    if evaluate.status != "idle":  # idle: DVC has restored its outputs
+        if evaluate.status != "done" or (evaluate.started_s or 0.0) < max(started):
+            return False
+        logged = ((at(found["metrics"], name), value) for name, value in evaluate.result.items())
+        if any(metric not in (None, value) for metric, value in logged):
+            return False  # git may have put an older file back
+    evaluated = {key: at(found["evaluation"], f"provenance.{key}") for key in CHECKPOINTS}
+    return all(found[key] and evaluated[key] == found[key] for key in CHECKPOINTS)

@@ -8,19 +8,23 @@ from pathlib import Path
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from pillsnap.monitor import view
 from pillsnap.monitor.folder import RunFolder
-from pillsnap.monitor.hub import Hub
 from pillsnap.monitor.policy import POLICY
-from pillsnap.monitor.viewers import ViewerProtocol, Viewers
+from pillsnap.monitor.viewers import Hub, ViewerProtocol, Viewers
 from pillsnap.web import server as web
 from pillsnap.web.app import application
 from pillsnap.web.guard import Access
 
 PAGE_DIR = Path(__file__).parent / "page"
+# Reports hold their styles, scripts and pictures; sandboxed, they cannot reach the monitor.
+REPORT_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; frame-ancestors 'none'; sandbox allow-scripts allow-downloads"
+)
 POLL_S = 1.0
 SIZE_CHECKS = 10  # of the file, between two looks
 CHUNKS_A_POLL = 64
@@ -32,29 +36,29 @@ class Watch:
 
     def __init__(self, artifacts_dir: Path) -> None:
         self.hub = Hub()
-        self._folder = RunFolder(artifacts_dir)
+        self.folder = RunFolder(artifacts_dir)
 
     async def look(self) -> None:
         """Read what is new, in pieces so that requests are answered meanwhile, and publish it."""
         problem, chunks = "", 0
         try:
-            while self._folder.read() and chunks < CHUNKS_A_POLL:
+            while self.folder.read() and chunks < CHUNKS_A_POLL:
                 chunks += 1
                 await asyncio.sleep(0)
         except OSError as error:
             problem = str(error)
-        await asyncio.to_thread(self._folder.refresh)  # checkpoints are large
-        self.hub.publish(view.of(self._folder, problem, time.time()))
+        await asyncio.to_thread(self.folder.refresh)  # checkpoints are large
+        self.hub.publish(view.of(self.folder, problem, time.time()))
 
     async def forever(self, poll_s: float) -> None:
         """Look again every `poll_s` seconds, sooner where events follow a quiet look."""
         while True:
             before = self.hub.seq
             await self.look()
-            quiet, size = self.hub.seq == before, self._folder.events.size()
+            quiet, size = self.hub.seq == before, self.folder.events.size()
             for _ in range(SIZE_CHECKS):
                 await asyncio.sleep(poll_s / SIZE_CHECKS)
-                if quiet and self._folder.events.size() != size:
+                if quiet and self.folder.events.size() != size:
                     break
 
 
@@ -67,7 +71,17 @@ def create_app(artifacts_dir: Path, access: Access, poll_s: float = POLL_S) -> S
         head = {"seq": watch.hub.seq, "now": time.time(), "viewers": viewers.count}
         return Response(orjson.dumps(head | watch.hub.state), media_type="application/json")
 
-    routes = [Route("/api/state", state), WebSocketRoute("/ws", viewers.serve)]
+    async def page(request: Request) -> Response:
+        path = watch.folder.pages.get(request.path_params["name"])
+        if path is None or not path.is_file():
+            return Response("There is no such page yet.", 404, media_type="text/plain")
+        return FileResponse(path, headers={"content-security-policy": REPORT_POLICY})
+
+    routes = [
+        Route("/api/state", state),
+        Route("/artifacts/{name:path}", page),
+        WebSocketRoute("/ws", viewers.serve),
+    ]
     forever = partial(watch.forever, poll_s)
     return application(routes, PAGE_DIR, POLICY, access, forever, first=watch.look)
 

@@ -12,6 +12,7 @@ MOST_SAMPLES = 600
 SAMPLE_EVERY_S = 6.0
 SAMPLES_FOR_S = 3600.0
 MARKS = 4  # epochs that the time left is estimated from
+SETTLED = 0.1  # of an epoch, or of a stage without epochs: no time left is estimated before
 
 SAMPLED = (
     "cpu_pct", "ram_used_mb",
@@ -37,6 +38,7 @@ class StageState:
     goals: Numbers = field(default_factory=dict)
     result: Numbers = field(default_factory=dict)
     message: str = ""
+    config: str = ""  # of a training: parameters, seed, revision
     failure: Event | None = None
     marks: tuple[tuple[float, float], ...] = ()
     trace: Trace = ()
@@ -78,7 +80,7 @@ def seconds_left(stage: StageState) -> float | None:
     if stage.status != "running" or done is None or not stage.marks or stage.updated_s is None:
         return None
     then_s, share_then = stage.marks[0]
-    if done <= share_then:
+    if done - share_then < SETTLED / (stage.epochs or 1):
         return None
     return (stage.updated_s - then_s) * (1.0 - done) / (done - share_then)
 
@@ -102,7 +104,7 @@ def _start(stage: StageState, event: Event) -> StageState:
     goals = {name[5:]: v for name, v in found if name.startswith("goal/") and v is not None}
     if event.stage not in TRAININGS:
         return replace(stage, total=event.total, goals=goals)
-    done = event.epoch or 0
+    stage, done = replace(stage, config=event.message), event.epoch or 0
     return replace(stage, epoch=done, epochs_done=done, epochs=event.total, goals=goals)
 
 

@@ -11,11 +11,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pillsnap.monitor import origins
+from pillsnap.files import Json
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.folder import RunFolder
+from pillsnap.monitor.folder import RunFolder, origins
 from pillsnap.monitor.state import StageState, State, seconds_left, share_done
-from pillsnap.monitor.view import Json, status_of
+from pillsnap.monitor.view import status_of
 from pillsnap.places import STAGES, TRAININGS
 
 NUM_LOG_LINES = 8
@@ -50,7 +50,7 @@ def status(folder: RunFolder, now_s: float) -> RenderableType:
     ]
     parts.append(_hardware(state))
     if validation is not None:
-        parts.append(_validation(validation, origins.of(folder)["validation"]["current"]))
+        parts.append(_validation(validation, origins(folder)["validation"]["current"]))
     parts += [_failure(stage.failure) for stage in state.stages.values() if stage.failure]
     parts += [_log_line(line) for line in state.logs[-NUM_LOG_LINES:]]
     return Group(*parts)
@@ -86,7 +86,7 @@ def _place(name: str, stage: StageState, now_s: float) -> Iterator[str]:
     if status_of(stage, now_s) != "running":
         return
     if rate is not None:
-        yield f"{rate:,.0f} img/s"
+        yield f"{rate:,.0f} img/s" if rate >= 1 or not rate else f"{1 / rate:,.1f} s/img"
     if left_s is not None and stage.updated_s is not None:
         yield f"{duration(left_s - (now_s - stage.updated_s))} left"
 

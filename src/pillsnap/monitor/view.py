@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from pillsnap.monitor import origins
-from pillsnap.monitor.folder import SHOWN, RunFolder
+from pillsnap.files import Json
+from pillsnap.monitor.folder import SHOWN, RunFolder, origins
 from pillsnap.monitor.runs import StageRun
 from pillsnap.monitor.state import SAMPLED, StageState, seconds_left, share_done
 from pillsnap.places import STAGES, TRAININGS
 
 STALLED_AFTER_S = 180.0  # a stage reports about every second; its evaluations take longer
-
-Json = dict[str, Any]
 
 
 def status_of(stage: StageState, now_s: float) -> str:
@@ -48,7 +46,11 @@ def of(folder: RunFolder, problem: str, now_s: float) -> Json:
         ],
         "history": [[row[0], *map(_short, row[1:])] for row in state.samples],
         "files": {name: folder.contents[name] for name in SHOWN},
-        "origins": origins.of(folder),
+        "origins": origins(folder),
+        "pages": {
+            name: path.stat().st_mtime if path.is_file() else None
+            for name, path in folder.pages.items()
+        },
         "source": {
             "scale": path.parts[-3],
             "path": "/".join(path.parts[-4:]),

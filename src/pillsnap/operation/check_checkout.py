@@ -1,6 +1,7 @@
 """Checklist: the repository's files as git and DVC need them, and where results can go."""
 
 import configparser
+import os
 import sys
 from pathlib import Path
 
@@ -25,7 +26,10 @@ def dvc(_params: Params, root: Path) -> list[Point]:
 
 
 def folders(params: Params, root: Path) -> list[Point]:
-    """No folder of outputs leads out of the repository, where DVC refuses them."""
+    """Outputs can be written, and in no folder that leads out of the repository: DVC refuses it."""
+    if not os.access(root, os.W_OK):
+        cure = 'Use a clone of your own: git clone "$PWD" ~/pillsnap'
+        return [failed("folders", f"{root.resolve()} is not writable", cure)]
     try:
         Places.of(params).check_links(root)
     except UserError as error:

@@ -17,14 +17,14 @@ import psutil
 from rich.console import Group
 from rich.text import Text
 
-from pillsnap.operation.known_dvc_failures import DVC
 from pillsnap.operation.known_failures import INPUTS, MACHINE, Known
+from pillsnap.operation.known_surroundings import DVC, SYSTEM
 from pillsnap.operation.point import gb
 from pillsnap.params import DATA_ROOT_VARIABLE, Params
 from pillsnap.places import STAGES
 from pillsnap.stage.hardware import GpuReader, memory_bytes
 
-TABLE = MACHINE + INPUTS + DVC  # the first entry that matches counts
+TABLE = SYSTEM + MACHINE + INPUTS + DVC  # the first entry that matches counts
 LAST_LINES = 15
 
 # Of Python and Ultralytics: they did not end the run
@@ -73,7 +73,7 @@ def explain(exit_code: int, text: str, facts: Facts) -> Diagnosis:
     if known.kind == "dvc_dependency" and path and Path(path).is_relative_to(facts["data_root"]):
         known = next(known for known in TABLE if known.kind == "data_root")
     words = defaultdict(str, {**facts, **groups})
-    fact, cause, *cures = (text.format_map(words) for text in known.texts)
+    fact, cause, *cures = (text.format_map(words).rstrip() for text in known.texts)
     return Diagnosis(known.kind, fact, cause, tuple(cures))
 
 

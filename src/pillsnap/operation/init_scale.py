@@ -17,6 +17,7 @@ from pillsnap.manifest.build import Order
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.manifest.fitting import Fitting
 from pillsnap.params import ScaleParams, TrainParams
+from pillsnap.stage.engines import Engine
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 FEWEST = {"min_train_per_class": 2, "min_val_per_class": 1}  # pills of a class, to learn it
@@ -57,7 +58,7 @@ def init(name: str, path: Path, progress: Callable[[int, int], None]) -> str:
         fact = f"The photos are in {root}, and scale {name} writes its pictures to {outputs}."
         raise ParameterError(fact, "Move the photos out of it, or give the scale another name.")
     unknown = UnknownPills(0, 0)
-    order = Order(name, params.data_format, template, unknown, params.seed, 1)
+    order = Order(name, params.data_format, template, unknown, params.seed, Engine())
     fit = fitting.fit(root, order, progress)
     options = _options(fit.train_photos, params.train)
     values = _values(fit, root, options["epochs"])

@@ -124,7 +124,7 @@ INPUTS = (
         "The checkpoint and the class table do not belong together.",
         "The classes were chosen anew since (scale {scale}), so its outputs mean other codes.",
         "pillsnap train --fresh",
-        "dvc checkout  # the checkpoint and the classes.csv of one and the same version",
+        "dvc checkout --force  # the checkpoint and the classes.csv of one and the same version",
     ),
     Known(
         "nan",
@@ -143,7 +143,7 @@ INPUTS = (
         r"|holds a \S+ model, not|unexpected EOF, expected \d+ more bytes|Invalid magic number",
         "A checkpoint cannot be used: it is damaged, foreign or of another model.",
         "It was cut short, or comes from elsewhere, or belongs to other parameters.",
-        "dvc checkout  # the version DVC knows",
+        "dvc checkout --force  # the version DVC knows",
         "pillsnap train --fresh  # without the unfinished one",
     ),
     Known(
@@ -158,11 +158,11 @@ INPUTS = (
     ),
     Known(
         "permission",
-        r"\bPermissionError\b|\[Errno 13\]|\[Errno 30\]|Read-only file system|Permission denied"
-        r"|\[Errno 1\] Operation not permitted",
-        "A file may not be read or written.",
+        r"(\bPermissionError\b|\[Errno (1|13|30)\]|Read-only file system|Permission denied)"
+        r"(.*?'(?P<path>/?[^']+)')?",
+        "A file may not be read or written. {path}",
         "The folder belongs to someone else or is mounted read-only; you are {user}.",
-        "ls -ld . artifacts data .dvc .checkpoints logs",
+        "ls -ld . {path}",
         'sudo chown -R "$USER" artifacts data .dvc .checkpoints logs',
     ),
     Known(

@@ -77,7 +77,7 @@ def _metrics(params: Params) -> dict[str, Any]:
 def _evaluation(params: Params) -> dict[str, Any]:
     """evaluation.json, which DVC has and git does not; empty where it was not fetched."""
     path = params.artifacts_dir / "evaluation.json"
-    return files.read_json(path, "dvc checkout") if path.is_file() else {}
+    return files.read_json(path, "dvc checkout --force") if path.is_file() else {}
 
 
 def _shown(value: Any) -> str:

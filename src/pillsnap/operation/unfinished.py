@@ -62,5 +62,5 @@ def check_start(path: Path, classes_path: Path) -> None:
     if manifest.class_table_hash(classes_path) != config.get("class_table_hash"):
         raise CheckpointError(
             f"{path} was trained on another class table than {classes_path}.",
-            f"Give a checkpoint of the same classes, or restore: dvc checkout {classes_path}",
+            f"Give one of the same classes, or restore: dvc checkout --force {classes_path}",
         )

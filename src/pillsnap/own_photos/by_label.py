@@ -89,13 +89,13 @@ def evaluate(
         else:
             single = "single" if photo.codes[0] in index_of else "unknown"
             kind = "combination" if len(photo.codes) > 1 else single
-            kinds[kind].append(frame_answer(photo, answer.pills, index_of))
+            kinds[kind].append(frame_answer(photo, answer.pills, index_of, options.match_iou))
     sets = {kind: FrameSet(frames) for kind, frames in kinds.items() if frames}
-    return {kind: sections.pipeline_of(own, own.rows(), options) for kind, own in sets.items()}
+    return {kind: sections.pipeline_of(own, own.rows()) for kind, own in sets.items()}
 
 
 def frame_answer(
-    photo: LabelledPhoto, pills: Sequence[Pill], index_of: Mapping[str, int]
+    photo: LabelledPhoto, pills: Sequence[Pill], index_of: Mapping[str, int], match_iou: float
 ) -> FrameAnswer:
     """Predicted and labelled pills of a photo, in the form that evaluate uses."""
     named = boxes.from_xywh(np.array([pill.box for pill in pills]))
@@ -118,6 +118,7 @@ def frame_answer(
         top_class=nothing.astype(np.int64),
         top_probability=nothing,
         seconds=np.nan,  # photos share batches: there is no time of a single one
+        match_iou=match_iou,
     )
 
 

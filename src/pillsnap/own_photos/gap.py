@@ -50,7 +50,7 @@ def lines(own: Mapping[str, Json], evaluation_path: Path, classifier_sha256: str
 
 def _measured(path: Path, classifier_sha256: str) -> tuple[Json, str]:
     """Metrics of the pipeline by section, or none and the reason."""
-    cure = "dvc repro -f evaluate"
+    cure = "dvc repro -f -s evaluate"
     try:
         found = files.typed(files.read_json(path, cure), Evaluation, path, cure)
     except DataError as error:

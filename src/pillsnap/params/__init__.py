@@ -91,6 +91,7 @@ class BuildManifestParams(Section):
 class ValidateParams(Section):
     """How photos are checked and cut."""
 
+    engine: Annotated[str, Field(pattern=r"^(local|(dask|ray)://[^\s/]+:[0-9]+)$")]
     num_workers: Count
     max_rejected: Share
     crop_margin: Annotated[Real, Field(ge=0.0, le=1.0)]

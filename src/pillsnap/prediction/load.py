@@ -12,14 +12,15 @@ from pillsnap import files, params
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 from pillsnap.dataset import manifest
-from pillsnap.errors import CheckpointError, MachineError, ParameterError
+from pillsnap.errors import CheckpointError, MachineError, UsageError
 from pillsnap.params import Params
 from pillsnap.places import MODELS, Places
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
+from pillsnap.prediction.imprints import Imprints, open_reader
 from pillsnap.recognition import calibration
 from pillsnap.recognition.models import Classifier
-from pillsnap.recognition.recogniser import Recogniser
+from pillsnap.recognition.recogniser import Pill, Recogniser
 from pillsnap.release.bundle import AGAIN, Bundle
 
 if TYPE_CHECKING:
@@ -41,6 +42,16 @@ class Loaded:
     scale: str
     gallery_path: Path
     enrolled: int = 0  # drugs of the gallery
+    imprints: Imprints | None = None  # None: imprints are not read
+
+    def recognise(
+        self, frames: Sequence[Pixels], top: int, codes: Sequence[str] | None = None
+    ) -> list[list[Pill]]:
+        """The pills of frames as `Recogniser.recognise`, with their imprints if they are read."""
+        found = self.recogniser.recognise(frames, top, codes)
+        if self.imprints is None:
+            return found
+        return [self.imprints.added(*each) for each in zip(frames, found, strict=True)]
 
 
 class WholePicture:
@@ -67,9 +78,9 @@ class WithoutMargin:
 def check(backend: str, bundle_dir: Path | None, device: str) -> None:
     """UserError for options with which `load` cannot succeed; costs no import of torch."""
     if backend not in BACKENDS:
-        raise ParameterError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
+        raise UsageError(f"--backend is {backend!r}.", f"Use one of {', '.join(BACKENDS)}.")
     if not DEVICE.fullmatch(device):
-        raise ParameterError(f"--device is {device!r}.", "Use auto, cpu, cuda or cuda:1.")
+        raise UsageError(f"--device is {device!r}.", "Use auto, cpu, cuda or cuda:1.")
     if bundle_dir is not None:
         Bundle(bundle_dir).describe()
     elif backend == "torch":
@@ -85,9 +96,19 @@ def check_checkpoints(places: Places) -> None:
             pass
 
 
-def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = True) -> Loaded:
-    """The project's models or a bundle's, run once, with the gallery if `enrolled`; UserError."""
+def load(
+    backend: str,
+    bundle_dir: Path | None,
+    device: str,
+    enrolled: bool = True,
+    imprint: bool | None = False,
+) -> Loaded:
+    """The project's models or a bundle's, run once, with the gallery if `enrolled`; UserError.
+
+    `imprint`: whether imprints are read; None: if the reader is installed.
+    """
     check(backend, bundle_dir, device)
+    reader = open_reader(imprint)
     if bundle_dir is None and backend == "torch":
         loaded = _from_checkpoints(params.load(), device)
     else:
@@ -98,7 +119,13 @@ def load(backend: str, bundle_dir: Path | None, device: str, enrolled: bool = Tr
         return loaded
     gallery = gallery_of(loaded)
     recogniser = enrolment.with_gallery(loaded.recogniser, gallery)
-    return replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
+    loaded = replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
+    if reader is None:
+        return loaded
+    folder = bundle_dir or bundle_dir_of(params.load())
+    of_bundle = bundle_dir is not None or backend == "onnx"
+    classes_path = Bundle(folder).classes if of_bundle else Places.of(params.load()).classes
+    return replace(loaded, imprints=Imprints(reader, recogniser.classes, classes_path))
 
 
 def gallery_of(loaded: Loaded) -> galleries.Gallery:
@@ -184,5 +211,5 @@ def _try_out(recogniser: Recogniser) -> None:
         raise CheckpointError(
             f"The calibration holds class means of shape {means.shape}, the class table {classes} "
             f"classes; the classifier's outputs are of {expected}.",
-            "Make them again: dvc repro -f evaluate (and pillsnap export, for a bundle).",
+            "Make them again: dvc repro -f -s evaluate (and pillsnap export, for a bundle).",
         )

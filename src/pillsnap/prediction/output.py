@@ -17,7 +17,7 @@ from pillsnap.recognition.recogniser import Pill
 
 COLUMNS = (
     "path", "pill", "box_x", "box_y", "box_w", "box_h", "known", "code", "drug_name",
-    "edi_codes", "confidence", "box_confidence", "candidates", "error",
+    "edi_codes", "confidence", "box_confidence", "candidates", "error", "imprint",
 )  # fmt: skip
 PIPED_WIDTH = 120  # columns of a table that no terminal gives a width
 LEAST_SHOWN = 0.01  # a less likely candidate is left out of the table
@@ -41,10 +41,16 @@ def write(form: str, answers: Iterable[Answer], out: TextIO) -> None:
 
 def answer_json(answer: Answer) -> dict[str, Any]:
     """`{path, pills}`, and `error: {fact, cure}` for a refused picture."""
-    tree: dict[str, Any] = {"path": answer.path, "pills": [asdict(pill) for pill in answer.pills]}
+    tree: dict[str, Any] = {"path": answer.path, "pills": [*map(_json_pill, answer.pills)]}
     if answer.error is not None:
         tree["error"] = {"fact": answer.error.fact, "cure": answer.error.cure}
     return tree
+
+
+def _json_pill(pill: Pill) -> dict[str, Any]:
+    """A pill; without `imprint` if imprints are not read."""
+    tree = asdict(pill)
+    return tree if tree["imprint"] else {k: v for k, v in tree.items() if k != "imprint"}
 
 
 def _printable(answer: Answer) -> Answer:
@@ -70,8 +76,8 @@ def _csv(answers: Iterable[Answer], out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for answer in answers:
-        rows = [[number, *_csv_pill(pill), ""] for number, pill in enumerate(answer.pills, 1)]
-        empty = [*[""] * (len(COLUMNS) - 2), answer.error.fact if answer.error else ""]
+        rows = [[number, *_csv_pill(pill)] for number, pill in enumerate(answer.pills, 1)]
+        empty = [*[""] * (len(COLUMNS) - 3), answer.error.fact if answer.error else "", ""]
         writer.writerows([answer.path, *row] for row in rows or [empty])
         out.flush()
 
@@ -80,7 +86,8 @@ def _csv_pill(pill: Pill) -> list[Any]:
     candidates = "|".join(f"{c.code}:{c.probability:.4f}" for c in pill.candidates)
     text = [pill.code or "", pill.drug_name or "", "|".join(pill.edi_codes)]
     confidences = [f"{share:.4f}" for share in (pill.confidence, pill.box_confidence)]
-    return [*pill.box, pill.known, *text, *confidences, candidates]
+    imprint = pill.imprint.text if pill.imprint else ""
+    return [*pill.box, pill.known, *text, *confidences, candidates, "", imprint]
 
 
 def _table(answers: Iterable[Answer], out: TextIO) -> None:
@@ -95,7 +102,8 @@ def _table(answers: Iterable[Answer], out: TextIO) -> None:
 
 def _pill_table(pills: Sequence[Pill]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("", "box x,y w×h", "code", "drug", "EDI", "confidence", "next"):
+    reads = ["imprint"] if any(pill.imprint for pill in pills) else []
+    for name in ("", "box x,y w×h", "code", "drug", "EDI", "confidence", *reads, "next"):
         justify: JustifyMethod = "right" if name == "confidence" else "left"
         table.add_column(name, justify=justify, overflow="fold")
     for number, pill in enumerate(pills, start=1):
@@ -111,6 +119,16 @@ def _pill_table(pills: Sequence[Pill]) -> Table:
             Text(pill.drug_name or ""),
             Text(" ".join(pill.edi_codes)),
             Text(f"doubtful {confidence}" if look == "doubtful" else confidence, STYLES[look]),
+            *[Text(imprint_text(pill), STYLES[look]) for _ in reads],
             Text("\n".join(f"{o.code} {o.drug_name} {percent(o.probability)}" for o in shown)),
         )
     return table
+
+
+def imprint_text(pill: Pill) -> str:
+    """What the pill reads, whether that contradicts its drug, and the drugs it fits instead."""
+    if pill.imprint is None or not pill.imprint.text:
+        return ""
+    contradicts = pill.known and pill.imprint.verdict == "contradicts"
+    fits = [f"{drug.code or drug.item_seq} {drug.drug_name}" for drug in pill.imprint.candidates]
+    return "\n".join([pill.imprint.text + " (contradicts)" * contradicts, *fits])

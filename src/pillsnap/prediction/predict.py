@@ -12,7 +12,7 @@ from pillsnap import files
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import names, pictures, source
 from pillsnap.dataset.pictures import Picture, PictureError
-from pillsnap.errors import DataError, ParameterError, UserError
+from pillsnap.errors import DataError, UsageError, UserError
 from pillsnap.prediction import annotation, output
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
@@ -75,14 +75,14 @@ def predict(
 def form_of(as_json: bool, csv: bool) -> str:
     """The form of output that the options ask for."""
     if as_json and csv:
-        raise ParameterError("--json and --csv were both given.", "Choose one.")
+        raise UsageError("--json and --csv were both given.", "Choose one.")
     return "json" if as_json else "csv" if csv else "table"
 
 
 def check_annotate_dir(folder: Path | None) -> None:
-    """ParameterError when annotated pictures cannot be written there."""
+    """UsageError when annotated pictures cannot be written there."""
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise ParameterError(f"--annotate {folder} is a file.", "Name a folder.")
+        raise UsageError(f"--annotate {folder} is a file.", "Name a folder.")
 
 
 def expand(images: Sequence[str]) -> list[Path]:
@@ -128,7 +128,7 @@ def recognise(
     taken: set[str] = set()
     for batch in _batches(paths, loaded):
         frames = [picture.pixels for _, picture in batch if isinstance(picture, Picture)]
-        pills = iter(loaded.recogniser.recognise(frames, top, codes) if frames else [])
+        pills = iter(loaded.recognise(frames, top, codes) if frames else [])
         for path, picture in batch:
             if isinstance(picture, UserError):
                 print(f"{picture.fact}\n  -> {picture.cure}", file=sys.stderr)

@@ -173,4 +173,5 @@ def _pill_text(found: Found) -> str:
         if each.probability >= POSSIBLE
     )
     nearest = "" if pill.known else "unknown pill, nearest "
-    return f"{found.path} {x},{y} {width}×{height}  {nearest}{likely}"
+    reads = f"  reads {pill.imprint.text}" if pill.imprint and pill.imprint.text else ""
+    return f"{found.path} {x},{y} {width}×{height}  {nearest}{likely}{reads}"

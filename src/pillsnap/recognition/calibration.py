@@ -20,7 +20,7 @@ from pillsnap.recognition.scores import Compared, Outputs
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
-CURE = "Fit it again: dvc repro -f evaluate"
+CURE = "Fit it again: dvc repro -f -s evaluate"
 
 
 def _decoded(tree: Any) -> Floats32:

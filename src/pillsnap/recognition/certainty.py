@@ -9,10 +9,12 @@ Certainty = Literal["confident", "doubtful", "unknown"]
 
 
 def of(pill: Pill) -> Certainty:
-    """A refused pill is unknown, one with a confidence under DOUBTFUL_BELOW is doubtful."""
+    """A refused pill is unknown; one with a confidence under DOUBTFUL_BELOW, or that reads unlike
+    its drug, is doubtful."""
     if not pill.known:
         return "unknown"
-    return "doubtful" if pill.confidence < DOUBTFUL_BELOW else "confident"
+    contradicted = pill.imprint is not None and pill.imprint.verdict == "contradicts"
+    return "doubtful" if contradicted or pill.confidence < DOUBTFUL_BELOW else "confident"
 
 
 def second(pill: Pill) -> Candidate | None:

@@ -37,6 +37,25 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A drug of the register."""
+
+    code: str  # K-code, "" if the register has none
+    item_seq: str
+    drug_name: str
+
+
+@dataclass(frozen=True)
+class PillImprint:
+    """What a pill reads, beside the imprint that the register records of its first candidate."""
+
+    text: str  # letters and digits; "" if nothing was read
+    confidence: float
+    verdict: str  # agrees, contradicts or unsure
+    candidates: tuple[Named, ...]  # drugs it fits, of a refused or contradicted pill
+
+
+@dataclass(frozen=True)
 class Pill:
     """A pill found in a frame; code is None when it is refused as unknown."""
 
@@ -51,6 +70,7 @@ class Pill:
     names: tuple[str, ...]  # K-codes that hold the right one with the promised risk; () if refused
     known_score: float  # high for pills that look like a class; refused below the threshold
     name_score: float  # high where the first candidate is right: its logit
+    imprint: PillImprint | None = None  # None without a reader
 
     def scaled(self, x: float, y: float) -> "Pill":
         """The pill in a picture so many times wider and higher, in whole pixels."""
@@ -61,18 +81,11 @@ class Pill:
 
 
 @dataclass(frozen=True)
-class FrameOutputs:
+class FrameOutputs(Outputs):
     """Outputs of both models for the pills of a frame, before any is accepted or refused."""
 
     box: Ints  # [n, 4] x, y, width, height in pixels, inside the frame
     box_confidence: Floats32  # [n], best first
-    logits: Floats32  # [n, classes]
-    embeddings: Floats32  # [n, d]
-
-    @property
-    def outputs(self) -> Outputs:
-        """Logits and embeddings together."""
-        return Outputs(self.logits, self.embeddings)
 
 
 @dataclass(frozen=True)
@@ -96,9 +109,11 @@ class Recogniser:
         batch_size: int,
     ) -> None:
         self.detector, self.classifier, self.calibration = detector, classifier, fitted
-        self.classes = classes
-        self.batch_size = batch_size
-        self._index_of = {code: i for i, code in enumerate(classes["mapping_code"])}
+        self.classes, self.batch_size = classes, batch_size
+        columns = ["mapping_code", "drug_name", "edi_codes"]
+        self._rows: list[tuple[str, str, str]]  # of the class table
+        self._rows = list(classes[columns].astype(str).itertuples(index=False, name=None))
+        self._index_of = {code: index for index, (code, *_) in enumerate(self._rows)}
 
     @classmethod
     def load(
@@ -137,8 +152,8 @@ class Recogniser:
         pictures = [self.cut(frame, box) for frame, (box, _) in zip(frames, found, strict=True)]
         logits, embeddings = self.classify(np.concatenate(pictures))
         ends = np.cumsum([len(part) for part in pictures])[:-1]
-        parts = zip(found, np.split(logits, ends), np.split(embeddings, ends), strict=True)
-        return [FrameOutputs(box, score, *outputs) for (box, score), *outputs in parts]
+        parts = zip(np.split(logits, ends), np.split(embeddings, ends), found, strict=True)
+        return [FrameOutputs(logit, embedding, *found_box) for logit, embedding, found_box in parts]
 
     def detect(self, frames: Sequence[Pixels]) -> list[tuple[Ints, Floats32]]:
         """Whole-pixel boxes [n, 4] x, y, width, height and confidences [n] at the calibrated
@@ -169,69 +184,52 @@ class Recogniser:
     def decide(self, reading: FrameOutputs) -> Decision:
         """The likeliest of all classes for each pill, or a refusal."""
         fitted = self.calibration
-        score = fitted.refusal_score(reading.outputs)
+        score = fitted.refusal_score(reading)
         best = reading.logits.argmax(axis=1)
         confidence = scores.confidences(reading.logits, fitted.temperature)
         index = np.where(score >= fitted.threshold, best, UNKNOWN).astype(np.int64)
         return Decision(index, confidence, score)
-
-    def probabilities(self, reading: FrameOutputs) -> NDArray[np.float64]:
-        """Calibrated probability of every class for each pill, [n, classes]."""
-        return scores.probabilities(reading.logits, self.calibration.temperature)
 
     def _allowed(self, codes: Sequence[str] | None) -> Ints:
         if codes is None:
             return np.arange(len(self.classes))
         unknown = sorted({code for code in codes if code not in self._index_of})
         if unknown or not codes:
-            what = (
-                f"holds codes that are no class: {', '.join(unknown[:10])}" if codes else "is empty"
-            )
+            listed = ", ".join(unknown[:10])
+            what = f"holds codes that are no class: {listed}" if codes else "is empty"
             raise DataError(f"The list of codes {what}.", "List codes of classes.csv, or no list.")
         return np.array(sorted({self._index_of[code] for code in codes}), dtype=np.int64)
 
     def _pills(self, outputs: FrameOutputs, top: int, allowed: Ints) -> list[Pill]:
         fitted = self.calibration
-        score = fitted.refusal_score(outputs.outputs, allowed)
+        scored = fitted.refusal_score(outputs, allowed).tolist()
         chances = scores.probabilities(outputs.logits[:, allowed], fitted.temperature)
         inside = name_sets.members(chances, fitted.set_probability)
-        ranked = np.argsort(-chances, axis=1, kind="stable")
         pills = []
-        for row, columns in enumerate(ranked):
-            best = [
-                self._candidate(int(allowed[at]), float(chances[row, at])) for at in columns[:top]
-            ]
-            names = [self._code(int(allowed[at])) for at in columns if inside[row, at]]
-            pills.append(self._pill(outputs, row, float(score[row]), best, names))
+        for row, columns in enumerate(np.argsort(-chances, axis=1, kind="stable")):
+            ranked = [self._rows[index] for index in allowed[columns]]  # the likeliest first
+            likeliest = zip(ranked[:top], chances[row, columns].tolist(), strict=False)
+            best = [Candidate(code, name, chance) for (code, name, _), chance in likeliest]
+            pairs = zip(ranked, inside[row, columns], strict=True)
+            names = [code for (code, *_), is_inside in pairs if is_inside]
+            code, drug_name, edi_codes = ranked[0]
+            known = scored[row] >= fitted.threshold
+            x, y, width, height = outputs.box[row].tolist()
+            pill = Pill(
+                box=(x, y, width, height),
+                known=known,
+                code=code if known else None,
+                drug_name=drug_name if known else None,
+                edi_codes=tuple(filter(None, edi_codes.split("|"))) if known else (),
+                confidence=best[0].probability,
+                box_confidence=float(outputs.box_confidence[row]),
+                candidates=tuple(best),
+                names=tuple(names) if known else (),
+                known_score=scored[row],
+                name_score=float(outputs.logits[row, allowed[columns[0]]]),
+            )
+            pills.append(pill)
         return pills
-
-    def _code(self, index: int) -> str:
-        return str(self.classes.iloc[index]["mapping_code"])
-
-    def _candidate(self, index: int, probability: float) -> Candidate:
-        row = self.classes.iloc[index]
-        return Candidate(str(row["mapping_code"]), str(row["drug_name"]), probability)
-
-    def _pill(
-        self, outputs: FrameOutputs, row: int, score: float, best: list[Candidate], names: list[str]
-    ) -> Pill:
-        first, known = best[0], score >= self.calibration.threshold
-        index = self._index_of[first.code]
-        edi = str(self.classes.iloc[index]["edi_codes"])
-        x, y, width, height = (int(side) for side in outputs.box[row])
-        return Pill(
-            box=(x, y, width, height),
-            known=known,
-            code=first.code if known else None,
-            drug_name=first.drug_name if known else None,
-            edi_codes=tuple(filter(None, edi.split("|"))) if known else (),
-            confidence=first.probability,
-            box_confidence=float(outputs.box_confidence[row]),
-            candidates=tuple(best),
-            names=tuple(names) if known else (),
-            known_score=score,
-            name_score=float(outputs.logits[row, index]),
-        )
 
 
 def whole_pixels(found: Boxes, width: int, height: int) -> Ints:

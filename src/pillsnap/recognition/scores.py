@@ -25,6 +25,11 @@ class Outputs:
         return len(self.logits)
 
 
+def slices(count: int) -> list[slice]:
+    """Of `count` rows, ROWS at a time."""
+    return [slice(start, start + ROWS) for start in range(0, count, ROWS)]
+
+
 def probabilities(logits: Floats, temperature: float) -> NDArray[np.float64]:
     """Softmax of logits / temperature, [n, classes]."""
     scaled = logits.astype(np.float64) / temperature
@@ -36,11 +41,8 @@ def probabilities(logits: Floats, temperature: float) -> NDArray[np.float64]:
 
 def confidences(logits: Floats, temperature: float) -> NDArray[np.float64]:
     """Probability of the first class, [n, classes] -> [n]; a few rows at a time."""
-    parts = [
-        probabilities(logits[start : start + ROWS], temperature).max(axis=1)
-        for start in range(0, len(logits), ROWS)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
+    parts = [probabilities(logits[rows], temperature).max(axis=1) for rows in slices(len(logits))]
+    return np.concatenate([np.empty(0), *parts])
 
 
 def score_of(

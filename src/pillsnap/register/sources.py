@@ -57,7 +57,9 @@ def _table(path: Path, content: bytes) -> "pd.DataFrame":
 
     try:
         if path.suffix.lower() == ".xlsx":
-            return pd.read_excel(io.BytesIO(content), dtype=str, keep_default_na=False)
+            return pd.read_excel(
+                io.BytesIO(content), engine="openpyxl", dtype=str, keep_default_na=False
+            )
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from pillsnap.dataset import pictures
 from pillsnap.errors import UserError
 from pillsnap.prediction.load import Loaded
-from pillsnap.service import bodies, openapi, requests
+from pillsnap.service import bodies, requests
 from pillsnap.service.batching import Batcher
 from pillsnap.service.bodies import Error, Recognised, Refused, ResponseBody
 from pillsnap.service.counters import MEDIA_TYPE, Counters
@@ -111,7 +111,7 @@ class Service:
 def create_app(loaded: Loaded, access: Access, limits: Limits) -> Starlette:
     """The application; the models run while its lifespan does."""
     service = Service(loaded, limits)
-    description = openapi.describe(limits)
+    description = bodies.describe(limits)
 
     async def metrics(request: Request) -> Response:
         return Response("\n".join([*service.counters.lines(), ""]), media_type=MEDIA_TYPE)

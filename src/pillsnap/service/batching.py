@@ -71,6 +71,6 @@ class Batcher:
         found: list[tuple[Job, list[Pill]]] = []
         for query in {job.query for job in jobs}:
             group = [job for job in jobs if job.query == query]
-            pills = self._loaded.recogniser.recognise([job.frame for job in group], *query)
+            pills = self._loaded.recognise([job.frame for job in group], *query)
             found += zip(group, pills, strict=True)
         return found

@@ -1,14 +1,18 @@
-"""The JSON bodies of the service's answers, and the HTTP status of an unreadable picture."""
+"""The JSON bodies of the service's answers and their description for programs: OpenAPI 3.1."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from pillsnap.dataset.pictures import PictureKindError, PictureTooLargeError
 from pillsnap.errors import UserError
 from pillsnap.recognition.recogniser import Pill
+from pillsnap.service.requests import Limits
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,20 @@ def status_of(error: UserError) -> int:
     if isinstance(error, PictureTooLargeError):
         return 413
     return 415 if isinstance(error, PictureKindError) else 422
+
+
+def describe(limits: Limits) -> dict[str, Any]:
+    """The description of the service, with the limits in force; schemas are those of the bodies."""
+    text = (Path(__file__).parent / "openapi.json").read_bytes()
+    tree: dict[str, Any] = orjson.loads(text)
+    tree["info"]["version"] = version("pillsnap")
+    _, schemas = TypeAdapter.json_schemas(
+        [(body.__name__, "serialization", TypeAdapter(body)) for body in (ResponseBody, Problem)],
+        ref_template="#/components/schemas/{model}",
+    )
+    tree["components"]["schemas"] = schemas["$defs"]
+    recognise = tree["paths"]["/v1/recognise"]["post"]
+    recognise["summary"] = f"Name the pills in up to {limits.pictures} pictures"
+    recognise["parameters"][0]["schema"]["maximum"] = limits.candidates
+    recognise["requestBody"]["description"] = f"At most {limits.request_bytes:,} bytes."
+    return tree

@@ -23,14 +23,15 @@ def serve(
     backend: str,
     model: Path | None,
     limits: Limits,
+    imprint: bool = False,
     proxies: Sequence[str] = (),
 ) -> None:
     """Answer on host and port until SIGINT or SIGTERM; accepted requests are finished first."""
     # uvicorn finishes its requests, then raises the signal again: not a failure
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
-    listener = listen(host, port, "pillsnap serve")  # refused now, not after loading the models
-    loaded = load.load(backend, model, device)
-    where = address(host, listener.getsockname()[1])
-    print(f"{where}  ({loaded.backend}, scale {loaded.scale})", file=sys.stderr)
-    web.server(create_app(loaded, access, limits), SHUTDOWN_S).run(sockets=[listener])
+    with listen(host, port, "pillsnap serve") as listener:  # refused before the models are loaded
+        loaded = load.load(backend, model, device, imprint=imprint)
+        where = address(host, listener.getsockname()[1])
+        print(f"{where}  ({loaded.backend}, scale {loaded.scale})", file=sys.stderr)
+        web.server(create_app(loaded, access, limits), SHUTDOWN_S).run(sockets=[listener])

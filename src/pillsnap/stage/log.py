@@ -75,9 +75,15 @@ class RunLog:
         """A line about a problem that does not end the run."""
         self._logger.warning(message)
 
-    def start(self, total: int | None = None, epoch: int = 0, goals: Metrics | None = None) -> None:
+    def start(
+        self,
+        total: int | None = None,
+        epoch: int = 0,
+        goals: Metrics | None = None,
+        config: str = "",
+    ) -> None:
         """The run begins: `total` epochs or units, of which `epoch` were complete before."""
-        self._emit("start", epoch=epoch or None, total=total, metrics=goals or {})
+        self._emit("start", epoch=epoch or None, total=total, metrics=goals or {}, message=config)
 
     def progress(
         self, step: int, total: int, epoch: int | None = None, metrics: Metrics | None = None

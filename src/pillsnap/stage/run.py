@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -74,6 +75,16 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
 def _refuse(stage: str, error: UserError) -> int:
     print(f"\n{stage}: {error.fact}\n  -> {error.cure}\n", file=sys.stderr)
     return FAULT
+
+
+def git_revision() -> str | None:
+    """The commit of the work tree, or None outside a repository."""
+    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def treat_sigterm_as_interrupt() -> None:

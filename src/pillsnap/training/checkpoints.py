@@ -27,7 +27,7 @@ from pillsnap.errors import CheckpointError, MachineError, reason_of
 MAGIC = b"PILLSNAP-CHECKPOINT-1\n"
 DIGEST_BYTES = 32
 
-AGAIN = "Train it again (dvc repro) or restore it (dvc checkout)."
+AGAIN = "Train it again (dvc repro) or restore it (dvc checkout --force)."
 
 State = dict[str, Any]
 

@@ -28,16 +28,16 @@ def choose(name: str, local_rank: int | None = None) -> torch.device:
         raise ParameterError(
             f"device is {name!r}, which torch does not know.", "Use auto, cpu, cuda or cuda:1."
         ) from None
-    seen = torch.cuda.device_count()
     if device.type != "cuda":
         return device
-    if local_rank is None and (device.index or 0) >= seen:
+    seen = torch.cuda.device_count()
+    if local_rank is None:
+        if (device.index or 0) < seen:
+            return device
         raise MachineError(
             f"device is {name!r}, but torch sees {seen} CUDA devices.",
             "Set the device to auto, or check the driver: nvidia-smi",
         )
-    if local_rank is None:
-        return device
     if device.index is not None:
         raise ParameterError(
             f"train.device is {name!r}, one GPU, but train.devices asks for several processes.",
@@ -84,9 +84,8 @@ def choose_kernels(device: torch.device, deterministic: bool) -> None:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether the device's memory ran out, which its libraries report in different words."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+    words = isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+    return words or isinstance(error, torch.OutOfMemoryError)
 
 
 def loader_workers(num_workers: int | str, on_gpu: bool, trainers: int = 1) -> int:

@@ -47,21 +47,22 @@ class Resumable(Protocol):
 class Keeper:
     """Stores, restores and records a training; every rank calls it, only rank 0 writes."""
 
+    best: State  # rank, epoch, metrics and weights of the best epoch; {} before the first
+    history: list[Epoch]
+
     def __init__(self, plan: TrainingPlan, folder: WorkFolder, live_dir: Path, log: RunLog) -> None:
-        self._plan, self._folder, self._log = plan, folder, log
-        self._live_dir = live_dir if plan.ranks.is_main else None
+        self._plan, self._folder, self._live_dir, self._log = plan, folder, live_dir, log
         self._stored = self._load()
         self._resumes = 0 if self._stored is None else self._stored["resumes"] + 1
         self.batch_size: int = (self._stored or {}).get("batch_size", plan.batch_size)
         self._repeated = 0  # the last epoch that was repeated, counted from 1
-        self.best: State = {}
-        self._use_record(self._stored or {"history": []})
-        log.start(plan.epochs, self.epochs, plan.goals)
+        self._use_record(self._stored or {})
+        log.start(plan.epochs, self.epochs, plan.goals, plan.described())
 
     @property
     def epochs(self) -> int:
         """Complete epochs."""
-        return len(self._recorder.history)
+        return len(self.history)
 
     def resume(self, trainer: Resumable) -> None:
         """Continue from the stored state; at a fresh start, store the initial one."""
@@ -86,7 +87,7 @@ class Keeper:
         """Store the training as it is; if it is unsound, store nothing and return the reason."""
         reason = self.unsound(trainer)
         if reason is None and self._plan.ranks.is_main:
-            record = {"best": self.best, "history": self._recorder.history}
+            record = {"best": self.best, "history": self.history}
             self._folder.save({**trainer.state(), **record, "resumes": self._resumes})
         return reason
 
@@ -136,22 +137,37 @@ class Keeper:
 
     def close_epoch(self, trainer: Resumable, metrics: dict[str, float], seconds: float) -> None:
         """Record a complete epoch, store it, then log it."""
-        self._recorder.record(metrics, seconds)
+        hardware = self._log.hardware()
+        self.history.append({"metrics": metrics, "hardware": hardware, "seconds": seconds})
+        self._write(self.epochs, self.history[-1])
         self.save(trainer)
         self.flush()
-        self._recorder.announce()
+        shown = {**metrics, "seconds": round(seconds, 2)}
+        self._log.epoch(self.epochs, self._plan.epochs, shown, hardware)
 
     def finish(self) -> Trained:
-        """All epochs are complete."""
+        """All epochs are complete: close DVCLive's files and write summary.json."""
         best = self.best
-        self._recorder.finish(
-            resumed=self._resumes, best_epoch=best["epoch"], batch_size=self.batch_size
-        )
+        if self._live is not None:
+            self._live.end()
+            summary = {
+                "minutes": round(sum(epoch["seconds"] for epoch in self.history) / 60, 4),
+                "epochs": self.epochs,
+                "resumed": self._resumes,
+                "best_epoch": best["epoch"],
+                "batch_size": self.batch_size,
+            }
+            files.write_json(self._live_dir / "summary.json", summary)
         return Trained(best["weights"], best["metrics"], best["epoch"])
 
     def _use_record(self, state: State) -> None:
+        """The best weights and the epochs of a stored state; DVCLive's files begin anew."""
         self.best = state.get("best", {})
-        self._recorder = Recorder(self._live_dir, self._log, self._plan.epochs, state["history"])
+        self.history = list(state.get("history", ()))
+        options = {"save_dvc_exp": False, "dvcyaml": None, "report": None, "monitor_system": False}
+        self._live = Live(str(self._live_dir), **options) if self._plan.ranks.is_main else None
+        for number, epoch in enumerate(self.history, start=1):
+            self._write(number, epoch)
 
     def _load(self) -> State | None:
         """Rank 0's stored state, in every rank."""
@@ -160,44 +176,6 @@ class Keeper:
             self._log.warning(line)
         shared: State | None = self._plan.ranks.same(state)
         return shared
-
-
-class Recorder:
-    """Writes the epochs to `live_dir` (rank 0 only), at first those of an interrupted run."""
-
-    def __init__(
-        self, live_dir: Path | None, log: RunLog, epochs: int, history: list[Epoch]
-    ) -> None:
-        self._live: Any = None
-        if live_dir is not None:
-            self._live = Live(
-                str(live_dir), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False
-            )
-        self._live_dir, self._log, self._epochs = live_dir, log, epochs
-        self.history = list(history)
-        for number, epoch in enumerate(self.history, start=1):
-            self._write(number, epoch)
-
-    def record(self, metrics: dict[str, float], seconds: float) -> None:
-        """Add a complete epoch; `announce` it once the checkpoint that contains it is written."""
-        hardware = self._log.hardware()
-        self.history.append({"metrics": metrics, "hardware": hardware, "seconds": seconds})
-        self._write(len(self.history), self.history[-1])
-
-    def announce(self) -> None:
-        """Log the last epoch."""
-        last = self.history[-1]
-        shown = {**last["metrics"], "seconds": round(last["seconds"], 2)}
-        self._log.epoch(len(self.history), self._epochs, shown, last["hardware"])
-
-    def finish(self, **facts: Any) -> None:
-        """Close DVCLive's files and write summary.json; its minutes are those of all epochs."""
-        if self._live_dir is None:
-            return
-        self._live.end()
-        minutes = sum(epoch["seconds"] for epoch in self.history) / 60
-        summary = {"minutes": round(minutes, 4), "epochs": len(self.history), **facts}
-        files.write_json(self._live_dir / "summary.json", summary)
 
     def _write(self, number: int, epoch: Epoch) -> None:
         if self._live is None:

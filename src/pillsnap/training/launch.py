@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -61,20 +62,17 @@ def _launched(name: str, devices: int) -> int:
         return INTERRUPTED
     except ChildFailedError as error:
         first, failure = error.get_first_failure()
-        stage.run(name, _lost(f"rank {first} ended with {failure.exitcode}"))
+        stage.run(name, partial(_lost, f"rank {first} ended with {failure.exitcode}"))
     return DONE
 
 
-def _lost(reason: str) -> Work:
-    def work(_params: Params, _log: RunLog) -> dict[str, float | None]:
-        """Report that the processes of a training were lost."""
-        raise MachineError(
-            f"The training's processes were started {RESTARTS + 1} times and failed: {reason}.",
-            "See the lines above for the reason. The same command resumes from the last "
-            "checkpoint; with one process: dvc exp run -S train.devices=1",
-        )
-
-    return work
+def _lost(reason: str, _params: Params, _log: RunLog) -> NoReturn:
+    """Report that the processes of a training were lost."""
+    raise MachineError(
+        f"The training's processes were started {RESTARTS + 1} times and failed: {reason}.",
+        "See the lines above for the reason. The same command resumes from the last checkpoint; "
+        "with one process: dvc exp run -S train.devices=1",
+    )
 
 
 def _as_rank(name: str, work: Work) -> NoReturn:

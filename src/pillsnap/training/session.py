@@ -16,6 +16,7 @@ from pillsnap import params as parameters
 from pillsnap.params import Params, Section
 from pillsnap.places import Places
 from pillsnap.stage.log import RunLog
+from pillsnap.stage.run import git_revision
 from pillsnap.training import checkpoints, devices, ranks
 from pillsnap.training.checkpoints import WorkFolder
 from pillsnap.training.ranks import ALONE, PeerLostError, Ranks
@@ -41,6 +42,12 @@ class TrainingPlan:
     num_workers: int
     goals: dict[str, float | None]  # shown next to the curves, decide nothing
     ranks: Ranks = ALONE
+
+    def described(self) -> str:
+        """The configuration and the git revision in one line, for the monitor."""
+        own = {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "seed")}
+        own |= {**self.recipe.model_dump(), "revision": git_revision()}
+        return ", ".join(f"{name} {value}" for name, value in own.items())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from pathlib import Path
 
+from pillsnap import files
 from pillsnap.dataset.findings import Findings
 from pillsnap.validation.row_checks import AREA_FACTOR
 
@@ -148,4 +151,13 @@ def _result(check: Check, findings: Findings, ran: bool) -> dict[str, object]:
         "examples": findings.examples.get(check.name, []) if ran else ["not run: schema failed"],
         "meaning": check.meaning,
         "cure": check.cure,
+        "ko": _korean()[check.name],
     }
+
+
+@cache
+def _korean() -> dict[str, list[str]]:
+    """Meaning and cure of each check in Korean."""
+    path = Path(__file__).parent / "templates" / "korean.json"
+    texts: dict[str, list[str]] = files.read_json(path, "Install the package again.")
+    return texts

@@ -12,7 +12,8 @@ import xxhash
 
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import pixels, source
-from pillsnap.stage.pool import workers
+from pillsnap.errors import MachineError
+from pillsnap.stage.engines import Engine
 from pillsnap.validation import photos
 from pillsnap.validation.photos import DecodedPhoto, FrameError
 from pillsnap.validation.work_store import TABLES, Box, Kind, Prepared, PreparedPicture, WorkStore
@@ -21,7 +22,8 @@ from pillsnap.validation.work_store import TABLES, Box, Kind, Prepared, Prepared
 # tests/validation/test_prepare.py has the hash that belongs to it.
 PICTURES_VERSION = 1
 
-CHUNK_FRAMES = 8  # photos per task of a worker: about 0.1 s
+CHUNK_FRAMES = 8  # photos per task of a local worker: about 0.1 s
+FAR_CHUNK_FRAMES = 256  # over a network, where a task costs more
 FEW_FRAMES = 128  # below this, one process is faster than starting several
 EXAMPLE_PX = 320  # longest side of a thumbnail in the report
 KILLED = "Lower validate.num_workers, or free memory, then run dvc repro: it resumes."
@@ -53,7 +55,7 @@ class FrameTask:
     """A photo to prepare: path, labels, pictures to make."""
 
     image_path: str  # as in the manifest
-    path: Path
+    path: Path  # absolute where another host reads it
     boxes: tuple[Box, ...]  # x y w h in pixels, one per admitted row
     size: tuple[int, int]  # width, height according to its labels
     kinds: frozenset[Kind]
@@ -71,6 +73,14 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Keyed:
+    """Photos to prepare, with their keys in the store, and those that are missing."""
+
+    tasks: tuple[FrameTask, ...]
+    missing: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True)
 class Preparation:
     """The outcome of a run."""
 
@@ -78,43 +88,51 @@ class Preparation:
     rejected: tuple[Rejected, ...]
     decoded: int  # photos decoded in this run
 
+    def __str__(self) -> str:
+        count = len(self.keys) + len(self.rejected)
+        return f"{count} photos, {self.decoded} of them read in this run"
+
 
 def prepare(
-    tasks: Sequence[FrameTask],
+    photos: Keyed,
+    root: Path,
     recipe: Recipe,
     store: WorkStore,
-    num_workers: int,
+    engine: Engine,
     on_progress: OnProgress,
 ) -> Preparation:
     """Prepare every photo not yet in the store; memory does not grow with their number.
 
     Rejected photos are not stored: they are read again in the next run.
     """
-    keyed, rejected = with_keys(tasks)
+    rejected = list(photos.missing)
     known = store.kinds()
     pending = [
         replace(task, kinds=task.kinds | known.get(task.key, frozenset()))
-        for task in keyed
+        for task in photos.tasks
         if not task.kinds <= known.get(task.key, frozenset())
     ]
-    done = len(tasks) - len(pending)
-    on_progress(done, len(tasks))
-    chunks = [pending[i : i + CHUNK_FRAMES] for i in range(0, len(pending), CHUNK_FRAMES)]
-    count = 1 if len(pending) < FEW_FRAMES else num_workers
-    with workers(count, __name__, KILLED) as spread:
-        for outcomes in spread(partial(_prepare_chunk, recipe), chunks):
+    every = len(photos.tasks) + len(rejected)
+    done = every - len(pending)
+    on_progress(done, every)
+    engine = Engine(processes=1) if len(pending) < FEW_FRAMES else engine
+    size = CHUNK_FRAMES if engine.is_local else FAR_CHUNK_FRAMES
+    chunks = [pending[i : i + size] for i in range(0, len(pending), size)]
+    job = partial(_prepare_chunk, recipe, recipe.pictures_version)
+    with engine.workers(root, __name__, KILLED) as spread:
+        for outcomes in spread(job, chunks):
             store.add(outcome for outcome in outcomes if isinstance(outcome, Prepared))
             rejected += [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
             done += len(outcomes)
-            on_progress(done, len(tasks))
+            on_progress(done, every)
     bad = {photo.image_path for photo in rejected}
-    keys = {task.image_path: task.key for task in keyed if task.image_path not in bad}
+    keys = {task.image_path: task.key for task in photos.tasks if task.image_path not in bad}
     rejected.sort(key=lambda photo: photo.image_path)
     return Preparation(keys, tuple(rejected), len(pending))
 
 
-def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejected]]:
-    """The tasks with their keys, and the photos that are missing or unreadable."""
+def with_keys(tasks: Sequence[FrameTask]) -> Keyed:
+    """The tasks with their keys; the photos without size and time are missing or unreadable."""
     keyed: list[FrameTask] = []
     rejected: list[Rejected] = []
     found = source.statuses([task.path for task in tasks])
@@ -127,7 +145,7 @@ def with_keys(tasks: Sequence[FrameTask]) -> tuple[list[FrameTask], list[Rejecte
             identity = (task.image_path, *status, task.boxes, task.size, task.marks)
             key = xxhash.xxh3_128_hexdigest(repr(identity).encode())
             keyed.append(replace(task, key=key))
-    return keyed, rejected
+    return Keyed(tuple(keyed), tuple(rejected))
 
 
 def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
@@ -178,6 +196,14 @@ def _example(photo: Pixels, task: FrameTask) -> Pixels:
     return small
 
 
-def _prepare_chunk(recipe: Recipe, chunk: Sequence[FrameTask]) -> list[Prepared | Rejected]:
+def _prepare_chunk(
+    recipe: Recipe, version: str, chunk: Sequence[FrameTask]
+) -> list[Prepared | Rejected]:
+    if recipe.pictures_version != version:
+        raise MachineError(
+            "A worker of validate.engine has another version of pillsnap, OpenCV or simplejpeg.",
+            "Install this revision and its requirements.txt on its host, restart the worker, then "
+            "run dvc repro: it resumes.",
+        )
     cv2.setNumThreads(1)  # the processes share the cores out
     return [prepare_frame(task, recipe) for task in chunk]

@@ -1,5 +1,6 @@
 """validate: check every row, read every photo once, report, write the pictures for training."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,11 +12,21 @@ import pandas as pd
 
 from pillsnap.dataset import manifest
 from pillsnap.errors import DataError
-from pillsnap.params import ScaleParams, ValidateParams
-from pillsnap.validation import check_table, checks, pictures, report
+from pillsnap.params import Params, ScaleParams, ValidateParams
+from pillsnap.stage.engines import Engine
+from pillsnap.validation import check_table, checks, parts, pictures, report
 from pillsnap.validation.checks import CheckedRows
 from pillsnap.validation.outputs import Admitted, AdmittedPhoto, write_all
-from pillsnap.validation.prepare import FrameTask, Recipe, prepare
+from pillsnap.validation.parts import Part
+from pillsnap.validation.prepare import (
+    FrameTask,
+    Keyed,
+    OnProgress,
+    Preparation,
+    Recipe,
+    prepare,
+    with_keys,
+)
 from pillsnap.validation.report import Example
 from pillsnap.validation.work_store import Kind, WorkStore
 
@@ -37,7 +48,14 @@ class ValidationPaths:
     root: Path  # the AI Hub tree
     artifacts_dir: Path
     data_dir: Path
-    work_dir: Path  # of the work store
+    work_dir: Path  # of the work stores
+
+    @classmethod
+    def of(cls, params: Params) -> "ValidationPaths":
+        """Those of the chosen scale."""
+        work_dir = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / "validate"
+        work_dir /= params.scale
+        return cls(params.data_root(), params.artifacts_dir, params.data_dir, work_dir)
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,16 @@ class Settings:
     validate: ValidateParams
     seed: int
     form: str = "aihub"  # data.format
+
+    @classmethod
+    def of(cls, params: Params) -> "Settings":
+        """Those of the chosen scale."""
+        return cls(params.at_scale, params.validate_, params.seed, params.data_format)
+
+    @property
+    def engine(self) -> Engine:
+        """Who reads the photos."""
+        return Engine(self.validate.engine, self.validate.num_workers)
 
     @property
     def recipe(self) -> Recipe:
@@ -66,38 +94,77 @@ def validate(places: ValidationPaths, settings: Settings, log: Log) -> dict[str,
     """Check, decode, report, and write crops/, frames/ and detection/; the counts of each.
 
     DataError when a check fails; validation.json, rejected.csv and validation.html are written
-    first. Photos decoded by an earlier, killed or smaller run are not decoded again.
+    first. Photos decoded by parts, or by an earlier, killed or smaller run, are not decoded again.
     """
     scale, params = settings.scale, settings.validate
-    rows, classes = _read(places.artifacts_dir)
-    verdict = checks.run(rows, classes, places.root, scale)
-    if verdict.findings.counts.get("schema"):
-        report.write(verdict, places.artifacts_dir)
-        _stop_if_failed(verdict, places.artifacts_dir)
-    kinds = pictures.kinds_of(verdict.admitted, verdict.partly_labelled, scale, settings.seed)
-    tasks = _tasks(verdict, kinds, places.root)
-    with WorkStore(places.work_dir / f"{settings.recipe.pictures_version}.sqlite") as store:
-        prepared = prepare(tasks, settings.recipe, store, params.num_workers, log.progress)
-        log.info(f"{len(tasks)} photos, {prepared.decoded} of them read in this run")
-        if not places.root.is_dir():  # else every photo since then would count as missing
-            raise DataError(
-                f"The data root {places.root} is not a folder any more.",
-                "Mount it again, then dvc repro: the photos read so far are kept.",
-            )
+    classes, verdict, kinds = _chosen(places, settings)
+    photos = with_keys(_tasks(verdict, kinds, places.root))
+    version = settings.recipe.pictures_version
+    with WorkStore(places.work_dir / f"{version}.sqlite") as store:
+        joined = parts.join(places.work_dir, version, photos.tasks, store)
+        if joined:
+            log.info(f"{joined} parts joined")
+        prepared = _prepare(photos, places, settings, store, log.progress)
+        log.info(str(prepared))
         in_store = store.hashes()
         hashes = {path: in_store[key] for path, key in prepared.keys.items()}
         checks.run_on_photos(verdict, hashes, prepared.rejected, classes, scale, params)
-        photos = {
+        admitted = {
             path: AdmittedPhoto(prepared.keys[path], kinds[path], hashes[path].content_hash)
             for path in verdict.admitted["image_path"].unique()
         }
         examples = _examples(verdict, prepared.keys, store)
-        report.write(verdict, places.artifacts_dir, _counts(verdict, photos), examples)
+        report.write(verdict, places.artifacts_dir, _counts(verdict, admitted), examples)
         _stop_if_failed(verdict, places.artifacts_dir)
-        counts = write_all(Admitted(verdict.admitted, photos), store, places.data_dir)
+        counts = write_all(Admitted(verdict.admitted, admitted), store, places.data_dir)
         store.keep_only(prepared.keys.values())
-    admitted = len(verdict.admitted)
-    return {"admitted": admitted, "rejected": len(rows) - admitted, **counts}
+    pills = len(verdict.admitted)
+    return {"admitted": pills, "rejected": len(verdict.rows) - pills, **counts}
+
+
+def read_part(
+    places: ValidationPaths, settings: Settings, part: Part, on_progress: OnProgress
+) -> Preparation:
+    """Decode the photos of one part only, into a store of its own, for `validate` to join."""
+    _, verdict, kinds = _chosen(places, settings)
+    tasks = _tasks(verdict, kinds, places.root)
+    photos = with_keys(parts.split(tasks, part.count)[part.number - 1])
+    path = part.store(places.work_dir, settings.recipe.pictures_version)
+    with WorkStore(path) as store:
+        prepared = _prepare(photos, places, settings, store, on_progress)
+        store.finish(parts.contents(photos.tasks))
+    return prepared
+
+
+def _chosen(
+    places: ValidationPaths, settings: Settings
+) -> tuple[pd.DataFrame, CheckedRows, dict[str, frozenset[Kind]]]:
+    """The classes, the verdict on the rows, and the pictures to make of each photo."""
+    rows, classes = _read(places.artifacts_dir)
+    verdict = checks.run(rows, classes, places.root, settings.scale)
+    if verdict.findings.counts.get("schema"):
+        report.write(verdict, places.artifacts_dir)
+        _stop_if_failed(verdict, places.artifacts_dir)
+    kinds = pictures.kinds_of(
+        verdict.admitted, verdict.partly_labelled, settings.scale, settings.seed
+    )
+    return classes, verdict, kinds
+
+
+def _prepare(
+    photos: Keyed,
+    places: ValidationPaths,
+    settings: Settings,
+    store: WorkStore,
+    on_progress: OnProgress,
+) -> Preparation:
+    prepared = prepare(photos, places.root, settings.recipe, store, settings.engine, on_progress)
+    if not places.root.is_dir():  # else every photo since then would count as missing
+        raise DataError(
+            f"The data root {places.root} is not a folder any more.",
+            "Mount it again, then dvc repro: the photos read so far are kept.",
+        )
+    return prepared
 
 
 def _read(artifacts_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -125,6 +192,7 @@ def _tasks(
     columns = ["image_path", "rejected", "box_x", "box_y", "box_w", "box_h"]
     columns += ["image_width", "image_height"]
     shown = {path for paths in verdict.shown.values() for path in paths}
+    root = root.absolute()  # another host may read it
     tasks = []
     rows = verdict.rows[columns].itertuples(index=False, name=None)
     for path, group in groupby(rows, key=itemgetter(0)):

@@ -4,6 +4,7 @@ A photo's key changes with its path, size, time or boxes. After a restart, or wh
 grown, only photos without a known key are decoded.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pillsnap.errors import DataError, MachineError, UserError
 Box = tuple[int, int, int, int]
 
 BUSY_TIMEOUT_S = 1.0
+JOINED_PHOTOS = 1000  # of a part, in one transaction
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -106,6 +108,37 @@ class WorkStore:
                 row = photo.key, kinds, photo.content_hash, photo.pixel_hash
                 database.execute("insert into photos values (?,?,?,?)", row)
                 database.executemany("insert into pictures values (?,?,?,?,?,?)", _rows(photo))
+
+    def add_all(self, path: Path) -> None:
+        """Store the photos of another work store that are not in this one."""
+        self._database.execute("attach database ? as part", (str(path),))
+        query = "select key from part.photos where key not in (select key from main.photos)"
+        keys = [key for (key,) in self._database.execute(query)]
+        for start in range(0, len(keys), JOINED_PHOTOS):
+            some = json.dumps(keys[start : start + JOINED_PHOTOS])
+            with self._database as database:
+                for table in ("photos", "pictures"):
+                    database.execute(
+                        f"insert into main.{table} select * from part.{table} "
+                        "where key in (select value from json_each(?))",
+                        (some,),
+                    )
+        self._database.execute("detach database part")
+
+    def finish(self, contents: str) -> None:
+        """Record that this store of a part is complete, and what of."""
+        with self._database as database:
+            database.execute("create table if not exists part (contents text not null)")
+            database.execute("delete from part")
+            database.execute("insert into part values (?)", (contents,))
+
+    def contents(self) -> str | None:
+        """What `finish` recorded; None before that."""
+        tables = self._database.execute("select name from sqlite_master where name = 'part'")
+        if not tables.fetchall():
+            return None
+        [(contents,)] = self._database.execute("select contents from part").fetchall()
+        return str(contents)
 
     def hashes(self) -> dict[str, Hashes]:
         """Key -> hashes of the photo and of its crops."""

@@ -118,9 +118,11 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                own = {name for name, _ in message["headers"]}  # a route may have its own policy
                 added = [*HEADERS.items(), *self._cookie(scope)]
                 encoded = [(name.encode(), value.encode()) for name, value in added]
-                message["headers"] = [*message["headers"], *encoded]
+                missing = [pair for pair in encoded if pair[0] not in own]
+                message["headers"] = [*message["headers"], *missing]
             await send(message)
 
         refused = None

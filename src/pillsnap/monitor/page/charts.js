@@ -14,6 +14,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
  */
 export function chart(parent, { small = false, time = false, format }) {
   const figure = document.createElement("figure");
+  figure.hidden = true; // until there is something to draw
   const caption = document.createElement("figcaption");
   const canvas = document.createElement("div");
   canvas.setAttribute("role", "img");

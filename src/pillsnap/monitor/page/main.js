@@ -79,6 +79,7 @@ function translate() {
 
 document.getElementById("language").addEventListener("click", () => { switchLanguage(); translate(); });
 for (const id of ["level", "log-stage"]) document.getElementById(id).addEventListener("change", () => state && drawLog(state));
+document.addEventListener("texts", drawAll);
 document.addEventListener("compare", (event) => drawTraining(event.detail, state, link.now()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
 

@@ -1,7 +1,7 @@
 // The rest of the page: pipeline, failures, hardware, data checks, results and the log.
 
 import { chart } from "./charts.js";
-import { clock, clockWithSeconds, duration, number, shortNumber, word } from "./words.js";
+import { clock, clockWithSeconds, duration, failureText, number, shortNumber, word } from "./words.js";
 
 const STAGES = ["build_manifest", "validate", "train_detection", "train_classification", "evaluate"];
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"];
@@ -46,17 +46,33 @@ export function drawPipeline(state) {
       el("span", { class: "note" }, [word(stage.status), note].filter(Boolean).join(" · ")),
       meter(share, word(name), stage.status));
   }));
+  drawWhole(state);
   const { source } = state;
   const shown = source.events ? word("source", { events: number(source.events), path: source.path }) : word("nothing_yet");
   const extra = [source.skipped ? word("skipped", { n: source.skipped }) : "", source.problem ? word("problem", { text: source.problem }) : ""];
   document.getElementById("source").textContent = [shown, ...extra].filter(Boolean).join(" · ");
 }
 
+/** The time left of all stages: each later one takes as long as in its last run. */
+function drawWhole(state) {
+  const at = STAGES.findLastIndex((name) => state.stages[name].status === "running");
+  const now = state.stages[STAGES[at]];
+  const node = document.getElementById("whole");
+  node.textContent = "";
+  if (!now || now.eta_s === null) return;
+  const later = STAGES.slice(at + 1);
+  const unknown = later.filter((name) => state.stages[name].ended === null);
+  const known = later.filter((name) => !unknown.includes(name)).map((name) => state.stages[name]);
+  const seconds = known.reduce((sum, stage) => sum + stage.ended - stage.started, now.eta_s);
+  const places = { stage: word(STAGES[at]), t: seconds < 3600 ? word("minutes", { n: Math.ceil(seconds / 60) }) : duration(seconds), at: clock(now.updated + seconds), stages: unknown.map((name) => word(name)).join(", ") };
+  node.textContent = word(unknown.length ? "pipeline_least" : "pipeline_left", places);
+}
+
 let shownFailures = "";
 
 export function drawFailures(state) {
   const failed = STAGES.filter((name) => state.stages[name].failure);
-  const mark = JSON.stringify([document.documentElement.lang, failed.map((name) => state.stages[name].failure)]);
+  const mark = JSON.stringify([document.documentElement.lang, failed.map((name) => state.stages[name].failure), failureText("Interrupted.")]);
   if (mark === shownFailures) return; // an alert that is set again is read out again
   shownFailures = mark;
   document.getElementById("failures").replaceChildren(...failed.map((name) => {
@@ -64,9 +80,9 @@ export function drawFailures(state) {
     return el("section", { class: "failure", role: "alert" },
       el("h2", {}, `${word(name)}: ${word("failed")} · ${clock(time, true)}`),
       el("dl", {},
-        el("dt", {}, word("what")), el("dd", {}, message),
-        ...(cause ? [el("dt", {}, word("cause")), el("dd", {}, cause)] : []),
-        ...(cures.length ? [el("dt", {}, word("cures")), el("dd", {}, el("ol", {}, ...cures.map((cure) => el("li", {}, cure))))] : [])));
+        el("dt", {}, word("what")), el("dd", {}, failureText(message)),
+        ...(cause ? [el("dt", {}, word("cause")), el("dd", {}, failureText(cause))] : []),
+        ...(cures.length ? [el("dt", {}, word("cures")), el("dd", {}, el("ol", {}, ...cures.map((cure) => el("li", {}, failureText(cure)))))] : [])));
   }));
 }
 
@@ -138,10 +154,35 @@ function drawMachineCharts(history, columns, gpu) {
   if (gpu) put(machine.heat, word("heat_chart"), [host("°C", "three", "gpu_temperature_c"), { ...host("W", "one", "gpu_power_w"), scale: "y2" }]);
 }
 
+let shownFiles = "";
+
 export function drawFiles(state) {
   const { validation, sampling, metrics } = state.files;
-  document.getElementById("data").replaceChildren(...validationParts(validation, sampling, state.origins.validation));
-  document.getElementById("results").replaceChildren(...resultParts(metrics, state.origins.metrics));
+  const mark = JSON.stringify([document.documentElement.lang, state.files, state.origins, state.pages]);
+  if (mark === shownFiles) return; // pictures are not loaded again, and open lists stay open
+  shownFiles = mark;
+  document.getElementById("data").replaceChildren(...validationParts(validation, sampling, state.origins.validation), pageLink(state, "validation.html", "validation_report"));
+  document.getElementById("results").replaceChildren(...resultParts(metrics, state.origins.metrics), pageLink(state, "report.html", "report"));
+  drawPredictions(state);
+}
+
+/** A page's address changes with its content. */
+const address = (state, name) => `artifacts/${name}?${state.pages[name]}`;
+
+function pageLink(state, name, title) {
+  if (!state.pages[name]) return "";
+  return el("p", { class: "pages" }, el("a", { href: address(state, name), target: "_blank", rel: "noopener" }, word(title)));
+}
+
+function drawPredictions(state) {
+  const section = document.getElementById("predictions");
+  const href = address(state, "figures/detections.png");
+  section.hidden = href.endsWith("null");
+  if (section.hidden) return;
+  const picture = el("img", { src: href, alt: word("predictions"), loading: "lazy" });
+  const { metrics } = state.origins;
+  section.querySelector("div").replaceChildren(el("p", { class: "muted origin" }, word(metrics.current ? "predictions_note" : "earlier_predictions")),
+    el("a", { href, target: "_blank", rel: "noopener", class: metrics.current ? "" : "earlier" }, picture));
 }
 
 /** When, by which run and from which revision a file was made; whether it is of the current run. */
@@ -154,15 +195,22 @@ function originParts(origin, made, earlier) {
 function validationParts(validation, sampling, origin) {
   if (!validation || validation.problem) return [el("p", { class: "muted" }, validation?.problem ?? word("no_validation"))];
   const checks = Array.isArray(validation.checks) ? validation.checks : [];
-  const rows = checks.map((check) => el("tr", {},
+  const ko = document.documentElement.lang === "ko";
+  const texts = (check) => (ko && check.ko ? check.ko : [check.meaning, check.cure]).filter(Boolean);
+  const row = (check) => el("tr", {},
     el("td", {}, el("span", { class: `badge ${check.status}` }, word(check.status))),
-    el("td", {}, check.name, exampleList(check)), el("td", { class: "right" }, number(check.count))));
+    el("td", {}, el("code", {}, check.name), ...(check.status === "pass" ? [] : texts(check)).map((text) => el("div", {}, text)), exampleList(check)),
+    el("td", { class: "right" }, number(check.count)));
+  const rowsOf = (...kinds) => kinds.flatMap((kind) => checks.filter((check) => check.status === kind)).map(row);
+  const [found, passed] = [rowsOf("fail", "warn"), rowsOf("pass")];
+  const listed = (rows) => el("div", { class: "scroll", tabindex: 0 }, table([word("status"), word("check"), `>${word("count")}`], rows));
   const counts = [["pills", sampling], ["frames", sampling], ["classes", sampling]].filter(([name, from]) => Number.isFinite(from?.[name]));
   const chips = [...counts.map(([name, from]) => [word(name), number(from[name])]), ...totals("admitted", validation), ...totals("rejected", validation)];
   return [...originParts(origin, "checked", "earlier_validation"),
     el("div", { class: origin.current ? "" : "earlier" },
       el("dl", { class: "facts" }, ...chips.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value)))),
-      el("div", { class: "scroll" }, table([word("status"), word("check"), `>${word("count")}`], rows)))];
+      ...(found.length ? [listed(found)] : []),
+      el("details", {}, el("summary", {}, word("passed", { n: passed.length })), listed(passed)))];
 }
 
 function totals(key, validation) {
@@ -188,7 +236,7 @@ function resultParts(metrics, origin) {
   });
   return [...originParts(origin, "measured", "earlier_metrics"),
     el("div", { class: origin.current ? "" : "earlier" },
-      el("div", { class: "scroll" }, table([word("metric"), `>${word("value")}`, `>${word("target")}`, ""], goals)),
+      el("div", { class: "scroll", tabindex: 0 }, table([word("metric"), `>${word("value")}`, `>${word("target")}`, ""], goals)),
       el("table", { class: "plain" }, el("tbody", {}, ...groups)))];
 }
 

@@ -20,6 +20,7 @@ export function drawTraining(name, state, now) {
   card.current = current;
   drawHead(card, name, stage, current, now);
   drawCurves(card, name, stage, current, runs, state.traces[name]);
+  drawConfig(card, stage, state.files.sampling);
   drawRuns(card, name, runs, current);
   drawTable(card, name, current);
 }
@@ -34,11 +35,12 @@ function newCard(name) {
   const head = el("div");
   const wait = el("p", { class: "muted" });
   const curves = el("div", { class: "charts" }, wait);
-  const runs = el("details", {}, el("summary"), el("div", { class: "scroll" }));
+  const runs = el("details", {}, el("summary"), el("div", { class: "scroll", tabindex: 0 }));
   const table = el("details", {}, el("summary"), el("div", { class: "scroll", tabindex: 0 }));
-  root.append(head, curves, runs, table);
+  const config = el("details", {}, el("summary"), el("p", { class: "config" }));
+  root.append(head, curves, config, runs, table);
   return {
-    head, wait, runs, table, compared: new Set(), seen: {},
+    head, wait, config, runs, table, compared: new Set(), seen: {},
     merit: chart(curves, { format: (v) => number(v, 2) }),
     loss: chart(curves, { format: shortNumber }),
     lr: chart(curves, { format: (v) => (v ? v.toExponential(1) : "0"), small: true }),
@@ -91,13 +93,19 @@ function factsOf(name, stage, run, now) {
   } else if (stage.started !== null && stage.status !== "running") {
     facts.push([word("took"), duration((stage.ended ?? now) - stage.started), `${word("since")} ${clock(stage.started, true)}`]);
   }
-  facts.push([word("images_per_s"), number(stage.images_per_s), null]);
+  facts.push(rate(stage.images_per_s));
   const merit = MERITS[name][0];
   const best = bestOf(run, merit);
   facts.push([word("best", { name: word(merit) }), best === null ? "–" : number(best, 3), ...goalNote(stage.goals[merit], best)]);
   const loss = stage.metrics.loss ?? stage.metrics["loss/train"];
   facts.push([word("loss"), shortNumber(loss), stage.metrics.lr ? `${word("lr")} ${stage.metrics.lr.toExponential(1)}` : null]);
   return facts;
+}
+
+/** Images a second; below 1 the time of an image, which says more than "0". */
+function rate(perSecond) {
+  if (!perSecond || perSecond >= 1) return [word("images_per_s"), number(perSecond), null];
+  return [word("per_image"), `${number(1 / perSecond, 1)}${word("s")}`, null];
 }
 
 function spentOf(stage, now) {
@@ -123,7 +131,7 @@ function drawCurves(card, name, stage, run, runs, trace) {
   const others = runs.filter((other) => other !== run && card.compared.has(other.run));
   const planned = Math.max(stage.epochs ?? 1, ...[run, ...others].map((r) => r?.epoch.at(-1) ?? 1));
   const [main, second] = MERITS[name];
-  card.wait.textContent = stage.status === "idle" || run?.epoch.length ? "" : word("no_curve");
+  card.wait.textContent = run?.epoch.length ? "" : word(stage.status === "idle" ? `later_${name}` : "no_curve");
   const x = [planned === 1 ? 0 : 1, planned];
   const earlier = (metric) => others.map((other) => [other, metric, { label: `${word("compared")} ${clock(other.started, true)}`, colour: "other", dash: [5, 4], width: 1.5 }]);
   const points = (run?.epoch.length ?? 0) <= 30;
@@ -143,6 +151,14 @@ function draw(plot, title, lines, rest, trace = []) {
     series.unshift({ label: word("loss_now"), colour: "faint", width: 1 });
   }
   plot.draw({ title, series, data: uPlot.join(tables), ...rest });
+}
+
+function drawConfig(card, stage, sampling) {
+  const [summary, text] = card.config.children;
+  const data = sampling?.fingerprint?.sha256;
+  card.config.hidden = !stage.config;
+  summary.textContent = word("config");
+  text.textContent = [stage.config, data && word("dataset", { id: data.slice(0, 12) })].filter(Boolean).join(" · ");
 }
 
 function drawRuns(card, name, runs, current) {
@@ -182,7 +198,6 @@ function drawTable(card, name, run) {
     body.replaceChildren(el("p", { class: "muted" }, word("no_curve")));
     return;
   }
-  body.setAttribute("aria-label", word("by_epoch"));
   const metrics = TABLE[name].filter((metric) => run.metrics[metric]);
   const rows = run.epoch.map((epoch, i) => el("tr", {}, el("th", { scope: "row" }, epoch),
     ...metrics.map((name) => el("td", {}, shortNumber(run.metrics[name][i]))))).slice(-MOST_ROWS).reverse();

@@ -36,6 +36,13 @@ const WORDS = {
     what: "What happened", cause: "Likely cause", cures: "What to do",
     footer: "Read-only: nothing on this page starts, stops or changes a run.",
     began: "{stage} started", ended: "{stage} finished", epoch_done: "{stage}: epoch {n} of {of} done",
+    per_image: "Time per image", pipeline_left: "{stage} runs. About {t} left for the whole pipeline, until about {at}.",
+    pipeline_least: "{stage} runs. At least {t} left: {stages} has no earlier run to estimate from.",
+    config: "Configuration of this run", passed: "{n} checks passed", dataset: "data {id}",
+    report: "Evaluation report", validation_report: "Data report", predictions: "Predictions", predictions_note: "Boxes and names on validation photos, from the last evaluation.",
+    earlier_predictions: "Boxes and names on validation photos, from an earlier run.",
+    later_train_detection: "The curves appear here while the detector trains.",
+    later_train_classification: "The curves appear here while the classifier trains, after the detector.",
     h: " h", min: " min", s: " s",
   },
   ko: {
@@ -73,6 +80,13 @@ const WORDS = {
     what: "오류 내용", cause: "추정 원인", cures: "해결 방법",
     footer: "읽기 전용 화면입니다. 여기에서는 실행을 시작, 중지, 변경할 수 없습니다.",
     began: "{stage} 시작", ended: "{stage} 완료", epoch_done: "{stage}: 에폭 {n}/{of} 완료",
+    per_image: "이미지당 시간", pipeline_left: "{stage} 진행 중. 전체 파이프라인이 끝날 때까지 약 {t} 남음({at}경 종료).",
+    pipeline_least: "{stage} 진행 중. 최소 {t} 남음. {stages} 단계는 이전 실행 기록이 없어 예상 시간을 계산할 수 없습니다.",
+    config: "현재 실행의 설정", passed: "통과한 검사 {n}개", dataset: "데이터 {id}",
+    report: "평가 보고서", validation_report: "데이터 검증 보고서", predictions: "예측 결과", predictions_note: "최근 평가에서 검증 사진에 표시한 박스와 약품명입니다.",
+    earlier_predictions: "이전 실행에서 검증 사진에 표시한 박스와 약품명입니다.",
+    later_train_detection: "검출기 학습이 시작되면 여기에 학습 곡선이 표시됩니다.",
+    later_train_classification: "검출기 학습이 끝나고 분류기 학습이 시작되면 여기에 학습 곡선이 표시됩니다.",
     h: "시간", min: "분", s: "초",
   },
 };
@@ -98,6 +112,27 @@ export function switchLanguage() {
 export function word(key, places = {}) {
   const text = WORDS[language][key] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(places[name] ?? ""));
+}
+
+let failureTexts = []; // [pattern of the English text, Korean text] of the known failures
+
+fetch("page/failures.json").then((answer) => answer.json()).then((texts) => {
+  failureTexts = Object.entries(texts).map(([english, korean]) => {
+    const escaped = english.replace(/[.*+?^$()|[\]\\]/g, "\\$&").replace(/\{(\w+)\}/g, "(?<$1>.*?)");
+    return [new RegExp(`^${escaped}$`, "s"), korean];
+  });
+  document.dispatchEvent(new Event("texts"));
+}).catch(() => {}); // English then
+
+/** A failure's text in Korean where it is a known one; of a cure, the remark behind the command. */
+export function failureText(text) {
+  if (language === "en") return text;
+  const [, command, remark] = text.match(/^(.*?  # )(.*)$/s) ?? [text, "", text];
+  for (const [pattern, korean] of failureTexts) {
+    const found = remark.match(pattern);
+    if (found) return command + korean.replace(/\{(\w+)\}/g, (_, name) => found.groups[name]);
+  }
+  return text;
 }
 
 export function translatePage() {

@@ -8,14 +8,14 @@ const WORDS = {
     note: "Not a medical device. Names may be wrong: check them against the package.",
     choose: "Choose photos or drop them here", key: "API key", working: "Recognising…",
     unknown: "Unknown pill", nearest: "most similar", confidence: "confidence",
-    doubtful: "Doubtful: check the imprint.", or: "or",
+    doubtful: "Doubtful: check the imprint.", or: "or", imprint: "imprint", contradicts: "unlike this drug's",
     none: "No pill found.", lost: "The service does not answer: {text}",
   },
   ko: {
     note: "의료기기가 아닙니다. 이름이 틀릴 수 있으니 약 포장과 대조해 확인하세요.",
     choose: "사진을 선택하거나 여기에 끌어다 놓으세요", key: "API 키", working: "인식하는 중…",
     unknown: "학습하지 않은 알약", nearest: "가장 비슷한 약", confidence: "신뢰도",
-    doubtful: "불확실: 각인을 확인하세요.", or: "또는",
+    doubtful: "불확실: 각인을 확인하세요.", or: "또는", imprint: "각인", contradicts: "이 약의 각인과 다름",
     none: "알약을 찾지 못했습니다.", lost: "서비스가 응답하지 않습니다: {text}",
   },
 };
@@ -36,9 +36,13 @@ function percent(share) {
   return text === "100%" ? ">99%" : text;
 }
 
+function contradicted(pill) {
+  return Boolean(pill.imprint) && pill.imprint.verdict === "contradicts";
+}
+
 function certainty(pill) {
   if (!pill.known) return "unknown";
-  return pill.confidence < DOUBTFUL_BELOW ? "doubtful" : "confident";
+  return contradicted(pill) || pill.confidence < DOUBTFUL_BELOW ? "doubtful" : "confident";
 }
 
 function second(pill) {
@@ -99,16 +103,24 @@ async function photo(file, image) {
 function listed(pill) {
   const item = element("li");
   const first = pill.candidates[0], next = second(pill);
+  const others = pill.candidates.slice(1).filter((each) => each === next || pill.names.includes(each.code));
   if (pill.known) {
     item.append(element("span", pill.drug_name, certainty(pill)), " " + pill.code);
     item.append(element("small", word("confidence") + " " + percent(pill.confidence) + " · EDI " + (pill.edi_codes.join(", ") || "–")));
     if (certainty(pill) === "doubtful") item.append(element("small", word("doubtful"), "doubtful"));
-    if (next) item.append(element("small", word("or") + " " + next.drug_name + " " + next.code + " " + percent(next.probability)));
+    for (const each of others) item.append(element("small", word("or") + " " + each.drug_name + " " + each.code + " " + percent(each.probability)));
   } else {
     item.append(element("span", word("unknown"), "unknown"));
     item.append(element("small", word("nearest") + ": " + first.drug_name + " " + first.code));
   }
+  if (pill.imprint && pill.imprint.text) item.append(element("small", imprint(pill)));
   return item;
+}
+
+function imprint(pill) {
+  const unlike = pill.known && contradicted(pill) ? " (" + word("contradicts") + ")" : "";
+  const fits = pill.imprint.candidates.map((drug) => " · " + drug.drug_name + " " + (drug.code || drug.item_seq));
+  return word("imprint") + " " + pill.imprint.text + unlike + fits.join("");
 }
 
 async function show(file, image) {

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from make import made_answers as fake
-from pillsnap.evaluation import evaluate, unknown_pills
+from pillsnap.evaluation import evaluate, refusal
 from pillsnap.params import load
 
 HELD_OUT = {"K-000503", "K-000507"}
@@ -13,14 +13,14 @@ def measured(model, known: bool = True, unknown: bool = True) -> dict:
     """The section with or without pills of either kind."""
     val, test = fake.crop_answers(model, True, 1), fake.crop_answers(model, False, 2)
     pills = (val.known(known), test if unknown else val.known(False), val.known(False))
-    return unknown_pills.measure(*pills, fake.fitted(val), fake.class_table())
+    return refusal.unknown_pills(*pills, fake.fitted(val), fake.class_table())
 
 
 def auroc_of(known: np.ndarray, unknown: np.ndarray) -> float:
     return roc_auc_score(np.arange(len(known) + len(unknown)) < len(known), np.r_[known, unknown])
 
 
-def test_an_oracle_accepts_no_unknown_pill_and_a_guesser_cannot_tell_them() -> None:
+def test_an_oracle_accepts_no_unknown_pill_and_a_guesser_cannot_tell_them():
     section = measured(fake.oracle)
     assert (section["auroc"], section["fpr_at_95_recall"]) == (1.0, 0.0)
     assert section["ci"]["auroc"].low == pytest.approx(0.05 ** (1 / 10))
@@ -28,7 +28,7 @@ def test_an_oracle_accepts_no_unknown_pill_and_a_guesser_cannot_tell_them() -> N
     assert measured(fake.guesser)["auroc"] == pytest.approx(0.5, abs=0.08)
 
 
-def test_the_codes_are_the_unit_and_the_hardest_is_first() -> None:
+def test_the_codes_are_the_unit_and_the_hardest_is_first():
     section = measured(fake.muddled)
     rows = section["by_code"]
     assert [row["auroc"] for row in rows] == sorted(row["auroc"] for row in rows)
@@ -38,7 +38,7 @@ def test_the_codes_are_the_unit_and_the_hardest_is_first() -> None:
     assert all(row["taken_for"] in set(fake.class_table()["mapping_code"]) for row in rows)
 
 
-def test_without_pills_of_a_kind_there_is_a_reason() -> None:
+def test_without_pills_of_a_kind_there_is_a_reason():
     reasons = {"known": "no known pill in val's single", "unknown": "no unknown pill in test"}
     for kind, why in reasons.items():
         section = measured(fake.oracle, **{kind: False})
@@ -46,13 +46,13 @@ def test_without_pills_of_a_kind_there_is_a_reason() -> None:
         assert why in section["auroc_reason"]
 
 
-def test_held_out_classes_are_measured_apart_from_other_unknown_codes() -> None:
+def test_held_out_classes_are_measured_apart_from_other_unknown_codes():
     answered = fake.answers(fake.muddled, fake.frames())
     made = fake.fitted(answered.val)
     section = evaluate.measure(load(), answered, made, fake.class_table(), HELD_OUT)["unknown"]
     own = answered.test.table["mapping_code"].isin(HELD_OUT).to_numpy()
-    score = made.refusal_score(answered.test.outputs)
-    known = made.refusal_score(answered.val.of_type("single").outputs)
+    score = made.refusal_score(answered.test)
+    known = made.refusal_score(answered.val.of_type("single"))
     for part, pills in ((section["held_out"], own), (section, ~own)):
         assert part["auroc"] == pytest.approx(auroc_of(known, score[pills]), abs=1e-9)
         assert part["accepted"] == pytest.approx(np.mean(score[pills] >= made.threshold))
@@ -61,3 +61,18 @@ def test_held_out_classes_are_measured_apart_from_other_unknown_codes() -> None:
     accepted = sum(share["accepted"] * share["pills"] for share in shares)
     assert accepted == pytest.approx(0.95 * len(answered.val))
     assert section["held_out"]["codes"] == 2
+
+
+@pytest.mark.parametrize(("model", "names"), [(fake.oracle, (1, 1)), (fake.guesser, (5, 10))])
+def test_coverage_and_size_of_sets_of_many_groups_and_none_of_a_single_one(model, names):
+    answers = fake.crop_answers(model, True, 3)
+    section = refusal.sets(answers, fake.fitted(answers), 0.05, 17)
+    assert section["coverage"] >= 0.9
+    assert names[0] <= section["names_per_pill"] <= names[1]
+    pills = sum(section[kind]["pills"] for kind in ("single", "combination"))
+    assert pills == section["pills"] > 0
+    assert section["ci"]["coverage"].low < section["coverage"]
+    one = answers.where(answers.groups == answers.groups[0])
+    section = refusal.sets(one, fake.fitted(answers), 0.05, 17)
+    assert section["coverage"] is None
+    assert "two capture groups" in section["coverage_reason"]

@@ -1,0 +1,141 @@
+"""The sections `unknown` and `sets` of evaluation.json: pills that are refused, and the sets of
+names of those that are not.
+
+Unknown pills are compared with known pills of single photos, by the score that was chosen on val.
+The unit of their intervals is the code: the next unknown pill is of yet another one.
+"""
+
+import numpy as np
+import pandas as pd
+
+from pillsnap.arrays import Bools, Floats
+from pillsnap.evaluation import fit, intervals, metrics
+from pillsnap.evaluation.answers import CropAnswers
+from pillsnap.evaluation.sections import IMAGE_TYPES, explained
+from pillsnap.files import Json
+from pillsnap.recognition import name_sets, scores
+from pillsnap.recognition.calibration import Calibration
+
+KIND = "single"
+
+
+def unknown_pills(
+    known: CropAnswers,
+    unknown: CropAnswers,
+    held_out: CropAnswers,
+    fitted: Calibration,
+    classes: pd.DataFrame,
+) -> Json:
+    """`known`: val's known pills; `unknown`: test's pills of AI Hub's unknown codes; `held_out`:
+    test's pills of the codes that build_manifest.left_out_classes held out."""
+    alike = known.of_type(KIND)
+    rest = (fitted, classes)
+    why = "build_manifest.left_out_classes is 0, or test_unknown_pills is"
+    return {
+        **_section(alike, unknown.of_type(KIND), *rest, "no unknown pill in test"),
+        "threshold": fitted.threshold,
+        "known": {kind: _accepted(known.of_type(kind), fitted) for kind in IMAGE_TYPES},
+        "chosen_on": fitted.chosen_on,
+        "compared": [
+            {
+                "score": score,
+                "kept": score == fitted.score,
+                **{f"auroc_{name}": values[score] for name, values in fitted.compared.items()},
+            }
+            for score in scores.SCORES
+        ],
+        "held_out": _section(alike, held_out.of_type(KIND), *rest, why),
+    }
+
+
+def sets(val: CropAnswers, fitted: Calibration, risk: float, seed: int) -> Json:
+    """Coverage and size of the sets of val's accepted known pills.
+
+    The capture groups are halved: each half is measured with temperature and limit of the other.
+    """
+    kept = val.where(fitted.refusal_score(val) >= fitted.threshold)
+    truth, half = kept.truth, fit.halves(kept.groups, seed)
+    covered, size = np.zeros(len(kept)), np.zeros(len(kept))
+    for own in () if half is None else (0, 1):
+        here, other = half == own, half != own
+        temperature = fit.fit_temperature(kept.logits[other], truth[other])
+        least = name_sets.limit(fit.of_truth(kept.logits[other], truth[other], temperature), risk)
+        inside = name_sets.members(scores.probabilities(kept.logits[here], temperature), least)
+        covered[here] = inside[np.arange(len(inside)), truth[here]]
+        size[here] = inside.sum(axis=1)
+
+    def section(rows: Bools) -> Json:
+        some = rows & (half is not None)
+        means = {
+            "coverage": metrics.mean(covered[some]),
+            "names_per_pill": metrics.mean(size[some]),
+        }
+        ci = intervals.ratio(covered[some], np.ones(some.sum()), kept.groups[some])
+        return {
+            **explained(means, "no accepted known pills of two capture groups"),
+            "pills": int(rows.sum()),
+            "ci": {"coverage": ci},
+        }
+
+    types = kept.table["image_type"].to_numpy()
+    return {
+        **section(np.ones(len(kept), dtype=bool)),
+        "risk": risk,
+        "set_probability": fitted.set_probability,
+        **{kind: section(types == kind) for kind in IMAGE_TYPES},
+    }
+
+
+def _accepted(known: CropAnswers, fitted: Calibration) -> Json:
+    """The share of known pills that the threshold accepts."""
+    share = metrics.mean(fitted.refusal_score(known) >= fitted.threshold)
+    return {"pills": len(known), **explained({"accepted": share}, "no such pill in val")}
+
+
+def _section(
+    known: CropAnswers,
+    unknown: CropAnswers,
+    fitted: Calibration,
+    classes: pd.DataFrame,
+    why_none: str,
+) -> Json:
+    known_score, score = (fitted.refusal_score(pills) for pills in (known, unknown))
+    accepted = score >= fitted.threshold
+    values = {
+        "auroc": metrics.auroc(known_score, score),
+        "fpr_at_95_recall": metrics.fpr_at(known_score, score, 0.95),
+        "accepted": metrics.mean(accepted),
+    }
+    return {
+        **explained(values, why_none if len(known) else f"no known pill in val's {KIND} frames"),
+        "pills": len(unknown),
+        "codes": unknown.table["mapping_code"].nunique(),
+        "by_code": _by_code(known_score, unknown, score, fitted.threshold, classes),
+        "ci": {
+            "auroc": intervals.auroc(known_score, score, known.groups, unknown.codes),
+            "accepted": intervals.ratio(accepted, np.ones(len(unknown)), unknown.codes),
+        },
+    }
+
+
+def _by_code(
+    known_score: Floats,
+    unknown: CropAnswers,
+    score: Floats,
+    threshold: float,
+    classes: pd.DataFrame,
+) -> list[Json]:
+    """A row per unknown code, the hardest to tell from known pills first."""
+    nearest = unknown.logits.argmax(axis=1)
+    pills = pd.DataFrame({"code": unknown.codes, "score": score, "nearest": nearest})
+    rows = [
+        {
+            "code": code,
+            "pills": len(own),
+            "auroc": metrics.auroc(known_score, own["score"].to_numpy()),
+            "accepted": metrics.mean((own["score"] >= threshold).to_numpy()),
+            "taken_for": str(classes["mapping_code"].iloc[own["nearest"].mode()[0]]),
+        }
+        for code, own in pills.groupby("code")
+    ]
+    return sorted(rows, key=lambda row: (row["auroc"] or 0.0, row["code"]))

@@ -1,0 +1,1 @@
+"""The imprint of a pill: read by an OCR model, compared with what the register records."""

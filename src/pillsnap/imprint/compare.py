@@ -1,0 +1,38 @@
+"""What a pill reads against what is recorded of a drug: agrees, contradicts, or neither."""
+
+from difflib import SequenceMatcher
+
+from pillsnap.register import words
+
+LEAST_LETTERS = 2  # one letter is misread too easily to decide by
+
+
+def verdict(text: str, print_front: str, print_back: str) -> str:
+    """`agrees` with at most one letter read wrongly, upside down included; `contradicts` if at
+    least two letters were read and no two of them follow each other on the drug; else `unsure`."""
+    read = words.plain(text)
+    sides = [words.look_alike(side) for side in map(words.plain, (print_front, print_back)) if side]
+    if len(read) < LEAST_LETTERS or not sides:
+        return "unsure"
+    both = {"".join(sides), "".join(sides[::-1])}
+    ways = [way for way in (words.look_alike(read), words.turned(read)) if way]
+    if any(_fits(way, side) for way in ways for side in {*sides, *both}):
+        return "agrees"
+    matched = max(
+        SequenceMatcher(None, way, side, False).find_longest_match().size
+        for way in ways
+        for side in both
+    )
+    return "unsure" if matched >= LEAST_LETTERS else "contradicts"
+
+
+def _fits(way: str, side: str) -> bool:
+    """Whether one is in the other, or they differ in one letter of at least three."""
+    shorter, longer = sorted((way, side), key=len)
+    if shorter in longer:
+        return len(shorter) >= LEAST_LETTERS or way == side
+    if len(shorter) <= LEAST_LETTERS or len(longer) - len(shorter) > 1:
+        return False
+    at = next(at for at in range(len(longer)) if longer[at] != shorter[at : at + 1])
+    rest = shorter[at + (len(shorter) == len(longer)) :]
+    return longer[at + 1 :] == rest

@@ -1,0 +1,123 @@
+"""Imprints beside the names: what predict, check and the table say of them."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from make.drawn_models import BLUE, GREEN, RED, STRANGE, classes, frame, recogniser
+from pillsnap import cli_use
+from pillsnap.errors import MachineError
+from pillsnap.imprint.reader import Reading
+from pillsnap.prediction import imprints, load, output
+from pillsnap.prediction.load import Loaded
+from pillsnap.recognition import certainty
+
+PRINTS = {"K-000000": ("RD10", ""), "K-000001": ("GN20", "마크"), "K-000002": ("", "")}
+
+
+class Told:
+    """A reader that reads what each pill's colour says."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def read(self, crops):
+        return [
+            Reading(self.texts.get(tuple(crop[crop.shape[0] // 2, crop.shape[1] // 2]), ""), 0.9)
+            for crop in crops
+        ]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Classes with imprints in a project without an imported register."""
+    monkeypatch.chdir(tmp_path)
+    table = classes()
+    for side in (0, 1):
+        column = ("print_front", "print_back")[side]
+        table[column] = [PRINTS.get(code, ("", ""))[side] for code in table["mapping_code"]]
+    for column in ("drug_shape", "color_class1", "color_class2"):
+        table[column] = ""
+    table["item_seq"] = [str(900 + at) for at in range(len(table))]
+    table.to_csv("classes.csv", index=False)
+
+    def loaded(texts):
+        reading = imprints.Imprints(Told(texts), table, tmp_path / "classes.csv")
+        return Loaded(recogniser(), 2, 200_000, "torch", "demo", tmp_path / "no", 0, reading)
+
+    return loaded
+
+
+PHOTO = frame((20, 40, 30, RED), (70, 40, 30, GREEN), (120, 40, 30, BLUE), (170, 40, 30, STRANGE))
+
+
+def pills_of(loaded):
+    (found,) = loaded.recognise([PHOTO], 3)
+    return {tuple(PHOTO[p.box[1] + 15, p.box[0] + 15]): p for p in found}
+
+
+def test_verdicts_and_the_drugs_that_fit_a_refused_or_contradicted_pill(project):
+    pills = pills_of(project({RED: "RD1O", GREEN: "RD10", BLUE: "XY77", STRANGE: "GN20"}))
+    red, green, blue, strange = (pills[colour].imprint for colour in (RED, GREEN, BLUE, STRANGE))
+    assert (red.verdict, red.candidates) == ("agrees", ())
+    assert green.verdict == "contradicts"
+    assert [drug.code for drug in green.candidates] == ["K-000000"]
+    assert (blue.verdict, blue.candidates) == ("unsure", ())  # its drug has no imprint
+    assert [drug.code for drug in strange.candidates] == ["K-000001"]
+    looks = {colour: certainty.of(pill) for colour, pill in pills.items()}
+    assert [looks[colour] for colour in (RED, GREEN, BLUE, STRANGE)] == [
+        "confident", "doubtful", "confident", "unknown",
+    ]  # fmt: skip
+
+
+def test_every_form_of_output_has_the_imprint_only_where_one_was_read(project):
+    pills = pills_of(project({RED: "RD10", GREEN: "RD10"}))
+    answers = [output.Answer("a.png", [pills[RED], pills[GREEN]], None)]
+    assert output.answer_json(answers[0])["pills"][0]["imprint"]["text"] == "RD10"
+    out = io.StringIO()
+    output.write("csv", answers, out)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    assert [(row["imprint"], row["error"]) for row in rows] == [("RD10", ""), ("RD10", "")]
+    out = io.StringIO()
+    output.write("table", answers, out)
+    assert "RD10 (contradicts)" in out.getvalue()
+    bare = replace(pills[RED], imprint=None)
+    assert "imprint" not in output.answer_json(output.Answer("a.png", [bare], None))["pills"][0]
+
+
+def test_check_does_not_count_a_pill_that_reads_unlike_its_drug(project, tmp_path, monkeypatch):
+    Image.fromarray(PHOTO[:, :110]).save(tmp_path / "photo.png")
+    (tmp_path / "list.csv").write_text("K-000000,1\nK-000001,1\n")
+    command = ["check", "photo.png", "--prescription", "list.csv"]
+    for read, code in (({GREEN: "GN20"}, 0), ({GREEN: "RD10"}, 3)):
+        monkeypatch.setattr(load, "load", lambda *_, read=read, **__: project(read))
+        done = CliRunner().invoke(cli_use.app, command)
+        assert done.exit_code == code, done.output
+        assert ("reads RD10" in done.stdout) == (code == 3)
+    done = CliRunner().invoke(cli_use.app, [*command, "--json"])
+    assert len(json.loads(done.stdout)["unsure"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "installed", "opens"),
+    [(None, False, False), (False, True, False), (True, False, MachineError)],
+)
+def test_reader_is_opened_if_asked_for_or_installed(monkeypatch, wanted, installed, opens):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    if opens is MachineError:
+        with pytest.raises(MachineError, match="not installed") as refused:
+            imprints.open_reader(wanted)
+        assert refused.value.cure == "pip install --no-deps rapidocr==3.10.0"
+    else:
+        assert imprints.open_reader(wanted) is None
+
+
+def test_crop_has_a_margin_inside_the_frame():
+    picture = np.zeros((100, 200, 3), np.uint8)
+    assert imprints.cut(picture, (0, 10, 40, 90)).shape == (94, 42, 3)
