@@ -159,7 +159,8 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
     tree = params.read(path)
     scale = params.parse({**tree, "scale": "phone"}, path)
     fitted = replace(order(form), wanted=scale.at_scale)
-    build.build(root, fitted, fingerprint.take(root, form), silent)
+    recorded = fingerprint.read(tmp_path / "data/fingerprints/phone.json")
+    build.build(root, fitted, recorded, silent)
     yaml = YAML()
     again = tmp_path / "again.yaml"
     yaml.dump(yaml.load(path), again)
@@ -169,7 +170,6 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
         init_scale.init("phone", path, silent)
     with pytest.raises(ParameterError, match="no name of a folder"):
         init_scale.init("a b", path, silent)
-    (tmp_path / "data").mkdir()
     root.rename(tmp_path / "data/tray")
     monkeypatch.setenv("PILLSNAP_DATA_ROOT", str(tmp_path / "data/tray"))
     with pytest.raises(ParameterError, match="writes its pictures to data/tray"):

