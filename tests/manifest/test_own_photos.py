@@ -118,6 +118,8 @@ def test_other_numbers_are_refused_with_those_that_pass(tmp_path):
     recorded = fingerprint.take(root, "yolo")
     with pytest.raises(DataError, match=r"scales\.phone is not theirs: samples is 1500") as refused:
         build.build(root, order(), recorded, silent)
+    with pytest.raises(ParameterError, match="for AI Hub's form only"):
+        build.build(root, replace(order(), unknown_pills=UnknownPills(1, 0)), recorded, silent)
     settings = [word for word in refused.value.cure.split() if word.startswith("scales.phone.")]
     values = dict(word.removeprefix("scales.phone.").split("=") for word in settings)
     changes = {key: type(getattr(LOOSE, key))(value) for key, value in values.items()}
