@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from make import own_sets
 from make.aihub_tree import write_tree
 from make.import_graph import ROOT
+from make.photo_set import RecordedLog
 from pillsnap import params
 from pillsnap.dataset import manifest
 from pillsnap.dataset.names import code_of
@@ -21,6 +22,7 @@ from pillsnap.manifest import build, fitting, own_photos, tables
 from pillsnap.manifest.build import Order
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.operation import init_scale
+from pillsnap.validation.validate import Settings, ValidationPaths, validate
 
 DRAWN = own_sets.photos(60)
 LOOSE = params.load(ROOT / "params.yaml").scales["demo"].model_copy(
@@ -187,3 +189,26 @@ def test_init_scale_fits_a_part_of_aihubs_data(tmp_path):
     fitted = replace(order("aihub"), wanted=fit.wanted)
     build.build(root, fitted, fingerprint.take(root), silent)
     assert (fit.boxes[:, 2:4] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "chosen"),
+    [
+        ("yolo", lambda pills: len(pills) > 1),
+        ("coco", lambda pills: len(pills) == 1),
+        ("imagefolder", lambda pills: True),
+    ],
+)
+def test_validate_reads_every_photo_of_a_set(tmp_path, form, chosen):
+    names = {} if form == "imagefolder" else {"names": ("a 1", "b", "c", "d", "e", "f")}
+    drawn = [photo for photo in own_sets.photos(90) if chosen(photo.pills)]
+    root = getattr(own_sets, form)(tmp_path / "set", drawn, **names)
+    fit = fitting.fit(root, order(form), silent)
+    wanted = fit.wanted.model_copy(update=fit.least)
+    fitted = replace(order(form), wanted=wanted)
+    tables.write(build.build(root, fitted, fingerprint.take(root, form), silent), tmp_path / "a")
+    settings = Settings(wanted, params.load(ROOT / "params.yaml").validate_, 17, form=form)
+    places = ValidationPaths(root, *(tmp_path / name for name in ("a", "data", "work")))
+    counts = validate(places, settings, RecordedLog())
+    assert counts["rejected"] == 0 and counts["crops"] == wanted.samples
+    assert counts["detection_frames"] > 10 and counts["evaluation_frames"] > 2
