@@ -84,7 +84,8 @@ def wait_for(job: subprocess.Popen) -> int:
 def set_up(cpu: bool) -> str:
     """Create or complete the environment; returns the problem, or nothing."""
     wanted, cpu = fingerprint(), cpu or CPU.exists()
-    if STAMP.exists() and STAMP.read_text() == wanted and works():
+    made_from, *packages = STAMP.read_text().splitlines() if STAMP.exists() else [""]
+    if made_from == wanted and set(packages) <= set(installed()) and works():
         return ""
     if not works():
         shutil.rmtree(VENV, ignore_errors=True)
@@ -109,8 +110,13 @@ def set_up(cpu: bool) -> str:
             "Installing requirements.txt failed (%s). It needs the network and 10 GB of free disk; "
             "call run.py again, it continues from here." % problem
         )
-    STAMP.write_text(wanted)
+    STAMP.write_text("\n".join([wanted, *installed()]))
     return ""
+
+
+def installed() -> list:
+    """Names and versions of the packages in the environment."""
+    return sorted(path.name for path in VENV.glob("lib/python*/site-packages/*.dist-info"))
 
 
 def requirements_for_cpu() -> Path:

@@ -201,7 +201,47 @@ def whole(photos: int) -> None:
         )
         choice = Chooser(found, wanted, UnknownPills(0, 0), "stage4", 17).choose(found.complete)
         report(f"choice of {(choice.split >= 0).sum():,} photos of {len(choice.classes):,} classes")
+        every = [found.photo_path(frame) for frame in range(len(found.stems))]
+        chosen = [path for path, split in zip(every, choice.split, strict=True) if split >= 0]
+        balance(every, report)
+        balance(chosen, report)
+        merge(chosen, root, report)
         print(f"ends of the scan that its progress gave: {[round(end_s) for end_s in ends_s]} s")
+
+
+def balance(paths: list[str], report: Callable[[str], None]) -> None:
+    """Sizes of the parts that `pillsnap validate --part` makes of the paths."""
+    from pillsnap.validation import parts
+    from pillsnap.validation.prepare import FrameTask
+
+    tasks = [FrameTask(path, Path(), (), (1, 1), frozenset()) for path in paths]
+    for count in (8, 100):
+        sizes = [len(share) for share in parts.split(tasks, count)]
+        mean = len(tasks) / count
+        worst = max(max(sizes) - mean, mean - min(sizes)) / mean
+        report(f"{len(tasks):,} photos in {count} parts, at most {worst:.1%} from their mean")
+
+
+def merge(paths: list[str], folder: Path, report: Callable[[str], None]) -> None:
+    """Eight parts with a crop of 0 bytes per photo, joined and looked up as validate does."""
+    from pillsnap.validation import parts
+    from pillsnap.validation.parts import Part
+    from pillsnap.validation.prepare import FrameTask
+    from pillsnap.validation.work_store import Kind, Prepared, PreparedPicture, WorkStore
+
+    crop = (PreparedPicture(Kind.CROP, b"", 1),)
+    kinds = frozenset([Kind.CROP])
+    tasks = [FrameTask(path, Path(), (), (1, 1), kinds, key=path) for path in paths]
+    for number, share in enumerate(parts.split(tasks, 8), start=1):
+        with WorkStore(Part(number, 8).store(folder, "v")) as store:
+            store.add(Prepared(task.key, "c" * 32, "p" * 32, crop) for task in share)
+            store.finish(parts.contents(share))
+    report("8 parts stored, without pixels")
+    with WorkStore(folder / "v.sqlite") as store:
+        parts.join(folder, "v", tasks, store)
+        report("8 parts joined")
+        assert len(store.hashes()) == len(tasks)
+        report("hashes of all photos read")
 
 
 def ours_fingerprint(root: Path, out: Path, samples: int) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -131,6 +132,18 @@ def test_a_library_that_the_system_lacks_is_one_screen(tmp_path, message):
 def test_another_import_error_is_a_bug_and_keeps_its_traceback():
     for text in ("cannot import name 'x'", "No module named 'lib.so'", ""):
         assert surroundings.missing_library(ImportError(text)) is None
+
+
+LINUX_ONLY = re.compile(
+    r"os\.(sched_\w+|posix_f\w+|memfd_\w+|pidfd_\w+|eventfd|splice|copy_file_range|[gs]etres\w+)\("
+)
+
+
+@pytest.mark.parametrize("path", [ROOT / "run.py", *sorted((ROOT / "src").rglob("*.py"))], ids=str)
+def test_what_macos_lacks_is_not_called_without_a_guard(path):
+    lines = path.read_text("utf-8").splitlines()
+    calls = [at for at, line in enumerate(lines) if LINUX_ONLY.search(line)]
+    assert [lines[at] for at in calls if "hasattr(os, " not in lines[at - 1]] == []
 
 
 def test_run_py_and_the_commands_name_the_same_packages():

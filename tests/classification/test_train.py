@@ -64,12 +64,15 @@ def weights_of(trainer):
     return [checkpoints.weights_hash(trainer.state()[part]) for part in ("model", "average")]
 
 
-def test_a_step_out_of_memory_is_redone_in_parts_and_leaves_no_trace(tmp_path, monkeypatch):
+def test_a_step_out_of_memory_is_redone_in_parts_or_ends_with_a_cure(tmp_path, monkeypatch):
     expected = weights_of(stepped(tmp_path, [16], micro_batches=2))
     run_out_of_memory(monkeypatch, 1)
     assert weights_of(stepped(tmp_path, [16])) == expected
     events = (tmp_path / "live" / "events.jsonl").read_text()
     assert "redone in 2 parts, with the same effective batch of 16" in events
+    run_out_of_memory(monkeypatch, 9)
+    with pytest.raises(MachineError, match=r"train\.batch_size \(is 16\)"):
+        stepped(tmp_path, [16])
 
 
 def test_a_batch_that_does_not_divide_has_no_part_of_one_sample(tmp_path):
@@ -111,10 +114,7 @@ def test_a_compiler_that_fails_is_given_up_with_one_warning(tmp_path, monkeypatc
     events = (tmp_path / "live" / "events.jsonl").read_text()
     warning = "torch.compile failed, the training continues without it: Cannot find a working"
     assert events.count(warning) == 1
-
-
-def test_an_error_of_the_model_is_not_hidden_by_the_compiler(tmp_path, monkeypatch):
-    monkeypatch.setattr(Trainer, "gradients", raising)
+    monkeypatch.setattr(Trainer, "gradients", raising)  # an error of the model is not hidden
     monkeypatch.setattr(torch, "compile", lambda model: model)
     with pytest.raises(RuntimeError, match="triton"):
         stepped(tmp_path, [16], plan(compile=True))
@@ -133,12 +133,6 @@ def test_losses_of_parts_add_up_to_that_of_the_batch(tmp_path):
         whole = trainer.gradients(batch, 8)
         trainer.micro_batches = 2
         assert float(trainer.gradients(batch, 8)) == pytest.approx(float(whole), rel=1e-5)
-
-
-def test_memory_that_never_suffices_ends_with_a_cure(tmp_path, monkeypatch):
-    run_out_of_memory(monkeypatch, 9)
-    with pytest.raises(MachineError, match=r"train\.batch_size \(is 16\)"):
-        stepped(tmp_path, [16])
 
 
 def test_learning_rate_warms_up_then_falls_to_zero():

@@ -67,7 +67,10 @@ def test_a_folder_may_be_named_like_an_archive(tmp_path):
     assert source.status(tmp_path / "old.zip/TS_1.zip/a.png").size == 5
 
 
-def test_an_archive_replaced_meanwhile_is_opened_anew(archive):
+def test_statuses_are_in_order_and_an_archive_replaced_meanwhile_is_opened_anew(archive):
+    (archive.parent / "c.png").write_bytes(b"1234")
+    paths = [archive.parent / "c.png", archive / "알약/b.png", archive.parent / "c.png"]
+    assert [one.size for one in source.statuses(paths)] == [4, 6, 4]
     assert source.read(archive / "K-000001/a.png", 9) == b"photo"
     with ZipFile(archive, "w") as file:
         file.writestr("K-000001/a.png", b"another")
@@ -101,12 +104,6 @@ def test_any_damaged_archive_gives_whole_members_or_oserror(tmp_path_factory, ch
         for name in source.members(str(path)):
             with suppress(OSError):
                 assert source.read(path / name, 1000) == whole
-
-
-def test_statuses_are_in_the_order_of_the_paths(archive):
-    (archive.parent / "c.png").write_bytes(b"1234")
-    paths = [archive.parent / "c.png", archive / "알약/b.png", archive.parent / "c.png"]
-    assert [one.size for one in source.statuses(paths)] == [4, 6, 4]
 
 
 @pytest.mark.parametrize("disk", ["NFC", "NFD"])

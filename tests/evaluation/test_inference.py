@@ -8,7 +8,8 @@ import pytest
 from make.crop_files import write_store
 from make.drawn_models import BLUE, GREEN, RED, STRANGE, ColourClassifier, classes, recogniser
 from make.evaluated_project import write_frames
-from pillsnap.dataset import crops, pixels
+from pillsnap.dataset import pixels
+from pillsnap.dataset.crops import SCHEMA, CropStore
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.evaluation import inference, tables
 from pillsnap.stage.log import RunLog
@@ -27,18 +28,13 @@ def frames(tmp_path: Path) -> FrameStore:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> crops.CropStore:
-    columns = {field.name: 0 for field in crops.SCHEMA if field.name != "jpeg"}
-    text = dict.fromkeys(["mapping_code", "image_type", "group_id", "content_hash"], "")
-    colours = [RED, RED, GREEN, STRANGE]
-    rows = [
-        {**columns, **text, "image_path": f"{i}", "class_index": index, "known": index >= 0}
-        for i, index in enumerate([0, 0, 1, -1])
-    ]
-    pictures = [np.full((24, 24, 3), colour, np.uint8) for colour in colours]
-    path = tmp_path / "crops.arrow"
-    write_store(path, pd.DataFrame(rows), [pixels.encode(p, 95) for p in pictures])
-    return crops.CropStore(path)
+def store(tmp_path) -> CropStore:
+    pills = [(RED, 0), (RED, 0), (GREEN, 1), (STRANGE, -1)]
+    empty = {field.name: "" if field.type == "string" else 0 for field in SCHEMA}
+    rows = [{**empty, "class_index": index, "known": index >= 0} for _, index in pills]
+    jpegs = [pixels.encode(np.full((24, 24, 3), colour, np.uint8), 95) for colour, _ in pills]
+    write_store(tmp_path / "crops.arrow", pd.DataFrame(rows), jpegs)
+    return CropStore(tmp_path / "crops.arrow")
 
 
 @pytest.fixture

@@ -106,7 +106,9 @@ def test_layouts_of_ultralytics_roboflow_and_label_studio(tmp_path, yaml, places
 def test_lines_of_a_label(tmp_path, line, outcome):
     root = layout(tmp_path, NAMES, "images/a.jpg", "images/b.jpg")
     (root / "labels/a.txt").write_text(line)
+    (root / "labels/gone.txt").write_text(line)
     found = read(root, "yolo")
+    assert found.findings.counts["label_without_photo"] == 1
     assert len(found.photos) == (1 if isinstance(outcome, str) else 2)
     if isinstance(outcome, str):
         assert found.left_out.counts == {outcome: 1}

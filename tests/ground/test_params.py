@@ -38,9 +38,11 @@ CONTRACT = {
 }  # fmt: skip
 
 
-def test_contracted_defaults():
+def test_contracted_defaults_and_none_where_there_is_no_key():
     tree = params.load(ROOT / "params.yaml").model_dump(by_alias=True)
     assert {key: params.at(tree, key) for key in CONTRACT} == CONTRACT
+    keys = ("train.epochs", "train.none", "train.lr.x", "train.epochs.x", "no.such.key", "")
+    assert [params.at(TREE, key) for key in keys] == [18, *[None] * 5]
 
 
 def test_null_means_what_the_scale_says_and_a_value_overrides_it():
@@ -189,11 +191,6 @@ def test_the_bounds_of_the_detectors_recipe_are_those_of_ultralytics():
             except ParameterError:
                 continue
             check_cfg({names.get(key, key): bound})
-
-
-def test_at_is_none_where_there_is_nothing():
-    keys = ("train.epochs", "train.none", "train.lr.x", "train.epochs.x", "no.such.key", "")
-    assert [params.at(TREE, key) for key in keys] == [18, *[None] * 5]
 
 
 @pytest.mark.parametrize("variable", ["", "  "])

@@ -20,6 +20,7 @@ TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 CODE = re.compile(r"^```\w*\n(.*?)^```|`([^`]+)`", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?<![\w/.-])(pillsnap|dvc|python3 run\.py)((?: +[^\s`;|&()#,\"<>]+)+)")
 TREE = params.read(ROOT / "params.yaml")
+EXECUTED = ROOT / "tests/house/executed.tsv"
 JOBS = runpy.run_path(str(ROOT / "run.py"))["JOBS"]
 
 
@@ -116,13 +117,24 @@ def kind_of(program, rest):
 
 
 def offered():
-    """(kind of command, module or `docs`) of all messages and documents."""
+    """(kind of command, room of its message or `docs`), sorted."""
     src = {
-        (kind_of(*found), path.relative_to(SRC / "pillsnap").as_posix())
+        (kind_of(*found), path.relative_to(SRC / "pillsnap").parts[0].removesuffix(".py"))
         for path in SRC.rglob("*.py")
         for found in in_module(path)
     }
-    return src | {(kind_of(*found), "docs") for page in PAGES for found in in_page(page)}
+    return sorted(src | {(kind_of(*found), "docs") for page in PAGES for found in in_page(page)})
+
+
+def test_every_offered_command_is_run_by_a_test_or_the_table_says_why_not():
+    """executed.tsv: command, room, tests; `~`: run, but not after that very failure; `-`: why not.
+
+    After a change of messages: give each new pair its line, remove those that went."""
+    rows = [line.split("\t") for line in EXECUTED.read_text("utf-8").splitlines()]
+    assert sorted((command, room) for command, room, _ in rows) == offered()
+    for test in {one for *_, tests in rows for one in tests.split() if tests[0] != "-"} - {"~"}:
+        path, name = test.split("::")
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text("utf-8"), test
 
 
 @pytest.mark.parametrize("path", [*PAGES, *sorted(SRC.rglob("*.py"))], ids=str)

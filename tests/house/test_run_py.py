@@ -167,7 +167,13 @@ def test_a_failed_install_is_one_line_and_heals(project):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("run.py: Installing requirements.txt failed (ERROR: No matching dist")
     (project / "requirements.txt").write_text("")
+    (project / ".venv/installed.sha256").unlink()
     assert "ran demo" in call(project, "demo").stdout
+    [package] = (project / ".venv").rglob("mine_of_ours-1.dist-info")
+    shutil.rmtree(package)
+    assert "installing" in call(project, "demo").stdout
+    assert package.exists()
+    assert "installing" not in call(project, "demo").stdout
 
 
 @pytest.mark.slow

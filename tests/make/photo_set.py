@@ -18,7 +18,7 @@ import pandas as pd
 
 from pillsnap import params
 from pillsnap.dataset import manifest
-from pillsnap.validation.validate import Log, Settings, ValidationPaths, validate
+from pillsnap.validation.validate import Settings, ValidationPaths, validate
 
 WIDTH, HEIGHT = 120, 160
 CODES = ("K-000001", "K-000002", "K-000003")
@@ -67,7 +67,7 @@ class PhotoSet:
         )
         manifest.write_classes(self.base / "artifacts" / "classes.csv", classes)
 
-    def run(self, log: Log | None = None, **changes: Any) -> dict[str, float | None]:
+    def run(self, log: Any = None, **changes: Any) -> dict[str, float | None]:
         params_ = self.settings.validate.model_copy(update=changes)
         settings = Settings(self.settings.scale, params_, self.settings.seed)
         self.log = RecordedLog()

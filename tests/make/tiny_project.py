@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
 import yaml
 
 from make.import_graph import ROOT
@@ -48,11 +49,16 @@ def after_demo(folder: Path) -> Path:
 
 
 @cache
-def demo_run(base: Path) -> Path:
-    """A project after its demo, made once in the tests' base folder: copy it, do not touch."""
+def _demo_run(base: Path) -> Path:
     folder = base / "demo run"
     folder.mkdir()
     return after_demo(folder)
+
+
+def demo_run(factory: pytest.TempPathFactory, parent: str, name: str) -> Path:
+    """A project after its demo, which runs once for all tests of a process."""
+    folder = factory.mktemp(parent) / name
+    return shutil.copytree(_demo_run(factory.getbasetemp()), folder)
 
 
 def set_params(folder: Path, changes: dict) -> None:

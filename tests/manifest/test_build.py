@@ -127,7 +127,7 @@ def test_workers_and_a_linked_shard_do_not_change_the_bytes(root, tmp_path, monk
     one = written(root, tmp_path / "a", order())
     assert written(root, tmp_path / "b", order(engine=Engine(processes=2))) == one
     with ThreadPoolExecutor(2) as threads:
-        monkeypatch.setattr(engines, "_dask", lambda url: nullcontext((threads, 2)))
+        monkeypatch.setattr(engines, "_dask", lambda url: nullcontext((threads.submit, 2)))
         assert written(root, tmp_path / "d", order(engine=Engine("dask://host:1"))) == one
     shard = root / "train/images/single/TS_1_single"
     shutil.move(shard, tmp_path / "elsewhere")

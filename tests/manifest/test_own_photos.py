@@ -1,5 +1,6 @@
 """From sets in other forms to manifests, and the scale that init-scale writes for them."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,18 @@ from ruamel.yaml import YAML
 from make import own_sets
 from make.aihub_tree import write_tree
 from make.import_graph import ROOT
+from make.photo_set import RecordedLog
 from pillsnap import params
 from pillsnap.dataset import manifest
 from pillsnap.dataset.names import code_of
 from pillsnap.errors import DataError, ParameterError
 from pillsnap.formats import fingerprint
-from pillsnap.manifest import build, fitting, tables
+from pillsnap.formats.photo_set import BoxedPhoto, BoxedPill
+from pillsnap.manifest import build, fitting, own_photos, tables
 from pillsnap.manifest.build import Order
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.operation import init_scale
+from pillsnap.validation.validate import Settings, ValidationPaths, validate
 
 DRAWN = own_sets.photos(60)
 LOOSE = params.load(ROOT / "params.yaml").scales["demo"].model_copy(
@@ -68,6 +72,28 @@ def test_every_pill_is_a_row_and_the_split_is_by_photo(tmp_path, form):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_whole_groups_are_held_out_evenly_and_the_result_gives_itself_again(seed):
+    rng = random.Random(seed)
+    photos = []
+    for number in range(rng.randint(40, 120)):
+        pills = tuple(
+            BoxedPill(f"d{min(int(rng.expovariate(0.4)), 5)}", at * 10, 5, 8, 8)
+            for at in range(rng.choice([1, 1, 2, 4]))
+        )
+        group = f"g{rng.randint(0, 20)}" if seed % 2 else f"photo:{number}"
+        sizes = ((100, 100), (100, 100), 5)
+        photos.append(BoxedPhoto(f"{number:03}.jpg", f"{number:03}.txt", "", group, *sizes, pills))
+    own = own_photos.collect(photos)
+    settled = own_photos.settled(own, LOOSE.model_copy(update={"classes": 6}), 17)
+    choice = own_photos.choose(own, settled, 17)
+    found = own_photos.measured(own, choice)
+    assert all(getattr(settled, key) == pytest.approx(found[key], abs=0.005) for key in found)
+    sides = [set(own.candidates.group[choice.split == side].tolist()) for side in (0, 1)]
+    assert not sides[0] & sides[1]
+    assert 0.1 < found["val_share"] < (0.4 if seed % 2 else 0.25)
+
+
 def test_given_parts_are_kept(tmp_path):
     parts = ("train", "train", "val", "test")
     root = own_sets.yolo(tmp_path / "set", DRAWN, lambda at: parts[at // 7 % 4])
@@ -94,6 +120,8 @@ def test_other_numbers_are_refused_with_those_that_pass(tmp_path):
     recorded = fingerprint.take(root, "yolo")
     with pytest.raises(DataError, match=r"scales\.phone is not theirs: samples is 1500") as refused:
         build.build(root, order(), recorded, silent)
+    with pytest.raises(ParameterError, match="for AI Hub's form only"):
+        build.build(root, replace(order(), unknown_pills=UnknownPills(1, 0)), recorded, silent)
     settings = [word for word in refused.value.cure.split() if word.startswith("scales.phone.")]
     values = dict(word.removeprefix("scales.phone.").split("=") for word in settings)
     changes = {key: type(getattr(LOOSE, key))(value) for key, value in values.items()}
@@ -129,12 +157,14 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
     start = after.index("  phone:")
     added = after[start : start + 1 + len(params.ScaleParams.model_fields)]
     assert [*after[:start], *after[start + len(added) :]] == before
-    assert printed.endswith("Next: pillsnap train --scale phone")
+    command = "Next: pillsnap train --scale phone --epochs 60 --detection-batch-size 4"
+    assert printed.endswith(command)
     assert "\n".join(added) in printed
     tree = params.read(path)
     scale = params.parse({**tree, "scale": "phone"}, path)
     fitted = replace(order(form), wanted=scale.at_scale)
-    build.build(root, fitted, fingerprint.take(root, form), silent)
+    recorded = fingerprint.read(tmp_path / "data/fingerprints/phone.json")
+    build.build(root, fitted, recorded, silent)
     yaml = YAML()
     again = tmp_path / "again.yaml"
     yaml.dump(yaml.load(path), again)
@@ -144,7 +174,6 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
         init_scale.init("phone", path, silent)
     with pytest.raises(ParameterError, match="no name of a folder"):
         init_scale.init("a b", path, silent)
-    (tmp_path / "data").mkdir()
     root.rename(tmp_path / "data/tray")
     monkeypatch.setenv("PILLSNAP_DATA_ROOT", str(tmp_path / "data/tray"))
     with pytest.raises(ParameterError, match="writes its pictures to data/tray"):
@@ -160,3 +189,26 @@ def test_init_scale_fits_a_part_of_aihubs_data(tmp_path):
     fitted = replace(order("aihub"), wanted=fit.wanted)
     build.build(root, fitted, fingerprint.take(root), silent)
     assert (fit.boxes[:, 2:4] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "chosen"),
+    [
+        ("yolo", lambda pills: len(pills) > 1),
+        ("coco", lambda pills: len(pills) == 1),
+        ("imagefolder", lambda pills: True),
+    ],
+)
+def test_validate_reads_every_photo_of_a_set(tmp_path, form, chosen):
+    names = {} if form == "imagefolder" else {"names": ("a 1", "b", "c", "d", "e", "f")}
+    drawn = [photo for photo in own_sets.photos(90) if chosen(photo.pills)]
+    root = getattr(own_sets, form)(tmp_path / "set", drawn, **names)
+    fit = fitting.fit(root, order(form), silent)
+    wanted = fit.wanted.model_copy(update=fit.least)
+    fitted = replace(order(form), wanted=wanted)
+    tables.write(build.build(root, fitted, fingerprint.take(root, form), silent), tmp_path / "a")
+    settings = Settings(wanted, params.load(ROOT / "params.yaml").validate_, 17, form=form)
+    places = ValidationPaths(root, *(tmp_path / name for name in ("a", "data", "work")))
+    counts = validate(places, settings, RecordedLog())
+    assert counts["rejected"] == 0 and counts["crops"] == wanted.samples
+    assert counts["detection_frames"] > 10 and counts["evaluation_frames"] > 2

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import yaml
 from make.download import flip_bit
 from make.photo_set import make, pack
 from pillsnap.operation.verify import verify
+from pillsnap.stage import engines
 from pillsnap.stage.engines import Engine
 from pillsnap.training import checkpoints
 
@@ -105,8 +108,12 @@ def test_a_photo_that_changed_or_is_gone_is_named(repository, monkeypatch):
     flip(repository.photos.path(changed))
     repository.photos.path(gone).unlink()
     assert repository.damaged() == {f"root/{changed}", f"root/{gone}"}
-    monkeypatch.setattr("pillsnap.operation.verify.CHUNK_PHOTOS", 5)  # several tasks: no one alone
-    assert repository.damaged(Engine(processes=2)) == {f"root/{changed}", f"root/{gone}"}
+    with ThreadPoolExecutor(2) as threads:
+        monkeypatch.setattr("pillsnap.operation.verify.CHUNK", 5)
+        monkeypatch.setattr(engines, "_dask", lambda url: nullcontext((threads.submit, 2)))
+        far = repository.damaged(Engine("dask://host:1"))
+        assert repository.verify().counts == repository.verify(engine=Engine("dask://h:1")).counts
+    assert far == {f"root/{changed}", f"root/{gone}"}
     found = repository.verify(root=False)  # without the data root, photos are not checked
     assert (found.counts["photos"], found.damages) == (0, ())
 

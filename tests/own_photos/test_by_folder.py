@@ -105,3 +105,14 @@ def test_a_bundle_can_be_measured(tmp_path_factory, tmp_path, monkeypatch) -> No
     text = by_folder.run(tmp_path, "cpu", "onnx", bundle.folder)
     assert "1 photos of 1 codes" in text
     assert "(pipeline.single.frame_exact of val: test has no such photos), gap" in text
+
+
+def test_folders_may_be_named_by_drugs_of_the_classes(tmp_path) -> None:
+    for place in ("train/알약 a/1.jpg", "K-000001/2.jpg", "new drug/x/3.jpg", "4.jpg"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    found = by_folder.photos_in(tmp_path, {"알약 a"})
+    assert {(path.name, code) for path, code in found} == {
+        ("1.jpg", "알약 a"), ("2.jpg", "K-000001"), ("3.jpg", "new drug"),
+    }  # fmt: skip
+    assert [code for _, code in by_folder.photos_in(tmp_path, {"another"})] == ["K-000001"]

@@ -14,7 +14,7 @@ from make.tiny_project import run, stages_run
 PAGE = (ROOT / "docs/own-photos.md").read_text(encoding="utf-8")
 ROOT_IN_PAGE = "/home/me/pills"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_the_commands_of_the_page_lead_to_metrics_and_a_report(tmp_path):

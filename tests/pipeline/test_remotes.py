@@ -25,7 +25,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_project.after_demo(tmp_path_factory.mktemp("origin") / "pills")
+    return tiny_project.demo_run(tmp_path_factory, "origin", "pills")
 
 
 @pytest.fixture

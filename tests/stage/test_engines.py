@@ -25,7 +25,7 @@ def threads(monkeypatch):
     @contextmanager
     def cluster(url):
         with ThreadPoolExecutor(3) as executor:
-            yield executor, 3
+            yield executor.submit, 3
 
     monkeypatch.setattr(engines, "_dask", cluster)
 

@@ -38,7 +38,7 @@ def test_answers_come_whole_and_in_the_order_of_the_items(started, count):
 def test_any_executor_has_no_more_than_a_few_items_at_once():
     items = iter(range(50))
     with ThreadPoolExecutor(3) as threads:
-        for done, answer in enumerate(spread(threads, 4, "", abs, items), 1):
+        for done, answer in enumerate(spread(threads.submit, 4, "", abs, items), 1):
             assert answer == done - 1
             assert 50 - items.__length_hint__() <= done + 4
     assert answer == 49

@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 
 from pillsnap import files
+from pillsnap.aihub.decoding import RefusalError
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
 from pillsnap.formats import listing
-from pillsnap.formats.labelled import Edges, LabelError, Labelled, enclosing
+from pillsnap.formats.labelled import Edges, Labelled, enclosing
 from pillsnap.formats.listing import Files
 
 KEYS = ("images", "annotations", "categories")
@@ -102,19 +103,19 @@ def _labelled(
     size = image.get("width"), image.get("height")
     try:
         if not all(type(side) is int and side > 0 for side in size):
-            raise LabelError("frame_size_invalid", f"{label_path}: {path} is {size}")
+            raise RefusalError("frame_size_invalid", f"{label_path}: {path} is {size}")
         pills = [_pill(mark, names, f"{label_path}: {path}: {mark.get('id')}") for mark in marks]
-    except LabelError as fault:
+    except RefusalError as fault:
         return Labelled(path, label_path, part, [], fault=fault)
     return Labelled(path, label_path, part, pills, (size[0] or 0, size[1] or 0))
 
 
 def _pill(mark: Tree, names: dict[Any, str], place: str) -> tuple[str, Edges]:
-    """Drug and box of an annotation; LabelError says what is wrong."""
+    """Drug and box of an annotation; RefusalError says what is wrong."""
     if mark.get("iscrowd"):
-        raise LabelError("crowd_box", f"{place} marks a group of pills")
+        raise RefusalError("crowd_box", f"{place} marks a group of pills")
     if mark.get("category_id") not in names:
-        raise LabelError("category_unknown", f"{place} has category {mark.get('category_id')}")
+        raise RefusalError("category_unknown", f"{place} has category {mark.get('category_id')}")
     box, name = mark.get("bbox"), names[mark["category_id"]]
     polygons = mark.get("segmentation")
     try:
@@ -122,5 +123,5 @@ def _pill(mark: Tree, names: dict[Any, str], place: str) -> tuple[str, Edges]:
             return name, enclosing([float(value) for polygon in polygons for value in polygon])
         x, y, width, height = map(float, box or ())
     except (TypeError, ValueError):
-        raise LabelError("box_not_four_numbers", f"{place} has bbox {str(box)[:40]}") from None
+        raise RefusalError("box_not_four_numbers", f"{place} has bbox {str(box)[:40]}") from None
     return name, (x, y, x + width, y + height)

@@ -2,15 +2,9 @@
 
 from typing import NamedTuple
 
+from pillsnap.aihub.decoding import RefusalError
+
 Edges = tuple[float, float, float, float]  # x1 y1 x2 y2
-
-
-class LabelError(Exception):
-    """A label that cannot be used: name of the finding, and where and what."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
 
 
 class Labelled(NamedTuple):
@@ -21,7 +15,7 @@ class Labelled(NamedTuple):
     part: str  # train | val | test; "" where the set is not divided
     pills: list[tuple[str, Edges]]  # name of the drug, box
     size: tuple[int, int] | None = None  # that the boxes refer to; None: fractions of the sides
-    fault: LabelError | None = None  # why the picture cannot be used
+    fault: RefusalError | None = None  # why the picture cannot be used
 
 
 def enclosing(points: list[float]) -> Edges:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from pillsnap.aihub.decoding import RefusalError
 from pillsnap.dataset import pictures
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.manifest import UNGROUPED
@@ -13,7 +14,7 @@ from pillsnap.dataset.pictures import PictureError, Size
 from pillsnap.formats import coco, imagefolder, yolo
 from pillsnap.formats.coco import Tree
 from pillsnap.formats.groups import Groups
-from pillsnap.formats.labelled import Edges, LabelError, Labelled
+from pillsnap.formats.labelled import Edges, Labelled
 from pillsnap.formats.listing import Files
 
 FORMS: dict[str, Callable[[Path, Files, Findings], Iterator[Labelled]]] = {
@@ -74,7 +75,7 @@ def read(
                 found.photos.append(_photo(root, one, groups, files, found.findings))
             else:
                 found.left_out.add("background_photo", one.image_path)
-        except LabelError as error:
+        except RefusalError as error:
             found.left_out.add(error.reason, error.detail)
         progress(done, len(labelled))
     groups.unused(found.findings)
@@ -98,10 +99,10 @@ def _photo(
     try:
         in_file, size = pictures.sizes(root / path, ANY_SIZE)
     except PictureError as error:
-        raise LabelError("photo_unusable", error.fact) from None
+        raise RefusalError("photo_unusable", error.fact) from None
     if one.size and one.size != in_file:
         sides = f"{in_file} upright, the labels say {one.size} (width, height)"
-        raise LabelError("size_differs_from_labels", f"{path}: {sides}")
+        raise RefusalError("size_differs_from_labels", f"{path}: {sides}")
     whole = one.size or (1, 1)
     scale = size[0] / whole[0], size[1] / whole[1]
     pills: dict[BoxedPill, None] = {}
@@ -111,7 +112,7 @@ def _photo(
             findings.add("box_duplicated", f"{path}: {pill}")
         pills[pill] = None
     if len({pill[1:] for pill in pills}) < len(pills):
-        raise LabelError("drugs_share_a_box", path)
+        raise RefusalError("drugs_share_a_box", path)
     group = groups.of(path)
     return BoxedPhoto(
         path, one.label_path, one.part, group, size, in_file, files[path], tuple(sorted(pills))
@@ -126,15 +127,15 @@ def _pill(
     place: str,
     findings: Findings,
 ) -> BoxedPill:
-    """A box in whole pixels, cut at the picture's border; LabelError if its centre is outside."""
+    """A box in whole pixels, cut at the picture's border; RefusalError if its centre is outside."""
     x1, x2 = (round(edge * scale[0]) for edge in edges[0::2])
     y1, y2 = (round(edge * scale[1]) for edge in edges[1::2])
     left, right = (min(max(edge, 0), size[0]) for edge in (x1, x2))
     top, bottom = (min(max(edge, 0), size[1]) for edge in (y1, y2))
     if x2 <= x1 or y2 <= y1:
-        raise LabelError("box_without_area", f"{place}: {drug} {x1} {y1} {x2} {y2}")
+        raise RefusalError("box_without_area", f"{place}: {drug} {x1} {y1} {x2} {y2}")
     if not (0 <= x1 + x2 <= 2 * size[0] and 0 <= y1 + y2 <= 2 * size[1]):
-        raise LabelError("box_outside_frame", f"{place}: {drug} {x1} {y1} {x2} {y2} in {size}")
+        raise RefusalError("box_outside_frame", f"{place}: {drug} {x1} {y1} {x2} {y2} in {size}")
     cut = (left - x1, top - y1, x2 - right, y2 - bottom)
     if max(cut) > CLIPPED_PX:
         findings.add("box_cut_at_the_border", f"{place}: {drug} by {max(cut)} px")

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pillsnap import files
+from pillsnap.aihub.decoding import RefusalError
 from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError, ParameterError
 from pillsnap.formats import listing
-from pillsnap.formats.labelled import Edges, LabelError, Labelled, enclosing
+from pillsnap.formats.labelled import Edges, Labelled, enclosing
 from pillsnap.formats.listing import Files
 
 DESCRIPTIONS = ("data.yaml", "dataset.yaml")  # of several, these first
@@ -33,15 +34,20 @@ def read(root: Path, found: Files, findings: Findings) -> Iterator[Labelled]:
     names = _names(described)
     is_pose = "kpt_shape" in described
     parts = _parts(root, described, folder, found, findings)
-    for image_path, part in sorted(parts.items()):
-        label_path = _label_path(image_path, found)
+    labels = {image_path: _label_path(image_path, found) for image_path in sorted(parts)}
+    used = set(labels.values())
+    for path in found:
+        if path.endswith(".txt") and "/labels/" in f"/{path}" and path not in used:
+            findings.add("label_without_photo", path)
+    for image_path, label_path in labels.items():
+        part = parts[image_path]
         if label_path is None:
             yield Labelled(image_path, image_path, part, [])
             continue
         try:
             pills = _pills(root, label_path, names, is_pose)
             yield Labelled(image_path, label_path, part, pills)
-        except LabelError as fault:
+        except RefusalError as fault:
             yield Labelled(image_path, label_path, part, [], fault=fault)
 
 
@@ -164,7 +170,7 @@ def _pills(
     try:
         text = (root / label_path).read_bytes().decode("utf-8-sig", "replace")
     except OSError as error:
-        raise LabelError("label_unreadable", f"{label_path}: {error.strerror}") from None
+        raise RefusalError("label_unreadable", f"{label_path}: {error.strerror}") from None
     pills = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
@@ -172,7 +178,7 @@ def _pills(
                 pills.append(_pill(line.split(), names, is_pose))
             except ValueError as error:
                 place = f"{label_path}:{number}: {line.strip()[:60]!r}: {error}"
-                raise LabelError("label_line_invalid", place) from None
+                raise RefusalError("label_line_invalid", place) from None
     return pills
 
 

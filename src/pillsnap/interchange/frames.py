@@ -119,6 +119,8 @@ def _written(places: Places, folder: Path, most: int) -> Iterator[ExportedFrame]
 
 
 def _predictions(rows: pd.DataFrame) -> list[Json]:
+    if "box" not in rows:  # the detector found no pill at all
+        return []
     return [
         {
             "code": "unknown" if row["refused"] else row["code"],

@@ -14,7 +14,7 @@ from pillsnap.aihub.labels import DrugFields
 from pillsnap.aihub.reading import COLUMNS, UNREAD, LabelBatch
 from pillsnap.arrays import Ints
 from pillsnap.dataset.findings import Findings
-from pillsnap.errors import DataError
+from pillsnap.errors import DataError, ParameterError
 from pillsnap.formats import fingerprint, listing, photo_set
 from pillsnap.formats.fingerprint import Fingerprint
 from pillsnap.manifest import advice, candidates, own_photos
@@ -97,6 +97,13 @@ def _of_own_photos(
     root: Path, order: Order, recorded: Fingerprint | None, progress: Progress
 ) -> Selection:
     """All photos of a set in another form; DataError where the scale's numbers are not theirs."""
+    if order.unknown_pills != UnknownPills(0, 0):
+        raise ParameterError(
+            f"build_manifest.left_out_classes and val_unknown_pills are for AI Hub's form only; "
+            f"data.format is {order.form}.",
+            "Set both to 0 in params.yaml, or for one run: dvc exp run "
+            "-S build_manifest.left_out_classes=0 -S build_manifest.val_unknown_pills=0",
+        )
     found_files = listing.walk(root)
     found = fingerprint.of_files(root, found_files)
     fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)

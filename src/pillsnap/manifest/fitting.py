@@ -24,6 +24,7 @@ class Fitting:
 
     wanted: ScaleParams
     boxes: NDArray[np.int32]  # [pills, 6] box x, y, w, h, photo w, h
+    train_photos: int
     train_singles: int  # photos of one pill
     codes_left_out: list[str]  # drugs with too few pills
     least: dict[str, int]  # pills of the rarest class in train and in val
@@ -73,6 +74,7 @@ def _fitting(
     return Fitting(
         wanted,
         boxes[(side == TRAIN) | (side == VAL)],
+        int((split == TRAIN).sum()),
         int((frames.single & (split == TRAIN)).sum()),
         sorted(frames.codes[code] for code in others),
         {name: int(of[choice.classes].min()) for name, of in zip(names, pills, strict=True)},

@@ -1,6 +1,6 @@
 """Chooses among photos in other forms than AI Hub's: all are used, in the parts that are given."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -25,7 +25,8 @@ MEASURED = {  # keys of the scale that the photos determine, and how far a value
     "samples": 0, "classes": 0, "combination_share": VAL_SHARE_TOLERANCE,
     "val_share": VAL_SHARE_TOLERANCE,
 }  # fmt: skip
-ATTEMPTS = 20  # at a val_share that whole capture groups give
+ATTEMPTS = 5  # at a val_share that whole capture groups give
+WINDOW = 256  # groups compared at a time
 
 
 class OwnPhotos(NamedTuple):
@@ -150,32 +151,38 @@ def other_numbers(own: OwnPhotos, wanted: ScaleParams, seed: int, scale: str) ->
 
 
 def _held_out(own: OwnPhotos, wanted: ScaleParams, seed: int) -> Ints:
-    """Numbers of the groups for val: of each drug about val_share of its pills, rare drugs first
-    (iterative stratification, Sechidis et al. 2011)."""
+    """Numbers of the groups for val: the beginning of an order in which every drug has the same
+    share of its pills, as far as whole groups allow; about val_share of all pills, and some of
+    each drug that has enough. The val_share that results gives the same groups again."""
     frames = own.candidates
-    pills: dict[int, Counter[int]] = defaultdict(Counter)  # of a group by code
-    total: Counter[int] = Counter()
     of_train = own.parts[frames.pill_frame] == TRAIN
-    for frame, code in zip(frames.pill_frame[of_train], frames.pill_code[of_train], strict=True):
-        pills[int(frames.group[frame])][int(code)] += 1
-        total[int(code)] += 1
-    order = hashes(frames.groups, seed)
-    waiting = sorted(pills, key=order.__getitem__)
-    held: Counter[int] = Counter()
-    chosen: list[int] = []
-    for code in sorted(total, key=lambda code: (total[code], frames.codes[code])):
-        with_code = [group for group in waiting if code in pills[group]]
-        target = wanted.val_share * total[code]
-        for group in with_code:
-            if held[code] + pills[group][code] / 2 <= target:
-                chosen.append(group)
-                held.update(pills[group])
-        if with_code and not held[code] and total[code] > pills[with_code[0]][code]:
-            smallest = min(with_code, key=lambda group: pills[group][code])
-            chosen.append(smallest)
-            held.update(pills[smallest])
-        waiting = [group for group in waiting if code not in pills[group]]
-    return np.array(chosen, dtype=np.int64)
+    groups, row = np.unique(frames.group[frames.pill_frame[of_train]], return_inverse=True)
+    pills = np.zeros((len(groups), len(frames.codes)), dtype=np.int64)
+    np.add.at(pills, (row, frames.pill_code[of_train]), 1)
+    total, held = pills.sum(axis=0), np.zeros(len(frames.codes), dtype=np.int64)
+    least = wanted.min_train_per_class + wanted.min_val_per_class
+    learnable = ((pills > 0).sum(axis=0) > 1) & (total >= least)
+    waiting = np.argsort(hashes([frames.groups[group] for group in groups], seed))
+    target, chosen = wanted.val_share * float(total.sum()), list[int]()
+    while len(waiting) and (held.sum() < target or (learnable & (held == 0)).any()):
+        some = waiting[:WINDOW]
+        after = held + pills[some]
+        of_all = after.sum(axis=1, keepdims=True) / total.sum()
+        score = ((after / np.maximum(total, 1) - of_all)[:, learnable] ** 2).sum(axis=1)
+        score[((after == total) & learnable).any(axis=1)] = np.inf  # train needs some
+        best = int(np.argmin(score))
+        if np.isinf(score[best]):
+            waiting = waiting[WINDOW:]
+            continue
+        chosen.append(int(some[best]))
+        held = after[best]
+        waiting = np.delete(waiting, best)
+    if chosen:
+        before = held - pills[chosen[-1]]
+        nearer = abs(before.sum() - target) < abs(held.sum() - target)
+        if nearer and not (learnable & (before == 0)).any():
+            chosen.pop()
+    return groups[chosen]
 
 
 def _place(path: PurePosixPath) -> tuple[str, str]:

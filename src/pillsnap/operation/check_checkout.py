@@ -18,7 +18,9 @@ def dvc(_params: Params, root: Path) -> list[Point]:
     """DVC is in this environment, and the pipeline is here."""
     program = Path(sys.executable).parent / "dvc"
     if not program.exists():
-        return [failed("dvc", f"{program} is missing", "python3 run.py check completes .venv")]
+        return [
+            failed("dvc", f"{program} is missing", "python3 run.py check && . .venv/bin/activate")
+        ]
     if not (root / "dvc.yaml").is_file() or not (root / ".dvc").is_dir():
         value = f"{root.resolve()} has no dvc.yaml or no .dvc/"
         return [failed("dvc", value, "Run the command in the root of the repository.")]
@@ -52,8 +54,7 @@ def git(_params: Params, root: Path) -> list[Point]:
     state = git_state.read(root)
     if state.hindrance:
         return [warned("git", f"{state.hindrance}: no experiments, only dvc repro", state.cure)]
-    changed = f", changed files: {state.changed}" if state.changed else ""
-    return [passed("git", f"{state.branch} at {state.commit}{changed}, {state.identity}")]
+    return [passed("git", state.summary)]
 
 
 def remote(params: Params, root: Path) -> list[Point]:

@@ -93,7 +93,8 @@ def _read(data_root: Path, photos: list[str]) -> tuple[int, int, float]:
     for photo in photos:
         path = data_root / photo
         with open(source.on_disk(path), "rb", buffering=0) as file:  # noqa: PTH123
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if hasattr(os, "posix_fadvise"):  # not on macOS
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         sizes.append(len(source.read(path, LARGEST_PHOTO_BYTES)))
         if sum(sizes) > SAMPLE_BYTES or time.monotonic() - begun_s > SAMPLE_S:
             break

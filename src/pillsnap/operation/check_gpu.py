@@ -131,7 +131,7 @@ def _fit(gpu: Gpu, torch: Torch, name: str) -> Point:
     capability, newest = (".".join(map(str, pair)) for pair in (gpu.capability, gpu.driver_cuda))
     if torch.cuda is None:
         value = f"torch {torch.version} was built without CUDA"
-        return failed(name, value, "python3 run.py check installs requirements.txt again")
+        return failed(name, value, "rm -r .venv && python3 run.py check  # without --cpu")
     value = f"torch {torch.version} (CUDA {torch.cuda}), capability {capability}, "
     value += f"driver CUDA {newest}"
     if not runs_on(gpu.capability, torch.architectures):

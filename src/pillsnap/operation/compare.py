@@ -57,7 +57,9 @@ def verdict(cell: Json, base: Json) -> str | None:
 
 def changed(trees: Sequence[Json]) -> dict[str, list[Any]]:
     """Parameters that differ, with their value in every tree; of `scales` only the chosen."""
-    flat = [_flat(tree) for tree in trees]
+    from dvc.utils.flatten import flatten
+
+    flat = [flatten(tree) for tree in trees]
     chosen = tuple(f"scales.{tree.get('scale')}." for tree in trees)
     keys = dict.fromkeys(key for tree in flat for key in tree)
     rows = {
@@ -155,11 +157,3 @@ def _cell(found: Json, metric: str, missing: str | None) -> Json:
     elif at(evaluation, metric) == value:
         cell["interval"] = at(evaluation, f"{section}.ci.{key}")
     return cell
-
-
-def _flat(tree: Json, above: str = "") -> Json:
-    """Values by dotted key."""
-    flat: Json = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return flat

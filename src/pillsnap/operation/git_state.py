@@ -13,12 +13,9 @@ IDENTITY = 'git config user.name "Your Name" && git config user.email you@exampl
 
 @dataclass(frozen=True)
 class GitState:
-    """Branch, commit (short), number of changed files, who commits; what hinders experiments."""
+    """Branch, commit, changed files and who commits, as text; what hinders experiments."""
 
-    branch: str = ""
-    commit: str = ""
-    changed: int = 0
-    identity: str = ""
+    summary: str = ""
     hindrance: str = ""
     cure: str = ""
 
@@ -52,9 +49,10 @@ def read(root: Path) -> GitState:
     missing = {hindrance: cure for hindrance, cure in missing.items() if cure}
     if missing:
         return GitState(hindrance=next(iter(missing)), cure=" && ".join(missing.values()))
-    changed = git(root, "status", "--porcelain", "--untracked-files=normal").out
+    changed = git(root, "status", "--porcelain", "--untracked-files=normal").out.splitlines()
     branch = git(root, "rev-parse", "--abbrev-ref", "HEAD").out
-    return GitState(branch, commit.out, len(changed.splitlines()), f"{name} <{address}>")
+    files = f", changed files: {len(changed)}" if changed else ""
+    return GitState(f"{branch} at {commit.out}{files}, {name} <{address}>")
 
 
 def git(root: Path, *arguments: str, locks: bool = False) -> GitOutput:

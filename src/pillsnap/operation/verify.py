@@ -5,25 +5,27 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pillsnap import files
+from pillsnap.dataset import source
 from pillsnap.dataset.crops import CropStore
 from pillsnap.demo.progress import lines
 from pillsnap.errors import UserError
 from pillsnap.params import Params
 from pillsnap.stage.engines import Engine
-from pillsnap.training import checkpoints
 from pillsnap.validation import photos
 
 CACHE = Path(".dvc/cache/files/md5")
 RESTORE = "dvc checkout --force restores it from the cache; dvc repro makes it anew."
 _md5 = partial(hashlib.md5, usedforsecurity=False)
-CHUNK_PHOTOS = 256  # a task of validate.engine
-KILLED = "Free memory, or set validate.num_workers to 1, then repeat the command."
+LARGEST_PHOTO_BYTES = 2**30
+CHUNK = 256  # photos per task of a cluster
 
 
 @dataclass(frozen=True, order=True)
@@ -53,10 +55,8 @@ def command(params: Params) -> int:
     except UserError as error:
         print(f"photos are not checked: {error.fact}", file=sys.stderr)
         root = None
-    engine = Engine(params.validate_.engine, params.validate_.num_workers)
-    found = verify(
-        Path(), root, params.data_dir, params.artifacts_dir, engine, lines("hashing files")
-    )
+    folders, engine = (params.data_dir, params.artifacts_dir), Engine(params.validate_.engine)
+    found = verify(Path(), root, *folders, engine, lines("hashing files"))
     for damage in found.damages:
         print(f"{damage.path}: {damage.fact}\n  -> {damage.cure}")
     checked = ", ".join(f"{count} {kind}" for kind, count in found.counts.items())
@@ -73,58 +73,56 @@ def verify(
     on_progress: Callable[[int, int], None],
 ) -> Inspection:
     """Compare photos (given a `root`) with the hash that validate recorded, outs with dvc.lock,
-    cache files with their names, and one scale's checkpoints with the hash inside; the engine
+    cache files with their names, and one scale's checkpoints with the hash inside; a cluster
     reads the photos. `on_progress` gets the files done and in all."""
-    damages = set[Damage]()
-    pictures = list(_recorded_photos(root.absolute(), data_dir, damages)) if root else []
     published = (artifacts_dir / "checkpoints").glob("*.pt")
     kinds: dict[str, list[Check]] = {
+        "photos": list(_photo_checks(root.absolute(), data_dir)) if root else [],
         "outs": list(_out_checks(repository)),
         "cache files": list(_cache_checks(repository / CACHE)),
         "checkpoints": [partial(_checkpoint, path) for path in published],
     }
-    checks = [check for of_kind in kinds.values() for check in of_kind]
-    every = len(pictures) + len(checks)
-    if root and pictures:
-        for done, damaged in _photo_damages(pictures, root, engine):
-            damages |= damaged
-            on_progress(done, every)
-    with ThreadPoolExecutor() as threads:  # hashing and reading release Python's lock
-        found = threads.map(lambda check: check(), checks)
-        for number, damage in enumerate(found, start=len(pictures) + 1):
-            damages |= {damage} if damage else set()
-            on_progress(number, every)
-    counts = {"photos": len(pictures)} | {kind: len(of_kind) for kind, of_kind in kinds.items()}
+    counts = {kind: len(of_kind) for kind, of_kind in kinds.items()}
+    far = [] if engine.is_local else kinds.pop("photos")
+    near = [[check] for of_kind in kinds.values() for check in of_kind]
+    chunks = [far[start : start + CHUNK] for start in range(0, len(far), CHUNK)]
+    damages, done = set[Damage](), 0
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor())  # hashing and reading release the GIL
+        found = threads.map(_run, near)
+        if root and chunks:
+            spread = stack.enter_context(engine.workers(root, __name__, ""))
+            found = chain(spread(_run, chunks), found)
+        for of_chunk in found:
+            damages |= {damage for damage in of_chunk if damage}
+            done += len(of_chunk)
+            on_progress(done, sum(counts.values()))
     return Inspection(counts, tuple(sorted(damages)))
 
 
-def _recorded_photos(
-    root: Path, data_dir: Path, damages: set[Damage]
-) -> Iterator[tuple[Path, str]]:
-    """Path and recorded hash of each photo; tables that cannot be read are added to `damages`."""
+def _run(checks: list[Check]) -> list[Damage | None]:
+    return [check() for check in checks]
+
+
+def _photo_checks(root: Path, data_dir: Path) -> Iterator[Check]:
     for path in sorted((data_dir / "crops").glob("*.arrow")):
         try:
-            table = CropStore(path).table[["image_path", "content_hash"]].drop_duplicates()
+            photos = CropStore(path).table[["image_path", "content_hash"]].drop_duplicates()
         except UserError as error:
-            damages.add(Damage(str(path), error.fact, error.cure))
+            yield partial(Damage, str(path), error.fact, error.cure)
             continue
-        for image_path, recorded in table.itertuples(index=False):
-            yield root / image_path, recorded
+        for image_path, recorded in photos.itertuples(index=False):
+            yield partial(_photo, root / image_path, recorded)
 
 
-def _photo_damages(
-    pictures: list[tuple[Path, str]], root: Path, engine: Engine
-) -> Iterator[tuple[int, set[Damage]]]:
-    """After each chunk, the photos done and the damaged ones of the chunk."""
+def _photo(path: Path, recorded: str) -> Damage | None:
     cure = "Restore the photo from the AI Hub archive; dvc repro reads it again."
-    chunks = [pictures[i : i + CHUNK_PHOTOS] for i in range(0, len(pictures), CHUNK_PHOTOS)]
-    engine = Engine(processes=1) if len(chunks) == 1 else engine
-    with engine.workers(root, photos.__name__, KILLED) as spread:
-        done = 0
-        for faults in spread(photos.recorded_faults, chunks):
-            found = zip(pictures[done : done + len(faults)], faults, strict=True)
-            done += len(faults)
-            yield done, {Damage(str(path), fault, cure) for (path, _), fault in found if fault}
+    try:
+        found = photos.content_hash(source.read(path, LARGEST_PHOTO_BYTES))
+    except OSError as error:
+        return Damage(str(path), f"cannot be read: {error.strerror}", cure)
+    fact = "its bytes changed since validate read them"
+    return None if found == recorded else Damage(str(path), fact, cure)
 
 
 def _out_checks(repository: Path) -> Iterator[Check]:
@@ -184,6 +182,8 @@ def _file(path: Path, recorded: str, cure: str) -> Damage | None:
 
 
 def _checkpoint(path: Path) -> Damage | None:
+    from pillsnap.training import checkpoints  # torch, which a cluster's workers do not need
+
     try:
         checkpoints.load_published(path)
     except UserError as error:

@@ -12,6 +12,7 @@ from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.files import Json
+from pillsnap.formats.listing import PARTS
 from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
 from pillsnap.prediction import load, predict
@@ -27,9 +28,10 @@ def photos_in(folder: Path, classes: Container[str] = ()) -> list[tuple[Path, st
     with the code; DataError if there is none."""
     below = [(path, path.relative_to(folder).parts[:-1]) for path in pictures.in_folder(folder)]
     coded = [(path, next(filter(names.CODE.fullmatch, outer), "")) for path, outer in below]
-    if not any(code for _, code in coded):
-        named = [(path, names.code_of(outer[0]) if outer else "") for path, outer in below]
-        coded = named if any(code in classes for _, code in named) else []
+    inner = [[name for name in outer if name.lower() not in PARTS] for _, outer in below]
+    drugs = [names.code_of(outer[0]) if outer else "" for outer in inner]
+    if any(drug in classes and not names.CODE.fullmatch(drug) for drug in drugs):
+        coded = [(path, code or drug) for (path, code), drug in zip(coded, drugs, strict=True)]
     found = [(path, code) for path, code in coded if code]
     if not found:
         raise DataError(

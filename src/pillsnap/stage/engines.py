@@ -5,7 +5,7 @@ Only this module imports Dask and Ray, and only for an engine that asks for them
 
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,22 +16,23 @@ from pillsnap.errors import MachineError, reason_of
 from pillsnap.stage import pool
 from pillsnap.stage.pool import Answer, Item, Spread
 
-LOCAL = "local"
 CONNECT_S = 20  # after which an engine without an answer or without workers is refused
 RESUME = "; then run dvc repro: it resumes."
+
+Cluster = tuple[Callable[..., "Future[Any]"], int]  # its submit, and the number of its cores
 
 
 @dataclass(frozen=True)
 class Engine:
     """`validate.engine`, and the number of local processes (0: one per core)."""
 
-    url: str = LOCAL  # local | dask://HOST:PORT | ray://HOST:PORT
+    url: str = "local"  # or dask://HOST:PORT, ray://HOST:PORT
     processes: int = 0
 
     @property
     def is_local(self) -> bool:
         """Whether tasks stay on this machine: small ones are cheap then."""
-        return self.url == LOCAL
+        return self.url == "local"
 
     @contextmanager
     def workers(self, root: Path, preload: str, cure: str) -> Iterator[Spread]:
@@ -42,23 +43,24 @@ class Engine:
                 yield spread
             return
         cluster = _dask if self.url.startswith("dask://") else _ray
-        with cluster(self.url) as (executor, cores):
-            yield partial(_spread, self.url, executor, pool.IN_FLIGHT * cores, root.absolute())
+        with cluster(self.url) as opened:
+            yield partial(_spread, self.url, opened, root.absolute())
 
 
 def _spread(
     url: str,
-    executor: Executor,
-    in_flight: int,
+    cluster: Cluster,
     root: Path,
     function: Callable[[Item], Answer],
     items: Iterable[Item],
     /,
 ) -> Iterator[Answer]:
+    submit, cores = cluster
+    job = partial(_on_worker, root, function)
     try:
-        yield from pool.spread(executor, in_flight, "", partial(_on_worker, root, function), items)
+        yield from pool.spread(submit, pool.IN_FLIGHT * cores, "", job, items)
     except Exception as error:
-        raise _explained(url, error) from None
+        raise _refusal(url, getattr(error, "cause", error)) from None  # Ray wraps errors
 
 
 def _on_worker(root: Path, function: Callable[[Item], Answer], item: Item) -> Answer:
@@ -72,86 +74,70 @@ def _on_worker(root: Path, function: Callable[[Item], Answer], item: Item) -> An
 
 
 @contextmanager
-def _dask(url: str) -> Iterator[tuple[Executor, int]]:
-    """The cluster of the scheduler at dask://HOST:PORT, and its number of threads."""
-    with _needed("dask"):
+def _dask(url: str) -> Iterator[Cluster]:
+    with _opening(url):
         from distributed import Client
-    with _answering(url):
+
         client = Client(url.replace("dask", "tcp", 1), timeout=CONNECT_S, set_as_default=False)
     try:
-        with _answering(url):
+        with _opening(url):
             client.wait_for_workers(1, timeout=CONNECT_S)
-        yield client.get_executor(pure=False), sum(client.nthreads().values())
+        yield client.get_executor(pure=False).submit, sum(client.nthreads().values())
     finally:
         client.close()  # drops the tasks that wait; a running one ends with its chunk
 
 
 @contextmanager
-def _ray(url: str) -> Iterator[tuple[Executor, int]]:
-    """The cluster of the Ray client server at ray://HOST:PORT, and its number of CPUs."""
-    with _needed("ray"):
+def _ray(url: str) -> Iterator[Cluster]:
+    with _opening(url):
         import ray
-    with _answering(url):
+
         ray.init(url, log_to_driver=False)
+    task = ray.remote(_call)  # repeated three times when its worker is lost
+
+    def submit(*arguments: Any) -> "Future[Any]":
+        future: Future[Any] = task.remote(*arguments).future()
+        future.set_running_or_notify_cancel()  # Ray 2.60 fails on one that was cancelled
+        return future
+
     try:
-        yield _RayExecutor(ray.remote(_call).remote), int(ray.cluster_resources().get("CPU", 1))
+        yield submit, int(ray.cluster_resources().get("CPU", 1))
     finally:
         ray.shutdown()  # ends the tasks that wait or run
 
 
-class _RayExecutor(Executor):
-    """Ray's tasks as futures; Ray repeats a task three times when its worker is lost."""
-
-    def __init__(self, remote: Callable[..., Any]) -> None:
-        self._remote = remote
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
-        future: Future[Any] = self._remote(function, *arguments).future()
-        future.set_running_or_notify_cancel()  # Ray 2.60 fails on one that was cancelled
-        return future
-
-
-def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
+def _call(function: Callable[[Item], Answer], item: Item) -> Answer:
+    return function(item)
 
 
 @contextmanager
-def _needed(extra: str) -> Iterator[None]:
+def _opening(url: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        extra = url.partition(":")[0]
         raise MachineError(
             f"validate.engine: {extra} is not installed ({error.name}).",
             f"Here and on the workers: pip install 'pillsnap[{extra}]' (in a clone: pip install "
             f"'.[{extra}]'). Or set validate.engine: local",
         ) from None
-
-
-@contextmanager
-def _answering(url: str) -> Iterator[None]:
-    try:
-        yield
     except Exception as error:
         raise _absent(url, error) from None
 
 
-def _explained(url: str, error: Exception) -> Exception:
-    """The refusal for what a cluster raises; an error of the work itself is returned."""
-    cause: Exception = getattr(error, "cause", error)  # Ray wraps errors of the work
-    if isinstance(cause, ModuleNotFoundError):
-        return MachineError(
-            f"validate.engine: a worker of {url} has no module {cause.name}.",
-            f"Install this revision and its requirements there, restart the workers{RESUME}",
-        )
-    if isinstance(cause, CancelledError | OSError):
-        return _absent(url, cause)
-    if type(cause).__module__.startswith(("distributed.", "ray.")):
-        return MachineError(
-            f"validate.engine: {url} lost each worker that a task was given to "
-            f"({reason_of(cause)}). Most often memory ran out.",
-            f"Start fewer workers per host, or free memory{RESUME}",
-        )
-    return cause
+def _refusal(url: str, error: Exception) -> Exception:
+    """The refusal of what a cluster raises; an error of the work itself is returned."""
+    if isinstance(error, ModuleNotFoundError):
+        fact = f"a worker of {url} has no module {error.name}."
+        cure = "Install this revision and its requirements there, restart the workers"
+    elif isinstance(error, CancelledError | OSError):
+        return _absent(url, error)
+    elif type(error).__module__.startswith(("distributed.", "ray.")):
+        fact = f"{url} lost each worker that a task was given to ({reason_of(error)})."
+        cure = "Most often memory ran out: start fewer workers per host, or free memory"
+    else:
+        return error
+    return MachineError(f"validate.engine: {fact}", f"{cure}{RESUME}")
 
 
 def _absent(url: str, error: Exception) -> MachineError:

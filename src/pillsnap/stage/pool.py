@@ -46,11 +46,11 @@ def workers(count: int, preload: str, cure: str) -> Iterator[Spread]:
         yield map
         return
     with local_executor(count, preload) as executor:
-        yield partial(spread, executor, IN_FLIGHT * count, cure)
+        yield partial(spread, executor.submit, IN_FLIGHT * count, cure)
 
 
 def spread(
-    executor: Executor,
+    submit: Callable[..., "Future[Answer]"],
     in_flight: int,
     cure: str,
     function: Callable[[Item], Answer],
@@ -59,12 +59,12 @@ def spread(
 ) -> Iterator[Answer]:
     """The function's answers in the order of the items, with at most `in_flight` futures at once.
 
-    `executor` may be any of concurrent.futures' kind, those of Dask and Ray included.
+    `submit` is that of any Executor, those of Dask and Ray included.
     """
     waiting: deque[Future[Answer]] = deque()
     try:
         for item in items:
-            waiting.append(executor.submit(function, item))
+            waiting.append(submit(function, item))
             if len(waiting) == in_flight:
                 yield waiting.popleft().result()
         while waiting:

@@ -64,36 +64,28 @@ def join(work_dir: Path, version: str, tasks: Sequence[FrameTask], store: WorkSt
     manifest or from other photos. `store.keep_only` deletes them later.
     """
     found = [match for path in work_dir.glob("*") if (match := STORE.fullmatch(path.name))]
-    of_version = [match for match in found if match[1] == version]
-    counts = {int(match[3]) for match in of_version or found}
-    if len(counts) > 1:
-        least = min(counts)
+    counts = {int(match[3]) for match in found if match[1] == version}
+    paths, faults = list[Path](), list[str]()
+    for count in sorted(counts or {int(match[3]) for match in found}):
+        for number, share in enumerate(split(tasks, count), start=1):
+            part = Part(number, count)
+            paths.append(part.store(work_dir, version))
+            fault = _fault(part, work_dir, paths[-1], share)
+            faults += [f"part {part} {fault}"] * bool(fault)
+    if faults:
         raise DataError(
-            f"{work_dir} holds parts of {least} and of {max(counts)}.",
-            f"Delete those of one count, for example: rm {work_dir}/*-of-{least}.sqlite*",
+            "Parts of the photos cannot be joined:\n  " + "\n  ".join(faults),
+            f"pillsnap validate --part {faults[0].split()[1]} and so for each of these parts: "
+            "it reads only photos that it has not read yet. Or read all photos on this host: "
+            f"rm {work_dir}/*.part-*, then dvc repro validate",
         )
-    for count in counts:
-        named = [Part(number, count) for number in range(1, count + 1)]
-        faults = [
-            f"part {part} {fault}"
-            for part, share in zip(named, split(tasks, count), strict=True)
-            if (fault := _fault(part, work_dir, version, share))
-        ]
-        if faults:
-            raise DataError(
-                "Parts of the photos cannot be joined:\n  " + "\n  ".join(faults),
-                f"pillsnap validate --part {faults[0].split()[1]} and so for each of these parts: "
-                "it reads only photos that it has not read yet. Or read all photos on this host: "
-                f"rm {work_dir}/*.part-*, then dvc repro validate",
-            )
-        for part in named:
-            store.add_all(part.store(work_dir, version))
-    return sum(counts)
+    for path in paths:
+        store.add_all(path)
+    return len(paths)
 
 
-def _fault(part: Part, work_dir: Path, version: str, tasks: Sequence[FrameTask]) -> str:
+def _fault(part: Part, work_dir: Path, path: Path, tasks: Sequence[FrameTask]) -> str:
     """Why a part cannot be joined; "" where it can."""
-    path = part.store(work_dir, version)
     if path.is_file():
         with WorkStore(path) as store:
             recorded = store.contents()
@@ -101,5 +93,5 @@ def _fault(part: Part, work_dir: Path, version: str, tasks: Sequence[FrameTask])
             return "is not finished"
         same = recorded == contents(tasks)
         return "" if same else "is of another manifest, or of photos with another size or time"
-    others = [other.name for other in work_dir.glob(f"*.part-{part.number}-of-{part.count}.sqlite")]
-    return f"is of other parameters or versions: {others[0]}" if others else "is missing"
+    others = any(work_dir.glob(f"*.part-{part.number}-of-{part.count}.sqlite"))
+    return "is of other parameters or versions" if others else "is missing"

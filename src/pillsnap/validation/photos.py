@@ -1,6 +1,5 @@
 """Reads photos: header checked before decoding, every kind of damage reported by name."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,6 @@ from pillsnap.dataset.pictures import PictureError, PictureTooLargeError
 from pillsnap.dataset.png import PngError
 
 HEAVIEST_PIXEL_BYTES = 8  # 16-bit RGBA; with 1 MB for headers no photo is longer on disk
-LARGEST_BYTES = 2**30  # of a photo that is only hashed
 
 
 class FrameError(Exception):
@@ -70,19 +68,6 @@ def _decode_any(content: bytes, max_pixels: int) -> Pixels:
 def content_hash(content: bytes) -> str:
     """xxh3-128 of a file's bytes, hex."""
     return xxhash.xxh3_128_hexdigest(content)
-
-
-def recorded_faults(photos: Sequence[tuple[Path, str]]) -> list[str]:
-    """What differs in each photo (path, recorded content hash); "" for an unchanged one."""
-    return [_fault(path, recorded) for path, recorded in photos]
-
-
-def _fault(path: Path, recorded: str) -> str:
-    try:
-        found = content_hash(source.read(path, LARGEST_BYTES))
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return "" if found == recorded else "its bytes changed since validate read them"
 
 
 def _read(path: Path, max_pixels: int) -> bytes:

@@ -12,7 +12,7 @@ import xxhash
 
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import pixels, source
-from pillsnap.errors import MachineError
+from pillsnap.errors import DataError, MachineError
 from pillsnap.stage.engines import Engine
 from pillsnap.validation import photos
 from pillsnap.validation.photos import DecodedPhoto, FrameError
@@ -29,6 +29,7 @@ EXAMPLE_PX = 320  # longest side of a thumbnail in the report
 KILLED = "Lower validate.num_workers, or free memory, then run dvc repro: it resumes."
 
 OnProgress = Callable[[int, int], None]  # frames done, frames in all
+Keyed = tuple[list["FrameTask"], list["Rejected"]]  # photos with their keys, and missing ones
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,6 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Keyed:
-    """Photos to prepare, with their keys in the store, and those that are missing."""
-
-    tasks: tuple[FrameTask, ...]
-    missing: tuple[Rejected, ...]
-
-
-@dataclass(frozen=True)
 class Preparation:
     """The outcome of a run."""
 
@@ -105,14 +98,14 @@ def prepare(
 
     Rejected photos are not stored: they are read again in the next run.
     """
-    rejected = list(photos.missing)
+    tasks, rejected = photos
     known = store.kinds()
     pending = [
         replace(task, kinds=task.kinds | known.get(task.key, frozenset()))
-        for task in photos.tasks
+        for task in tasks
         if not task.kinds <= known.get(task.key, frozenset())
     ]
-    every = len(photos.tasks) + len(rejected)
+    every = len(tasks) + len(rejected)
     done = every - len(pending)
     on_progress(done, every)
     engine = Engine(processes=1) if len(pending) < FEW_FRAMES else engine
@@ -125,8 +118,13 @@ def prepare(
             rejected += [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
             done += len(outcomes)
             on_progress(done, every)
+    if not root.is_dir():  # else every photo since then would count as missing
+        raise DataError(
+            f"The data root {root} is not a folder any more.",
+            "Mount it again, then dvc repro: the photos read so far are kept.",
+        )
     bad = {photo.image_path for photo in rejected}
-    keys = {task.image_path: task.key for task in photos.tasks if task.image_path not in bad}
+    keys = {task.image_path: task.key for task in tasks if task.image_path not in bad}
     rejected.sort(key=lambda photo: photo.image_path)
     return Preparation(keys, tuple(rejected), len(pending))
 
@@ -145,7 +143,7 @@ def with_keys(tasks: Sequence[FrameTask]) -> Keyed:
             identity = (task.image_path, *status, task.boxes, task.size, task.marks)
             key = xxhash.xxh3_128_hexdigest(repr(identity).encode())
             keyed.append(replace(task, key=key))
-    return Keyed(tuple(keyed), tuple(rejected))
+    return keyed, rejected
 
 
 def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:

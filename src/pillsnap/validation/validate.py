@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 
@@ -14,13 +13,13 @@ from pillsnap.dataset import manifest
 from pillsnap.errors import DataError
 from pillsnap.params import Params, ScaleParams, ValidateParams
 from pillsnap.stage.engines import Engine
+from pillsnap.stage.log import RunLog
 from pillsnap.validation import check_table, checks, parts, pictures, report
 from pillsnap.validation.checks import CheckedRows
 from pillsnap.validation.outputs import Admitted, AdmittedPhoto, write_all
 from pillsnap.validation.parts import Part
 from pillsnap.validation.prepare import (
     FrameTask,
-    Keyed,
     OnProgress,
     Preparation,
     Recipe,
@@ -29,16 +28,6 @@ from pillsnap.validation.prepare import (
 )
 from pillsnap.validation.report import Example
 from pillsnap.validation.work_store import Kind, WorkStore
-
-
-class Log(Protocol):
-    """What validate reports while it runs; RunLog is one."""
-
-    def info(self, message: str) -> None:
-        """A line for everyone."""
-
-    def progress(self, step: int, total: int) -> None:
-        """`step` of `total` photos are done."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,7 @@ class Settings:
         )
 
 
-def validate(places: ValidationPaths, settings: Settings, log: Log) -> dict[str, float | None]:
+def validate(places: ValidationPaths, settings: Settings, log: RunLog) -> dict[str, float | None]:
     """Check, decode, report, and write crops/, frames/ and detection/; the counts of each.
 
     DataError when a check fails; validation.json, rejected.csv and validation.html are written
@@ -98,13 +87,15 @@ def validate(places: ValidationPaths, settings: Settings, log: Log) -> dict[str,
     """
     scale, params = settings.scale, settings.validate
     classes, verdict, kinds = _chosen(places, settings)
-    photos = with_keys(_tasks(verdict, kinds, places.root))
+    keyed, missing = with_keys(_tasks(verdict, kinds, places.root))
     version = settings.recipe.pictures_version
     with WorkStore(places.work_dir / f"{version}.sqlite") as store:
-        joined = parts.join(places.work_dir, version, photos.tasks, store)
+        joined = parts.join(places.work_dir, version, keyed, store)
         if joined:
             log.info(f"{joined} parts joined")
-        prepared = _prepare(photos, places, settings, store, log.progress)
+        prepared = prepare(
+            (keyed, missing), places.root, settings.recipe, store, settings.engine, log.progress
+        )
         log.info(str(prepared))
         in_store = store.hashes()
         hashes = {path: in_store[key] for path, key in prepared.keys.items()}
@@ -128,11 +119,13 @@ def read_part(
     """Decode the photos of one part only, into a store of its own, for `validate` to join."""
     _, verdict, kinds = _chosen(places, settings)
     tasks = _tasks(verdict, kinds, places.root)
-    photos = with_keys(parts.split(tasks, part.count)[part.number - 1])
+    keyed, missing = with_keys(parts.split(tasks, part.count)[part.number - 1])
     path = part.store(places.work_dir, settings.recipe.pictures_version)
     with WorkStore(path) as store:
-        prepared = _prepare(photos, places, settings, store, on_progress)
-        store.finish(parts.contents(photos.tasks))
+        prepared = prepare(
+            (keyed, missing), places.root, settings.recipe, store, settings.engine, on_progress
+        )
+        store.finish(parts.contents(keyed))
     return prepared
 
 
@@ -149,22 +142,6 @@ def _chosen(
         verdict.admitted, verdict.partly_labelled, settings.scale, settings.seed
     )
     return classes, verdict, kinds
-
-
-def _prepare(
-    photos: Keyed,
-    places: ValidationPaths,
-    settings: Settings,
-    store: WorkStore,
-    on_progress: OnProgress,
-) -> Preparation:
-    prepared = prepare(photos, places.root, settings.recipe, store, settings.engine, on_progress)
-    if not places.root.is_dir():  # else every photo since then would count as missing
-        raise DataError(
-            f"The data root {places.root} is not a folder any more.",
-            "Mount it again, then dvc repro: the photos read so far are kept.",
-        )
-    return prepared
 
 
 def _read(artifacts_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

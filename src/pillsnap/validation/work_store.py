@@ -4,7 +4,6 @@ A photo's key changes with its path, size, time or boxes. After a restart, or wh
 grown, only photos without a known key are decoded.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pillsnap.errors import DataError, MachineError, UserError
 Box = tuple[int, int, int, int]
 
 BUSY_TIMEOUT_S = 1.0
-JOINED_PHOTOS = 1000  # of a part, in one transaction
+PART = "create table if not exists part (contents text not null)"  # a row when it is complete
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -112,33 +111,24 @@ class WorkStore:
     def add_all(self, path: Path) -> None:
         """Store the photos of another work store that are not in this one."""
         self._database.execute("attach database ? as part", (str(path),))
-        query = "select key from part.photos where key not in (select key from main.photos)"
-        keys = [key for (key,) in self._database.execute(query)]
-        for start in range(0, len(keys), JOINED_PHOTOS):
-            some = json.dumps(keys[start : start + JOINED_PHOTOS])
-            with self._database as database:
-                for table in ("photos", "pictures"):
-                    database.execute(
-                        f"insert into main.{table} select * from part.{table} "
-                        "where key in (select value from json_each(?))",
-                        (some,),
-                    )
+        missing = "where key not in (select key from main.photos)"
+        with self._database as database:
+            for table in ("pictures", "photos"):  # photos last: its keys say what is missing
+                database.execute(f"insert into main.{table} select * from part.{table} {missing}")
         self._database.execute("detach database part")
 
     def finish(self, contents: str) -> None:
         """Record that this store of a part is complete, and what of."""
         with self._database as database:
-            database.execute("create table if not exists part (contents text not null)")
+            database.execute(PART)
             database.execute("delete from part")
             database.execute("insert into part values (?)", (contents,))
 
     def contents(self) -> str | None:
         """What `finish` recorded; None before that."""
-        tables = self._database.execute("select name from sqlite_master where name = 'part'")
-        if not tables.fetchall():
-            return None
-        [(contents,)] = self._database.execute("select contents from part").fetchall()
-        return str(contents)
+        self._database.execute(PART)
+        row = self._database.execute("select contents from part").fetchone()
+        return row and str(row[0])
 
     def hashes(self) -> dict[str, Hashes]:
         """Key -> hashes of the photo and of its crops."""
