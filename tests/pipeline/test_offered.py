@@ -15,11 +15,11 @@ from house.test_commands import COMMAND, typed
 from make import tiny_project
 from make.tiny_project import run, stages_run
 from pillsnap import files
-from pillsnap.aihub import fingerprint
 from pillsnap.cli import app
 from pillsnap.dataset import arrow, manifest
 from pillsnap.errors import UserError
 from pillsnap.evaluation import outputs
+from pillsnap.formats import fingerprint
 from pillsnap.interchange import command as interchange
 from pillsnap.operation import readiness, targets, unfinished, verify
 from pillsnap.params import load
