@@ -275,11 +275,12 @@ def test_ranks_share_out_the_batches_of_one_process():
     assert shared[5] == alone[5] + alone[0][:3]  # parts are equal
 
 
-def test_both_stage_scripts_leave_torch_all_its_threads():
+def test_stage_scripts_leave_torch_all_its_threads_and_so_do_stages_that_they_start():
     variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     threads = set()
     for first in ("torch", "train_detection", "train_classification", "evaluate"):
-        code = f"import {first}, pillsnap.detection.train, torch; print(torch.get_num_threads())"
+        code = f"""import {first}, pillsnap.detection.train, os, torch
+print(torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS"))"""
         path = {"PYTHONPATH": str(ROOT / "src")}
         done = subprocess.run(
             [sys.executable, "-c", code], env=variables | path, capture_output=True, text=True

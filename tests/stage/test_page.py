@@ -29,7 +29,7 @@ def test_a_page_fills_the_blocks_of_the_base_with_escaped_values(monkeypatch):
 
 
 def test_the_templates_are_package_data():
-    pattern = "*/templates/*.html"
+    pattern = "*/templates/*"
     found = {path.relative_to(page.PACKAGE).as_posix() for path in page.PACKAGE.glob(pattern)}
     assert {"stage/templates/base.html", "validation/templates/report.html"} <= found
     assert f'"{pattern}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

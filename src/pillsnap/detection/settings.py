@@ -16,9 +16,13 @@ os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")  # a .pt is a pickle: never 
 # The project's own folder: the user's Ultralytics settings stay as they are.
 os.environ["YOLO_CONFIG_DIR"] = str(Path(".checkpoints").resolve())
 
-# The ranks divide the batches themselves (pillsnap.training.ranks). Ultralytics reads WORLD_SIZE
-# when it is imported and must find a single process.
-_world_size = os.environ.pop("WORLD_SIZE", None)
+# The ranks divide the batches themselves (pillsnap.training.ranks): Ultralytics reads WORLD_SIZE
+# when it is imported and must find a single process. It sets OMP_NUM_THREADS=1, which the stages
+# that this process starts would inherit.
+_kept = {name: os.environ.get(name) for name in ("WORLD_SIZE", "OMP_NUM_THREADS")}
+os.environ.pop("WORLD_SIZE", None)
 importlib.import_module("ultralytics.utils")
-if _world_size is not None:
-    os.environ["WORLD_SIZE"] = _world_size
+for _name, _value in _kept.items():
+    os.environ.pop(_name, None)
+    if _value is not None:
+        os.environ[_name] = _value

@@ -66,8 +66,8 @@ def no_root(scale: str) -> ParameterError:
     """The error of a scale whose photos are nowhere."""
     return ParameterError(
         f"No data root: PILLSNAP_DATA_ROOT is not set and data.root is null at scale {scale}.",
-        "export PILLSNAP_DATA_ROOT=/path/to/the/AI-Hub/tree (the folder that holds train/ and "
-        "val/), run `pillsnap fingerprint`, then repeat the command. "
+        "export PILLSNAP_DATA_ROOT=/path/to/the/download (as AI Hub leaves it, or the folder that "
+        "holds train/ and val/), run `pillsnap fingerprint`, then repeat the command. "
         "Back to the committed params.yaml: pillsnap train --back",
     )
 
@@ -78,7 +78,8 @@ def no_photos(path: Path, is_drawn: bool) -> ParameterError:
         return ParameterError(f"The demo's photos are not in {path}.", "python3 run.py demo")
     return ParameterError(
         f"The data root {path} is not a folder.",
-        "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that holds train/ and val/.",
+        "Set PILLSNAP_DATA_ROOT (or data.root) to AI Hub's download as it is, or to the folder "
+        "that holds train/ and val/.",
     )
 
 
