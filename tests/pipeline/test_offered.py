@@ -15,11 +15,12 @@ from house.test_commands import COMMAND, typed
 from make import tiny_project
 from make.tiny_project import run, stages_run
 from pillsnap import files
-from pillsnap.aihub import fingerprint
 from pillsnap.cli import app
-from pillsnap.dataset import arrow, manifest
+from pillsnap.dataset import manifest
+from pillsnap.dataset.crops import CropStore
 from pillsnap.errors import UserError
 from pillsnap.evaluation import outputs
+from pillsnap.formats import fingerprint
 from pillsnap.interchange import command as interchange
 from pillsnap.operation import readiness, targets, unfinished, verify
 from pillsnap.params import load
@@ -86,8 +87,8 @@ def startable(classes):
 
 
 CASES = [  # the file, its damage, and who reads it
-    ("data/demo/crops/val.arrow", without, arrow.open_arrow),
-    ("data/demo/crops/val.arrow", cut, arrow.open_arrow),
+    ("data/demo/crops/val.arrow", without, lambda path: CropStore(path).arrow),
+    ("data/demo/crops/val.arrow", cut, lambda path: CropStore(path).arrow),
     ("data/demo/crops/train.arrow", without, exported),
     ("artifacts/demo/manifest_val.csv", without, manifest.read),
     ("artifacts/demo/manifest_val.csv", written(b'a,"b\n1,2,3'), manifest.read),
