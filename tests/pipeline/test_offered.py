@@ -17,7 +17,7 @@ from make.tiny_project import run, stages_run
 from pillsnap import files
 from pillsnap.cli import app
 from pillsnap.dataset import manifest
-from pillsnap.dataset.arrow import ArrowStore
+from pillsnap.dataset.crops import CropStore
 from pillsnap.errors import UserError
 from pillsnap.evaluation import outputs
 from pillsnap.formats import fingerprint
@@ -87,8 +87,8 @@ def startable(classes):
 
 
 CASES = [  # the file, its damage, and who reads it
-    ("data/demo/crops/val.arrow", without, lambda path: ArrowStore(path).arrow),
-    ("data/demo/crops/val.arrow", cut, lambda path: ArrowStore(path).arrow),
+    ("data/demo/crops/val.arrow", without, lambda path: CropStore(path).arrow),
+    ("data/demo/crops/val.arrow", cut, lambda path: CropStore(path).arrow),
     ("data/demo/crops/train.arrow", without, exported),
     ("artifacts/demo/manifest_val.csv", without, manifest.read),
     ("artifacts/demo/manifest_val.csv", written(b'a,"b\n1,2,3'), manifest.read),
