@@ -9,11 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
 import pytest
 
-from make.aihub_tree import Shot, edit_label, label_path, photo_path, write_shot, write_tree
+from make.aihub_tree import (
+    VIEWS,
+    Shot,
+    edit_label,
+    label_path,
+    photo_path,
+    write_shot,
+    write_tree,
+)
 from pillsnap import params
 from pillsnap.dataset import manifest
 from pillsnap.dataset.names import parse_codes
@@ -22,6 +31,7 @@ from pillsnap.formats import fingerprint
 from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
+from pillsnap.manifest.choice import TEST
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.stage import engines
 from pillsnap.stage.engines import Engine
@@ -225,8 +235,19 @@ def test_a_tree_without_labels_is_refused_without_counting_to_zero(tmp_path):
     assert not re.search(r"\b0 of|at most 0", str(refusal.value))
 
 
-def test_single_photos_of_known_codes_in_val_are_counted(root):
+def test_single_photos_of_known_codes_in_val_are_test_unless_their_group_is_in_train(root):
     write_shot(root, Shot((CODES[0],), part="val"))
+    apart = Shot((CODES[0],), back=1, light=0, part="val")
+    write_shot(root, apart)
+    for latitude, longitude in VIEWS[:2]:  # the whole group in train
+        same = Shot((CODES[0],), 1, 0, 0, latitude, longitude)
+        photo_path(root, same).unlink()
+        label_path(root, same).unlink()
     chosen = build(root)
+    tested = chosen.candidates.photo_path
+    paths = [tested(int(frame)) for frame in np.flatnonzero(chosen.choice.split == TEST)]
+    assert [path for path in paths if CODES[0] in path and "combination" not in path] == [
+        photo_path(root, apart).relative_to(root).as_posix()
+    ]
     assert chosen.left_out.counts == {"known_single_in_val": 1}
     assert CODES[0] in chosen.left_out.examples["known_single_in_val"][0]

@@ -176,14 +176,15 @@ class Chooser(ClassChooser):
             )
 
     def _test(self, split: Ints, usable: Bools, is_class: Bools) -> None:
-        """From AI Hub's val part: combinations of known codes, singles of codes not in train."""
+        """From AI Hub's val part: photos of known codes only whose capture group is not used, and
+        singles of codes not in train."""
         unknown_pills = np.bincount(
             self._all.pill_frame, ~is_class[self._all.pill_code], len(split)
         )
         trained = np.zeros(len(self._all.groups), dtype=bool)
         trained[self._all.group[split != UNUSED]] = True
         not_trained = ~trained[self._all.group]
-        split[usable & ~self._all.single & (unknown_pills == 0) & not_trained] = TEST
+        split[usable & (unknown_pills == 0) & not_trained] = TEST
         trained_codes = is_class.copy()
         trained_codes[self._all.pill_code[split[self._all.pill_frame] != UNUSED]] = True
         frames = np.flatnonzero(usable & self._all.single)
