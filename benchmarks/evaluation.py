@@ -28,6 +28,7 @@ from pillsnap.evaluation import (
 )
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
 from pillsnap.params import Params, load
+from pillsnap.places import MODELS
 from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.scores import Outputs
@@ -79,6 +80,7 @@ def report_page(
         picture.save(buffer, "JPEG", quality=outputs.REPORT_QUALITY, subsampling=0)
         pictures[name] = buffer.getvalue()
     measured |= {"training": {"total_minutes": 1.0}, "speed": {}, "provenance": {}}
+    measured |= {"models": {name: {"architecture": "made"} for name in MODELS}}
     measured |= {"split": breakdown.split_overlap({})}
     measured["targets"] = outputs.targets(params, measured)
     plots = outputs.plots(answered, fitted, table, params.evaluate.worst_classes)

@@ -70,7 +70,7 @@ def test_an_array_of_three_jobs_and_the_job_that_joins_them(tmp_path):
         assert f"part {number}/3: " in done.stdout, done.stdout
     refused = job("join")
     assert (refused.returncode != 0) and "part 2/3 is missing" in refused.stdout, refused.stdout
-    assert job("validate", "3", SLURM_ARRAY_TASK_ID="4").returncode == 1
+    assert job("validate", "3", SLURM_ARRAY_TASK_ID="4").returncode == 2
     assert job("validate", "3", SLURM_ARRAY_TASK_ID="2").returncode == 0
     joined = job("join")
     assert joined.returncode == 0, joined.stdout

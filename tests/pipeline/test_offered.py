@@ -27,6 +27,7 @@ from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction.load import check_checkpoints
 from pillsnap.recognition import calibration
+from pillsnap.stage.engines import Engine
 from pillsnap.training import checkpoints
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -71,7 +72,8 @@ def calibrated(path):
 
 def verified(_):
     params = load()
-    found = verify.verify(Path(), None, params.data_dir, params.artifacts_dir, lambda *_: None)
+    folders = params.data_dir, params.artifacts_dir
+    found = verify.verify(Path(), None, *folders, Engine(), lambda *_: None)
     for damage in found.damages:
         raise UserError(damage.fact, damage.cure)
 

@@ -117,6 +117,15 @@ def read_codes(path: Path) -> list[str]:
     return codes
 
 
+def check_classes(path: Path, codes: Sequence[str], loaded: Loaded) -> None:
+    """DataError if the list of codes at `path` holds one that is no class of the models."""
+    unknown = sorted({*codes}.difference(loaded.recogniser.classes["mapping_code"]))
+    if unknown:
+        listed = ", ".join(code[:40] for code in unknown[:10])
+        fact = f"{path} holds codes that are no class: {listed}."
+        raise DataError(fact, "List codes of classes.csv, one per line, or no list.")
+
+
 def recognise(
     loaded: Loaded,
     paths: Sequence[Path],
