@@ -38,6 +38,7 @@ def room(path):
 def test_pipeline_has_the_five_stages_in_order_and_descriptions_fit_a_terminal():
     assert list(PIPELINE) == list(STAGES)
     assert all(len(stage["desc"]) < 55 for stage in PIPELINE.values())
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 250
 
 
 @pytest.mark.parametrize("stage", STAGES)
