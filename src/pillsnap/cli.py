@@ -153,17 +153,17 @@ def targets() -> None:
     from pillsnap.operation import targets as goals
 
     params = load()
-    table, met = goals.compare(params)
+    stale = goals.stale(params)
+    table, met = goals.compare(params, not stale)
     from pillsnap.operation import preflight as checks  # imports torch, as the next one does
     from pillsnap.operation import readiness
 
     _print(table)
-    stale = goals.stale(params)
     if stale:
         typer.echo(f"These metrics are not of the checkpoints on disk: {stale}\n  -> dvc repro")
     title = f"ready for {readiness.NEXT}? judged by scale {params.scale}"
-    _print(checks.render(readiness.points(params), title))
-    raise typer.Exit(0 if met and not stale else 1)
+    _print(checks.render(readiness.points(params, not stale), title))
+    raise typer.Exit(0 if met else 1)
 
 
 @app.command()

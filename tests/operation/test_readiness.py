@@ -50,14 +50,16 @@ def params(tmp_path, monkeypatch):
     return made
 
 
-def points(params):
-    return {one.name: one for one in readiness.points(params)}
+def points(params, current=True):
+    return {one.name: one for one in readiness.points(params, current)}
 
 
 def test_a_whole_run_at_these_sizes_leaves_nothing_null(params):
     found = points(params)
     assert [name for name, one in found.items() if "null" in one.value] == []
     assert [found[name].status for name in ("goals", "checkpoints", "data")] == ["pass"] * 3
+    goals = points(params, current=False)["goals"]  # measured on other checkpoints
+    assert (goals.status, "nothing measured" in goals.value) == ("fail", True)
 
 
 def test_a_missed_goal_another_classifier_and_a_damaged_checkpoint_are_named(params):

@@ -24,15 +24,21 @@ def shown(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
 
-    def run(evaluation=True, **first):
+    def run(evaluation=True, checkpoints=True, **first):
         goals = GOALS | {"classification_top1": GOALS["classification_top1"] | first}
-        folder = load().artifacts_dir
+        places = Places.of(load())
+        folder, hashes = places.artifacts_dir, {}
         files.write_json(folder / "metrics.json", {"targets": goals})
+        for name in MODELS if checkpoints else ():
+            files.write_bytes(places.checkpoint(name), b"measured")
+            hashes[f"{name}_sha256"] = hashlib.sha256(b"measured").hexdigest()
         if evaluation:
-            tree = {"targets": {"classification_top1": {"ci": INTERVAL}}}
-            files.write_json(folder / "evaluation.json", tree)
+            ci = {"targets": {"classification_top1": {"ci": INTERVAL}}}
+            files.write_json(folder / "evaluation.json", {"provenance": hashes, **ci})
         done = CliRunner(env={"COLUMNS": "120"}).invoke(cli.app, ["targets"])
         assert "ready for stage4?" in done.output
+        apart = "not of the checkpoints on disk" in done.output
+        assert apart == (not (evaluation and checkpoints))
         lines = done.output.splitlines()
         return done.exit_code, next(line for line in lines if "classification_top1" in line)
 
@@ -43,7 +49,9 @@ def shown(tmp_path, monkeypatch):
     ("made", "code", "wanted"),
     [
         ({}, 0, r">= 0.85 .* 0.9123  \[0.8911, 0.9333\] .* yes"),
-        ({"evaluation": False}, 0, r">= 0.85 .* 0.9123 +│ yes"),
+        ({"evaluation": False}, 1, r">= 0.85 .* 0.9123 +│ - "),  # of which checkpoints?
+        ({"checkpoints": False}, 1, r">= 0.85 .* 0.9123  \[0.8911, 0.9333\] +│ - "),
+        ({"evaluation": False, "checkpoints": False}, 1, r" 0.9123 +│ - "),  # a clone
         ({"value": 0.5, "met": False}, 1, r" 0.5  .* NO"),
         ({"value": None, "met": None}, 1, r" no value  .* NO"),
     ],
@@ -57,11 +65,6 @@ def test_goal_value_and_interval_are_in_a_row(shown, made, code, wanted):
 def test_metrics_of_other_checkpoints_end_with_1(shown, other):
     shown()
     places = Places.of(load())
-    for name in MODELS:
-        files.write_bytes(places.checkpoint(name), b"measured")
-    hashes = {f"{name}_sha256": hashlib.sha256(b"measured").hexdigest() for name in MODELS}
-    whole = places.artifacts_dir / "evaluation.json"
-    files.write_json(whole, files.read_json(whole, "") | {"provenance": hashes})
     if other in MODELS:
         files.write_bytes(places.checkpoint(other), b"trained since")
     elif other:

@@ -103,7 +103,7 @@ CASES = [  # the file, its damage, and who reads it
     (f"{CHECKPOINTS}recogniser.json", cut, calibrated),
     ("artifacts/demo/metrics.json", without, lambda _: targets.headlines(load())),
     ("artifacts/demo/evaluation.json", cut, lambda _: targets.stale(load())),
-    ("artifacts/demo/sampling.json", cut, lambda _: readiness.points(load())),
+    ("artifacts/demo/sampling.json", cut, lambda _: readiness.points(load(), True)),
     (LIVE, cut, lambda path: outputs.report_of(path, "train_detection")),
     ("data/fingerprints/demo.json", cut, fingerprint.read),
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from make.import_graph import ROOT
 from make.tiny_project import run, stages_run
 
 PAGE = (ROOT / "docs/own-photos.md").read_text(encoding="utf-8")
-ROOT_IN_PAGE = "/home/me/pills"
+ROOT_IN_PAGE = "/disk/pills"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -116,7 +116,6 @@ def test_stage3_without_a_root_says_what_to_set_and_the_way_back_leads_back(proj
 
 
 def test_metrics_of_another_evaluation_are_refused_and_the_offered_command_restores_them(project):
-    run(project, "dvc", "repro")  # what the tests before have left
     path = project / "artifacts/demo/metrics.json"
     tree = json.loads(path.read_text())
     tree["detection"]["map50"] = 0.123

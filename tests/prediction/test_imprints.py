@@ -14,7 +14,8 @@ from make.drawn_models import BLUE, GREEN, RED, STRANGE, classes, frame, recogni
 from pillsnap import cli_use
 from pillsnap.errors import MachineError
 from pillsnap.imprint.reader import Reading
-from pillsnap.prediction import imprints, load, output
+from pillsnap.prediction import enrolment, imprints, load, output
+from pillsnap.prediction.gallery import Entry, Gallery
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition import certainty
 
@@ -34,10 +35,8 @@ class Told:
         ]
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Classes with imprints in a project without an imported register."""
-    monkeypatch.chdir(tmp_path)
+def table_of_classes():
+    """Classes with every column that their table has."""
     table = classes()
     for side in (0, 1):
         column = ("print_front", "print_back")[side]
@@ -45,6 +44,15 @@ def project(tmp_path, monkeypatch):
     for column in ("drug_shape", "color_class1", "color_class2"):
         table[column] = ""
     table["item_seq"] = [str(900 + at) for at in range(len(table))]
+    table["train_pills"] = 20
+    return table
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Classes with imprints in a project without an imported register."""
+    monkeypatch.chdir(tmp_path)
+    table = table_of_classes()
     table.to_csv("classes.csv", index=False)
 
     def loaded(texts):
@@ -121,3 +129,18 @@ def test_reader_is_opened_if_asked_for_or_installed(monkeypatch, wanted, install
 def test_crop_has_a_margin_inside_the_frame():
     picture = np.zeros((100, 200, 3), np.uint8)
     assert imprints.cut(picture, (0, 10, 40, 90)).shape == (94, 42, 3)
+
+
+def test_an_enrolled_drug_has_no_recorded_imprint(project, tmp_path):
+    own = recogniser()
+    own.classes = table_of_classes()
+    Image.fromarray(frame((40, 50, 70, STRANGE))).save(tmp_path / "new.png")
+    drug = Entry("K-123456", "new", ("7",), ())
+    photos = [tmp_path / "new.png"]
+    gallery = enrolment.enrol(own, Gallery("sha", 0, ()), drug, photos, 200_000)
+    tool = enrolment.with_gallery(own, gallery)
+    assert tool.classes.notna().all(axis=None)
+    reading = imprints.Imprints(Told({STRANGE: "GN20"}), tool.classes, tmp_path / "classes.csv")
+    frames = [frame((40, 50, 70, STRANGE))]
+    (pill,) = reading.added(frames[0], tool.recognise(frames, top=3)[0])
+    assert (pill.code, pill.imprint.verdict) == ("K-123456", "unsure")

@@ -1,7 +1,6 @@
 """A crop made ready for an OCR model: relief as strong as print, evenly lit, on a grey ground.
 
-Without it the reader got 9 of 44 embossed and printed imprints right, with it 28
-(docs/evaluation.md).
+docs/evaluation.md says how much of the reader's accuracy is due to it.
 """
 
 import cv2
@@ -11,7 +10,7 @@ from pillsnap.arrays import Array, Pixels
 
 GREY = 128
 SPREAD = 40  # grey levels of one standard deviation
-LIGHT_SHARE = 1 / 12  # of the longer side: sigma of the blur that stands for the light
+LIGHT_SHARE = 1 / 12  # of the longer side: sigma of the blur that estimates the light
 RIM_SHARE = 1 / 24  # of the longer side: left out at the pill's edge
 LEAST_PILL = 0.2  # share of the crop: a smaller region is no pill that was cut out
 

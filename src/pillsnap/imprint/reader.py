@@ -18,6 +18,7 @@ from pillsnap import files
 from pillsnap.arrays import Array, Floats32, Pixels
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.imprint import contrast
+from pillsnap.onnx_session import open_graph
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -119,23 +120,17 @@ class Reader:
 
 
 def _session(path: Path, num_threads: int) -> "ort.InferenceSession":
-    import onnxruntime as ort
-
     with files.opened(path, INSTALL, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
         content = file.read()
     if hashlib.sha256(content).hexdigest() != FILES[path.name]:
         cure = f"Install it again: {INSTALL} --force-reinstall"
         raise CheckpointError(f"{path} is not the file of rapidocr 3.10.0.", cure)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads  # 0: one per core
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return open_graph(content, num_threads)
 
 
 def _scaled(grey: Array) -> Floats32:
     """Grey levels as the models take them: -1 to 1."""
-    return (grey.astype(np.float32) / 127.5 - 1).astype(np.float32)
+    return np.asarray(grey / 127.5 - 1, np.float32)
 
 
 def _turned(grey: Array, turn: int) -> Array:

@@ -16,7 +16,7 @@ SYSTEM = (
         "The locale cannot express a path, or DVC cannot in the copies of --temp and --queue.",
         "The path of this repository holds letters beyond ASCII.",
         "export PYTHONUTF8=1 && pillsnap train",
-        'git clone "$PWD" /tmp/pillsnap  # for --temp and --queue: a path of ASCII letters',
+        'git clone "$PWD" {tmp_dir}/pillsnap  # for --temp and --queue: a path of ASCII letters',
     ),
     Known(
         "seed",

@@ -27,14 +27,15 @@ PICTURES = {
 MEASURE = "Measure at a scale with these sizes: dvc exp run -S scale=stage1"
 
 
-def points(params: Params) -> list[Point]:
-    """A point each for goals, checkpoints, data, disk and the time of every long stage."""
+def points(params: Params, current: bool) -> list[Point]:
+    """A point each for goals, checkpoints, data, disk and the time of every long stage; `current`:
+    whether the metrics are of the checkpoints on disk."""
     if NEXT not in params.scales:
         return [warned("readiness", f"null: params.yaml has no scale {NEXT}", "Restore it.")]
     places, there = Places.of(params), params.model_copy(update={"scale": NEXT})
     metrics, sampling = _read(places.artifacts_dir / "metrics.json"), _read(places.sampling)
     return [
-        goals(metrics.get("targets", {})),
+        goals(metrics.get("targets", {}) if current else {}),
         verified(places),
         data(sampling.get("on_disk", {}), there),
         *check_machine.disk(there, Path()),
@@ -49,7 +50,11 @@ def goals(targets: Json) -> Point:
     value = f"{len(targets) - len(missed)} of {len(targets)} met"
     if targets and not missed:
         return passed("goals", value)
-    return failed("goals", f"{value}: {', '.join(missed) or 'nothing measured'}", "See above.")
+    return failed(
+        "goals",
+        f"{value}: {', '.join(missed) or 'nothing measured on these checkpoints'}",
+        "See above.",
+    )
 
 
 def verified(places: Places) -> Point:

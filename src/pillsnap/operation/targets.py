@@ -39,26 +39,29 @@ def headlines(params: Params) -> Table:
 
 
 def stale(params: Params) -> str:
-    """Why metrics.json is not of the checkpoints on disk; empty when it is, or without any."""
+    """Why metrics.json is not of the checkpoints on disk, as in a clone; "" when it is."""
     measured, places = _evaluation(params), Places.of(params)
     for name in MODELS:
         path = places.checkpoint(name)
-        if path.is_file() and files.sha256_of(path) != at(measured, f"provenance.{name}_sha256"):
+        if not path.is_file():
+            return f"{path} is missing."
+        if files.sha256_of(path) != at(measured, f"provenance.{name}_sha256"):
             return f"evaluation.json is not of {path}."
     metrics = _metrics(params)
-    if measured and any(at(measured, name) != at(metrics, name) for name in HEADLINES):
+    if any(at(measured, name) != at(metrics, name) for name in HEADLINES):
         return "metrics.json is not of the evaluation in evaluation.json."
     return ""
 
 
-def compare(params: Params) -> tuple[Table, bool]:
-    """Goal, value and interval of each target, and whether all are met."""
+def compare(params: Params, current: bool) -> tuple[Table, bool]:
+    """Goal, value and interval of each target, and whether all are met: none is where the metrics
+    are not `current`, of the checkpoints on disk."""
     metrics, whole = _metrics(params), _evaluation(params)
     table = Table(title=f"goals at scale {params.scale}", title_justify="left")
     for name in ("target", "goal", "measured", "met"):
         table.add_column(name)
     targets = at(metrics, "targets") or {}
-    met = bool(targets)
+    met = bool(targets) and current
     for name, target in targets.items():
         met = met and bool(target["met"])
         sign = "<=" if name.endswith("minutes") else ">="
@@ -66,7 +69,8 @@ def compare(params: Params) -> tuple[Table, bool]:
         shown = "no value" if target["value"] is None else _shown(target["value"])
         if interval:
             shown += f"  [{_shown(interval['low'])}, {_shown(interval['high'])}]"
-        table.add_row(name, f"{sign} {target['goal']:g}", shown, "yes" if target["met"] else "NO")
+        answer = "-" if not current else "yes" if target["met"] else "NO"
+        table.add_row(name, f"{sign} {target['goal']:g}", shown, answer)
     return table, met
 
 

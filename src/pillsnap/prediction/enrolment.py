@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
@@ -80,11 +81,17 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
         return recogniser
     fitted, classes = recogniser.calibration, recogniser.classes
     trained, enrolled = fitted.class_means, gallery.means
-    rows = [
-        (len(classes) + i, entry.code, entry.drug_name, "|".join(entry.edi_codes))
+    blank = {name: 0 if is_numeric_dtype(kind) else "" for name, kind in classes.dtypes.items()}
+    more = pd.DataFrame(
+        blank
+        | {
+            "class_index": len(classes) + i,
+            "mapping_code": entry.code,
+            "drug_name": entry.drug_name,
+            "edi_codes": "|".join(entry.edi_codes),
+        }
         for i, entry in enumerate(gallery.entries)
-    ]
-    more = pd.DataFrame(rows, columns=["class_index", "mapping_code", "drug_name", "edi_codes"])
+    )
     return Recogniser(
         recogniser.detector,
         GalleryClassifier(recogniser.classifier, enrolled, fitted),

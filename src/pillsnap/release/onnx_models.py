@@ -18,6 +18,7 @@ from pillsnap.boxes import MAX_PILLS, Boxes
 from pillsnap.classification.augment import to_input
 from pillsnap.detection import letterbox
 from pillsnap.errors import CheckpointError, reason_of
+from pillsnap.onnx_session import open_graph
 from pillsnap.training import configs
 
 METADATA_KEY = "pillsnap"  # of the graph's metadata: JSON, the checkpoint's configuration and more
@@ -80,14 +81,10 @@ def suppress(
 
 
 def _open(path: Path, kind: str, num_threads: int) -> tuple[ort.InferenceSession, dict[str, Any]]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads  # 0: one per core
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # not busy when idle
-    options.log_severity_level = 3  # errors
     with files.opened(path, AGAIN, CheckpointError, files.LARGEST_MODEL_BYTES) as file:
         content = file.read()
     try:
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_graph(content, num_threads)
         config = orjson.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
         assert isinstance(config, dict), "its metadata"
     except Exception as error:  # a foreign or damaged file fails in many ways: one refusal
