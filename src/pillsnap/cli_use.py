@@ -50,8 +50,7 @@ def predict(
     prediction.check_exist(paths)
     allowed = None if codes is None else prediction.read_codes(codes)
     loaded = loading.load(backend, model, device, imprint=imprint)
-    if codes is not None:
-        prediction.check_classes(codes, allowed or (), loaded)
+    prediction.check_codes(codes, allowed or (), loaded)
     if single:
         loaded = loading.for_single(loaded)
     raise typer.Exit(prediction.predict(loaded, paths, top, allowed, annotate, form))

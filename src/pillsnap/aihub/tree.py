@@ -16,7 +16,6 @@ from pathlib import Path
 from pillsnap.dataset import source
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.names import CODE, nfc, parse_codes
-from pillsnap.errors import DataError
 from pillsnap.stage.pool import Spread
 
 PARTS = ("train", "val")
@@ -102,15 +101,9 @@ def sample(root: Path, count: int) -> list[str]:
 
 def _outer(root: Path) -> "_Walk":
     """The folders above the shards, entered; their `shards` are the folders and archives below."""
+    source.check_root(root)
     walk = _Walk(os.fspath(root), set())
-    try:
-        walk.enter("", root.stat())
-        os.scandir(root).close()
-    except OSError as error:
-        raise DataError(
-            f"The data root {root} cannot be listed: {error.strerror}.",
-            "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that AI Hub's download is in.",
-        ) from None
+    walk.enter("", root.stat())
     walk.folders = list(walk.below("", outer=True))
     return walk
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from pillsnap.errors import reason_of
+from pillsnap.errors import DataError, reason_of
 
 ARCHIVE = ".zip"
 INSIDE = re.compile(r"\.zip/", re.IGNORECASE)
@@ -40,6 +40,17 @@ class Status(NamedTuple):
 
     size: int  # bytes
     version: int  # time of the last change in ns; of a file in an archive its CRC-32
+
+
+def check_root(root: Path) -> None:
+    """DataError unless the data root is a folder that can be listed."""
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise DataError(
+            f"The data root {root} cannot be listed: {error.strerror}.",
+            "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that the photos are in.",
+        ) from None
 
 
 def read(path: str | Path, most: int) -> bytes:

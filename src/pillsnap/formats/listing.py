@@ -4,9 +4,9 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
+from pillsnap.dataset import source
 from pillsnap.dataset.names import nfc
 from pillsnap.dataset.pictures import HEIF_SUFFIXES, SUFFIXES
-from pillsnap.errors import DataError
 
 PICTURES = SUFFIXES | HEIF_SUFFIXES
 LABELS = frozenset({".txt", ".json", ".yaml", ".yml", ".csv", ".names"})
@@ -21,13 +21,7 @@ def walk(root: Path) -> Files:
     """All files below `root`, sorted by path; links are followed, hidden names are not."""
     found: Files = {}
     entered: set[tuple[int, int]] = set()
-    try:
-        os.scandir(root).close()
-    except OSError as error:
-        raise DataError(
-            f"The data root {root} cannot be listed: {error.strerror}.",
-            "Set PILLSNAP_DATA_ROOT (or data.root) to the folder that the photos are in.",
-        ) from None
+    source.check_root(root)
     for folder, inner, names in os.walk(root, followlinks=True):
         inner[:] = [name for name in inner if name[0] != "." and _new(folder, name, entered)]
         for name in names:

@@ -280,10 +280,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 def read(path: Path) -> dict[str, Any]:
     """The plain mapping of a params.yaml, unchecked."""
-    cure = (
-        "Run the command in the root of the repository. If the file is damaged, fix it, or restore "
-        "it: pillsnap train --back"
-    )
+    cure = "Run it in the root of the repository. Damaged: pillsnap train --back restores it."
     return files.read_yaml(path, cure, ParameterError)
 
 

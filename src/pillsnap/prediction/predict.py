@@ -16,7 +16,7 @@ from pillsnap.errors import DataError, UsageError, UserError
 from pillsnap.prediction import annotation, output
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
-from pillsnap.recognition.recogniser import Pill
+from pillsnap.recognition.recogniser import NO_CLASS, Pill
 
 Read = tuple[Path, Picture | UserError]  # a picture, or why it was refused
 
@@ -117,13 +117,11 @@ def read_codes(path: Path) -> list[str]:
     return codes
 
 
-def check_classes(path: Path, codes: Sequence[str], loaded: Loaded) -> None:
-    """DataError if the list of codes at `path` holds one that is no class of the models."""
-    unknown = sorted({*codes}.difference(loaded.recogniser.classes["mapping_code"]))
+def check_codes(path: Path | None, codes: Sequence[str], loaded: Loaded) -> None:
+    """DataError if the list at `path` holds a code that is no class of the models."""
+    unknown = loaded.recogniser.not_classes(codes) if codes else ""
     if unknown:
-        listed = ", ".join(code[:40] for code in unknown[:10])
-        fact = f"{path} holds codes that are no class: {listed}."
-        raise DataError(fact, "List codes of classes.csv, one per line, or no list.")
+        raise DataError(f"{path} holds codes that are no class: {unknown}.", NO_CLASS)
 
 
 def recognise(

@@ -3,7 +3,7 @@
 evaluate measures this path; predict and the service use it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,9 @@ from pillsnap.recognition.scores import Outputs
 
 if TYPE_CHECKING:
     import torch
+
+
+NO_CLASS = "List codes of classes.csv, or no list."
 
 
 @dataclass(frozen=True)
@@ -190,14 +193,18 @@ class Recogniser:
         index = np.where(score >= fitted.threshold, best, UNKNOWN).astype(np.int64)
         return Decision(index, confidence, score)
 
+    def not_classes(self, codes: Collection[str]) -> str:
+        """The codes that are no class, at most ten of them, for a message; "" if all are."""
+        unknown = sorted({*codes}.difference(self._index_of))
+        return ", ".join(code[:40] for code in unknown[:10])
+
     def _allowed(self, codes: Sequence[str] | None) -> Ints:
         if codes is None:
             return np.arange(len(self.classes))
-        unknown = sorted({code for code in codes if code not in self._index_of})
+        unknown = self.not_classes(codes)
         if unknown or not codes:
-            listed = ", ".join(unknown[:10])
-            what = f"holds codes that are no class: {listed}" if codes else "is empty"
-            raise DataError(f"The list of codes {what}.", "List codes of classes.csv, or no list.")
+            what = f"holds codes that are no class: {unknown}" if codes else "is empty"
+            raise DataError(f"The list of codes {what}.", NO_CLASS)
         return np.array(sorted({self._index_of[code] for code in codes}), dtype=np.int64)
 
     def _pills(self, outputs: FrameOutputs, top: int, allowed: Ints) -> list[Pill]:

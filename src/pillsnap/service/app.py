@@ -62,10 +62,9 @@ class Service:
 
     async def _answer(self, request: Request) -> Response:
         sent, query = await requests.read(request, self.limits)
-        classes = self.loaded.recogniser.classes["mapping_code"]
-        untrained = sorted(set(query.codes or ()) - set(classes))
+        untrained = self.loaded.recogniser.not_classes(query.codes) if query.codes else ""
         if untrained:
-            fact = f"The classifier has no class {', '.join(untrained[:10])}."
+            fact = f"The classifier has no class {untrained}."
             return bodies.problem(400, fact, "GET /v1/model lists its classes.")
         found = await asyncio.gather(*(self._picture(*picture, query) for picture in sent))
         errors = [error for _, error in found if error is not None]
