@@ -31,7 +31,8 @@ from pillsnap.dataset.crops import CropStore
 from pillsnap.evaluation import metrics
 from pillsnap.params import Params, load
 from pillsnap.places import Places
-from pillsnap.recognition import calibration, scores
+from pillsnap.recognition import centres, scores
+from pillsnap.recognition.centres import Centres
 from pillsnap.training import devices
 
 ENROLLED_PHOTOS, DRAWINGS = 5, 10
@@ -102,38 +103,39 @@ def outputs(
     return store.table, scores.Outputs(logits, embeddings)
 
 
-def class_means(
-    pills: scores.Outputs, codes: NDArray[Any], names: list[str]
-) -> NDArray[np.float32]:
-    """Mean embedding of each code."""
-    means = [pills.embeddings[codes == name].mean(axis=0) for name in names]
-    return calibration.normalised(np.stack(means))
+def class_centres(
+    pills: scores.Outputs, codes: NDArray[Any], side: NDArray[np.int64], names: list[str]
+) -> Centres:
+    """Centres of both sides of each code."""
+    number = {name: index for index, name in enumerate(names)}
+    rows = np.flatnonzero(np.isin(codes, names))
+    truth, found = np.array([number[code] for code in codes[rows]]), pills.embeddings[rows]
+    sums, counts = np.zeros((len(names), centres.SIDES, found.shape[1])), np.zeros((len(names), 2))
+    np.add.at(sums, (truth, side[rows]), found)
+    np.add.at(counts, (truth, side[rows]), 1)
+    return centres.fitted(sums, counts, found.T.astype(np.float64) @ found)
 
 
-def unknown_auroc(
-    known: scores.Outputs, unknown: scores.Outputs, means: NDArray[np.float32]
-) -> float:
+def unknown_auroc(known: scores.Outputs, unknown: scores.Outputs, fitted: Centres) -> float:
     """Of the score that tells them apart best, at temperature 1."""
     found = [
-        metrics.auroc(*(scores.score_of(score, side, means, 1.0) for side in (known, unknown)))
+        metrics.auroc(*(scores.score_of(score, side, fitted, 1.0) for side in (known, unknown)))
         for score in scores.SCORES
     ]
     return max(value for value in found if value is not None)
 
 
-def enrolled_top1(
-    unknown: scores.Outputs, codes: NDArray[Any], means: NDArray[np.float32]
-) -> float:
-    """Share of unknown pills nearest to their own code's mean of a few photos, of all means."""
+def enrolled_top1(unknown: scores.Outputs, codes: NDArray[Any], fitted: Centres) -> float:
+    """Share of unknown pills most like their own code's mean of a few photos, of all classes."""
     names, right, asked = sorted(set(codes)), 0, 0
     for drawing in range(DRAWINGS):
         order = np.random.default_rng(drawing).permutation(len(codes))
         used = np.concatenate([order[codes[order] == name][:ENROLLED_PHOTOS] for name in names])
-        photos = scores.Outputs(unknown.logits[used], unknown.embeddings[used])
-        enrolled = class_means(photos, codes[used], names)
+        enrolled = [unknown.embeddings[used[codes[used] == name]].mean(axis=0) for name in names]
+        both = centres.normalised(np.stack([enrolled, enrolled], axis=1))
         rest = np.setdiff1d(np.arange(len(codes)), used)
-        cosines = unknown.embeddings[rest] @ np.concatenate([enrolled, means]).T
-        named = np.array([*names, *[""] * len(means)])[cosines.argmax(axis=1)]
+        likeness = fitted.joined(both).likeness(unknown.embeddings[rest])
+        named = np.array([*[""] * len(fitted), *names])[likeness.argmax(axis=1)]
         right, asked = right + int((named == codes[rest]).sum()), asked + len(rest)
     return right / asked
 
@@ -151,7 +153,8 @@ def tried(params: Params, variant: Variant, epochs: int) -> tuple[float, float, 
         trained = train_once(params, crops_dir, augmenter, epochs, Path(folder))
     table, pills = outputs(params, image_px, trained.weights, "train")
     codes = table["mapping_code"].to_numpy(str)
-    means = class_means(pills, codes, sorted(set(codes[table["known"].to_numpy(bool)])))
+    known = sorted(set(codes[table["known"].to_numpy(bool)]))
+    fitted = class_centres(pills, codes, table["direction"].to_numpy(np.int64), known)
     _, val = outputs(params, image_px, trained.weights, "val")
     table, test = outputs(params, image_px, trained.weights, "test")
     strange = ~table["known"].to_numpy(bool)
@@ -159,8 +162,8 @@ def tried(params: Params, variant: Variant, epochs: int) -> tuple[float, float, 
     codes = table["mapping_code"].to_numpy(str)[strange]
     return (
         trained.metrics["top1"],
-        unknown_auroc(val, unknown, means),
-        enrolled_top1(unknown, codes, means),
+        unknown_auroc(val, unknown, fitted),
+        enrolled_top1(unknown, codes, fitted),
     )
 
 

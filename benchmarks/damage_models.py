@@ -40,8 +40,9 @@ def project_content(backend: str, bundle: Path | None) -> Any:
     """What a recogniser is made of, and what it sees in a picture."""
     loaded = load.load(backend, bundle, "cpu")
     tool = loaded.recogniser
-    fitted = replace(tool.calibration, class_means=np.empty(0))
-    means = tool.calibration.class_means.tobytes()
+    centres = tool.calibration.centres
+    fitted = replace(tool.calibration, centres=None)
+    means = centres.means.tobytes(), centres.spread.tobytes()
     configs = json.dumps([tool.detector.config, tool.classifier.config], sort_keys=True)
     pills = tool.recognise([PAIR], top=4)
     limits = replace(loaded, recogniser=None)
@@ -144,7 +145,7 @@ def model_targets() -> dict[str, Target]:
     places = replace(places, artifacts_dir=Path("artifacts/demo"), data_dir=Path("data/demo"))
     tool = load.load("torch", None, "cpu").recogniser
     fitted = tool.calibration
-    drug = EnrolledPhoto("a.png", "", np.full(fitted.class_means.shape[1], 0.1, np.float32))
+    drug = EnrolledPhoto("a.png", "", np.full(fitted.centres.means.shape[2], 0.1, np.float32))
     gallery, bundle = Path("gallery/demo.json"), Path("bundle")
     drugs = (Entry("K-000777", "", (), (drug,)),)
     galleries.save(gallery, Gallery(fitted.classification_sha256, 1, drugs))
@@ -162,10 +163,10 @@ def model_targets() -> dict[str, Target]:
 
     def calibrated() -> Any:
         read = calibration.load(places.calibration, fitted.classification_sha256)
-        return repr(read), read.class_means.tobytes()
+        return repr(read), read.centres.means.tobytes(), read.centres.spread.tobytes()
 
     def enrolled() -> Any:
-        read = galleries.load(gallery, fitted.classification_sha256, fitted.class_means.shape[1])
+        read = galleries.load(gallery, fitted.classification_sha256, fitted.centres.means.shape[2])
         return repr(enrolment.with_gallery(tool, read).recognise([PAIR], top=5)), repr(read)
 
     return {

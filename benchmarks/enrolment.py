@@ -20,6 +20,7 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.dataset.crops import CropStore
 from pillsnap.params import load
 from pillsnap.places import Places
+from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import load as loading
 from pillsnap.prediction.enrolment import GalleryClassifier
@@ -34,6 +35,7 @@ class Pills:
     codes: NDArray[Any]
     known: NDArray[np.bool_]
     answer: tuple[Floats32, Floats32]  # logits, embeddings
+    turned: Floats32  # embeddings as `pillsnap enroll` stores them
     config: dict[str, Any]
 
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
@@ -44,10 +46,12 @@ class Pills:
 def pills_of(recogniser: Recogniser, places: Places, split: str) -> Pills:
     """A split through the classifier."""
     store = CropStore(places.data_dir / "crops" / f"{split}.arrow")
-    answer = recogniser.classify(np.stack([store.decode(row) for row in range(len(store))]))
+    crops = np.stack([store.decode(row) for row in range(len(store))])
+    answer = recogniser.classify(crops)
+    turned = np.stack([enrolment.embedding_of(recogniser, crop) for crop in crops])
     table = store.table
     codes, known = table["mapping_code"].to_numpy(str), table["known"].to_numpy(bool)
-    return Pills(codes, known, answer, dict(recogniser.classifier.config))
+    return Pills(codes, known, answer, turned, dict(recogniser.classifier.config))
 
 
 def top1(recogniser: Recogniser, gallery: Gallery, pills: Pills) -> NDArray[Any]:
@@ -73,10 +77,12 @@ def enrolled(
     """A gallery of the rows; twins of trained or enrolled drugs only where they are wanted."""
     gallery, trained = Gallery("", 0, ()), list(recogniser.classes["mapping_code"])
     for code, chosen in rows.items():
-        photos = [EnrolledPhoto(str(row), f"{row:064d}", test.answer[1][row]) for row in chosen]
+        photos = [EnrolledPhoto(str(row), f"{row:064d}", test.turned[row]) for row in chosen]
         entry = Entry(code, code, (), tuple(photos))
-        means = np.stack([*recogniser.calibration.class_means, *(e.mean for e in gallery.entries)])
-        if twins or galleries.twin_of(entry, means, [*trained, *gallery.codes]) is None:
+        others = recogniser.calibration.centres
+        if gallery.entries:
+            others = others.joined(gallery.means)
+        if twins or galleries.twin_of(entry, others, [*trained, *gallery.codes]) is None:
             gallery = galleries.with_photos(gallery, entry)
     return gallery
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from make.made_answers import class_table, frame_answer
+from make.made_answers import class_table, frame_answer, made_centres
 from pillsnap.evaluation import (
     breakdown,
     cards,
@@ -29,9 +29,8 @@ from pillsnap.evaluation import (
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameSet
 from pillsnap.params import Params, load
 from pillsnap.places import MODELS
-from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
-from pillsnap.recognition.scores import Outputs
+from pillsnap.recognition.centres import normalised
 
 Json = dict[str, Any]
 
@@ -93,15 +92,14 @@ def main() -> None:
     pills, classes = (int(value) for value in (*sys.argv[1:], 18_525, 1_000)[:2])
     params, rng, table = load(), np.random.default_rng(0), class_table(classes)
     val, test = answers(pills, classes, True, rng), answers(5000, classes, False, rng)
-    means = calibration.normalised(rng.normal(0, 1, (classes, FEATURES)))
+    centres = made_centres(normalised(rng.normal(0, 1, (classes, FEATURES))))
     frames = [
         frame_answer(i, ("single", "combination")[i % 2], [i % classes], [i % classes])
         for i in range(FRAMES)
     ]
     answered = Answers(val, test, FrameSet(frames), FrameSet(frames[1:200:2]))
-    none = Outputs(np.empty((0, classes)), np.empty((0, FEATURES)))
     marks = [time.process_time()]
-    fitted = fit.fit(val, val.truth, {"val_unknown": none, "glued": test}, means, 0.95, 0.01)
+    fitted = fit.fit(val, val.truth, test, centres, 0.95, 0.01)
     marks.append(time.process_time())
     measured = evaluate.measure(params, answered, fitted, table, ())
     marks.append(time.process_time())

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from make.made_answers import CLASSES, NO_PILLS, crop_answers, muddled
+from make.made_answers import CLASSES, NO_PILLS, crop_answers, made_centres, muddled
 from pillsnap.evaluation import fit, metrics
 from pillsnap.recognition import scores
 from pillsnap.recognition.scores import Outputs
@@ -10,30 +10,26 @@ from pillsnap.recognition.scores import Outputs
 VAL = crop_answers(muddled, True, 1)
 UNKNOWN = crop_answers(muddled, False, 2)
 FEW = Outputs(UNKNOWN.logits[:10], UNKNOWN.embeddings[:10])
-MEANS = np.eye(CLASSES, dtype=np.float32)
+CENTRES = made_centres(np.eye(CLASSES, dtype=np.float32))
 
 
 def test_scores_are_what_their_papers_define():
     pills = Outputs(np.log(np.array([[1.0, 2.0, 3.0]])), np.array([[0.6, 0.8]]))
-    means = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    found = {score: scores.score_of(score, pills, means, 1.0)[0] for score in scores.SCORES}
-    expected = {"max_probability": 0.5, "energy": np.log(6.0), "class_mean": 0.8}
+    centres = made_centres(np.eye(2, dtype=np.float32))
+    found = {score: scores.score_of(score, pills, centres, 1.0)[0] for score in scores.SCORES}
+    expected = {"max_probability": 0.5, "energy": np.log(6.0), "mahalanobis": -0.4}
     assert found == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("val_unknown", "glued", "basis"),
-    [(UNKNOWN, UNKNOWN, "val_unknown"), (FEW, UNKNOWN, "glued"), (NO_PILLS, FEW, "glued")],
-)
-def test_the_score_is_the_best_on_vals_unknown_pills_or_glued_ones(val_unknown, glued, basis):
-    stand_ins = {"val_unknown": val_unknown, "glued": glued}
-    fitted = fit.fit(VAL, VAL.truth, stand_ins, MEANS, 0.95, 0.01)
-    assert fitted.chosen_on == basis
-    assert fitted.score == fit.best_of(fitted.compared[basis])
-    assert set(fitted.compared) == set(stand_ins)
+@pytest.mark.parametrize(("unknown", "chosen"), [(UNKNOWN, True), (FEW, False), (NO_PILLS, False)])
+def test_the_score_is_the_best_on_vals_unknown_pills_if_there_are_enough(unknown, chosen):
+    fitted = fit.fit(VAL, VAL.truth, unknown, CENTRES, 0.95, 0.01)
+    assert fitted.chosen_on == ("val_unknown" if chosen else "default")
+    assert fitted.score == (fit.best_of(fitted.compared) if chosen else "mahalanobis")
+    assert (None in fitted.compared.values()) == (not len(unknown))
     passed = fitted.refusal_score(VAL) >= fitted.threshold
     assert passed.sum() == 0.95 * len(VAL)
-    assert fit.best_of({"max_probability": 0.8, "energy": 0.9, "class_mean": 0.7}) == "energy"
+    assert fit.best_of({"max_probability": 0.8, "energy": 0.9, "mahalanobis": 0.7}) == "energy"
     assert fit.best_of(dict.fromkeys(scores.SCORES)) == "max_probability"
 
 

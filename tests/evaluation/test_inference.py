@@ -62,20 +62,14 @@ def test_frames_are_read_as_the_recogniser_reads_them(frames, log):
     assert min(measured.values()) > 0
 
 
-def test_crops_are_classified_in_order_and_class_means_are_those_of_known_pills(store, log):
-    means = inference.class_means(ColourClassifier(), store, 2, log)
+def test_crops_are_classified_in_order_and_centres_are_those_of_known_pills(store, log):
+    found = inference.class_centres(ColourClassifier(), store, 2, log)
     red = np.array(RED) / np.linalg.norm(RED)
-    assert means[0] == pytest.approx(red, abs=0.01)
-    assert np.linalg.norm(means, axis=1) == pytest.approx([1, 1, 0, 0], abs=1e-6)
+    assert found.means[0] == pytest.approx(np.stack([red, red]), abs=0.01)  # no pill shows its back
+    assert np.linalg.norm(found.means, axis=2) == pytest.approx(
+        np.array([[1, 1], [1, 1], [0, 0], [0, 0]]), abs=1e-6
+    )
     answers = inference.classify_crops(ColourClassifier(), store, 3, log)
     assert answers.logits.argmax(axis=1)[:3].tolist() == [0, 0, 1]
     assert len(answers.known()) == 3
     assert answers.known(False).truth.tolist() == [-1]
-
-
-def test_glued_crops_are_halves_of_two_pills_of_different_classes(store, log):
-    made = inference.classify_glued(ColourClassifier(), store, 0, 2, log)
-    assert 0 < len(made) <= 2
-    assert made.embeddings.shape == (len(made), 3)
-    left, right = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
-    assert inference.glued(left, right)[0, :, 0].tolist() == [0, 0, 1, 1]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from make.made_answers import class_table
+from make.made_answers import class_table, made_centres
 from pillsnap import boxes
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.recogniser import Recogniser
@@ -52,7 +52,8 @@ class ColourClassifier:
 def recogniser(batch_size: int = 3) -> Recogniser:
     """A recogniser of four colours that refuses a fifth."""
     means = COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)
-    calibration = Calibration(1.0, "class_mean", 0.98, 0.1, means, {}, "", 0.25, 0.6, "", "")
+    centres = made_centres(means)
+    calibration = Calibration(1.0, "mahalanobis", -0.04, 0.1, centres, {}, "", 0.25, 0.6, "", "")
     return Recogniser(SquareDetector(), ColourClassifier(), calibration, classes(), batch_size)
 
 

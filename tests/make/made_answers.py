@@ -10,8 +10,8 @@ from pillsnap import params
 from pillsnap.dataset.manifest import CLASS_COLUMNS
 from pillsnap.evaluation import fit
 from pillsnap.evaluation.answers import Answers, CropAnswers, FrameAnswer, FrameSet
-from pillsnap.recognition import calibration
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.centres import Centres, normalised
 from pillsnap.recognition.scores import Outputs
 
 CLASSES, PER_CLASS = 10, 40
@@ -77,14 +77,19 @@ def crop_answers(model: Model, known: bool, seed: int) -> CropAnswers:
             "content_hash": "",
         }
     ).assign(latitude=70, longitude=0, box_x=10, box_y=20, box_w=30, box_h=40)
-    embeddings = calibration.normalised(logits + rng.normal(0, 0.01, logits.shape))
+    embeddings = normalised(logits + rng.normal(0, 0.01, logits.shape))
     return CropAnswers(logits, embeddings, table)
 
 
+def made_centres(means: np.ndarray) -> Centres:
+    """Both sides of each class at its row of `means` [classes, d], the same spread everywhere."""
+    flat = np.zeros((1, means.shape[1]), np.float32)
+    return Centres(np.stack([means, means], axis=1).astype(np.float32), flat)
+
+
 def fitted(val: CropAnswers) -> Calibration:
-    known, means = val.known(), np.eye(CLASSES, dtype=np.float32)
-    stand_ins = {"val_unknown": NO_PILLS, "glued": NO_PILLS}
-    return fit.fit(known, known.truth, stand_ins, means, 0.95, 0.01)
+    known, centres = val.known(), made_centres(np.eye(CLASSES, dtype=np.float32))
+    return fit.fit(known, known.truth, NO_PILLS, centres, 0.95, 0.01)
 
 
 def frame_answer(index: int, kind: str, labels: list[int], names: list[int]) -> FrameAnswer:

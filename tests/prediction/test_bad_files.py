@@ -1,6 +1,5 @@
 """Damaged files of the project and of a bundle, before every command that loads models."""
 
-import base64
 import re
 import shutil
 import signal
@@ -22,6 +21,7 @@ from pillsnap.errors import UserError
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import load
 from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
+from pillsnap.recognition.centres import encoded
 
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
 CHECKPOINTS = "artifacts/demo/checkpoints/demo"
@@ -64,7 +64,7 @@ def built(tmp_path_factory) -> Path:
         Image.fromarray(PAIR).save(PHOTO)
         Path("ward.txt").write_text("K-000001\n")
         fitted = load.load("torch", None, "cpu").recogniser.calibration
-        photo = EnrolledPhoto("a.png", "", np.zeros(fitted.class_means.shape[1], np.float32))
+        photo = EnrolledPhoto("a.png", "", np.zeros(fitted.centres.means.shape[2], np.float32))
         drugs = (Entry("K-000777", "", (), (photo,)),)
         galleries.save(Path(GALLERY), Gallery(fitted.classification_sha256, 1, drugs))
         assert pillsnap("export --out bundle") == 0
@@ -181,8 +181,7 @@ def test_a_damaged_gallery_is_cured_by_either_way_its_message_names(project) -> 
 
 def test_models_whose_calibration_is_of_another_shape_are_refused(project) -> None:
     tree = files.read_sealed_json(Path(CALIBRATION), "")
-    content = base64.b64encode(bytes(4 * 4 * 3)).decode()
-    tree["class_means"] = {"shape": [4, 3], "float32_base64": content}
+    tree["centres"]["means"] = encoded(np.zeros((4, 2, 3)))
     with bad_files.damaged("empty", Path(CALIBRATION)):
         files.write_sealed_json(Path(CALIBRATION), tree)
-        assert "class means of shape (4, 3)" in refusal("torch", None)
+        assert "centres of shape (4, 2, 3)" in refusal("torch", None)

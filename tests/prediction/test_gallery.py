@@ -65,13 +65,16 @@ def test_photos_of_several_pills_or_none_are_listed_and_codes_that_are_not_new_r
 def test_a_look_alike_of_a_trained_or_an_enrolled_drug_is_refused_unless_asked_for(
     tmp_path,
 ) -> None:
-    colours = (RED, GREEN)  # nearer to the trained red and green than to each other
-    with pytest.raises(DataError, match=r"look more like K-00000\d than like each other"):
+    colours = (RED, RED, GREEN)  # as like the trained red as each other, and a back alone
+    with pytest.raises(
+        DataError, match=r"2 of 3 photos look more like K-000000 than like each other"
+    ):
         enrolled(tmp_path, *colours)
     assert enrolled(tmp_path, *colours, twin=True).codes == [CODE]
     first = enrolled(tmp_path, STRANGE)
-    paths = photos(tmp_path, (250, 90, 200), (200, 90, 250))  # one to either side of STRANGE
-    with pytest.raises(DataError, match=rf"2 of 2 photos look more like {CODE} than"):
+    pair = ((250, 90, 200), (200, 90, 250))  # one to either side of STRANGE
+    paths = photos(tmp_path, *pair, GREEN)
+    with pytest.raises(DataError, match=rf"2 of 3 photos look more like {CODE} than"):
         enrol(paths, first, code="K-000777")
 
 
@@ -102,7 +105,7 @@ def path(tmp_path) -> Path:
 def test_a_gallery_comes_back_as_it_was_saved_unless_it_was_changed(path) -> None:
     read = galleries.load(path, "sha", 8)
     assert (read.version, read.codes) == (3, [CODE])
-    assert read.means == pytest.approx(np.eye(2, 8).sum(axis=0, keepdims=True) / 2**0.5)
+    assert read.means == pytest.approx(np.eye(2, 8)[None])  # two photos, a side each
     assert read.entries[0].edi_codes == ("777",)
     content = path.read_bytes()
     galleries.save(path, read)

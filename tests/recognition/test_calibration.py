@@ -9,6 +9,8 @@ from pillsnap import files
 from pillsnap.errors import CheckpointError
 from pillsnap.recognition import calibration, scores
 
+ZEROS = "AAAAAAAAAAAAAAAA"
+FLAT = {"shape": [1, 3], "float32_base64": ZEROS}
 VAL = crop_answers(muddled, True, 1)
 
 
@@ -23,21 +25,20 @@ def made() -> calibration.Calibration:
     return replace(fitted(VAL), classification_sha256="aa", class_table_hash="bb")
 
 
-def test_a_pill_of_no_allowed_class_scores_low_and_means_of_empty_classes_stay_zero():
+def test_a_pill_of_no_allowed_class_scores_low():
     known = crop_answers(oracle, True, 1)
     for score in scores.SCORES:
         values = replace(fitted(known), score=score).refusal_score(known, np.array([2, 3]))
         assert values[np.isin(known.truth, [2, 3])].min() > values[known.truth == 5].max(), score
-    rows = calibration.normalised(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
 
 
 def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_classifier(path):
     calibration.save(path.with_name("b.json"), made())
     read, wanted = calibration.load(path, "aa"), made()
     assert path.read_bytes() == path.with_name("b.json").read_bytes()
-    assert (read.class_means == wanted.class_means).all()
-    assert replace(read, class_means=wanted.class_means) == wanted
+    for name, array in vars(wanted.centres).items():
+        assert (getattr(read.centres, name) == array).all()
+    assert replace(read, centres=wanted.centres) == wanted
     with pytest.raises(CheckpointError, match="another classifier"):
         calibration.load(path, "cc")
     path.write_text(path.read_text().replace('"threshold": 0.', '"threshold": 0.1'))
@@ -52,9 +53,11 @@ def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_c
         ("temperature", "warm"),
         ("temperature", 0.0),
         ("score", "height"),
-        ("class_means", []),
-        ("class_means", {"shape": [2, 3], "float32_base64": "AAAA"}),
-        ("class_means", {"shape": [3], "float32_base64": "AAAAAAAAAAAAAAAA"}),
+        ("centres", []),
+        ("centres", {"means": {"shape": [2, 2, 3], "float32_base64": "AAAA"}, "spread": FLAT}),
+        ("centres", {"means": FLAT, "spread": FLAT}),
+        ("centres", {"means": {"shape": [1, 1, 3], "float32_base64": ZEROS}, "spread": FLAT}),
+        ("centres", {"means": {"shape": [1, 2, 0], "float32_base64": ""}, "spread": 7}),
         ("compared", 1),
         ("detection_iou", 2.0),
     ],

@@ -136,7 +136,7 @@ def _calibrate(
     stores = {split: CropStore(places.crops(split)) for split in manifest.SPLITS}
     how = (options.batch_size, log)
     log.info("classifying crops")
-    means = inference.class_means(model, stores["train"], *how)
+    centres = inference.class_centres(model, stores["train"], *how)
     val = inference.classify_crops(model, stores["val"], *how)
     test = inference.classify_crops(model, stores["test"], *how)
     known = val.known()
@@ -145,12 +145,15 @@ def _calibrate(
             "val holds no pill of a known code: nothing to calibrate on.",
             "Cut the crops again: dvc repro -f -s validate",
         )
-    stand_ins = {
-        "val_unknown": val.known(False),
-        "glued": inference.classify_glued(model, stores["val"], params.seed, *how),
-    }
     fitted = replace(
-        fit.fit(known, known.truth, stand_ins, means, options.known_recall, options.set_risk),
+        fit.fit(
+            known,
+            known.truth,
+            val.known(False),
+            centres,
+            options.known_recall,
+            options.set_risk,
+        ),
         detection_confidence=options.detection_confidence,
         detection_iou=options.detection_iou,
         classification_sha256=sha256,

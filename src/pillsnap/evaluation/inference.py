@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pillsnap import boxes
-from pillsnap.arrays import Floats32, Ints, Pixels
+from pillsnap.arrays import Ints, Pixels
 from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore, LabelledFrame
 from pillsnap.detection.letterbox import Found
 from pillsnap.evaluation import matching
 from pillsnap.evaluation.answers import CropAnswers, FrameAnswer, FrameSet
-from pillsnap.recognition import calibration, scores
+from pillsnap.recognition import centres, scores
+from pillsnap.recognition.centres import Centres
 from pillsnap.recognition.recogniser import Recogniser
 from pillsnap.recognition.scores import Outputs
 from pillsnap.stage.log import RunLog
@@ -24,15 +25,23 @@ LOWEST_CONFIDENCE = 0.001  # average precision needs boxes of low confidence too
 TOP = 5  # candidates kept of each pill
 
 
-def class_means(model: TorchClassifier, store: CropStore, batch_size: int, log: RunLog) -> Floats32:
-    """Mean embedding of each class over the store's known pills, L2-normalised, [classes, d]."""
+def class_centres(
+    model: TorchClassifier, store: CropStore, batch_size: int, log: RunLog
+) -> Centres:
+    """Centres of each class over the front and the back of the store's known pills."""
     rows, truth = _known(store)
-    sums = np.zeros((model.config["classes"], 1))  # without any pill
+    side = store.table["direction"].to_numpy(dtype=np.int64)[rows] == 1
+    counts = np.zeros((model.config["classes"], centres.SIDES))
+    np.add.at(counts, (truth, side.astype(np.int64)), 1)
+    sums, squares = np.zeros((*counts.shape, 1)), np.zeros((1, 1))  # without any pill
     for start, part in _batches(model, len(rows), lambda i: store.decode(rows[i]), batch_size, log):
+        found, stop = part.embeddings.astype(np.float64), start + len(part)
         if not start:
-            sums = np.zeros((len(sums), part.embeddings.shape[1]))
-        np.add.at(sums, truth[start : start + len(part)], part.embeddings)
-    return calibration.normalised(sums)
+            size = found.shape[1]
+            sums, squares = np.zeros((*counts.shape, size)), np.zeros((size, size))
+        np.add.at(sums, (truth[start:stop], side[start:stop].astype(np.int64)), found)
+        squares += found.T @ found
+    return centres.fitted(sums, counts, squares)
 
 
 def classify_crops(
@@ -42,28 +51,6 @@ def classify_crops(
     batches = _batches(model, len(store), store.decode, batch_size, log)
     found = _joined(batches, model.config["classes"])
     return CropAnswers(found.logits, found.embeddings, store.table)
-
-
-def classify_glued(
-    model: TorchClassifier, store: CropStore, seed: int, batch_size: int, log: RunLog
-) -> Outputs:
-    """The classifier on the store's known pills, each with the right half of a pill of another
-    class: stand-ins for unknown pills, made without looking at test."""
-    rows, truth = _known(store)
-    order = np.random.default_rng(seed).permutation(len(rows))
-    pairs = [(rows[i], rows[j]) for i, j in enumerate(order) if truth[i] != truth[j]]
-
-    def picture(index: int) -> Pixels:
-        left, right = pairs[index]
-        return glued(store.decode(left), store.decode(right))
-
-    return _joined(_batches(model, len(pairs), picture, batch_size, log), model.config["classes"])
-
-
-def glued(left: Pixels, right: Pixels) -> Pixels:
-    """The left half of one crop next to the right half of another."""
-    half = left.shape[1] // 2
-    return np.concatenate([left[:, :half], right[:, half:]], axis=1)
 
 
 def read_frames(

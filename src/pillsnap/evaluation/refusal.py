@@ -40,7 +40,7 @@ def unknown_pills(
             {
                 "score": score,
                 "kept": score == fitted.score,
-                **{f"auroc_{name}": values[score] for name, values in fitted.compared.items()},
+                "auroc_val_unknown": fitted.compared[score],
             }
             for score in scores.SCORES
         ],

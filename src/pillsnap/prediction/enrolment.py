@@ -17,28 +17,30 @@ from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.centres import Centres, normalised
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
+TURNS = 4  # quarters: a photo stands for its pill at any angle
 FAR = 10.0  # logits: e^-10 of the probability, which changes no other one and no refusal
 
 
 class GalleryClassifier:
     """A classifier with one more output for each enrolled drug.
 
-    A pill is given an enrolled drug's code if its embedding is closer to that drug's mean than to
-    the mean of every trained class, and as close as the trained classes are apart. The drug's logit
-    then exceeds the best trained one by the difference of the two cosines times the pill's own
-    slope (of its logits over its cosines), and is high enough to be accepted. Otherwise the logit
-    is so low that the trained classes keep their ranks, probabilities and refusals.
+    A pill is given an enrolled drug's code if its embedding is more like that drug than like every
+    trained class, and as like it as the trained classes are like each other. The drug's logit then
+    exceeds the best trained one by the difference of the two likenesses times the pill's own slope
+    (of its logits over its likenesses), and is high enough to be accepted. Otherwise the logit is
+    so low that the trained classes keep their ranks, probabilities and refusals.
     """
 
     def __init__(self, classifier: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
-        self._classifier, self._enrolled = classifier, enrolled
-        self._trained = fitted.class_means
-        # A score of cosines refuses by itself; the other scores do not see the enrolled means.
-        by_cosine = fitted.score == "class_mean"
-        self._least_cosine = -1.0 if by_cosine else apart(fitted.class_means)
+        self._classifier, self._trained = classifier, fitted.centres
+        self._enrolled = Centres(enrolled, fitted.centres.spread)
+        # The score of likeness refuses by itself; the others do not see the enrolled drugs.
+        refuses = fitted.score == "mahalanobis"
+        self._least = -np.inf if refuses else float(np.median(self._trained.between().max(axis=1)))
         self._accepted_logit = fitted.threshold if fitted.score == "energy" else -np.inf
 
     @property
@@ -49,30 +51,23 @@ class GalleryClassifier:
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
         logits, embeddings = self._classifier.classify(crops)
-        own, trained = embeddings @ self._enrolled.T, embeddings @ self._trained.T
+        own, trained = self._enrolled.likeness(embeddings), self._trained.likeness(embeddings)
         nearer = own - trained.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
-        accepted = (nearer > 0) & (own >= self._least_cosine)
+        accepted = (nearer > 0) & (own >= self._least)
         rise = slopes(logits, trained)[:, None] * nearer
         winning = np.maximum(best, self._accepted_logit) + rise
         more = np.where(accepted, winning, best - FAR + np.minimum(rise, 0.0))
         return np.concatenate([logits, more], axis=1).astype(np.float32), embeddings
 
 
-def slopes(logits: Floats32, cosines: Floats32) -> NDArray[np.float64]:
-    """Slope of a pill's logits over its cosines, by least squares over the classes; both
+def slopes(logits: Floats32, likeness: Floats32) -> NDArray[np.float64]:
+    """Slope of a pill's logits over its likenesses, by least squares over the classes; both
     [n, classes] -> [n]."""
-    centred = cosines - cosines.mean(axis=1, keepdims=True)
+    centred = likeness - likeness.mean(axis=1, keepdims=True)
     spread = np.maximum((centred**2).sum(axis=1), 1e-12)
     rise = (centred * (logits - logits.mean(axis=1, keepdims=True))).sum(axis=1) / spread
     return np.asarray(np.maximum(rise, 0.0), dtype=np.float64)
-
-
-def apart(trained: Floats32) -> float:
-    """Median over the trained classes of the cosine to the nearest other class; means [n, d]."""
-    cosines = trained @ trained.T
-    np.fill_diagonal(cosines, -1.0)
-    return float(np.median(cosines.max(axis=1)))
 
 
 def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
@@ -80,7 +75,6 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
     if not gallery.entries:
         return recogniser
     fitted, classes = recogniser.calibration, recogniser.classes
-    trained, enrolled = fitted.class_means, gallery.means
     blank = {name: 0 if is_numeric_dtype(kind) else "" for name, kind in classes.dtypes.items()}
     more = pd.DataFrame(
         blank
@@ -94,8 +88,8 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
     )
     return Recogniser(
         recogniser.detector,
-        GalleryClassifier(recogniser.classifier, enrolled, fitted),
-        replace(fitted, class_means=np.concatenate([trained, enrolled])),
+        GalleryClassifier(recogniser.classifier, gallery.means, fitted),
+        replace(fitted, centres=fitted.centres.joined(gallery.means)),
         pd.concat([classes, more], ignore_index=True),
         recogniser.batch_size,
     )
@@ -124,9 +118,11 @@ def enrol(
         raise DataError("\n".join(problems), "Leave these photos out, or take them again.")
     changed = galleries.with_photos(gallery, replace(drug, photos=tuple(photos)))
     whole = next(entry for entry in changed.entries if entry.code == drug.code)
-    others = {entry.code: entry.mean for entry in gallery.entries if entry.code != drug.code}
-    means = np.stack([*recogniser.calibration.class_means, *others.values()])
-    found = galleries.twin_of(whole, means, [*trained, *others])
+    rest = [entry for entry in gallery.entries if entry.code != drug.code]
+    others = recogniser.calibration.centres
+    if rest:
+        others = others.joined(np.stack([entry.means for entry in rest]))
+    found = galleries.twin_of(whole, others, [*trained, *(entry.code for entry in rest)])
     if found is not None and not twin:
         count = f"{found[1]} of {len(whole.photos)} photos"
         fact = f"{drug.code}: {count} look more like {found[0]} than like each other."
@@ -136,8 +132,16 @@ def enrol(
 
 
 def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> EnrolledPhoto:
-    reading = recogniser.read([pictures.read(path, max_pixels).pixels])[0]
-    if len(reading.box) != 1:
-        fact = f"{path}: {len(reading.box)} pills found, one is needed."
+    frame = pictures.read(path, max_pixels).pixels
+    box, _ = recogniser.detect([frame])[0]
+    if len(box) != 1:
+        fact = f"{path}: {len(box)} pills found, one is needed."
         raise DataError(fact, "Photograph one pill alone, or give its crop with --single.")
-    return EnrolledPhoto(path.name, files.sha256_of(path), reading.embeddings[0])
+    embedding = embedding_of(recogniser, recogniser.cut(frame, box)[0])
+    return EnrolledPhoto(path.name, files.sha256_of(path), embedding)
+
+
+def embedding_of(recogniser: Recogniser, crop: Pixels) -> Floats32:
+    """Mean embedding [d], of length 1, of a crop in four turns."""
+    turned = np.stack([np.rot90(crop, turns) for turns in range(TURNS)])
+    return normalised(recogniser.classify(turned)[1].mean(axis=0))

@@ -11,12 +11,13 @@ import numpy as np
 from pydantic import Field, PlainValidator
 
 from pillsnap import files
-from pillsnap.arrays import Floats32
+from pillsnap.arrays import Floats32, Ints
 from pillsnap.dataset.names import CODE
 from pillsnap.errors import CheckpointError, DataError
-from pillsnap.recognition import calibration
+from pillsnap.recognition import centres
+from pillsnap.recognition.centres import Centres, normalised
 
-FORMAT = 1
+FORMAT = 2  # 1 held embeddings of photos that were not turned
 
 
 def _decoded(text: Any) -> Floats32:
@@ -27,7 +28,7 @@ def _decoded(text: Any) -> Floats32:
 
 @dataclass(frozen=True)
 class EnrolledPhoto:
-    """An enrolled photo and its pill's embedding."""
+    """An enrolled photo and the mean of its pill's embeddings in four turns."""
 
     name: str  # of the file
     sha256: str  # of its bytes
@@ -44,10 +45,11 @@ class Entry:
     photos: Annotated[tuple[EnrolledPhoto, ...], Field(min_length=1)]
 
     @property
-    def mean(self) -> Floats32:
-        """Mean embedding, of length 1, [d]."""
-        mean = calibration.normalised(_stacked(self).mean(axis=0, keepdims=True))
-        return np.asarray(mean[0], np.float32)
+    def means(self) -> Floats32:
+        """Mean embedding of each side, [SIDES, d], of length 1; twice the same for one photo."""
+        embeddings, sides = _stacked(self), sides_of(_stacked(self))
+        groups = [embeddings[sides == side] for side in range(centres.SIDES)]
+        return normalised(np.stack([(g if len(g) else embeddings).mean(axis=0) for g in groups]))
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Gallery:
 
     @property
     def means(self) -> Floats32:
-        """Mean embeddings, [entries, d]."""
-        return np.stack([entry.mean for entry in self.entries])
+        """Mean embeddings of both sides, [entries, SIDES, d]."""
+        return np.stack([entry.means for entry in self.entries])
 
 
 def path_of(scale: str) -> Path:
@@ -102,21 +104,32 @@ def without(gallery: Gallery, code: str) -> Gallery:
     return _changed(gallery, code)
 
 
-def twin_of(entry: Entry, means: Floats32, codes: Sequence[str]) -> tuple[str, int] | None:
-    """Code of the drug that most photos are closer to than to the other photos of their own drug,
-    and how many of them are closer to any other drug; None if none is. One photo is never enough
-    to tell. `means` [n, d] are the mean embeddings of the other drugs, `codes` their codes."""
+def sides_of(embeddings: Floats32) -> Ints:
+    """The side of each photo of a drug, 0 or 1, [n]: the two that differ most show both sides,
+    each of the others shows the one that it resembles more."""
+    cosines = embeddings @ embeddings.T
+    first, second = np.unravel_index(cosines.argmin(), cosines.shape)
+    return np.asarray(cosines[:, second] > cosines[:, first], np.int64)
+
+
+def twin_of(entry: Entry, others: Centres, codes: Sequence[str]) -> tuple[str, int] | None:
+    """Code of the drug that most photos resemble more than the other photos of their side, and how
+    many of them resemble any other drug more; None if none does. A photo alone on its side does
+    not tell. `others`: of the other drugs, `codes` their codes."""
     embeddings = _stacked(entry)
-    if len(embeddings) < 2:
+    sides, theirs = sides_of(embeddings), others.likeness(embeddings)
+    astray = []
+    for index, side in enumerate(sides):
+        same = np.flatnonzero(sides == side)
+        same = same[same != index]
+        if len(same):
+            mean = normalised(embeddings[same].mean(axis=0, keepdims=True))
+            own = Centres(np.stack([mean, mean], axis=1), others.spread)
+            if theirs[index].max() >= own.likeness(embeddings[index : index + 1])[0, 0]:
+                astray.append(index)
+    if not astray:
         return None
-    others = embeddings.sum(axis=0) - embeddings
-    own = (embeddings * calibration.normalised(others)).sum(axis=1)
-    cosines = embeddings @ means.T
-    astray = np.flatnonzero(cosines.max(axis=1) >= own)
-    if not len(astray):
-        return None
-    nearest = np.bincount(cosines[astray].argmax(axis=1)).argmax()
-    return codes[int(nearest)], len(astray)
+    return codes[int(np.bincount(theirs[astray].argmax(axis=1)).argmax())], len(astray)
 
 
 def save(path: Path, gallery: Gallery) -> None:

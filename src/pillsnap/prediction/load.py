@@ -131,7 +131,7 @@ def load(
 def gallery_of(loaded: Loaded) -> galleries.Gallery:
     """The gallery of the loaded models; CheckpointError if it is damaged or of another one."""
     fitted = loaded.recogniser.calibration
-    size = fitted.class_means.shape[1]
+    size = fitted.centres.means.shape[2]
     return galleries.load(loaded.gallery_path, fitted.classification_sha256, size)
 
 
@@ -205,11 +205,11 @@ def _try_out(recogniser: Recogniser) -> None:
     grey = np.full((640, 480, 3), 127, np.uint8)
     recogniser.detect([grey])
     logits, embeddings = recogniser.classify(recogniser.cut(grey, np.array([[100, 100, 200, 200]])))
-    means, classes = recogniser.calibration.class_means, len(recogniser.classes)
+    means, classes = recogniser.calibration.centres.means, len(recogniser.classes)
     expected = (logits.shape[1], embeddings.shape[1])
-    if means.shape != expected or classes != expected[0]:
+    if means.shape[::2] != expected or classes != expected[0]:
         raise CheckpointError(
-            f"The calibration holds class means of shape {means.shape}, the class table {classes} "
+            f"The calibration holds centres of shape {means.shape}, the class table {classes} "
             f"classes; the classifier's outputs are of {expected}.",
             "Make them again: dvc repro -f -s evaluate (and pillsnap export, for a bundle).",
         )

@@ -3,34 +3,24 @@
 All are chosen on val alone and stored in a file next to the checkpoints.
 """
 
-import base64
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainValidator, PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from pillsnap import files
-from pillsnap.arrays import Floats, Floats32, Ints
-from pillsnap.errors import CheckpointError, reason_of
+from pillsnap.arrays import Ints
+from pillsnap.errors import CheckpointError
 from pillsnap.recognition import scores
+from pillsnap.recognition.centres import Centres, encoded
 from pillsnap.recognition.scores import Compared, Outputs
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 CURE = "Fit it again: dvc repro -f -s evaluate"
-
-
-def _decoded(tree: Any) -> Floats32:
-    """Class means as `save` writes them."""
-    try:
-        content, shape = base64.b64decode(tree["float32_base64"]), tree["shape"]
-        rows, width = np.frombuffer(content, "<f4").reshape(shape).shape
-    except (TypeError, LookupError, ValueError) as error:
-        raise ValueError(f"no table of class means ({reason_of(error)})") from None
-    return np.frombuffer(content, "<f4").reshape(rows, width).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -41,10 +31,9 @@ class Calibration:
     score: Annotated[str, Field(pattern=f"^({'|'.join(scores.SCORES)})$")]
     threshold: float  # a pill whose score is lower is refused
     set_probability: float  # a class this likely is in the set of names (name_sets)
-    # [classes, d], L2-normalised; a class without pills is all 0
-    class_means: Annotated[Floats32, PlainValidator(_decoded)]
-    compared: Compared  # AUROC of every score against every stand-in for unknown pills
-    chosen_on: str  # the stand-in that the score was chosen on
+    centres: Centres  # of the classes among train's embeddings
+    compared: Compared  # AUROC of every score against val's unknown pills
+    chosen_on: str  # val_unknown; or default, where val has too few
     detection_confidence: Share  # the operating point of the detector
     detection_iou: Share
     classification_sha256: str
@@ -57,29 +46,18 @@ class Calibration:
         ones is refused.
         """
         if allowed is None:
-            return scores.score_of(self.score, pills, self.class_means, self.temperature)
+            return scores.score_of(self.score, pills, self.centres, self.temperature)
         if self.score == "max_probability":
             every = scores.probabilities(pills.logits, self.temperature)
             return np.asarray(every[:, allowed].max(axis=1))
         part = Outputs(pills.logits[:, allowed], pills.embeddings)
-        return scores.score_of(self.score, part, self.class_means[allowed], self.temperature)
-
-
-def normalised(means: Floats) -> Floats32:
-    """Rows of length 1; a row of zeros (a class without pills) stays."""
-    length = np.linalg.norm(means, axis=1, keepdims=True)
-    return np.asarray(means / np.where(length > 0, length, 1.0), dtype=np.float32)
+        return scores.score_of(self.score, part, self.centres.of(allowed), self.temperature)
 
 
 def save(path: Path, calibration: Calibration) -> None:
     """Write the calibration as sealed JSON; equal values give equal bytes."""
-    tree = asdict(replace(calibration, class_means=np.empty(0, np.float32)))
-    means = calibration.class_means.astype("<f4").tobytes()
-    tree["class_means"] = {
-        "shape": list(calibration.class_means.shape),
-        "float32_base64": base64.b64encode(means).decode(),
-    }
-    files.write_sealed_json(path, tree)
+    centres = {name: encoded(array) for name, array in vars(calibration.centres).items()}
+    files.write_sealed_json(path, asdict(calibration) | {"centres": centres})
 
 
 def load(path: Path, classification_sha256: str) -> Calibration:

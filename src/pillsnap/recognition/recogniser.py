@@ -178,8 +178,8 @@ class Recogniser:
     def classify(self, pictures: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, classes] and embeddings [n, d] of crops, a batch at a time."""
         if not len(pictures):
-            means = self.calibration.class_means
-            return np.empty((0, len(means)), np.float32), np.empty((0, means.shape[1]), np.float32)
+            classes, _, size = self.calibration.centres.means.shape
+            return np.empty((0, classes), np.float32), np.empty((0, size), np.float32)
         starts = range(0, len(pictures), self.batch_size)
         parts = [self.classifier.classify(pictures[i : i + self.batch_size]) for i in starts]
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from pillsnap.arrays import Floats, Floats32
+from pillsnap.arrays import Floats
+from pillsnap.recognition.centres import Centres
 
-SCORES = ("max_probability", "energy", "class_mean")
+SCORES = ("max_probability", "energy", "mahalanobis")
 ROWS = 4096  # rows of logits worked on at a time: bounds memory at 4,000 classes
 
-Compared = dict[str, dict[str, float | None]]  # stand-in -> score -> AUROC
+Compared = dict[str, float | None]  # score -> AUROC
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def confidences(logits: Floats, temperature: float) -> NDArray[np.float64]:
 
 
 def score_of(
-    score: str, pills: Outputs, means: Floats32, temperature: float
+    score: str, pills: Outputs, centres: Centres, temperature: float
 ) -> NDArray[np.float64]:
     """One refusal score of each pill, [n]; higher is more like a known pill.
 
     max_probability: Hendrycks & Gimpel 2017. energy: log-sum-exp of the logits, Liu et al. 2020.
-    class_mean: cosine to the nearest class mean of the embedding.
+    mahalanobis: likeness of the embedding to the most similar class, Lee et al. 2018.
     """
     if not len(pills):
         return np.empty(0)
@@ -59,6 +60,9 @@ def score_of(
         return confidences(pills.logits, temperature)
     if score == "energy":
         return np.asarray(logsumexp(pills.logits.astype(np.float64), axis=1))
-    assert score == "class_mean", score
-    cosines = pills.embeddings @ means.T
-    return np.asarray(cosines.max(axis=1), dtype=np.float64)
+    assert score == "mahalanobis", score
+    parts = [
+        centres.likeness(pills.embeddings[rows]).max(axis=1, initial=-np.inf)
+        for rows in slices(len(pills))
+    ]
+    return np.concatenate(parts).astype(np.float64)
