@@ -136,10 +136,15 @@ def fingerprint() -> None:
 @app.command("init-scale")
 def init_scale(name: Annotated[str, typer.Argument(help="Name of the new scale.")]) -> None:
     """Write a scale into params.yaml whose values fit the photos of data.root."""
-    from pillsnap.demo.progress import lines
     from pillsnap.operation import init_scale as scales
+    from pillsnap.stage.log import Bar
 
-    typer.echo(scales.init(name, Path("params.yaml"), lines("reading photos")))
+    bar = Bar("read")
+    try:
+        text = scales.init(name, Path("params.yaml"), bar.update)
+    finally:
+        bar.stop()
+    typer.echo(text)
 
 
 @app.command()
@@ -236,11 +241,14 @@ def _dvc(*arguments: str) -> int:
 
 
 def _fingerprint(params: Params) -> None:
-    from pillsnap.demo.progress import lines
     from pillsnap.formats import fingerprint as versions
+    from pillsnap.stage.log import Bar
 
-    path = versions.path_of(params.scale)
-    taken = versions.take(params.data_root(), params.data_format, lines("scanning folders"))
+    path, bar = versions.path_of(params.scale), Bar("scan")
+    try:
+        taken = versions.take(params.data_root(), params.data_format, bar.update)
+    finally:
+        bar.stop()
     versions.write(path, params.scale, taken)
     typer.echo(f"{path}: {taken.count} files, {taken.bytes / 1e9:.2f} GB, {taken.sha256[:12]}")
 
