@@ -116,11 +116,8 @@ def test_a_failure_is_an_alert_and_the_log_is_filtered_and_never_markup(tab, tmp
 def test_known_failures_have_korean_texts_and_keep_their_values(tab, tmp_path) -> None:
     texts = orjson.loads((PAGE_DIR / "failures.json").read_bytes())
     known = known_failures().values()
-    cures = [cure.partition("  # ")[2] for one in known for cure in one.cures]
-    remarks, plain = (
-        {*filter(None, cures)},
-        {text for one in known for text in (one.fact, one.cause)},
-    )
+    remarks = {cure.partition("  # ")[2] for one in known for cure in one.cures} - {""}
+    plain = {text for one in known for text in (one.fact, one.cause)}
     assert texts.keys() >= plain | remarks
     for english, korean in texts.items():
         assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", korean))
