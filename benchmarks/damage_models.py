@@ -24,6 +24,7 @@ from pillsnap import files
 from pillsnap.classification import classifier
 from pillsnap.dataset import manifest
 from pillsnap.detection import detector
+from pillsnap.places import Places
 from pillsnap.prediction import enrolment, load
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
@@ -142,7 +143,7 @@ def model_targets() -> dict[str, Target]:
     """Checkpoints and a bundle of a project that is made in the folder we are in."""
     places = evaluated_project.made(Path.cwd())
     chdir(places.artifacts_dir.parents[1]).__enter__()
-    places = replace(places, artifacts_dir=Path("artifacts/demo"), data_dir=Path("data/demo"))
+    places = Places(Path("artifacts/demo"), Path("data/demo"), places.scale)
     tool = load.load("torch", None, "cpu").recogniser
     fitted = tool.calibration
     drug = EnrolledPhoto("a.png", "", np.full(fitted.centres.means.shape[2], 0.1, np.float32))

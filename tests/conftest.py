@@ -26,6 +26,22 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory):
+    """The places of an evaluated project, made once: look, do not touch."""
+    from make import evaluated_project  # brings Ultralytics: not for every run
+
+    return evaluated_project.made(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def exported(evaluated, tmp_path_factory):
+    """Its release bundle: look, do not touch."""
+    from make import evaluated_project
+
+    return evaluated_project.exported(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(autouse=True)
 def own_data_root(monkeypatch):
     """No test sees the user's photos."""

@@ -41,19 +41,6 @@ def test_the_version_names_the_revision_in_a_checkout_and_none_elsewhere(tmp_pat
     assert f"(git {revision}" in run(tmp_path, *command)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["train", "--no-such-option"], "No such option"),
-        (["train", "--log-level", "FOO"], "'debug', 'info', 'warning', 'error'"),
-        (["train", "--batch-size", "1"], "--batch-size"),
-    ],
-)
-def test_wrong_options_are_usage(arguments, words):
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
-    assert (done.exit_code, words in done.output) == (2, True), done.output
-
-
 def test_the_options_of_train_become_keys_of_params_yaml(monkeypatch):
     calls = []
     monkeypatch.setattr(train, "train", lambda *given, **options: calls.append((given, options)))

@@ -1,6 +1,5 @@
 """Where the files of a scale are, relative to the repository."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,47 +13,23 @@ TRAININGS = ("train_detection", "train_classification")
 MODELS = ("detection", "classification")  # what the trainings train, as folders are called
 
 
-@dataclass(frozen=True)
 class Places:
     """Where a scale's files are."""
 
-    artifacts_dir: Path
-    data_dir: Path
-    scale: str
+    def __init__(self, artifacts_dir: Path, data_dir: Path, scale: str) -> None:
+        self.artifacts_dir, self.data_dir, self.scale = artifacts_dir, data_dir, scale
+        self.checkpoints = artifacts_dir / "checkpoints"
+        self.calibration = self.checkpoints / f"{scale}_recogniser.json"  # what evaluate fits
+        self.model_card = self.checkpoints / f"{scale}_model_card.md"
+        self.classes = artifacts_dir / "classes.csv"  # the class table
+        self.sampling = artifacts_dir / "sampling.json"  # build_manifest's report
+        self.validation = artifacts_dir / "validation.json"  # validate's report
+        # Of the detector's metrics per epoch, a TSV file each
+        self.epochs = artifacts_dir / "live" / "detection" / "plots" / "metrics"
 
     def checkpoint(self, model: str) -> Path:
         """A training's published checkpoint."""
-        return self.artifacts_dir / "checkpoints" / f"{self.scale}_{model}_best.pt"
-
-    @property
-    def calibration(self) -> Path:
-        """What evaluate fits."""
-        return self.artifacts_dir / "checkpoints" / f"{self.scale}_recogniser.json"
-
-    @property
-    def model_card(self) -> Path:
-        """The card beside the checkpoints."""
-        return self.artifacts_dir / "checkpoints" / f"{self.scale}_model_card.md"
-
-    @property
-    def classes(self) -> Path:
-        """The class table."""
-        return self.artifacts_dir / "classes.csv"
-
-    @property
-    def sampling(self) -> Path:
-        """build_manifest's report."""
-        return self.artifacts_dir / "sampling.json"
-
-    @property
-    def validation(self) -> Path:
-        """validate's report."""
-        return self.artifacts_dir / "validation.json"
-
-    @property
-    def epochs(self) -> Path:
-        """Folder of the detector's metrics per epoch, one TSV file each."""
-        return self.artifacts_dir / "live" / "detection" / "plots" / "metrics"
+        return self.checkpoints / f"{self.scale}_{model}_best.pt"
 
     def crops(self, split: str) -> Path:
         """A split's crops (dataset.crops)."""
@@ -70,12 +45,7 @@ class Places:
         DVC 3 refuses them too, but only after the stage has run.
         """
         live = [self.artifacts_dir / "live" / model for model in MODELS]
-        for folder in (
-            self.data_dir,
-            self.artifacts_dir,
-            self.artifacts_dir / "checkpoints",
-            *live,
-        ):
+        for folder in (self.data_dir, self.artifacts_dir, self.checkpoints, *live):
             if (root / folder).resolve().is_relative_to(root.resolve()):
                 continue
             link = next(path for path in (*reversed(folder.parents), folder)

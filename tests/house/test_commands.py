@@ -16,6 +16,7 @@ from pillsnap.cli import app
 from pillsnap.places import STAGES
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("data/*.md")])
+MODULES = sorted([*SRC.rglob("*.py"), *SRC.rglob("*.yaml")])
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 CODE = re.compile(r"^```\w*\n(.*?)^```|`([^`]+)`", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?<![\w/.-])(pillsnap|dvc|python3 run\.py)((?: +[^\s`;|&()#,\"<>]+)+)")
@@ -33,6 +34,9 @@ def in_page(page):
 
 def in_module(path):
     """The commands in strings other than docstrings; values of f-strings are {}."""
+    if path.suffix == ".yaml":
+        yield from COMMAND.findall(path.read_text(encoding="utf-8"))
+        return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -120,7 +124,7 @@ def offered():
     """(kind of command, room of its message or `docs`), sorted."""
     src = {
         (kind_of(*found), path.relative_to(SRC / "pillsnap").parts[0].removesuffix(".py"))
-        for path in SRC.rglob("*.py")
+        for path in MODULES
         for found in in_module(path)
     }
     return sorted(src | {(kind_of(*found), "docs") for page in PAGES for found in in_page(page)})
@@ -137,7 +141,7 @@ def test_every_offered_command_is_run_by_a_test_or_the_table_says_why_not():
         assert f"def {name}(" in (ROOT / "tests" / path).read_text("utf-8"), test
 
 
-@pytest.mark.parametrize("path", [*PAGES, *sorted(SRC.rglob("*.py"))], ids=str)
+@pytest.mark.parametrize("path", [*PAGES, *MODULES], ids=str)
 def test_commands_exist_with_their_options(path):
     found = in_page(path) if path.suffix == ".md" else in_module(path)
     wrong = {f"{program}{rest}": unknown(program, rest.split()) for program, rest in found}

@@ -68,7 +68,7 @@ HANGUL = re.compile("[가-힣]")
 PAGES = [
     *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "data" / "README.md",
     ROOT / "params.yaml", ROOT / "dvc.yaml", ROOT / "run.py",
-    *(path for kind in ("py", "js", "html") for path in SRC.rglob(f"*.{kind}")),
+    *(path for kind in ("py", "js", "html", "yaml") for path in SRC.rglob(f"*.{kind}")),
 ]  # fmt: skip
 
 

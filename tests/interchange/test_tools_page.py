@@ -2,19 +2,15 @@
 
 import contextlib
 import re
-import shutil
 import sys
 from types import SimpleNamespace
 
 import faster_coco_eval
-import pytest
 from typer.testing import CliRunner
 
-from make import evaluated_project
 from make.import_graph import ROOT
+from pillsnap import files
 from pillsnap.cli import app
-from pillsnap.dataset.frames import FrameStore
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
 
 BLOCKS = re.findall(
     r"^```(\w*)\n(.*?)^```", (ROOT / "docs/tools.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
@@ -23,30 +19,11 @@ SMALL = "imgsz=64 device=cpu workers=0 plots=False verbose=False"
 OTHERS = {"fiftyone"}  # not installed with the developers' packages
 
 
-@pytest.fixture
-def project(tmp_path_factory, tmp_path, monkeypatch):
-    """A copy with a detection set and an event log, as working folder."""
-    made = evaluated_project.made(tmp_path_factory.getbasetemp())
-    folder = tmp_path / "project"
-    shutil.copytree(made.artifacts_dir.parents[1], folder)
-    monkeypatch.chdir(folder)
-    writer = DetectionWriter(folder / "data" / made.scale / "detection")
-    store = FrameStore(made.frames("val"))
-    for at in range(4):
-        row = store.arrow.slice(at, 1).to_pylist()[0]
-        box = [[row["pills"][0][f"box_{side}"] for side in "xywh"]]
-        frame = DetectionFrame(f"{at}.png", row["jpeg"], box, row["width"], row["height"])
-        writer.add(("train", "val")[at % 2], frame)
-    writer.finish()
-    event = '{"stage": "train_detection", "kind": "epoch", "epoch": 1, "metrics": {"map50": 0.5}}\n'
-    (made.artifacts_dir / "live").mkdir(exist_ok=True)
-    (folder / "artifacts" / made.scale / "live" / "events.jsonl").write_text(event)
-    return folder
-
-
-def test_the_page_does_what_it_shows(project, monkeypatch, tmp_path):
+def test_the_page_does_what_it_shows(places, monkeypatch, tmp_path):
     from ultralytics.cfg import entrypoint
 
+    event = '{"stage": "train_detection", "kind": "epoch", "epoch": 1, "metrics": {"map50": 0.5}}\n'
+    files.write_text(places.artifacts_dir / "live/events.jsonl", event)
     logged = []
     tracker = SimpleNamespace(
         start_run=contextlib.nullcontext,

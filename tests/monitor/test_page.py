@@ -14,7 +14,7 @@ from make.browser import Tab
 from make.monitor_runs import FAILURE, STAGE, DrawnRun, append, drawn_run, line, write_run
 from make.monitor_server import serving
 from pillsnap.monitor.server import PAGE_DIR
-from pillsnap.operation.diagnosis import TABLE
+from pillsnap.operation.diagnosis import known_failures
 from pillsnap.places import STAGES
 
 pytestmark = pytest.mark.slow
@@ -115,9 +115,9 @@ def test_a_failure_is_an_alert_and_the_log_is_filtered_and_never_markup(tab, tmp
 
 def test_known_failures_have_korean_texts_and_keep_their_values(tab, tmp_path) -> None:
     texts = orjson.loads((PAGE_DIR / "failures.json").read_bytes())
-    known = {text for one in TABLE for text in one.texts}
-    remarks = {text.partition("  # ")[2] for text in known if "  # " in text}
-    plain = {text for one in TABLE for text in one.texts[:2]}
+    known = known_failures().values()
+    remarks = {cure.partition("  # ")[2] for one in known for cure in one.cures} - {""}
+    plain = {text for one in known for text in (one.fact, one.cause)}
     assert texts.keys() >= plain | remarks
     for english, korean in texts.items():
         assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", korean))

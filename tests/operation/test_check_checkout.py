@@ -5,17 +5,11 @@ import subprocess
 import pytest
 
 from make.import_graph import ROOT
-from make.made_project import loaded, make_project
+from make.made_project import loaded
 from make.tiny_project import environment, run
 from pillsnap.errors import DataError
 from pillsnap.operation import check_checkout
 from pillsnap.places import Places
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(make_project(tmp_path / "a project"))
-    return tmp_path / "a project"
 
 
 def sh(folder, command):

@@ -1,35 +1,34 @@
 """The checklist's points about both models: their weights, time on a CPU, learning rate."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
-from make.made_project import loaded, make_project
+from make.made_project import loaded
 from pillsnap import params
 from pillsnap.operation import check_models
 from pillsnap.training import checkpoints
 
 
 @pytest.fixture
-def check(tmp_path, monkeypatch):
+def check(project):
     """Checks a scale with some of its keys changed: the points of both models' weights."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.chdir(make_project(tmp_path))
 
     def run(scale="demo", **of_scale):
-        scales = params.read(tmp_path / "params.yaml")["scales"]
+        scales = params.read(project / "params.yaml")["scales"]
         scales[scale] |= of_scale
-        return check_models.weights(loaded(tmp_path, scale=scale, scales=scales), tmp_path)
+        return check_models.weights(loaded(project, scale=scale, scales=scales), project)
 
     return run
 
 
 @pytest.mark.parametrize("name", ["absent.pt", "params.yaml", "another_model.pt"])
 @pytest.mark.parametrize("kind", ["classifier_weights", "detector_weights"])
-def test_a_file_that_the_training_would_refuse_fails_with_its_words(tmp_path, check, kind, name):
-    torch.save({"conv.weight": torch.zeros(2, 2)}, tmp_path / "another_model.pt")
+def test_a_file_that_the_training_would_refuse_fails_with_its_words(check, kind, name):
+    torch.save({"conv.weight": torch.zeros(2, 2)}, "another_model.pt")
     point = check(**{kind: name})[kind == "detector_weights"]
     assert (point.status, name in point.value) == ("fail", True)
     assert not point.cure.startswith("Delete") or "downloaded" in point.cure
@@ -43,8 +42,8 @@ def publish(weights, path):
     ("name", "save", "classes"),
     [("a.pt", torch.save, 7), ("a.safetensors", save_file, 7), ("ours.pt", publish, 24)],
 )
-def test_weights_that_can_be_read_pass_and_so_does_none(tmp_path, check, name, save, classes):
-    save(timm.create_model("test_resnet", num_classes=classes).state_dict(), tmp_path / name)
+def test_weights_that_can_be_read_pass_and_so_does_none(check, name, save, classes):
+    save(timm.create_model("test_resnet", num_classes=classes).state_dict(), Path(name))
     points = check(classifier_weights=name)
     assert [point.status for point in points] == ["pass", "pass"]
     assert [point.value for point in points] == [f"{name}, read", "from scratch"]
@@ -90,28 +89,27 @@ def test_a_goal_that_all_cores_cannot_reach_is_a_warning(minutes, cores, status,
 
 @pytest.mark.parametrize("detector", ["yolo11n", "yolo26n"])
 def test_work_of_minutes_passes_at_any_scale_and_more_of_it_is_a_warning(
-    tmp_path, monkeypatch, detector
+    project, monkeypatch, detector
 ):
     monkeypatch.setattr(check_models, "on_gpu", lambda _: False)
-    params = loaded(make_project(tmp_path), scale="stage4")
+    params = loaded(project, scale="stage4")
     small = {**params.scales["demo"].model_dump(), "samples": 100, "detector": detector,
              "detection_single_frames": 10}  # fmt: skip
-    few = loaded(tmp_path, scale="stage4", scales={"stage4": small}, train={"epochs": 1})
-    many = loaded(tmp_path, scale="stage4", scales={"stage4": {**small, "samples": 10**9}})
+    few = loaded(project, scale="stage4", scales={"stage4": small}, train={"epochs": 1})
+    many = loaded(project, scale="stage4", scales={"stage4": {**small, "samples": 10**9}})
     threads = torch.get_num_threads()
-    points = [check_models.training_time(p, tmp_path)[0] for p in (few, many)]
+    points = [check_models.training_time(p, project)[0] for p in (few, many)]
     assert [point.status for point in points] == ["pass", "warn"]
     assert torch.get_num_threads() == threads
     monkeypatch.setattr(check_models, "on_gpu", lambda _: True)
-    assert check_models.training_time(many, tmp_path) == []
+    assert check_models.training_time(many, project) == []
 
 
-def test_another_batch_size_is_offered_the_rate_by_the_square_root(tmp_path):
+def test_another_batch_size_is_offered_the_rate_by_the_square_root(project):
     def points(**train):
-        params = loaded(tmp_path, scale="stage3", train=train)
-        return check_models.learning_rate(params, tmp_path)
+        params = loaded(project, scale="stage3", train=train)
+        return check_models.learning_rate(params, project)
 
-    make_project(tmp_path)
     assert points() == points(batch_size=32) == points(batch_size="auto") == []
     (point,) = points(batch_size=128)
     assert point.status == "warn"

@@ -4,22 +4,13 @@ import json
 from dataclasses import asdict
 
 import pandas as pd
-import pytest
 
-from make.made_project import by_name, loaded, make_project
+from make.made_project import by_name, loaded
 from pillsnap import params
 from pillsnap.dataset import manifest
 from pillsnap.formats import fingerprint
 from pillsnap.operation import check_data, check_machine, preflight
 from pillsnap.operation.point import Point
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.chdir(make_project(tmp_path))
-    return tmp_path
 
 
 def test_crops_of_100000_pills_are_estimated_as_measured_until_they_are_there(project):

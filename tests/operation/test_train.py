@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 
-from make.made_project import make_dvc, make_git, make_project
+from make.made_project import make_dvc, make_git
 from operation.test_process import members
 from pillsnap import files
 from pillsnap.formats import fingerprint
@@ -59,15 +59,13 @@ sys.exit(255)
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(project, tmp_path, monkeypatch):
     quick = [check for check in preflight.CHECKS if check is not check_models.training_time]
     monkeypatch.setattr(preflight, "CHECKS", quick)
-    folder = make_project(tmp_path / "project")
     monkeypatch.setattr(sys, "executable", str(make_dvc(tmp_path / "bin", FAKE)))
-    monkeypatch.chdir(folder)
-    (folder / "status.json").write_text("{}")
-    (folder / "act.py").write_text(GOES_WELL)
-    return folder
+    (project / "status.json").write_text("{}")
+    (project / "act.py").write_text(GOES_WELL)
+    return project
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from make import aihub_tree, evaluated_project
-from make.drawn_models import GREEN, RED, STRANGE, frame, recogniser
+from make import aihub_tree
+from make.drawn_models import GREEN, RED, STRANGE, frame
 from make.import_graph import ROOT
+from make.services import loaded
 from pillsnap.errors import DataError
 from pillsnap.own_photos import by_folder
 from pillsnap.prediction import load, predict
-from pillsnap.prediction.load import Loaded
 
 ONE = (20, 30, 60)
 
@@ -24,8 +24,7 @@ def photo(folder, code, name, *pills):
 
 
 def measured(folder):
-    loaded = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
-    return by_folder.evaluate(loaded, by_folder.photos_in(folder))
+    return by_folder.evaluate(loaded(folder), by_folder.photos_in(folder))
 
 
 def test_every_outcome_is_counted(tmp_path) -> None:
@@ -63,8 +62,7 @@ def project(tmp_path, monkeypatch) -> Path:
     text = json.dumps(single | {"provenance": {"classification_sha256": ""}})
     (folder / "artifacts/demo/evaluation.json").write_text(text)
     monkeypatch.chdir(folder)
-    asked = Loaded(recogniser(), 4, 200_000, "torch", "demo", folder / "none.json")
-    monkeypatch.setattr(load, "load", lambda *_, **__: asked)
+    monkeypatch.setattr(load, "load", lambda *_, **__: loaded(folder))
     return folder
 
 
@@ -97,12 +95,10 @@ def test_photos_with_labels_are_measured_or_refused_with_the_reasons(project, tm
         by_folder.run(tmp_path / "mine", "cpu", "torch", None)
 
 
-def test_a_bundle_can_be_measured(tmp_path_factory, tmp_path, monkeypatch) -> None:
-    base = tmp_path_factory.getbasetemp()
-    bundle = evaluated_project.exported(base)
-    monkeypatch.chdir(evaluated_project.made(base).artifacts_dir.parent.parent)
+def test_a_bundle_can_be_measured(evaluated, exported, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(evaluated.artifacts_dir.parents[1])
     photo(tmp_path, "K-000000", "a.png", (*ONE, RED))
-    text = by_folder.run(tmp_path, "cpu", "onnx", bundle.folder)
+    text = by_folder.run(tmp_path, "cpu", "onnx", exported.folder)
     assert "1 photos of 1 codes" in text
     assert "(pipeline.single.frame_exact of val: test has no such photos), gap" in text
 

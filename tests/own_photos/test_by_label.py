@@ -8,11 +8,11 @@ from PIL import Image
 from make import aihub_tree, own_sets
 from make.aihub_tree import Shot
 from make.download import download
-from make.drawn_models import BLUE, GREEN, RED, STRANGE, frame, recogniser
+from make.drawn_models import BLUE, GREEN, RED, STRANGE, frame
 from make.made_answers import OPTIONS
+from make.services import loaded
 from pillsnap.dataset.findings import Findings
 from pillsnap.own_photos import by_label
-from pillsnap.prediction.load import Loaded
 
 SIZE = (300, 200)
 ONE = Shot(("K-000000",), size=SIZE)
@@ -39,10 +39,9 @@ def write(root: Path, shot: Shot) -> Path:
 
 def measured(root: Path):
     """Metrics, and the counts of what is left out."""
-    loaded = Loaded(recogniser(), 4, 200_000, "torch", "demo", root / "none.json")
     left_out = Findings()
     photos = by_label.read(root, left_out)
-    return by_label.evaluate(loaded, photos, left_out, OPTIONS), left_out.counts
+    return by_label.evaluate(loaded(root), photos, left_out, OPTIONS), left_out.counts
 
 
 def left_out_of(root: Path) -> dict[str, int]:
@@ -137,7 +136,7 @@ def test_photos_and_labels_that_are_no_pairs_are_left_out(tmp_path) -> None:
 
 def test_a_photo_of_another_size_or_that_cannot_be_read_is_left_out(tmp_path) -> None:
     path = write(tmp_path, ONE)
-    Image.open(path).resize((400, 300)).save(path)
+    Image.open(path).resize((300, 300)).save(path)
     for reason in ("photo_of_another_size", "photo_unusable"):
         assert left_out_of(tmp_path) == {reason: 1}
         path.write_bytes(b"words")

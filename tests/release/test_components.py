@@ -17,19 +17,14 @@ def test_the_sbom_holds_direct_and_indirect_requirements_and_no_tools() -> None:
     assert root["licenses"] == [{"license": {"name": "AGPL-3.0-or-later"}}]
 
 
-def test_a_licence_is_an_expression_a_short_name_or_a_classifier() -> None:
-    class Declared(Distribution):
-        def __init__(self, text: str) -> None:
-            self.text = f"Metadata-Version: 2.4\nName: a\nVersion: 1\n{text}"
-
-        def read_text(self, filename: str) -> str:
-            return self.text
-
-        def locate_file(self, path):
-            raise NotImplementedError
+def test_a_licence_is_an_expression_a_short_name_or_a_classifier(tmp_path) -> None:
+    def licence(text: str) -> str:
+        head = "Metadata-Version: 2.4\nName: a\nVersion: 1\n"
+        (tmp_path / "METADATA").write_text(head + text)
+        return components.licence(Distribution.at(tmp_path))
 
     kind = "Classifier: License :: OSI Approved :: MIT License\n"
-    assert components.licence(Declared(f"License-Expression: MIT OR ISC\n{kind}")) == "MIT OR ISC"
-    assert components.licence(Declared(f"License: BSD\n{kind}")) == "BSD"
-    assert components.licence(Declared(f"License: {'x' * 99}\n{kind}")) == "MIT License"
-    assert components.licence(Declared("")) == "not declared"
+    assert licence(f"License-Expression: MIT OR ISC\n{kind}") == "MIT OR ISC"
+    assert licence(f"License: BSD\n{kind}") == "BSD"
+    assert licence(f"License: {'x' * 99}\n{kind}") == "MIT License"
+    assert licence("") == "not declared"

@@ -5,26 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from make import evaluated_project
 from make.evaluated_project import EVERY_BOX
 from pillsnap import files
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.detection import detector
 from pillsnap.errors import MachineError
-from pillsnap.places import Places
 from pillsnap.release import export
 from pillsnap.release.bundle import Bundle
-
-
-@pytest.fixture
-def project(tmp_path_factory) -> Places:
-    return evaluated_project.made(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def exported(tmp_path_factory) -> Bundle:
-    return evaluated_project.exported(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
@@ -34,7 +22,9 @@ def bundle(exported, tmp_path) -> Bundle:
     return Bundle(tmp_path / "bundle")
 
 
-def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project, exported) -> None:
+def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(
+    evaluated, exported
+) -> None:
     names = {path.relative_to(exported.folder).as_posix() for path in exported.folder.rglob("*")}
     assert names == {
         "SHA256SUMS", "bundle.json", "classes.csv",
@@ -44,11 +34,11 @@ def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project,
         "ultralytics", "ultralytics/pill.onnx", "ultralytics/pill.pt",
     }  # fmt: skip
     pairs = {
-        exported.detection_pt: project.checkpoint("detection"),
-        exported.classification_pt: project.checkpoint("classification"),
-        exported.calibration: project.calibration,
-        exported.classes: project.classes,
-        exported.model_card: project.model_card,
+        exported.detection_pt: evaluated.checkpoint("detection"),
+        exported.classification_pt: evaluated.checkpoint("classification"),
+        exported.calibration: evaluated.calibration,
+        exported.classes: evaluated.classes,
+        exported.model_card: evaluated.model_card,
     }
     for copy, source in pairs.items():
         assert copy.read_bytes() == source.read_bytes(), copy.name
@@ -58,7 +48,7 @@ def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project,
     assert exported.verify() == []
     found = files.read_sealed_json(exported.folder / "bundle.json", "")
     named, boxed = found["parity"]["classification"], found["parity"]["detection"]
-    assert named["crops"] == len(CropStore(project.crops("val")))
+    assert named["crops"] == len(CropStore(evaluated.crops("val")))
     assert named["same_top1"] == 1.0
     assert 0 <= named["largest_logit_difference"] < export.MOST_LOGIT_DIFFERENCE
     assert boxed["frames"] == 8
@@ -67,11 +57,11 @@ def test_a_bundle_holds_all_that_recognition_needs_and_sha256sum_agrees(project,
 
 
 @pytest.mark.parametrize("name", ["pill.pt", "pill.onnx"])
-def test_ultralytics_predicts_the_same_boxes(project, exported, name) -> None:
+def test_ultralytics_predicts_the_same_boxes(evaluated, exported, name) -> None:
     ours = detector.load(exported.detection_pt, torch.device("cpu"))
     from ultralytics import YOLO  # after its switches are set
 
-    frame = FrameStore(project.frames("val")).decode(0)
+    frame = FrameStore(evaluated.frames("val")).decode(0)
     [(boxes, scores)] = ours.detect([frame], EVERY_BOX, 0.6)
     side = ours.config["image_px"]
     model = YOLO(exported.folder / "ultralytics" / name, task="detect")
@@ -84,25 +74,25 @@ def test_ultralytics_predicts_the_same_boxes(project, exported, name) -> None:
 
 
 def test_graphs_that_differ_from_torch_are_not_exported_and_an_older_bundle_stays(
-    project, bundle, monkeypatch
+    evaluated, bundle, monkeypatch
 ) -> None:
     monkeypatch.setattr(export, "MOST_LOGIT_DIFFERENCE", -1.0)
     bundle.folder.rename(bundle.folder.with_name(".bundle.replaced"))  # as a killed export does
     with pytest.raises(MachineError, match="differ from torch"):
-        export.export(project, bundle.folder, 8, 10**6, None)
+        export.export(evaluated, bundle.folder, 8, 10**6, None)
     assert bundle.verify() == []
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
 
 def test_a_second_export_replaces_the_first_whole_by_an_equal_one(
-    project, exported, bundle
+    evaluated, exported, bundle
 ) -> None:
     (bundle.folder / "old.txt").write_text("of the first")
-    export.export(project, bundle.folder, 8, 10**6, None)
+    export.export(evaluated, bundle.folder, 8, 10**6, None)
     assert bundle.verify() == []
     assert not (bundle.folder / "old.txt").exists()
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
     with files.alone(bundle.folder.parent), pytest.raises(MachineError, match="writing into"):
-        export.export(project, bundle.folder, 8, 10**6, None)
+        export.export(evaluated, bundle.folder, 8, 10**6, None)
     sums = [(folder / "SHA256SUMS").read_text() for folder in (bundle.folder, exported.folder)]
     assert sums[0] == sums[1]

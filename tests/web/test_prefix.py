@@ -10,12 +10,13 @@ import pytest
 from make.browser import Tab
 from make.drawn_models import recogniser
 from make.monitor_runs import append, drawn_run, line, write_run
-from make.monitor_server import serving
-from make.prefix_proxy import in_front_of
+from make.monitor_server import LOCAL, POLL_S
+from make.prefix import PREFIX, below
 from make.servers import running
 from make.services import app
-from pillsnap.web import server
-from pillsnap.web.guard import Access
+from pillsnap.monitor.server import create_app
+from pillsnap.monitor.server import server as monitoring
+from pillsnap.web import server as web
 
 pytestmark = pytest.mark.slow
 
@@ -33,15 +34,16 @@ DROP = """(async () => {
 @pytest.mark.parametrize("websockets", [True, False], ids=["socket", "no socket"])
 def test_the_monitor_works_under_a_prefix(tab: Tab, tmp_path: Path, websockets: bool) -> None:
     path = write_run(tmp_path / "demo", drawn_run(time.time()))
-    access = Access(proxies=frozenset({"127.0.0.1"}))  # where the proxy passes its own Host
-    with serving(tmp_path / "demo", access=access) as port, in_front_of(port, websockets) as url:
+    monitor = create_app(tmp_path / "demo", LOCAL, POLL_S)
+    with running(monitoring(below(monitor, websockets))) as port:
+        url = f"http://127.0.0.1:{port}{PREFIX}"
         tab.open(url)
         assert tab.comes_true("document.getElementById('link')?.dataset.state === 'live'")
         assert tab.shows("#train_classification", "Epoch 12 of 18, step 11 of 20")
         append(path, line(stage="evaluate", kind="log", message="news", time=time.time()))
         assert tab.shows("#log", "news")
-    below = (url, url.replace("http", "ws"))
-    assert [one for one in tab.requests if not one.startswith(below)] == []
+    own = (url, url.replace("http", "ws"))
+    assert [one for one in tab.requests if not one.startswith(own)] == []
     assert (f"{url}api/state" in tab.requests) is not websockets
 
 
@@ -49,10 +51,8 @@ def test_the_monitor_works_under_a_prefix(tab: Tab, tmp_path: Path, websockets: 
 def test_the_service_works_under_a_prefix(tab, tmp_path, temperature, look) -> None:
     tool = recogniser()
     tool.calibration = replace(tool.calibration, temperature=temperature)
-    with (
-        running(server.server(app(tmp_path, tool), 1)) as port,
-        in_front_of(port, websockets=False) as url,
-    ):
+    with running(web.server(below(app(tmp_path, tool), websockets=False), 1)) as port:
+        url = f"http://127.0.0.1:{port}{PREFIX}"
         tab.open(url)
         tab.value(DROP)
         assert tab.shows(f"#results .{look}", "가나정 0mg")

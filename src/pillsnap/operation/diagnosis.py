@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -17,14 +18,13 @@ import psutil
 from rich.console import Group
 from rich.text import Text
 
-from pillsnap.operation.known_failures import INPUTS, MACHINE, Known
-from pillsnap.operation.known_surroundings import DVC, SYSTEM
+from pillsnap import files
 from pillsnap.operation.point import gb
 from pillsnap.params import DATA_ROOT_VARIABLE, Params
 from pillsnap.places import STAGES
 from pillsnap.stage.hardware import GpuReader, memory_bytes
 
-TABLE = SYSTEM + MACHINE + INPUTS + DVC  # the first entry that matches counts
+TABLE = Path(__file__).with_name("failures.yaml")
 LAST_LINES = 15
 
 # Of Python and Ultralytics: they did not end the run
@@ -37,6 +37,31 @@ REFUSAL = re.compile(
 EXITED = re.compile(r"exited with (-?\d+)")
 
 Facts = dict[str, str]  # values of the run and the machine, ready for a sentence
+
+
+@dataclass(frozen=True)
+class Known:
+    """A kind of failure as failures.yaml describes it; {names} in its texts are keys of `gather`
+    or groups of a pattern."""
+
+    patterns: tuple[str, ...]
+    fact: str
+    cause: str
+    cures: tuple[str, ...]
+    codes: tuple[int, ...] = ()  # exit codes that mean it without any text
+    examples: tuple[str, ...] = ()
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Any of the patterns."""
+        return re.compile("|".join(self.patterns), re.IGNORECASE | re.MULTILINE)
+
+
+@cache
+def known_failures() -> dict[str, Known]:
+    """The known failures by kind; the first that matches counts."""
+    cure = "Install PillSnap again: pip install -e ."
+    return files.typed(files.read_yaml(TABLE, cure), dict[str, Known], TABLE, cure)
 
 
 @dataclass(frozen=True)
@@ -56,12 +81,12 @@ def explain(exit_code: int, text: str, facts: Facts) -> Diagnosis:
     refusals = list(REFUSAL.finditer(text))
     if refusals:
         fact, cure = refusals[-1]["fact"].strip(), refusals[-1]["cure"].strip()
-        known, _ = _recognise(None, fact)
-        return Diagnosis(known.kind if known else "refused", fact, "", (cure,))
+        kind, _ = _recognise(None, fact)
+        return Diagnosis(kind or "refused", fact, "", (cure,))
     exited = EXITED.findall(text)
     code = int(exited[-1]) if exited else exit_code
-    known, groups = _recognise(code, WARNINGS.sub("", text))
-    if known is None:
+    kind, groups = _recognise(code, WARNINGS.sub("", text))
+    if not kind:
         last = [line for line in text.splitlines() if line.strip()][-LAST_LINES:] or ["(none)"]
         return Diagnosis(
             "unknown",
@@ -70,11 +95,12 @@ def explain(exit_code: int, text: str, facts: Facts) -> Diagnosis:
             (f"less {facts['log_path']}  # the whole log", "pillsnap train --log-level DEBUG"),
         )
     path = groups.get("path", "")
-    if known.kind == "dvc_dependency" and path and Path(path).is_relative_to(facts["data_root"]):
-        known = next(known for known in TABLE if known.kind == "data_root")
-    words = defaultdict(str, {**facts, **groups})
-    fact, cause, *cures = (text.format_map(words).rstrip() for text in known.texts)
-    return Diagnosis(known.kind, fact, cause, tuple(cures))
+    if kind == "dvc_dependency" and path and Path(path).is_relative_to(facts["data_root"]):
+        kind = "data_root"
+    known, words = known_failures()[kind], defaultdict(str, {**facts, **groups})
+    texts = (known.fact, known.cause, *known.cures)
+    fact, cause, *cures = (text.format_map(words).rstrip() for text in texts)
+    return Diagnosis(kind, fact, cause, tuple(cures))
 
 
 def gather(params: Params, log_path: Path) -> Facts:
@@ -127,15 +153,15 @@ def record(diagnosis: Diagnosis, events_path: Path, since_s: float) -> None:
             file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def _recognise(code: int | None, text: str) -> tuple[Known | None, dict[str, str]]:
-    """The first entry whose pattern is in the text, or whose exit code it is; what it captured, the
-    group `other` as `path`."""
-    for known in TABLE:
+def _recognise(code: int | None, text: str) -> tuple[str, dict[str, str]]:
+    """The first kind of which a pattern is in the text, or the exit code ("" if none); what the
+    pattern captured, the group `other` as `path`."""
+    for kind, known in known_failures().items():
         found = known.pattern.search(text)
         if found:
             groups = {name: value for name, value in found.groupdict().items() if value}
-            return known, {"path": groups.get("other", ""), **groups}
-    return next((known for known in TABLE if code in known.codes), None), {}
+            return kind, {"path": groups.get("other", ""), **groups}
+    return next((kind for kind, known in known_failures().items() if code in known.codes), ""), {}
 
 
 def _free(path: Path) -> str:

@@ -3,8 +3,7 @@
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +30,20 @@ HUB_HEADER = "---\nlibrary_name: timm\nlicense: agpl-3.0\ntags:\n- image-classif
 
 
 class DetectionGraph(nn.Module):
-    """uint8 letterboxed frames [n, h, w, 3] -> [n, 5, anchors]: x, y, width, height, score."""
+    """Letterboxed frames -> [n, 5, anchors]: x, y, width, height, score. Frames are uint8
+    [n, h, w, 3], or float32 in 0..1 [n, 3, h, w]: the input of Ultralytics' own ONNX."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Scaled to 0..1 inside."""
-        return _predicted(self.model(frames.permute(0, 3, 1, 2).float() / 255))
-
-
-class UltralyticsGraph(nn.Module):
-    """float32 frames in 0..1 [n, 3, h, w] -> as DetectionGraph: the input of Ultralytics' ONNX."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Without scaling."""
-        return _predicted(self.model(images))
+        """uint8 is scaled to 0..1 inside."""
+        if frames.dtype == torch.uint8:
+            frames = frames.permute(0, 3, 1, 2).float() / 255
+        answer = self.model(frames)
+        predicted: torch.Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
+        return predicted
 
 
 class ClassificationGraph(nn.Module):
@@ -70,28 +62,23 @@ def write_detection(detector: TorchDetector, path: Path, more: Json) -> None:
     """The detector's graph; its metadata is the checkpoint's configuration and `more`."""
     example = torch.zeros((2, 128, 96, 3), dtype=torch.uint8)
     axes = {"frames": {0: "n", 1: "height", 2: "width"}, "boxes": {0: "n", 2: "anchors"}}
-    with _exporting(detector):
-        graph = DetectionGraph(detector._model)
-        _write(graph, example, path, axes, _described({**detector.config, **more}))
+    _write_detector(detector, example, path, axes, _described({**detector.config, **more}))
 
 
 def write_ultralytics(detector: TorchDetector, path: Path) -> None:
     """The detector's graph with the input, output and metadata of Ultralytics' own export."""
+    example, described = torch.zeros((2, 3, 128, 96)), ultralytics_file.metadata(detector.config)
     axes = {"images": {0: "n", 2: "height", 3: "width"}, "output0": {0: "n", 2: "anchors"}}
-    with _exporting(detector):
-        graph = UltralyticsGraph(detector._model)
-        described = ultralytics_file.metadata(detector.config)
-        _write(graph, torch.zeros((2, 3, 128, 96)), path, axes, described)
+    _write_detector(detector, example, path, axes, described)
 
 
-@contextmanager
-def _exporting(detector: TorchDetector) -> Iterator[None]:
+def _write_detector(detector: TorchDetector, example: torch.Tensor, *rest: Any) -> None:
     """Ultralytics' head caches its anchors for one size unless it exports."""
     heads = [module for module in detector._model.modules() if hasattr(module, "export")]
     for head in heads:
         head.export, head.dynamic, head.format = True, True, "onnx"  # type: ignore[assignment]
     try:
-        yield
+        _write(DetectionGraph(detector._model), example, *rest)
     finally:
         for head in heads:
             head.export, head.format = False, None  # type: ignore[assignment]
@@ -165,12 +152,6 @@ def compare_detectors(
         "largest_box_difference_px": box_px,
         "largest_score_difference": score,
     }
-
-
-def _predicted(answer: Any) -> torch.Tensor:
-    """The boxes among what an Ultralytics model returns."""
-    predicted: torch.Tensor = answer[0] if isinstance(answer, (tuple, list)) else answer
-    return predicted
 
 
 def _described(metadata: Json) -> dict[str, str]:
