@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pillsnap.errors import UsageError
 from pillsnap.params import load
 
 app = typer.Typer()
@@ -107,20 +108,30 @@ def serve(
 
 @app.command()
 def enroll(
-    code: Annotated[str, typer.Argument(help="K-code of the new drug.")],
-    images: Annotated[list[Path], typer.Argument(help="Photos, one pill each.")],
+    code: Annotated[str | None, typer.Argument(help="K-code of the new drug.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Photos, one pill each.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", help="A folder of photos for each K-code instead.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Drug name.")] = "",
     edi: Annotated[list[str] | None, typer.Option(help="EDI code; repeatable.")] = None,
     single: Single = False,
     twin: Annotated[bool, typer.Option("--twin", help="Accept a look-alike drug.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Add a drug from a few photos, without training."""
+    """Add a drug from a few photos, or all drugs of a folder, without training."""
+    if (folder is None) != bool(code and images) or (folder and (name or edi)):
+        fact = "enroll takes a K-code with its photos, or --from with a folder alone."
+        raise UsageError(fact, "Give a K-code and photos, or only --from FOLDER.")
     from pillsnap.prediction import enrol_command
     from pillsnap.prediction.gallery import Entry
 
-    drug = Entry(code, name, tuple(edi or ()), ())
-    typer.echo(enrol_command.enroll(drug, images, single, twin, device))
+    if folder is not None:
+        printed, exit_code = enrol_command.enroll_folder(folder, single, twin, device)
+        typer.echo(printed)
+        raise typer.Exit(exit_code)
+    drug = Entry(str(code), name, tuple(edi or ()), ())
+    typer.echo(enrol_command.enroll(drug, images or (), single, twin, device))
 
 
 @app.command()

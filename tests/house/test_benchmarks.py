@@ -51,6 +51,7 @@ TINY = {
     "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "neighbours.py": ("1", "| classifier | OMP_NUM_THREADS=1 |"),
     "pages.py": ("--help", "--axe"),
+    "real_pills.py": ("--help", "--drugs"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "imprints.py": ("--help", "--pills"),

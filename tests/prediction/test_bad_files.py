@@ -179,6 +179,22 @@ def test_a_damaged_gallery_is_cured_by_either_way_its_message_names(project) -> 
         assert load.load("torch", None, "cpu").enrolled == 0
 
 
+def test_the_drugs_of_a_folder_are_enrolled_at_once_but_those_that_cannot_be(
+    project, capsys
+) -> None:
+    before = Path(GALLERY).read_bytes()
+    for code in ("K-000001", "K-000901", "K-000902"):  # the first is a trained class
+        Path("drugs", code).mkdir(parents=True)
+        shutil.copy(PHOTO, Path("drugs", code, "a.png"))
+    assert pillsnap("enroll --from drugs --single --device cpu") == 1
+    printed = capsys.readouterr().out
+    assert "K-000001 is a trained class already." in printed
+    assert "K-000901: 1 photos\nK-000902: 1 photos\n" in printed
+    assert load.load("torch", None, "cpu").enrolled == 3
+    shutil.rmtree("drugs")
+    Path(GALLERY).write_bytes(before)
+
+
 def test_models_whose_calibration_is_of_another_shape_are_refused(project) -> None:
     tree = files.read_sealed_json(Path(CALIBRATION), "")
     tree["centres"]["means"] = encoded(np.zeros((4, 2, 3)))

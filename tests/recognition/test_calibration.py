@@ -41,7 +41,7 @@ def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_c
     assert replace(read, centres=wanted.centres) == wanted
     with pytest.raises(CheckpointError, match="another classifier"):
         calibration.load(path, "cc")
-    path.write_text(path.read_text().replace('"threshold": 0.', '"threshold": 0.1'))
+    path.write_text(path.read_text().replace('"temperature": ', '"temperature": 1'))
     with pytest.raises(CheckpointError, match="sha256") as refusal:
         calibration.load(path, "aa")
     assert refusal.value.cure == "Fit it again: dvc repro -f -s evaluate"

@@ -169,7 +169,7 @@ def _pipeline(pipeline: Json) -> Json:
 def _compared(rows: Sequence[Json]) -> Json:
     """AUROC of every refusal score against val's unknown pills."""
     cells = [[row["score"], row["auroc_val_unknown"], row["kept"]] for row in rows]
-    return table(["score", *heads, "kept"], cells)
+    return table(["score", "AUROC", "kept"], cells)
 
 
 def _charts(plots: Mapping[str, Sequence[Json]]) -> list[Json]:
