@@ -36,7 +36,7 @@ READ_AS = {name: (content, PIXELS) for name, content in AS_THEY_ARE.items()} | C
 def test_validate_and_predict_read_a_png_alike(tmp_path, name: str) -> None:
     content, expected = READ_AS[name]
     (tmp_path / "a.png").write_bytes(content)
-    found = photos.read_frame(tmp_path / "a.png", LIMIT).pixels
+    found = photos.read_frame(tmp_path / "a.png", LIMIT)[0]
     for read in (pictures.read(tmp_path / "a.png", LIMIT).pixels, decode(content)):
         np.testing.assert_array_equal(found, read)
     assert (found.dtype, found.shape) == (np.uint8, expected.shape)

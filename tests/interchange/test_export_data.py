@@ -13,7 +13,7 @@ from pillsnap.dataset.crops import CropStore
 from pillsnap.errors import DataError, ParameterError
 from pillsnap.interchange import command
 from pillsnap.places import Places
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
+from pillsnap.validation.detection_set import DetectionWriter
 
 ALL = 10_000
 
@@ -28,7 +28,7 @@ def places(tmp_path_factory):
     writer = DetectionWriter(folder / "data" / "detection")
     jpeg = CropStore(made.crops("train")).arrow.column("jpeg")[0].as_py()
     for split in ("train", "val"):
-        writer.add(split, DetectionFrame("a.png", jpeg, np.array([[1, 2, 9, 9]]), 32, 32))
+        writer.add(split, "a.png", jpeg, np.array([[1, 2, 9, 9]]), (32, 32))
     writer.finish()
     return Places(folder / "artifacts", folder / "data", made.scale)
 

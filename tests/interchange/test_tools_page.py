@@ -14,7 +14,7 @@ from make import evaluated_project
 from make.import_graph import ROOT
 from pillsnap.cli import app
 from pillsnap.dataset.frames import FrameStore
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
+from pillsnap.validation.detection_set import DetectionWriter
 
 BLOCKS = re.findall(
     r"^```(\w*)\n(.*?)^```", (ROOT / "docs/tools.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
@@ -35,8 +35,8 @@ def project(tmp_path_factory, tmp_path, monkeypatch):
     for at in range(4):
         row = store.arrow.slice(at, 1).to_pylist()[0]
         box = [[row["pills"][0][f"box_{side}"] for side in "xywh"]]
-        frame = DetectionFrame(f"{at}.png", row["jpeg"], box, row["width"], row["height"])
-        writer.add(("train", "val")[at % 2], frame)
+        size = row["width"], row["height"]
+        writer.add(("train", "val")[at % 2], f"{at}.png", row["jpeg"], box, size)
     writer.finish()
     event = '{"stage": "train_detection", "kind": "epoch", "epoch": 1, "metrics": {"map50": 0.5}}\n'
     (made.artifacts_dir / "live").mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ def photos(tmp_path: Path) -> PhotoSet:
 
 def run(photos: PhotoSet) -> CheckedRows:
     classes = pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
-    return checks.run(photos.rows, classes, photos.places.root, photos.settings.scale)
+    return checks.run(photos.rows, classes, photos.places.root, photos.params.at_scale)
 
 
 def test_valid_rows_pass_and_no_photo_is_opened(photos):

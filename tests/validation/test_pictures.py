@@ -18,18 +18,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
 
 
 def test_val_gets_its_part_of_single_detection_frames(photos):
-    kinds = kinds_of(photos.rows, NONE, photos.settings.scale, photos.settings.seed)
+    kinds = kinds_of(photos.rows, NONE, photos.params.at_scale, photos.params.seed)
     every = photos.rows.drop_duplicates("image_path")
     chosen = every[[Kind.DETECTION in kinds[path] for path in every["image_path"]]]
     singles = chosen[chosen["image_type"] == "single"].groupby("split").size()
-    share = photos.settings.scale.val_share
-    wanted = photos.settings.scale.detection_single_frames
+    share = photos.params.at_scale.val_share
+    wanted = photos.params.at_scale.detection_single_frames
     assert dict(singles) == {"train": wanted, "val": round(wanted * share / (1 - share))}
 
 
 def test_evaluation_frames_are_limited_for_each_kind(photos):
-    few = photos.settings.scale.model_copy(update={"evaluation_frames": 1})
-    kinds = kinds_of(photos.rows, NONE, few, photos.settings.seed)
+    few = photos.params.at_scale.model_copy(update={"evaluation_frames": 1})
+    kinds = kinds_of(photos.rows, NONE, few, photos.params.seed)
     assert sum(Kind.FRAME in kind for kind in kinds.values()) == 4
 
 

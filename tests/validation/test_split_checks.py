@@ -55,7 +55,7 @@ def test_wrong_classes_split_groups_and_trained_unknowns_are_named(rows, classes
 )
 def test_counts_that_differ_from_the_parameters_are_named(photos, rows, classes, key, value, check):
     findings = Findings()
-    scale = photos.settings.scale.model_copy(update={key: value})
+    scale = photos.params.at_scale.model_copy(update={key: value})
     split_checks.check_counts(rows, classes, scale, findings)
     assert set(findings.counts) == {check}
 
@@ -66,7 +66,7 @@ def test_a_class_without_enough_pills_in_a_split_is_named(photos, rows, classes,
         findings = Findings()
         of_code = rows.index[(rows["mapping_code"] == CODES[1]) & (rows["split"] == split)]
         fewer = rows.drop(index=of_code[kept:])
-        split_checks.check_parity(fewer, classes, photos.settings.scale, findings)
+        split_checks.check_parity(fewer, classes, photos.params.at_scale, findings)
         assert findings.examples == {name: [f"K-000002: {kept} of 2 in {split}"]}
 
 
