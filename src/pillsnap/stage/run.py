@@ -14,12 +14,11 @@ from pillsnap import params as parameters
 from pillsnap.errors import UserError
 from pillsnap.params import Params
 from pillsnap.places import Places
-from pillsnap.stage.log import RunLog
+from pillsnap.stage.log import LOG_LEVELS, RunLog
 from pillsnap.stage.signals import end_with_parent
 
 DONE, FAULT, INTERRUPTED = 0, 1, 130
 LOG_LEVEL_VARIABLE = "PILLSNAP_LOG_LEVEL"
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 Work = Callable[[Params, RunLog], dict[str, float | None]]
 
