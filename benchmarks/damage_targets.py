@@ -93,10 +93,17 @@ def picture_targets() -> dict[str, Target]:
         return pictures.decode(case, "x", MAX_PIXELS).pixels
 
     def validate(case: bytes) -> Any:
-        return photos.decode_png(case, MAX_PIXELS)
+        try:
+            return photos.decode_png(case, MAX_PIXELS)
+        except photos.FrameError:
+            return REFUSED
 
     def alike(reader: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-        return lambda case: np.array_equal(reader(case), photo)
+        def read(case: bytes) -> Any:
+            pixels = reader(case)
+            return pixels if pixels is REFUSED else np.array_equal(pixels, photo)
+
+        return read
 
     return {
         "pictures, predict": Target(10_000, partial(damaged_picture, others), predict),

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 
 from make import odd_pictures
@@ -104,6 +104,14 @@ def test_a_picture_of_another_format_is_read_as_8_bit_rgb(name: str) -> None:
     assert np.abs(read.astype(int) - halves())[:, [5, -5]].max() <= most
 
 
+def tiff_of_many_fractions() -> bytes:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[282] = 300.0  # its resolution, which Pillow reads
+    content = saved(halves(40, 40), "TIFF", tiffinfo=tags)
+    entry = struct.pack("<HHI", 282, 5, 1)
+    return content.replace(entry, entry[:4] + struct.pack("<I", 70_000)) + bytes(560_000)
+
+
 def tiff_of_huge_tiles() -> bytes:
     tags = [
         (256, 64), (257, 64), (258, 8), (259, 8), (262, 1), (277, 1), (322, 60_000), (323, 60_000),
@@ -125,6 +133,7 @@ REFUSED = {
     "text": (b"these are words", KIND, "not a picture"),
     "HEIC": (b"\0\0\0\x18ftypheic" + bytes(100), KIND, "heif-convert"),
     "over the limit": (odd_pictures.png(head=odd_pictures.ihdr(side=(2001, 1000))), LARGE, "2001"),
+    "many fractions": (tiff_of_many_fractions(), DAMAGED, "560,0.. bytes of numbers in TIFF tags"),
     "huge tiles": (tiff_of_huge_tiles(), LARGE, "64 x 64"),
     "15 x 200": (saved(np.zeros((200, 15), np.uint8)), KIND, "too thin"),
     "20 x 321": (saved(np.zeros((321, 20), np.uint8)), KIND, "too thin"),
@@ -138,6 +147,14 @@ def test_what_cannot_be_used_is_refused(monkeypatch, name: str) -> None:
     monkeypatch.delattr(Image, "open")  # ultralytics replaces it by one that installs packages
     with pytest.raises(kind, match=words):
         decode(content)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_exif_is_not_read_where_it_is_larger_than_a_jpeg_can_hold(form: str) -> None:
+    exif = odd_pictures.exif(6)
+    for more, shape in ((0, (30, 20, 3)), (70_000, (20, 30, 3))):
+        picture = saved(np.zeros((20, 30, 3), np.uint8), form, exif=exif + bytes(more))
+        assert decode(picture).shape == shape
 
 
 def test_pipes_and_links_to_nothing_are_refused(tmp_path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, TiffImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin
 from PIL import WebPImagePlugin as WebP
 
 from pillsnap import files
@@ -24,7 +24,7 @@ READERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "WEBP": WebP.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
+    "TIFF": pillow.Tiff,
     "GIF": GifImagePlugin.GifImageFile,
 }
 SIGNATURES = {
@@ -166,7 +166,7 @@ def _refuse_png(file_bytes: int, start: bytes, name: str, max_pixels: int) -> No
 def _refuse_sides(picture: Image.Image, kind: str, name: str, max_pixels: int) -> None:
     (width, height), most = picture.size, min(max_pixels, MEMORY_BYTES // PIXEL_BYTES[kind])
     held = width * height
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+    if isinstance(picture, pillow.Tiff):
         tile_width, tile_height = (int(picture.tag_v2.get(tag, 0)) for tag in TILE_SIDES)
         held = max(held, tile_width * tile_height)
     _refuse_size(width, height, held, most, max_pixels, name)

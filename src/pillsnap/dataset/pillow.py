@@ -3,13 +3,28 @@
 import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from pillsnap.arrays import Pixels
 
 BAND_ROWS = 256  # rows converted at a time: the memory of a conversion does not grow with a picture
 DEEP_MODE = "I;16"  # grey of 16 bits, also with a letter for the byte order
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+EXIF_BYTES = 65_536  # the most that a JPEG can hold; other formats set no limit
+TAG_BYTES = 500_000  # of a TIFF's numbers: 60,000 fractions take 0.3 s
+BYTE_TYPES = (1, 2, 6, 7)  # TIFF types that are read as one value: profiles, texts
+
+
+class Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF with tags of bounded size: of every number in them Pillow makes an object."""
+
+    def _setup(self) -> None:
+        tags = self.tag_v2
+        sizes = {tag: len(data) for tag, data in tags._tagdata.items()}
+        numbers = sum(size for tag, size in sizes.items() if tags.tagtype[tag] not in BYTE_TYPES)
+        if numbers > TAG_BYTES:
+            raise ValueError(f"{numbers:,} bytes of numbers in TIFF tags, more than {TAG_BYTES:,}")
+        super()._setup()
 
 
 def rgb(picture: Image.Image) -> Pixels:
@@ -26,6 +41,8 @@ def rgb(picture: Image.Image) -> Pixels:
 
 def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 if there is none or the metadata cannot be read."""
+    if len(picture.info.get("exif", b"")) > EXIF_BYTES:
+        return 1
     try:
         with warnings.catch_warnings(action="ignore"):
             value = picture.getexif().get(ORIENTATION, 1)
