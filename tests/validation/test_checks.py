@@ -1,19 +1,11 @@
 """The table of checks, the verdict from the rows only, and the consequences of a rejected row."""
 
-from pathlib import Path
-
 import pandas as pd
-import pytest
 
-from make.photo_set import CODES, PhotoSet, make
+from make.photo_set import CODES, PhotoSet
 from pillsnap.dataset.findings import Findings
 from pillsnap.validation import check_table, checks
 from pillsnap.validation.checks import EXAMPLES_SHOWN, CheckedRows
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> PhotoSet:
-    return make(tmp_path)
 
 
 def run(photos: PhotoSet) -> CheckedRows:

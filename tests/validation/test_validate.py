@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from make.photo_set import CODES, PhotoSet, draw, make, params_for, shot
+from make.photo_set import CODES, PhotoSet, draw, params_for, shot
 from pillsnap.dataset import pixels as crops
 from pillsnap.dataset.arrow import ArrowStore
 from pillsnap.dataset.crops import SCHEMA, CropStore
@@ -18,11 +18,6 @@ from pillsnap.validation import outputs
 from pillsnap.validation.photos import read_frame
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architecture.md"
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> PhotoSet:
-    return make(tmp_path)
 
 
 def test_all_valid_photos_are_admitted_and_crops_are_the_manifests_rows_in_order(photos):
