@@ -119,7 +119,7 @@ class RunLog:
 
     def failure(self, fact: str, cause: str, cures: list[str]) -> None:
         """The run ends without its outputs."""
-        self._emit("failure", level="ERROR", message=fact, extra={"cause": cause, "cures": cures})
+        self._emit("failure", level="ERROR", message=fact, cause=cause, cures=cures)
 
     def end(self, metrics: Metrics, message: str) -> None:
         """The run is complete."""
@@ -135,32 +135,18 @@ class RunLog:
             with suppress(OSError):  # the terminal is gone
                 print(f"{now} {level:<7} {self.stage}  {message}", file=sys.stderr, flush=True)
 
-    def _emit(
-        self,
-        kind: str,
-        *,
-        epoch: int | None = None,
-        step: int | None = None,
-        total: int | None = None,
-        metrics: Metrics | None = None,
-        hardware: Sample | None = None,
-        message: str = "",
-        level: str = "INFO",
-        extra: dict[str, Any] | None = None,
-    ) -> None:
+    def _emit(self, kind: str, **facts: Any) -> None:
         event = {
             "time": round(time.time(), 3),
             "stage": self.stage,
             "kind": kind,
             "run": self._run,
-            "epoch": epoch,
-            "step": step,
-            "total": total,
-            "metrics": dict(metrics or {}),
-            "hardware": hardware if hardware is not None else self._hardware.newest(),
-            "message": message,
-            "level": level,
-            **(extra or {}),
+            **dict.fromkeys(("epoch", "step", "total")),
+            "metrics": {},
+            "hardware": self._hardware.newest(),
+            "message": "",
+            "level": "INFO",
+            **facts,
         }
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
         with suppress(OSError):  # a full disk must neither end the run nor hide the error
