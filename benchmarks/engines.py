@@ -83,8 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, base = Path(folder) / "root", Path(folder)
         draw_all(root)
-        places, settings = project(root, base, wanted.frames, 2)
-        job = save(base / "job.pickle", places, settings)
+        places, own = project(root, base, wanted.frames, 2)
+        job = save(base / "job.pickle", places, own)
         print("| engine | kept by Ctrl-C | then read | s | photos/s | outs |")
         print("|---|---|---|---|---|---|")
         for engine in wanted.engines:

@@ -68,7 +68,7 @@ def report_page(
     """The report with pictures of noise, which JPEG cannot compress."""
     rng, known = np.random.default_rng(0), answered.val
     photo = rng.integers(0, 256, (1280, 976, 3), dtype=np.uint8)
-    card = cards.Card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
+    card = cards.card(((photo[:976], "noise"),) * 3, ("noise",) * 3)
     sheet = cards.sheet([card] * cards.CARDS, "")
     shown = answered.val_frames.frames[: montage.FRAMES]
     frames = montage.frame_montage([montage.framed(photo, one, table) for one in shown])

@@ -38,7 +38,7 @@ from pillsnap.params import load
 from pillsnap.stage.log import RunLog
 from pillsnap.training import devices
 from pillsnap.training.checkpoints import WorkFolder
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
+from pillsnap.validation.detection_set import DetectionWriter
 
 # isort: split
 from ultralytics.cfg import get_cfg  # after pillsnap.detection, which sets its switches
@@ -436,8 +436,8 @@ def _draw_frames(folder: Path, count: int, longest_px: int) -> None:
     for number in range(count + max(2, count // 8)):
         same = number % len(drawn)
         boxes = np.array(drawn[same][1])
-        row = DetectionFrame(f"{number}.png", jpegs[same], boxes, *size)
-        writer.add("train" if number < count else "val", row)
+        split = "train" if number < count else "val"
+        writer.add(split, f"{number}.png", jpegs[same], boxes, size)
     writer.finish()
 
 

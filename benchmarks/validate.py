@@ -29,9 +29,10 @@ from PIL import Image
 
 from pillsnap import params
 from pillsnap.dataset import manifest
+from pillsnap.params import Params
 from pillsnap.stage.engines import Engine
 from pillsnap.validation.prepare import FrameTask, Recipe, prepare, with_keys
-from pillsnap.validation.validate import Settings, ValidationPaths, validate
+from pillsnap.validation.validate import ValidationPaths, validate
 from pillsnap.validation.work_store import Kind, WorkStore
 
 WIDTH, HEIGHT, NOISE = 976, 1280, 2.0
@@ -136,10 +137,8 @@ def ours(root: Path, frames: int, workers: int, zipped: bool = False) -> dict[st
     }
 
 
-def project(
-    root: Path, folder: Path, frames: int, workers: int
-) -> tuple[ValidationPaths, Settings]:
-    """Manifests of so many photos, and the settings of stage 3 for them."""
+def project(root: Path, folder: Path, frames: int, workers: int) -> tuple[ValidationPaths, Params]:
+    """Manifests of so many photos, and the parameters of stage 3 for them."""
     photos = link(root, frames)
     codes = CODES[: frames // 5]  # each has photos in val
     numbered = enumerate(photos)
@@ -160,7 +159,7 @@ def project(
     classes = classes.assign(mapping_code=codes, **numbers)
     manifest.write_classes(places.artifacts_dir / "classes.csv", classes)
     limits = loaded.validate_.model_copy(update={"num_workers": workers})
-    return places, Settings(scale, limits, loaded.seed)
+    return places, loaded.model_copy(update={"scales": {"demo": scale}, "validate_": limits})
 
 
 def whole(root: Path, frames: int, workers: int) -> dict[str, float]:

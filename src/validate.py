@@ -3,12 +3,12 @@
 from pillsnap.params import Params
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import run
-from pillsnap.validation.validate import Settings, ValidationPaths, validate
+from pillsnap.validation.validate import ValidationPaths, validate
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Check rows and photos of the manifests; write crops, frames and the detection set."""
-    return validate(ValidationPaths.of(params), Settings.of(params), log)
+    return validate(ValidationPaths.of(params), params, log)
 
 
 if __name__ == "__main__":

@@ -222,8 +222,8 @@ def validate(
     from pillsnap.demo.progress import lines
     from pillsnap.validation import validate as stage
 
-    places, settings = stage.ValidationPaths.of(params), stage.Settings.of(params)
-    prepared = stage.read_part(places, settings, wanted, lines("reading photos"))
+    places = stage.ValidationPaths.of(params)
+    prepared = stage.read_part(places, params, wanted, lines("reading photos"))
     typer.echo(f"part {wanted}: {prepared}, {len(prepared.rejected)} rejected")
 
 

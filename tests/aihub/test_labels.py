@@ -200,9 +200,7 @@ def test_hostile_text_takes_time_in_proportion_to_its_length(start, repeated):
     for size in (2 << 10, 16 << 10, 1 << 20):
         content = (start + repeated * size)[:size]
         taken_s = []
-        for _ in range(
-            3
-        ):  # the shortest: a garbage collection of the whole process may fall in one
+        for _ in range(3):  # the shortest: one may have a garbage collection of the whole process
             begun_s = time.process_time()
             assert parse(content, EXPECTED).label is None
             taken_s.append(time.process_time() - begun_s)

@@ -143,13 +143,6 @@ def test_learning_rate_warms_up_then_falls_to_zero():
     assert rates[-1] < 1e-5
 
 
-def test_weights_with_another_number_of_classes_start_with_a_new_head(tmp_path):
-    source = classifier.build(MODEL, 9, None, 1)
-    torch.save(source.state_dict(), tmp_path / "w.pt")
-    model = classifier.build(MODEL, 4, str(tmp_path / "w.pt"), 0)
-    assert torch.equal(model.state_dict()["conv1.0.weight"], source.state_dict()["conv1.0.weight"])
-
-
 @pytest.mark.parametrize(
     ("asked", "error", "words"),
     [

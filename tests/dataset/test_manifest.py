@@ -30,7 +30,7 @@ def test_any_text_is_read_back_as_it_was(tmp_path, name):
     manifest.write(tmp_path / "a.csv", rows(drug_name=["plain", name]))
     column = list(manifest.COLUMNS).index("drug_name")
     assert [line[column] for line in lines(tmp_path / "a.csv")] == ["drug_name", "plain", name]
-    quoted = any(sign in name for sign in manifest.QUOTED_FOR)
+    quoted = any(sign in name for sign in ',"\r\n')
     assert ('"' in (tmp_path / "a.csv").read_text("utf-8")) == quoted
 
 

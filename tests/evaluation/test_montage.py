@@ -6,10 +6,9 @@ from make.made_answers import class_table, frame_answer, frames
 from pillsnap import fonts
 from pillsnap.evaluation import cards, montage
 from pillsnap.evaluation.answers import FrameSet
-from pillsnap.evaluation.cards import Card
 
 GREY = np.full((64, 64, 3), 120, np.uint8)
-CARD = Card(((GREY, "confidence 87%"), (None, "true class")), ("true K-000001 가나정",))
+CARD = cards.card(((GREY, "confidence 87%"), (None, "true class")), ("true K-000001 가나정",))
 
 
 def test_the_korean_font_is_there_in_both_weights_and_matplotlib_stays_as_it_is():

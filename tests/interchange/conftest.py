@@ -7,7 +7,7 @@ import pytest
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.params import load
 from pillsnap.places import Places
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
+from pillsnap.validation.detection_set import DetectionWriter
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def places(evaluated, tmp_path, monkeypatch):
     writer = DetectionWriter(places.data_dir / "detection")
     for at, row in enumerate(FrameStore(places.frames("val")).arrow.slice(0, 4).to_pylist()):
         box = [[row["pills"][0][f"box_{side}"] for side in "xywh"]]
-        frame = DetectionFrame(f"{at}.png", row["jpeg"], box, row["width"], row["height"])
-        writer.add(("train", "val")[at % 2], frame)
+        size = row["width"], row["height"]
+        writer.add(("train", "val")[at % 2], f"{at}.png", row["jpeg"], box, size)
     writer.finish()
     return places

@@ -65,13 +65,13 @@ class Log:
 if __name__ == "__main__":
     from pillsnap.validation import parts, validate as stage
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    places, settings = pickle.loads(Path(sys.argv[1]).read_bytes())
+    places, params = pickle.loads(Path(sys.argv[1]).read_bytes())
     try:
         if "/" in sys.argv[2] and "//" not in sys.argv[2]:
-            stage.read_part(places, settings, parts.parse(sys.argv[2]), Log().progress)
+            stage.read_part(places, params, parts.parse(sys.argv[2]), Log().progress)
         else:
-            limits = settings.validate.model_copy(update={"engine": sys.argv[2]})
-            stage.validate(places, stage.Settings(settings.scale, limits, settings.seed), Log())
+            options = params.validate_.model_copy(update={"engine": sys.argv[2]})
+            stage.validate(places, params.model_copy(update={"validate_": options}), Log())
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -99,7 +99,7 @@ def cluster(name: str) -> Iterator[tuple[str, Callable[[str], None]]]:
 
 
 def start(job: Path, engine: str) -> "subprocess.Popen[str]":
-    """validate with an engine, or one part (`1/3`); `job`: a pickle of its places and settings."""
+    """validate with an engine, or one part (`1/3`); `job`: its pickled places and parameters."""
     return subprocess.Popen(
         [sys.executable, "-c", RUN, job, engine], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
@@ -128,7 +128,7 @@ def interrupt(process: "subprocess.Popen[str]") -> None:
     assert not alive
 
 
-def save(job: Path, places: object, settings: object) -> Path:
+def save(job: Path, places: object, params: object) -> Path:
     """What `start` reads."""
-    job.write_bytes(pickle.dumps((places, settings)))
+    job.write_bytes(pickle.dumps((places, params)))
     return job

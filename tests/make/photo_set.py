@@ -18,7 +18,8 @@ import pandas as pd
 
 from pillsnap import params
 from pillsnap.dataset import manifest
-from pillsnap.validation.validate import Settings, ValidationPaths, validate
+from pillsnap.params import Params
+from pillsnap.validation.validate import ValidationPaths, validate
 
 WIDTH, HEIGHT = 120, 160
 CODES = ("K-000001", "K-000002", "K-000003")
@@ -40,7 +41,7 @@ class RecordedLog:
 @dataclass
 class PhotoSet:
     base: Path
-    settings: Settings
+    params: Params
     rows: pd.DataFrame
     log: RecordedLog = field(default_factory=RecordedLog)
 
@@ -68,10 +69,13 @@ class PhotoSet:
         manifest.write_classes(self.base / "artifacts" / "classes.csv", classes)
 
     def run(self, log: Any = None, **changes: Any) -> dict[str, float | None]:
-        params_ = self.settings.validate.model_copy(update=changes)
-        settings = Settings(self.settings.scale, params_, self.settings.seed)
         self.log = RecordedLog()
-        return validate(self.places, settings, log or self.log)
+        return validate(self.places, self.with_(**changes), log or self.log)
+
+    def with_(self, **changes: Any) -> Params:
+        """The parameters with other values of `validate`."""
+        changed = self.params.validate_.model_copy(update=changes)
+        return self.params.model_copy(update={"validate_": changed})
 
     @property
     def decoded(self) -> int:
@@ -117,12 +121,12 @@ def make(base: Path, *, many: int = 0) -> PhotoSet:
         label = base / "root" / path
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("{}")
-    made = PhotoSet(base, settings_for(table), table)
+    made = PhotoSet(base, params_for(table), table)
     made.write()
     return made
 
 
-def settings_for(rows: pd.DataFrame) -> Settings:
+def params_for(rows: pd.DataFrame) -> Params:
     """The demo's parameters with the counts of these rows and small pictures."""
     loaded = params.load(PARAMS)
     drawn = rows[rows["split"] != "test"]
@@ -137,7 +141,8 @@ def settings_for(rows: pd.DataFrame) -> Settings:
     }  # fmt: skip
     limits = {"num_workers": 1, "max_rejected": 0.5, "max_pixels": 10**6}
     scale = loaded.at_scale.model_copy(update=small | shares)
-    return Settings(scale, loaded.validate_.model_copy(update=limits), loaded.seed)
+    limited = loaded.validate_.model_copy(update=limits)
+    return loaded.model_copy(update={"scales": {"demo": scale}, "validate_": limited})
 
 
 def shot(

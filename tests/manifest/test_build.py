@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from make.aihub_tree import (
     write_shot,
     write_tree,
 )
-from pillsnap import params
+from make.orders import order
 from pillsnap.dataset import manifest
 from pillsnap.dataset.names import parse_codes
 from pillsnap.errors import DataError
@@ -32,26 +31,12 @@ from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
 from pillsnap.manifest.build import Order, Selection
 from pillsnap.manifest.choice import TEST
-from pillsnap.manifest.classes import UnknownPills
 from pillsnap.stage import engines
 from pillsnap.stage.engines import Engine
 
-SCALES = params.load(Path(__file__).parents[2] / "params.yaml").scales
 CODES = [f"K-{number:06d}" for number in range(1, 9)]
 COMBOS = [tuple(CODES[at : at + 3]) for at in range(6)] + [(*CODES[:2], "K-000099")]
-NUMBERS = {
-    "samples": 200, "classes": 8, "combination_share": 0.2, "val_share": 0.2,
-    "min_train_per_class": 8, "min_val_per_class": 2, "test_unknown_pills": 12,
-}  # fmt: skip
 FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes.csv")
-
-
-def order(**changes: Any) -> Order:
-    numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
-    wanted = SCALES["stage1"].model_copy(update=numbers)
-    return replace(
-        Order("stage1", "aihub", wanted, UnknownPills(0, 0), 17, Engine(processes=1)), **changes
-    )
 
 
 def build(root: Path, an_order: Order | None = None) -> Selection:

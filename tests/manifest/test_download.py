@@ -13,23 +13,17 @@ import pytest
 
 from make.aihub_tree import Shot, write_shot
 from make.download import OUTER, download, flip_bit
-from pillsnap import params
+from make.orders import order
 from pillsnap.aihub import reading
 from pillsnap.aihub import tree as aihub
 from pillsnap.dataset import manifest, source
 from pillsnap.errors import DataError
 from pillsnap.formats import fingerprint
 from pillsnap.manifest import build, tables
-from pillsnap.manifest.build import Order, Selection
-from pillsnap.manifest.classes import UnknownPills
-from pillsnap.stage.engines import Engine
+from pillsnap.manifest.build import Selection
 from pillsnap.stage.pool import workers
 
-NUMBERS = {
-    "samples": 130, "classes": 6, "combination_share": 0.15, "val_share": 0.2,
-    "min_train_per_class": 8, "min_val_per_class": 2, "test_unknown_pills": 12,
-}  # fmt: skip
-SCALE = params.load(Path(__file__).parents[2] / "params.yaml").scales["stage1"]
+NUMBERS = {"samples": 130, "classes": 6, "combination_share": 0.15}
 CODES = [f"K-{number:06d}" for number in range(1, 7)]
 VIEWS = list(itertools.product((0, 2), (0, 1), (0, 2), (70, 75, 90)))
 FIRST = f"{OUTER}/1.Training/원천데이터/단일경구약제 5000종/TS_1_단일.zip"
@@ -51,16 +45,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def built(root: Path, **changes: object) -> Selection:
-    order = Order(
-        "stage1",
-        "aihub",
-        SCALE.model_copy(update=NUMBERS),
-        UnknownPills(0, 0),
-        17,
-        Engine(processes=1),
-    )
-    return build.build(root, order, fingerprint.take(root), lambda done, total: None)
+def built(root: Path) -> Selection:
+    return build.build(root, order(**NUMBERS), fingerprint.take(root), lambda done, total: None)
 
 
 def rows(chosen: Selection) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from pillsnap.manifest import build, fitting, own_photos, tables
 from pillsnap.manifest.build import Order
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.operation import init_scale
-from pillsnap.validation.validate import Settings, ValidationPaths, validate
+from pillsnap.validation.validate import ValidationPaths, validate
 
 DRAWN = own_sets.photos(60)
 LOOSE = params.load(ROOT / "params.yaml").scales["demo"].model_copy(
@@ -207,8 +207,13 @@ def test_validate_reads_every_photo_of_a_set(tmp_path, form, chosen):
     wanted = fit.wanted.model_copy(update=fit.least)
     fitted = replace(order(form), wanted=wanted)
     tables.write(build.build(root, fitted, fingerprint.take(root, form), silent), tmp_path / "a")
-    settings = Settings(wanted, params.load(ROOT / "params.yaml").validate_, 17, form=form)
+    given = {
+        "scale": "own",
+        "scales": {"own": wanted},
+        "data": params.DataParams(format=form, root=None),
+    }
+    own = params.load(ROOT / "params.yaml").model_copy(update=given)
     places = ValidationPaths(root, *(tmp_path / name for name in ("a", "data", "work")))
-    counts = validate(places, settings, RecordedLog())
+    counts = validate(places, own, RecordedLog())
     assert counts["rejected"] == 0 and counts["crops"] == wanted.samples
     assert counts["detection_frames"] > 10 and counts["evaluation_frames"] > 2

@@ -1,24 +1,16 @@
 """The table of checks, the verdict from the rows only, and the consequences of a rejected row."""
 
-from pathlib import Path
-
 import pandas as pd
-import pytest
 
-from make.photo_set import CODES, PhotoSet, make
+from make.photo_set import CODES, PhotoSet
 from pillsnap.dataset.findings import Findings
 from pillsnap.validation import check_table, checks
 from pillsnap.validation.checks import EXAMPLES_SHOWN, CheckedRows
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> PhotoSet:
-    return make(tmp_path)
-
-
 def run(photos: PhotoSet) -> CheckedRows:
     classes = pd.DataFrame({"mapping_code": CODES, "class_index": range(len(CODES))})
-    return checks.run(photos.rows, classes, photos.places.root, photos.settings.scale)
+    return checks.run(photos.rows, classes, photos.places.root, photos.params.at_scale)
 
 
 def test_valid_rows_pass_and_no_photo_is_opened(photos):

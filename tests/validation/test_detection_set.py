@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pillsnap.dataset.pixels import scale_down
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter, label_text
+from pillsnap.validation.detection_set import DetectionWriter, label_text
 
 
 def test_the_longest_side_is_scaled_down_never_up():
@@ -23,14 +23,13 @@ def test_labels_are_centres_and_sizes_relative_to_the_frame():
     )
 
 
-def frame(image_path: str) -> DetectionFrame:
-    return DetectionFrame(image_path, b"jpeg", np.array([[1, 2, 3, 4]]), 10, 10)
+FRAME = (b"jpeg", np.array([[1, 2, 3, 4]]), (10, 10))
 
 
 def written(folder: Path, *paths: str) -> list[str]:
     writer = DetectionWriter(folder)
     for path in paths:
-        writer.add("train", frame(path))
+        writer.add("train", path, *FRAME)
     writer.finish()
     names = sorted(path.stem for path in (folder / "images" / "train").iterdir())
     assert names == sorted(path.stem for path in (folder / "labels" / "train").iterdir())
@@ -47,7 +46,7 @@ def test_names_are_flat_ascii_short_and_unique(tmp_path, paths):
 
 
 def test_a_set_is_there_once_finished_and_replaces_the_one_before(tmp_path):
-    DetectionWriter(tmp_path / "set").add("train", frame("a/x.png"))
+    DetectionWriter(tmp_path / "set").add("train", "a/x.png", *FRAME)
     assert not (tmp_path / "set").exists()
     names = ["K-000001_0", "K-000002_0"]
     assert written(tmp_path / "set", *(f"a/{name}.png" for name in names)) == names

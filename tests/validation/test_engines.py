@@ -17,9 +17,8 @@ def local(tmp_path_factory):
     photos.run(num_workers=2)
     outs = photos.outs()
     shutil.rmtree(photos.places.work_dir)
-    limits = photos.settings.validate.model_copy(update={"num_workers": 2})
-    settings = type(photos.settings)(photos.settings.scale, limits, photos.settings.seed)
-    return photos, save(photos.base / "job.pickle", photos.places, settings), outs
+    job = save(photos.base / "job.pickle", photos.places, photos.with_(num_workers=2))
+    return photos, job, outs
 
 
 @pytest.fixture

@@ -1,59 +1,25 @@
 """validate under kill -9: the next run resumes and ends with the same bytes."""
 
-import os
-import pickle
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from make.engine_runs import save, start, steps
 from make.photo_set import PhotoSet, make, pack
-
-RUN = """
-import pickle, sys
-from pathlib import Path
-
-class Log:
-    def info(self, message): print(message, flush=True)
-    def progress(self, step, total): print(step, total, flush=True)
-
-if __name__ == "__main__":
-    pickle.loads(Path(sys.argv[1]).read_bytes()).run(log=Log(), num_workers=2)
-    print("done", flush=True)
-"""
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> PhotoSet:
-    made = make(tmp_path, many=600)
-    (tmp_path / "run.py").write_text(RUN)
-    return made
+    return make(tmp_path, many=600)
 
 
-def start(photos: PhotoSet) -> "subprocess.Popen[str]":
-    (photos.base / "photos.pickle").write_bytes(pickle.dumps(photos))
-    return subprocess.Popen(
-        [sys.executable, photos.base / "run.py", photos.base / "photos.pickle"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def steps_until(process: "subprocess.Popen[str]", last_step: int) -> list[int]:
-    """What it reported, up to the first report of so many photos or the end."""
-    steps: list[int] = []
-    assert process.stdout
-    for line in process.stdout:
-        if line.split()[0].isdigit() and len(line.split()) == 2:
-            steps.append(int(line.split()[0]))
-            if steps[-1] >= last_step:
-                break
-    return steps
+def begun(photos: PhotoSet) -> "subprocess.Popen[str]":
+    job = save(photos.base / "job.pickle", photos.places, photos.with_(num_workers=2))
+    return start(job, "local")
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
@@ -71,15 +37,15 @@ def test_five_kills_change_nothing_and_cost_nothing(photos, packed):
         pack(photos)
     reached = 0
     for last_step in (8, 90, 250, 420, 600):
-        process = start(photos)
-        steps = steps_until(process, last_step)
+        process = begun(photos)
+        done = steps(process, last_step)
         kill(process)
-        assert steps[0] >= reached
-        reached = steps[-1]
-    with start(photos) as process:
-        steps = steps_until(process, 10**9)
+        assert done[0] >= reached
+        reached = done[-1]
+    with begun(photos) as process:
+        done = steps(process)
     assert process.returncode == 0
-    assert steps[0] >= reached
+    assert done[0] >= reached
     after_kills = photos.outs()
     shutil.rmtree(photos.places.work_dir)
     shutil.rmtree(photos.places.data_dir)
@@ -94,8 +60,8 @@ def test_a_kill_while_the_outs_are_written_leaves_them_whole_or_absent(photos):
     total = 628
     for _ in range(3):
         shutil.rmtree(photos.places.data_dir, ignore_errors=True)
-        process = start(photos)
-        assert steps_until(process, total) == [total]
+        process = begun(photos)
+        assert steps(process, total) == [total]
         kill(process)
         for path, content in photos.outs().items():
             assert ".tmp" in path or content == undisturbed[path]

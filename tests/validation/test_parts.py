@@ -10,8 +10,8 @@ from make.photo_set import make
 from pillsnap.errors import DataError, ParameterError
 from pillsnap.validation import parts
 from pillsnap.validation.parts import Part
-from pillsnap.validation.prepare import FrameTask
-from pillsnap.validation.validate import Settings, read_part
+from pillsnap.validation.prepare import FrameTask, Recipe
+from pillsnap.validation.validate import read_part
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def photos(undisturbed, tmp_path):
     """A copy, with the times of the photos."""
     made = undisturbed[0]
     shutil.copytree(made.base, tmp_path / "set")
-    return type(made)(tmp_path / "set", made.settings, made.rows)
+    return type(made)(tmp_path / "set", made.params, made.rows)
 
 
-def read(photos, *texts, settings=None):
+def read(photos, *texts, **changes):
     for text in texts:
-        part = parts.parse(text)
-        read_part(photos.places, settings or photos.settings, part, lambda done, total: None)
+        part, params = parts.parse(text), photos.with_(**changes)
+        read_part(photos.places, params, part, lambda done, total: None)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -82,13 +82,11 @@ def missing(photos):
 
 def unfinished(photos):
     missing(photos)
-    Part(2, 3).store(photos.places.work_dir, photos.settings.recipe.pictures_version).touch()
+    Part(2, 3).store(photos.places.work_dir, Recipe.of(photos.params).pictures_version).touch()
 
 
 def other_recipe(photos):
-    limits = photos.settings.validate.model_copy(update={"jpeg_quality": 50})
-    settings = Settings(photos.settings.scale, limits, photos.settings.seed)
-    read(photos, "2/3", settings=settings)
+    read(photos, "2/3", jpeg_quality=50)
     missing(photos)
 
 
@@ -153,5 +151,5 @@ def test_parts_of_paths_are_balanced():
 
 def test_a_part_reports_progress_of_its_own_photos(photos):
     steps = []
-    read_part(photos.places, photos.settings, Part(1, 2), lambda *step: steps.append(step))
+    read_part(photos.places, photos.params, Part(1, 2), lambda *step: steps.append(step))
     assert 0 < steps[-1][0] == steps[-1][1] < len(set(photos.rows["image_path"]))

@@ -7,13 +7,8 @@ from pathlib import Path
 import pytest
 
 from make.download import flip_bit
-from make.photo_set import PhotoSet, make, pack
+from make.photo_set import pack
 from pillsnap.dataset.crops import CropStore
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> PhotoSet:
-    return make(tmp_path)
 
 
 def tree_of(root: Path) -> dict[str, tuple[int, int, bytes]]:

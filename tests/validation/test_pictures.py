@@ -1,35 +1,28 @@
 """The pictures chosen for each photo, from the rows only: even, limited, stable."""
 
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from make.photo_set import PhotoSet, make
 from pillsnap.validation.pictures import choose, kinds_of
 from pillsnap.validation.work_store import Kind
 
 NONE: frozenset[str] = frozenset()
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
-    return make(tmp_path_factory.mktemp("photos"))
-
-
-def test_val_gets_its_part_of_single_detection_frames(photos):
-    kinds = kinds_of(photos.rows, NONE, photos.settings.scale, photos.settings.seed)
-    every = photos.rows.drop_duplicates("image_path")
+def test_val_gets_its_part_of_single_detection_frames(untouched):
+    kinds = kinds_of(untouched.rows, NONE, untouched.params.at_scale, untouched.params.seed)
+    every = untouched.rows.drop_duplicates("image_path")
     chosen = every[[Kind.DETECTION in kinds[path] for path in every["image_path"]]]
     singles = chosen[chosen["image_type"] == "single"].groupby("split").size()
-    share = photos.settings.scale.val_share
-    wanted = photos.settings.scale.detection_single_frames
+    share = untouched.params.at_scale.val_share
+    wanted = untouched.params.at_scale.detection_single_frames
     assert dict(singles) == {"train": wanted, "val": round(wanted * share / (1 - share))}
 
 
-def test_evaluation_frames_are_limited_for_each_kind(photos):
-    few = photos.settings.scale.model_copy(update={"evaluation_frames": 1})
-    kinds = kinds_of(photos.rows, NONE, few, photos.settings.seed)
+def test_evaluation_frames_are_limited_for_each_kind(untouched):
+    few = untouched.params.at_scale.model_copy(update={"evaluation_frames": 1})
+    kinds = kinds_of(untouched.rows, NONE, few, untouched.params.seed)
     assert sum(Kind.FRAME in kind for kind in kinds.values()) == 4
 
 

@@ -3,14 +3,14 @@
 import pandas as pd
 import pytest
 
-from make.photo_set import HEIGHT, WIDTH, make
+from make.photo_set import HEIGHT, WIDTH, PhotoSet
 from pillsnap.dataset.findings import Findings
 from pillsnap.validation import row_checks
 
 
-@pytest.fixture(scope="module")
-def valid(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return make(tmp_path_factory.mktemp("photos")).rows.reset_index(drop=True)
+@pytest.fixture
+def valid(untouched: PhotoSet) -> pd.DataFrame:
+    return untouched.rows.reset_index(drop=True)
 
 
 def box(rows: pd.DataFrame, *values: int) -> None:

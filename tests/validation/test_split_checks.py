@@ -4,19 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from make.photo_set import CODES, PhotoSet, make
+from make.photo_set import CODES, PhotoSet
 from pillsnap.dataset.findings import Findings
 from pillsnap.validation import split_checks
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
-    return make(tmp_path_factory.mktemp("photos"))
-
-
 @pytest.fixture
-def rows(photos: PhotoSet) -> pd.DataFrame:
-    return photos.rows.copy()
+def rows(untouched: PhotoSet) -> pd.DataFrame:
+    return untouched.rows.copy()
 
 
 @pytest.fixture
@@ -53,20 +48,22 @@ def test_wrong_classes_split_groups_and_trained_unknowns_are_named(rows, classes
         ("min_val_per_class", 9, "class_minimum"),
     ],
 )
-def test_counts_that_differ_from_the_parameters_are_named(photos, rows, classes, key, value, check):
+def test_counts_that_differ_from_the_parameters_are_named(
+    untouched, rows, classes, key, value, check
+):
     findings = Findings()
-    scale = photos.settings.scale.model_copy(update={key: value})
+    scale = untouched.params.at_scale.model_copy(update={key: value})
     split_checks.check_counts(rows, classes, scale, findings)
     assert set(findings.counts) == {check}
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_class_without_enough_pills_in_a_split_is_named(photos, rows, classes, split):
+def test_a_class_without_enough_pills_in_a_split_is_named(untouched, rows, classes, split):
     for kept, name in ((0, "class_parity"), (1, "class_thinned")):
         findings = Findings()
         of_code = rows.index[(rows["mapping_code"] == CODES[1]) & (rows["split"] == split)]
         fewer = rows.drop(index=of_code[kept:])
-        split_checks.check_parity(fewer, classes, photos.settings.scale, findings)
+        split_checks.check_parity(fewer, classes, untouched.params.at_scale, findings)
         assert findings.examples == {name: [f"K-000002: {kept} of 2 in {split}"]}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from make.photo_set import CODES, PhotoSet, draw, make, settings_for, shot
+from make.photo_set import CODES, PhotoSet, draw, params_for, shot
 from pillsnap.dataset import pixels as crops
 from pillsnap.dataset.arrow import ArrowStore
 from pillsnap.dataset.crops import SCHEMA, CropStore
@@ -18,11 +18,6 @@ from pillsnap.validation import outputs
 from pillsnap.validation.photos import read_frame
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architecture.md"
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> PhotoSet:
-    return make(tmp_path)
 
 
 def test_all_valid_photos_are_admitted_and_crops_are_the_manifests_rows_in_order(photos):
@@ -48,12 +43,12 @@ def test_pictures_show_their_pills_at_their_size(photos):
     for index, code in enumerate(store.table["mapping_code"]):
         middle = store.decode(index)[10:22, 10:22].reshape(-1, 3).mean(axis=0)
         assert int(middle.argmax()) == int(code[-1]) % 3
-    row, settings = store.table.iloc[0], photos.settings
-    photo = read_frame(photos.path(row["image_path"]), 10**6)
+    row, params = store.table.iloc[0], photos.params
+    photo, content_hash = read_frame(photos.path(row["image_path"]), 10**6)
     box = row[["box_x", "box_y", "box_w", "box_h"]].to_numpy(dtype=np.int64)
-    cut = crops.cut(photo.pixels, box, settings.scale.crop_px, settings.validate.crop_margin)
+    cut = crops.cut(photo, box, params.at_scale.crop_px, params.validate_.crop_margin)
     assert bytes(store.jpeg(0)) == crops.encode(cut, 95)
-    assert row["content_hash"] == photo.content_hash
+    assert row["content_hash"] == content_hash
     table = ArrowStore(photos.places.data_dir / "frames" / "val.arrow").arrow.to_pylist()
     combination = next(row for row in table if row["image_type"] == "combination")
     assert crops.decode(combination["jpeg"]).shape == (160, 120, 3)
@@ -65,7 +60,7 @@ def test_detection_gets_combinations_and_some_singles_test_unknown_singles(photo
     photos.run()
     names = detection_names(photos, "train")
     assert sum("-000" in name[8:] for name in names) == 4
-    assert len(names) == 4 + photos.settings.scale.detection_single_frames
+    assert len(names) == 4 + photos.params.at_scale.detection_single_frames
     table = ArrowStore(photos.places.data_dir / "frames" / "test.arrow").arrow.to_pylist()
     singles = [row for row in table if row["image_type"] == "single"]
     assert len(table) == 4
@@ -94,7 +89,7 @@ def detection_names(photos: PhotoSet, split: str) -> set[str]:
 def test_an_incomplete_combination_gives_crops_until_its_label_is_added(photos, split):
     complete, path = photos.rows, photos.photo(split, "combination")
     photos.rows = complete.drop(index=complete.index[complete["image_path"] == path][0])
-    photos.settings = settings_for(photos.rows)
+    photos.params = params_for(photos.rows)
     photos.write()
     photos.run()
     assert Path(path).stem not in detection_names(photos, split)
@@ -105,7 +100,7 @@ def test_an_incomplete_combination_gives_crops_until_its_label_is_added(photos, 
     assert (crops_ == path).sum() == (photos.rows["image_path"] == path).sum()
     assert photos.check("combination_incomplete")["count"] == 1
     assert "add the labels" in photos.check("combination_incomplete")["cure"]
-    photos.rows, photos.settings = complete, settings_for(complete)
+    photos.rows, photos.params = complete, params_for(complete)
     photos.write()
     photos.run()
     assert Path(path).stem in detection_names(photos, split)
@@ -225,7 +220,7 @@ def test_only_added_photos_are_read(photos):
         photos.path(row["label_path"]).write_text("{}")
     photos.rows = pd.concat([photos.rows, pd.DataFrame(added)], ignore_index=True)
     photos.write()
-    photos.settings = settings_for(photos.rows)
+    photos.params = params_for(photos.rows)
     photos.run()
     assert photos.decoded == 9
     assert photos.verdict()["admitted"]["train"] == 31

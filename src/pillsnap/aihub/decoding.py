@@ -12,7 +12,6 @@ import orjson
 
 BOM = b"\xef\xbb\xbf"
 KEYS_READ = (b'"bbox"', b'"dl_mapping_code"', b'"drug_N"', b'"width"', b'"height"')
-KEYS_OF_COLONS = ("img_key", "img_regist_ts")  # an address, a time
 # A string, closed or not, or a comma before a closing bracket; possessive, so in linear time.
 STRING_OR_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*+[\]}])', re.DOTALL)
 
@@ -34,25 +33,9 @@ def decode(content: bytes, notes: list[tuple[str, str]]) -> dict[str, Any]:
         tree = _decode_damaged(content, notes)
     if not isinstance(tree, dict):
         raise RefusalError("label_keys_missing", "not a mapping")
-    if content.count(b":") != _colons(tree) and any(content.count(key) > 1 for key in KEYS_READ):
+    if any(content.count(key) > 1 for key in KEYS_READ):
         _refuse_duplicate_keys(content)
     return tree
-
-
-def _colons(tree: dict[str, Any]) -> int:
-    """How many colons a label needs: one per key, and those in texts that always have some.
-
-    A file with no more than that has no duplicate key.
-    """
-    colons = len(tree)
-    for items in tree.values():
-        for item in items if type(items) is list else ():
-            if type(item) is dict:
-                colons += len(item)
-                for key in KEYS_OF_COLONS:
-                    text = item.get(key)
-                    colons += text.count(":") if type(text) is str else 0
-    return colons
 
 
 def _decode_damaged(content: bytes, notes: list[tuple[str, str]]) -> Any:
@@ -60,39 +43,31 @@ def _decode_damaged(content: bytes, notes: list[tuple[str, str]]) -> Any:
     if content.startswith(BOM):
         notes.append(("label_with_byte_order_mark", ""))
     text = _text_of(content.removeprefix(BOM), notes)
-    constants: list[str] = []
+    constants = list[str]()
     try:
         tree = json.loads(text, parse_constant=constants.append)
     except (ValueError, RecursionError):
-        tree = _decode_without_trailing_commas(text, notes, constants)
+        constants.clear()
+        text = STRING_OR_TRAILING_COMMA.sub(r"\1", text)
+        try:
+            tree = json.loads(text, parse_constant=constants.append)
+        except (ValueError, RecursionError) as error:
+            raise RefusalError("label_not_json", f"{error}"[:120]) from None
+        notes.append(("label_with_trailing_comma", ""))
     if constants:
         notes.append(("label_with_nan", ""))
     return tree
 
 
-def _decode_without_trailing_commas(
-    text: str, notes: list[tuple[str, str]], constants: list[str]
-) -> Any:
-    constants.clear()
-    try:
-        shorter = STRING_OR_TRAILING_COMMA.sub(r"\1", text)
-        tree = json.loads(shorter, parse_constant=constants.append)
-    except (ValueError, RecursionError) as error:
-        raise RefusalError("label_not_json", f"{error}"[:120]) from None
-    notes.append(("label_with_trailing_comma", ""))
-    return tree
-
-
 def _text_of(content: bytes, notes: list[tuple[str, str]]) -> str:
-    for encoding in ("utf-8", "cp949"):  # cp949 holds all of euc-kr
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if encoding != "utf-8":
-            notes.append(("label_in_cp949", ""))
-        return text
-    raise RefusalError("label_not_text", "neither UTF-8 nor cp949")
+    with suppress(UnicodeDecodeError):
+        return content.decode("utf-8")
+    try:
+        text = content.decode("cp949")  # holds all of euc-kr
+    except UnicodeDecodeError:
+        raise RefusalError("label_not_text", "neither UTF-8 nor cp949") from None
+    notes.append(("label_in_cp949", ""))
+    return text
 
 
 def _refuse_duplicate_keys(content: bytes) -> None:
@@ -106,5 +81,5 @@ def _refuse_duplicate_keys(content: bytes) -> None:
 
     with suppress(
         ValueError, RecursionError
-    ):  # not plain JSON: repaired above, its keys are not compared
+    ):  # not plain JSON: was repaired, keys are not compared
         json.loads(content.removeprefix(BOM), object_pairs_hook=unique)

@@ -165,19 +165,12 @@ def _box(
 
 def _rounded(bbox: list[Any], notes: list[tuple[str, str]]) -> list[int]:
     for value in bbox:
-        if type(value) not in (int, float) or not math.isfinite(_as_float(value)):
+        if not (type(value) is int or (type(value) is float and math.isfinite(value))):
             raise RefusalError("box_not_four_numbers", f"bbox {shown(bbox)}")
     rounded = [round(value) for value in bbox]
     if rounded != bbox:
         notes.append(("box_not_integer", f"bbox {shown(bbox)}"))
     return rounded
-
-
-def _as_float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
 
 
 def _drug(image: dict[str, Any], notes: list[tuple[str, str]]) -> DrugFields:

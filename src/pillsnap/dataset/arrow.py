@@ -9,13 +9,16 @@ from typing import Any
 import pyarrow as pa
 
 from pillsnap import files
+from pillsnap.arrays import Pixels
+from pillsnap.dataset import pixels
 from pillsnap.errors import DataError
 
 BATCH_ROWS = 1024  # fixed, so that equal rows give equal bytes
 
 
 class ArrowStore:
-    """An Arrow IPC file, memory-mapped at first use; DataError when it is missing or damaged."""
+    """An Arrow IPC file of pictures and what belongs to them, memory-mapped at first use; DataError
+    when it is missing or damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,6 +39,20 @@ class ArrowStore:
 
     def __len__(self) -> int:
         return int(self.arrow.num_rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}  # a pickled copy opens the file itself
+
+    def jpeg(self, index: int) -> memoryview:
+        """The JPEG bytes of a row, from the mapped file without a copy."""
+        if index < 0:
+            raise IndexError(index)
+        # Arrow's buffers count as signed bytes
+        return memoryview(self.arrow.column("jpeg")[index].as_buffer()).cast("B")
+
+    def decode(self, index: int) -> Pixels:
+        """The picture of a row, uint8 RGB [height, width, 3]."""
+        return pixels.decode(self.jpeg(index))
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from pillsnap import boxes
-from pillsnap.arrays import Ints, Pixels
+from pillsnap.arrays import Ints
 from pillsnap.boxes import Boxes
-from pillsnap.dataset import pixels
 from pillsnap.dataset.arrow import ArrowStore
 
 
@@ -32,11 +31,6 @@ class FrameStore(ArrowStore):
     def labels(self) -> list[LabelledFrame]:
         """The labels of every frame, in the order of the file."""
         return [_labelled(row) for row in self.arrow.drop_columns(["jpeg"]).to_pylist()]
-
-    def decode(self, index: int) -> Pixels:
-        """A frame, uint8 RGB [height, width, 3]."""
-        jpeg = memoryview(self.arrow.column("jpeg")[index].as_buffer())
-        return pixels.decode(jpeg.cast("B"))  # Arrow's buffers count as signed bytes
 
 
 def _labelled(row: dict[str, Any]) -> LabelledFrame:

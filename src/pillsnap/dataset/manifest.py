@@ -1,5 +1,6 @@
 """Manifests (one row per pill) and the class table, as CSV files."""
 
+import csv
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +62,6 @@ CLASS_COLUMNS: dict[str, str] = {
 
 MAKE = "Make it: dvc repro (or dvc pull)."
 Rows = Mapping[str, Any]  # a sequence, an array or a series per column
-QUOTED_FOR = ('"', ",", "\r", "\n")
 
 
 def write(path: Path, rows: "Rows | pd.DataFrame") -> None:
@@ -104,28 +104,20 @@ def _as_csv(rows: "Rows | pd.DataFrame", columns: tuple[str, ...], order: tuple[
     """Without pandas: half the time, and build_manifest need not import it."""
     values = {name: _values(rows[name]) for name in columns}
     keys = list(zip(*(values[name] for name in order), strict=True))
-    lines = [*map(",".join, zip(*map(_fields, values.values()), strict=True))]
-    in_order = [lines[at] for at in sorted(range(len(lines)), key=keys.__getitem__)]
-    return "\n".join([",".join(columns), *in_order, ""]).encode("utf-8")
+    lines, text = list(zip(*values.values(), strict=True)), _Lines()
+    writer = csv.writer(text)  # its own line end makes it quote both "\r" and "\n"
+    writer.writerow(columns)
+    writer.writerows(lines[at] for at in sorted(range(len(lines)), key=keys.__getitem__))
+    return "".join(line.removesuffix("\r\n") + "\n" for line in text).encode()
+
+
+class _Lines(list[str]):
+    write = list.append
 
 
 def _values(column: Any) -> list[Any]:
     """A column as a list of Python values."""
     return column.tolist() if hasattr(column, "tolist") else list(column)
-
-
-def _fields(values: list[Any]) -> list[str]:
-    """A column as CSV: text with a comma, a quote or a line break is quoted."""
-    if not values or not isinstance(values[0], str):
-        texts = {value: str(value) for value in set(values)}  # few distinct values
-        return list(map(texts.__getitem__, values))
-    whole = "".join(values)
-    if not any(sign in whole for sign in QUOTED_FOR):
-        return values
-    return [
-        '"' + text.replace('"', '""') + '"' if any(sign in text for sign in QUOTED_FOR) else text
-        for text in values
-    ]
 
 
 def _read_csv(path: Path, columns: dict[str, str]) -> "pd.DataFrame":

@@ -3,12 +3,18 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, unquote
 
 CODE = re.compile(r"K-[0-9]{6}")
 NAME_CODES = re.compile(r"K-[0-9]{6}(?:-[0-9]{6})*")
 VIEW = re.compile(r"([0-9])_([0-9])_([0-9])_([0-9])_([0-9]{2})_([0-9]{3})_([0-9]{3})")
 UNSAFE = re.compile(r'[%/\\|,"]|^[.\s]|[.\s]$|^K(?=-)')  # in a path, a CSV file, or a K-code only
+MEANINGS: dict[str, dict[Any, str]] = {  # of the values of a View; source: the AI Hub data sheet
+    "light": {0: "bulb", 1: "daylight", 2: "white"},
+    "direction": {0: "front", 1: "back"},
+    "back": {2: "light grey"},
+}
 
 
 @dataclass(frozen=True, slots=True)

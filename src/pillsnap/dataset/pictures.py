@@ -42,6 +42,8 @@ TILE_SIDES = (322, 323)  # TIFF tags: a tile is decoded whole, however small the
 LARGEST_BYTES = 80_000_000  # of a picture file
 MEMORY_BYTES = 140_000_000  # that decoding a picture may take
 KEPT_PIXELS = 16_000_000  # of a decoded JPEG; larger ones are scaled down while decoding
+SCAN = 0xFFDA  # JPEG's marker "start of scan"
+BLOCK, COEFFICIENT_BYTES = 8, 2  # of a JPEG
 # Peak of decoding and of cropping a pill as large as the picture, held by test_memory.py
 PIXEL_BYTES = {"PNG": 8, "plain PNG": 6, "JPEG": 8, "WEBP": 16, "BMP": 8, "TIFF": 8, "GIF": 8}
 
@@ -180,7 +182,7 @@ def _draft(
     upright size in the file."""
     width, height = picture.size
     _refuse_size(width, height, width * height, max_pixels, max_pixels, name)
-    buffered = buffered_bytes(file, width, height)
+    buffered = buffered_bytes(file, picture)
     most = min(KEPT_PIXELS, (MEMORY_BYTES - buffered) / PIXEL_BYTES["JPEG"])
     factor = next((by for by in (1, 2, 4, 8) if width * height / by**2 <= most), None)
     if factor is None:
@@ -245,47 +247,18 @@ def _damaged(name: str, detail: str) -> PictureError:
     return PictureError(f"{name}: damaged: {detail}.", "Take or copy the picture again.")
 
 
-COEFFICIENT_BYTES = 2
-BLOCK = 8
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
-PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-SCAN = 0xDA
-STANDALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers without a length
-
-
-def buffered_bytes(file: BinaryIO, width: int, height: int) -> int:
-    """Bytes of coefficients that libjpeg keeps of the JPEG, 0 for a usual one; the position in
-    the file stays."""
-    before = file.tell()
-    file.seek(2)
-    samples, buffered, components = 0, False, 0
-    while (marker := _next_marker(file)) is not None:
-        if marker in STANDALONE:
-            continue
-        body = file.read(struct.unpack(">H", file.read(2))[0] - 2)
-        if marker in FRAMES:
-            components = body[5]
-            buffered = marker in PROGRESSIVE
-            samples = _samples(body, width, height)
-        if marker == SCAN:
-            buffered = buffered or body[0] < components
-            break
-    file.seek(before)
-    return samples * COEFFICIENT_BYTES if buffered else 0
-
-
-def _next_marker(file: BinaryIO) -> int | None:
-    byte = file.read(1)
-    while byte not in (b"\xff", b""):
-        byte = file.read(1)
-    while byte == b"\xff":
-        byte = file.read(1)
-    return byte[0] if byte else None
-
-
-def _samples(frame: bytes, width: int, height: int) -> int:
-    """Samples of all components, in whole blocks; factors are in frame[7 + 3 i]."""
-    factors = [divmod(byte, 16) for byte in frame[7::3]]
-    widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
-    blocks_across, blocks_down = -(-width // (BLOCK * widest)), -(-height // (BLOCK * tallest))
-    return sum(h * v for h, v in factors) * blocks_across * blocks_down * BLOCK**2
+def buffered_bytes(file: BinaryIO, picture: JpegImagePlugin.JpegImageFile) -> int:
+    """Bytes of coefficients that libjpeg keeps of a JPEG that was just opened, 0 for a usual one: a
+    progressive one, or one whose first scan lacks components, is kept whole. The position in the
+    file stays."""
+    here, count = file.tell(), picture.layers  # behind the header of the first scan
+    whole_scan = struct.pack(">HHB", SCAN, 6 + 2 * count, count)
+    file.seek(max(0, here - 8 - 2 * count))
+    usual = file.read(len(whole_scan)) == whole_scan and "progressive" not in picture.info
+    file.seek(here)
+    if usual:
+        return 0
+    (width, height), factors = picture.size, [layer[1:3] for layer in picture.layer]
+    across, down = (BLOCK * max(of_side) for of_side in zip(*factors, strict=True))
+    samples = sum(h * v for h, v in factors) * -(-width // across) * -(-height // down) * BLOCK**2
+    return int(samples) * COEFFICIENT_BYTES

@@ -7,13 +7,13 @@ import pandas as pd
 
 from pillsnap import boxes
 from pillsnap.arrays import Floats, Ints
+from pillsnap.dataset.names import MEANINGS
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameSet
 from pillsnap.evaluation.sections import explained
 from pillsnap.files import Json
 
-# Headings of the columns and meanings of their values; source: the AI Hub data sheet.
-CONDITIONS = {
+CONDITIONS = {  # columns and their headings
     "image_type": "frame",
     "light": "light",
     "back": "background",
@@ -21,11 +21,6 @@ CONDITIONS = {
     "latitude": "latitude",
     "drug_shape": "shape",
     "color_class1": "colour",
-}
-MEANINGS: dict[str, dict[Any, str]] = {
-    "light": {0: "0 bulb", 1: "1 daylight", 2: "2 white"},
-    "direction": {0: "0 front", 1: "1 back"},
-    "back": {2: "2 light grey"},
 }
 
 
@@ -80,7 +75,7 @@ def by_condition(pills: pd.DataFrame) -> dict[str, list[Json]]:
     """For each condition the rows value, pills, top1 (with its interval), found, right."""
     return {
         title: [
-            _condition_row(MEANINGS.get(column, {}).get(value, str(value)), part)
+            _condition_row(f"{value} {MEANINGS.get(column, {}).get(value, '')}".rstrip(), part)
             for value, part in pills.groupby(column, sort=True)
         ]
         for column, title in CONDITIONS.items()

@@ -1,7 +1,6 @@
 """Montages of crops: the most frequent confusions, and unknown pills next to the nearest class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,17 +19,9 @@ PICTURE_PX = 132
 CARDS = 12  # as many as one screen holds
 
 
-@dataclass(frozen=True)
-class Card:
-    """Pictures in a row, each with a caption, and lines of text under them."""
-
-    pictures: tuple[tuple[Pixels | None, str], ...]
-    lines: tuple[str, ...]
-
-
 def confusions(
     val: CropAnswers, fitted: Calibration, classes: pd.DataFrame, store: CropStore
-) -> list[Card]:
+) -> list[Image.Image]:
     """The most frequent confusions: the pill, its own class, the predicted class."""
     rows = np.flatnonzero(val.table["known"].to_numpy(dtype=bool))
     known = val.known()
@@ -48,13 +39,13 @@ def confusions(
             f"predicted {label(classes, taken_for)}",
             f"{count} of {(truth == true).sum()} pills",
         )
-        cards.append(Card((pill, (own, "true class"), (other, "predicted class")), lines))
+        cards.append(card((pill, (own, "true class"), (other, "predicted class")), lines))
     return cards
 
 
 def unknown(
     answered: Answers, fitted: Calibration, classes: pd.DataFrame, stores: dict[str, CropStore]
-) -> list[Card]:
+) -> list[Image.Image]:
     """Unknown pills of test, one of each code: half of the cards the accepted ones of the highest
     scores, the others the refused ones of the lowest; each with the nearest class."""
     rows = np.flatnonzero(~answered.test.table["known"].to_numpy(dtype=bool))
@@ -77,7 +68,7 @@ def unknown(
             f"nearest {label(classes, near)}",
             f"score {score[row]:.3f}, threshold {fitted.threshold:.3f}",
         )
-        cards.append(Card((pill, (like, "nearest class")), lines))
+        cards.append(card((pill, (like, "nearest class")), lines))
     return cards
 
 
@@ -88,27 +79,25 @@ def label(classes: pd.DataFrame, index: int) -> str:
     return f"{row['mapping_code']} {row['drug_name']} [{imprints}]"
 
 
-def sheet(cards: Sequence[Card], nothing: str) -> Image.Image:
+def sheet(cards: Sequence[Image.Image], nothing: str) -> Image.Image:
     """Cards in rows of three; without any, a sheet that says why."""
-    if not cards:
-        return montage.notice(nothing)
-    return montage.grid([picture(card) for card in cards], 3, GAP_PX)
+    return montage.grid(cards, 3, GAP_PX) if cards else montage.notice(nothing)
 
 
-def picture(card: Card) -> Image.Image:
-    """One card: captions, pictures, lines."""
+def card(pictures: Sequence[tuple[Pixels | None, str]], lines: Sequence[str]) -> Image.Image:
+    """Pictures in a row, each under its caption, and lines of text below."""
     width = 3 * (PICTURE_PX + GAP_PX)
-    height = LINE_PX + PICTURE_PX + 6 + LINE_PX * len(card.lines)
+    height = LINE_PX + PICTURE_PX + 6 + LINE_PX * len(lines)
     drawn = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(drawn)
-    for index, (pixels, caption) in enumerate(card.pictures):
+    for index, (pixels, caption) in enumerate(pictures):
         left = index * (PICTURE_PX + GAP_PX)
         pen.text((left, 0), caption, fill=PALE, font=font(13))
         pen.rectangle((left, LINE_PX, left + PICTURE_PX, LINE_PX + PICTURE_PX), fill=EMPTY)
         if pixels is not None:
             square = Image.fromarray(pixels).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.BOX)
             drawn.paste(square, (left, LINE_PX))
-    for row, line in enumerate(card.lines, 1):
+    for row, line in enumerate(lines, 1):
         line = montage.fitting(line, font(14), width)
         pen.text((0, PICTURE_PX + 6 + row * LINE_PX), line, fill=INK, font=font(14))
     return drawn

@@ -99,10 +99,9 @@ def path_of(scale: str) -> Path:
     return FINGERPRINTS_DIR / f"{scale}.json"
 
 
-def write(path: Path, scale: str, fingerprint: Fingerprint | None) -> None:
-    """Write a fingerprint; None: not taken yet."""
-    values = asdict(fingerprint) if fingerprint else {"count": None, "bytes": None, "sha256": None}
-    files.write_json(path, {"scale": scale, **values})
+def write(path: Path, scale: str, fingerprint: Fingerprint) -> None:
+    """Write a fingerprint."""
+    files.write_json(path, {"scale": scale, **asdict(fingerprint)})
 
 
 def read(path: Path) -> Fingerprint | None:
@@ -111,12 +110,8 @@ def read(path: Path) -> Fingerprint | None:
         return None
     cure = "Run `pillsnap fingerprint` to write it again."
     values = files.read_json(path, cure)
-    try:
-        if values["sha256"] is None:
-            return None
-        return Fingerprint(int(values["count"]), int(values["bytes"]), str(values["sha256"]))
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path} lacks a valid count, bytes or sha256.", cure) from None
+    unset = values.get("sha256", "") is None
+    return None if unset else files.typed(values, Fingerprint, path, cure)
 
 
 def check(found: Fingerprint, recorded: Fingerprint | None, path: Path, root: Path) -> None:

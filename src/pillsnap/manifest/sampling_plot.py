@@ -10,15 +10,10 @@ from matplotlib.figure import Figure
 
 from pillsnap import files
 from pillsnap.dataset.manifest import SPLITS, Rows
+from pillsnap.dataset.names import MEANINGS
 
 COLOURS = {"train": "#4c78a8", "val": "#f58518", "test": "#54a24b"}
-VIEWS = {
-    "light": {0: "bulb", 1: "daylight", 2: "white"},
-    "back": {0: "0", 1: "1", 2: "light grey"},
-    "direction": {0: "front", 1: "back"},
-    "latitude": {},
-    "image_type": {},
-}
+VIEWS = ("light", "back", "direction", "latitude", "image_type")
 
 
 def draw(rows: dict[str, Rows], path: Path) -> None:
@@ -27,8 +22,8 @@ def draw(rows: dict[str, Rows], path: Path) -> None:
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         axes = figure.subplots(2, 3).ravel()
         _classes(axes[0], rows)
-        for axis, (column, names) in zip(axes[1:], VIEWS.items(), strict=True):
-            _shares(axis, rows, column, names)
+        for axis, column in zip(axes[1:], VIEWS, strict=True):
+            _shares(axis, rows, column)
         figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         with files.replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
@@ -43,7 +38,7 @@ def _classes(axis: Axes, rows: dict[str, Rows]) -> None:
     axis.set(title="pills per class", xlabel="classes, largest first", ylim=(0, None))
 
 
-def _shares(axis: Axes, rows: dict[str, Rows], column: str, names: dict[int, str]) -> None:
+def _shares(axis: Axes, rows: dict[str, Rows], column: str) -> None:
     """The share of a split's pills with each value: equal bars mean equal splits."""
     values = sorted(set().union(*(set(table[column]) for table in rows.values())))
     for place, split in enumerate(SPLITS):
@@ -52,5 +47,6 @@ def _shares(axis: Axes, rows: dict[str, Rows], column: str, names: dict[int, str
         heights = [100 * counts[value] / max(pills, 1) for value in values]
         spots = [at + (place - 1) * 0.27 for at in range(len(values))]
         axis.bar(spots, heights, width=0.25, color=COLOURS[split], label=split)
+    names = MEANINGS.get(column, {})
     axis.set_xticks(range(len(values)), [names.get(value, str(value)) for value in values])
     axis.set(title=column.replace("_", " "), ylabel="% of pills in the split")

@@ -7,7 +7,7 @@ this one. `pynvml` is NVIDIA's own binding (package nvidia-ml-py).
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,8 +147,3 @@ def mean_of(samples: list[Sample]) -> Sample:
         numbers = [value for value in values if not isinstance(value, str)]
         mean[key] = round(sum(numbers) / len(numbers), 2) if numbers else values[-1]
     return mean
-
-
-def numbers_only(sample: Mapping[str, float | str]) -> dict[str, float]:
-    """The numeric values of a sample, without names."""
-    return {key: value for key, value in sample.items() if not isinstance(value, str)}

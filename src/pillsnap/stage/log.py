@@ -4,7 +4,6 @@ Each event is one JSON line appended with a single write, so readers see whole l
 The schema is in docs/monitor.md.
 """
 
-import logging
 import os
 import sys
 import time
@@ -31,6 +30,7 @@ from pillsnap.stage.hardware import HardwareSampler, Sample
 Metrics = Mapping[str, float | None]
 
 CONSOLE_VARIABLE = "PILLSNAP_CONSOLE"  # off: no log lines on stderr, `pillsnap train` prints events
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 HEARTBEAT_S = 60.0
 PROGRESS_S = 1.0
 SETTLED = 0.1  # part of the work before which no time is estimated: workers answer in bursts
@@ -43,8 +43,8 @@ class RunLog:
         self.stage = stage
         self._path = live_dir / "events.jsonl"
         self._run = uuid.uuid4().hex[:8]
-        self._logger = logging.getLogger("pillsnap")
-        self._level = level
+        self._least = LOG_LEVELS.index(level)
+        self._console = os.environ.get(CONSOLE_VARIABLE) != "off"
         self._hardware = HardwareSampler(Path())
         self._rate, self._pace = _Rate(), _Rate()
         self._last_progress_s = self._last_heartbeat_s = 0.0
@@ -54,26 +54,20 @@ class RunLog:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._hardware.__enter__()
         self._bar = Bar(self.stage) if sys.stderr.isatty() else None
-        self._logger.setLevel(self._level)
-        self._logger.propagate = False
-        self._logger.handlers = [_EventHandler(self)]
-        if os.environ.get(CONSOLE_VARIABLE) != "off":
-            self._logger.addHandler(_console_handler(self.stage))
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
         self._hardware.__exit__()
-        self._logger.handlers = []
 
     def info(self, message: str) -> None:
         """A line of progress."""
-        self._logger.info(message)
+        self._line("INFO", message)
 
     def warning(self, message: str) -> None:
         """A line about a problem that does not end the run."""
-        self._logger.warning(message)
+        self._line("WARNING", message)
 
     def start(
         self,
@@ -125,39 +119,34 @@ class RunLog:
 
     def failure(self, fact: str, cause: str, cures: list[str]) -> None:
         """The run ends without its outputs."""
-        self._emit("failure", level="ERROR", message=fact, extra={"cause": cause, "cures": cures})
+        self._emit("failure", level="ERROR", message=fact, cause=cause, cures=cures)
 
     def end(self, metrics: Metrics, message: str) -> None:
         """The run is complete."""
         self._emit("end", metrics=metrics, message=message)
         self.info(message)
 
-    def _emit(
-        self,
-        kind: str,
-        *,
-        epoch: int | None = None,
-        step: int | None = None,
-        total: int | None = None,
-        metrics: Metrics | None = None,
-        hardware: Sample | None = None,
-        message: str = "",
-        level: str = "INFO",
-        extra: dict[str, Any] | None = None,
-    ) -> None:
+    def _line(self, level: str, message: str) -> None:
+        if LOG_LEVELS.index(level) < self._least:
+            return
+        self._emit("log", level=level, message=message)
+        if self._console:
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            with suppress(OSError):  # the terminal is gone
+                print(f"{now} {level:<7} {self.stage}  {message}", file=sys.stderr, flush=True)
+
+    def _emit(self, kind: str, **facts: Any) -> None:
         event = {
             "time": round(time.time(), 3),
             "stage": self.stage,
             "kind": kind,
             "run": self._run,
-            "epoch": epoch,
-            "step": step,
-            "total": total,
-            "metrics": dict(metrics or {}),
-            "hardware": hardware if hardware is not None else self._hardware.newest(),
-            "message": message,
-            "level": level,
-            **(extra or {}),
+            **dict.fromkeys(("epoch", "step", "total")),
+            "metrics": {},
+            "hardware": self._hardware.newest(),
+            "message": "",
+            "level": "INFO",
+            **facts,
         }
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
         with suppress(OSError):  # a full disk must neither end the run nor hide the error
@@ -166,17 +155,6 @@ class RunLog:
                 os.write(descriptor, line)
             finally:
                 os.close(descriptor)
-
-
-class _EventHandler(logging.Handler):
-    """Writes log lines as events."""
-
-    def __init__(self, log: RunLog) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log._emit("log", level=record.levelname, message=record.getMessage())
 
 
 class _Rate:
@@ -225,12 +203,6 @@ class Bar:
     def stop(self) -> None:
         """Clear the line."""
         self._progress.stop()
-
-
-def _console_handler(stage: str) -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {stage}  %(message)s"))
-    return handler
 
 
 def _heartbeat(step: int, total: int, epoch: int | None, per_second: float | None) -> str:

@@ -14,12 +14,11 @@ from pillsnap import params as parameters
 from pillsnap.errors import UserError
 from pillsnap.params import Params
 from pillsnap.places import Places
-from pillsnap.stage.log import RunLog
+from pillsnap.stage.log import LOG_LEVELS, RunLog
 from pillsnap.stage.signals import end_with_parent
 
 DONE, FAULT, INTERRUPTED = 0, 1, 130
 LOG_LEVEL_VARIABLE = "PILLSNAP_LOG_LEVEL"
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 Work = Callable[[Params, RunLog], dict[str, float | None]]
 
@@ -50,23 +49,17 @@ def _watched(stage: str, work: Work, params: Params, log: RunLog) -> int:
     started_s = time.monotonic()
     try:
         metrics = work(params, log)
-    except UserError as error:
-        log.failure(error.fact, "", [error.cure])
-        return _refuse(stage, error)
-    except OSError as error:
-        refusal = files.disk_fault(error)
-        if refusal is None:
-            log.failure(f"{type(error).__name__}: {error}", "", [])
-            raise
-        log.failure(refusal.fact, "", [refusal.cure])
-        return _refuse(stage, refusal)
     except KeyboardInterrupt:
         log.failure("Interrupted.", "A signal or Ctrl-C ended the stage.", ["dvc repro resumes it"])
         print(f"{stage}: interrupted; the same command resumes from here.", file=sys.stderr)
         return INTERRUPTED
     except BaseException as error:
-        log.failure(f"{type(error).__name__}: {error}", "", [])
-        raise
+        refusal = files.disk_fault(error) if isinstance(error, OSError) else error
+        if not isinstance(refusal, UserError):
+            log.failure(f"{type(error).__name__}: {error}", "", [])
+            raise
+        log.failure(refusal.fact, "", [refusal.cure])
+        return _refuse(stage, refusal)
     minutes = (time.monotonic() - started_s) / 60
     log.end({**metrics, "minutes": round(minutes, 3)}, f"done in {minutes:.1f} min")
     return DONE

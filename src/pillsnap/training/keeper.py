@@ -13,7 +13,6 @@ from dvclive import Live
 
 from pillsnap import files
 from pillsnap.errors import MachineError
-from pillsnap.stage.hardware import numbers_only
 from pillsnap.stage.log import RunLog
 from pillsnap.training.checkpoints import State, WorkFolder, on_host
 from pillsnap.training.safe_step import all_finite
@@ -181,7 +180,7 @@ class Keeper:
         if self._live is None:
             return
         self._live.step = number
-        hardware = numbers_only(epoch["hardware"])
+        hardware = epoch["hardware"]
         for name, value in epoch["metrics"].items():
             self._live.log_metric(name, value)
         for name in PLOTTED & hardware.keys():

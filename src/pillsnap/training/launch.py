@@ -109,10 +109,7 @@ class NullLog(RunLog):
     def _emit(self, kind: str, **_facts: object) -> None:
         """Write nothing."""
 
-    def info(self, message: str) -> None:
-        """Write nothing."""
-
-    def warning(self, message: str) -> None:
+    def _line(self, level: str, message: str) -> None:
         """Write nothing."""
 
     def due(self) -> bool:

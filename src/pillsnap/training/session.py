@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import xxhash
 
 from pillsnap import files
 from pillsnap import params as parameters
@@ -148,12 +147,9 @@ def run_key(stage: str, root: Path = Path()) -> str:
 
 def _content_hash(path: Path) -> str:
     """Hash over names and bytes; in a folder of code only over *.py, as .dvcignore has it."""
-    digest = xxhash.xxh3_128()
+    digest = hashlib.sha256()
     for file in _files(path):
-        digest.update(f"{file.relative_to(path)}\n".encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
+        digest.update(f"{file.relative_to(path)} {files.sha256_of(file)}\n".encode())
     return digest.hexdigest()
 
 

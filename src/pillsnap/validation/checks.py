@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pillsnap.dataset.findings import Findings
-from pillsnap.params import ScaleParams, ValidateParams
+from pillsnap.params import Params, ScaleParams
 from pillsnap.validation import row_checks, split_checks
 from pillsnap.validation.prepare import Rejected
 from pillsnap.validation.split_checks import Pair
@@ -81,8 +81,7 @@ def run_on_photos(
     hashes: Mapping[str, Hashes],
     rejected: Sequence[Rejected],
     classes: pd.DataFrame,
-    scale: ScaleParams,
-    params: ValidateParams,
+    params: Params,
 ) -> None:
     """Check what was read of the photos: `hashes` of the valid ones by path, and the others."""
     findings = verdict.findings
@@ -98,13 +97,12 @@ def run_on_photos(
     of_pills = [hashes[path].perceptual_hashes for path in admitted["image_path"].unique()]
     bits = np.array([value for values in of_pills for value in values], dtype=np.uint64)
     pills = admitted.assign(perceptual_hash=bits)
-    distance = params.near_duplicate_distance
+    distance, most = params.validate_.near_duplicate_distance, params.validate_.max_rejected
     verdict.near = split_checks.check_near_duplicates(pills, distance, findings)
-    split_checks.check_parity(admitted, classes, scale, findings)
+    split_checks.check_parity(admitted, classes, params.at_scale, findings)
     count, every = len(verdict.rows) - len(admitted), len(verdict.rows)
-    if count > params.max_rejected * every:
+    if count > most * every:
         findings.add(
             "rejected_share",
-            f"{count} of {every} rows ({count / every:.2%}), "
-            f"validate.max_rejected is {params.max_rejected:.2%}",
+            f"{count} of {every} rows ({count / every:.2%}), validate.max_rejected is {most:.2%}",
         )

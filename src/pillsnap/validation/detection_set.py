@@ -1,7 +1,6 @@
 """The detector's data set: a YOLO folder of scaled photos and label files."""
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,6 @@ from pillsnap.arrays import Ints
 
 # No `path` key: Ultralytics 8.4 then uses the folder of the yaml, whatever the working folder.
 DATASET_YAML = "train: images/train\nval: images/val\nnames:\n  0: pill\n"
-
-
-@dataclass(frozen=True)
-class DetectionFrame:
-    """A frame of the data set: its JPEG and its boxes [n, 4] x y w h in pixels of the photo."""
-
-    image_path: str
-    jpeg: bytes
-    boxes_xywh: Ints
-    width: int
-    height: int
 
 
 class DetectionWriter:
@@ -37,12 +25,15 @@ class DetectionWriter:
             for kind in ("images", "labels"):
                 (self._temporary / kind / split).mkdir(parents=True)
 
-    def add(self, split: str, frame: DetectionFrame) -> None:
-        """Write one frame and its label file (class 0; centre and size relative to the frame)."""
-        name = self._name_of(frame.image_path)
-        (self._temporary / "images" / split / f"{name}.jpg").write_bytes(frame.jpeg)
+    def add(
+        self, split: str, image_path: str, jpeg: bytes, boxes_xywh: Ints, size: tuple[int, int]
+    ) -> None:
+        """Write a photo, scaled down, and its label file (class 0; centre and size relative to the
+        photo); `boxes_xywh` [n, 4] and `size` (width, height) in pixels of the whole photo."""
+        name = self._name_of(image_path)
+        (self._temporary / "images" / split / f"{name}.jpg").write_bytes(jpeg)
         label = self._temporary / "labels" / split / f"{name}.txt"
-        label.write_text(label_text(frame.boxes_xywh, frame.width, frame.height), encoding="ascii")
+        label.write_text(label_text(boxes_xywh, *size), encoding="ascii")
 
     def finish(self) -> None:
         """Replace the old data set, if any, by this one."""

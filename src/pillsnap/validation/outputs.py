@@ -4,6 +4,7 @@ The bytes depend on rows and photos only, not on processes, restarts or earlier 
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -17,10 +18,11 @@ import pyarrow as pa
 from pillsnap.dataset.arrow import arrow_writer
 from pillsnap.dataset.crops import SCHEMA
 from pillsnap.dataset.manifest import COLUMNS, SPLITS
-from pillsnap.validation.detection_set import DetectionFrame, DetectionWriter
+from pillsnap.validation.detection_set import DetectionWriter
 from pillsnap.validation.work_store import Kind, WorkStore
 
 Pill = dict[str, Any]  # a manifest row
+KINDS = ("crops", "frames")  # folders of Arrow files
 
 PILL_COLUMNS = (
     "mapping_code", "class_index", "known", "box_x", "box_y", "box_w", "box_h", "group_id",
@@ -46,74 +48,54 @@ class AdmittedPhoto:
     content_hash: str
 
 
-@dataclass(frozen=True)
-class Admitted:
-    """Admitted rows of all splits (with a column `split`) and their photos by path."""
-
-    rows: pd.DataFrame
-    photos: Mapping[str, AdmittedPhoto]
-
-    def of(self, split: str, kind: Kind) -> Iterator[tuple[str, AdmittedPhoto, list[Pill]]]:
-        """Path, photo and pills of each photo of a split with a picture of that kind."""
-        names = list(COLUMNS)
-        rows = self.rows.loc[self.rows["split"] == split, names].itertuples(index=False, name=None)
-        pills = (dict(zip(names, row, strict=True)) for row in rows)
-        for path, group in groupby(pills, key=itemgetter("image_path")):
-            if kind in self.photos[path].kinds:
-                yield path, self.photos[path], list(group)
-
-
-def write_all(admitted: Admitted, store: WorkStore, data_dir: Path) -> dict[str, int]:
-    """Write crops/, frames/ and detection/ under `data_dir`; the number of pictures in each."""
-    counts = {"crops": 0, "detection_frames": 0, "evaluation_frames": 0}
-    for split in SPLITS:
-        path = data_dir / "crops" / f"{split}.arrow"
-        counts["crops"] += _write_crops(path, admitted, store, split)
-    for split in ("val", "test"):
-        path = data_dir / "frames" / f"{split}.arrow"
-        counts["evaluation_frames"] += _write_frames(path, admitted, store, split)
+def write_all(
+    rows: pd.DataFrame, photos: Mapping[str, AdmittedPhoto], store: WorkStore, data_dir: Path
+) -> None:
+    """Write crops/, frames/ and detection/ under `data_dir`; `rows`: the admitted ones of all
+    splits (with a column `split`), `photos`: theirs by path."""
     detection = DetectionWriter(data_dir / "detection")
-    for split in ("train", "val"):
-        for path_text, photo, pills in admitted.of(split, Kind.DETECTION):
-            [jpeg] = store.jpegs(photo.key, Kind.DETECTION)
-            detection.add(split, _detection_frame(path_text, jpeg, pills))
-            counts["detection_frames"] += 1
+    for split in SPLITS:
+        crops_path, frames_path = (data_dir / kind / f"{split}.arrow" for kind in KINDS)
+        with (
+            arrow_writer(crops_path, SCHEMA) as crops,
+            arrow_writer(frames_path, FRAME_SCHEMA)
+            if split != "train"
+            else nullcontext() as frames,
+        ):
+            for path, pills in _by_photo(rows[rows["split"] == split]):
+                photo = photos[path]
+                for pill, jpeg in zip(pills, store.jpegs(photo.key, Kind.CROP), strict=True):
+                    row = {**pill, "content_hash": photo.content_hash, "jpeg": jpeg}
+                    crops.add({name: row[name] for name in SCHEMA.names})
+                if Kind.FRAME in photo.kinds:
+                    assert frames, "photos of train are not measured"
+                    frames.add(_frame(pills, *store.jpegs(photo.key, Kind.FRAME)))
+                if Kind.DETECTION in photo.kinds:
+                    [jpeg] = store.jpegs(photo.key, Kind.DETECTION)
+                    boxes = np.array([[pill[f"box_{side}"] for side in "xywh"] for pill in pills])
+                    size = pills[0]["image_width"], pills[0]["image_height"]
+                    detection.add(split, path, jpeg, boxes, size)
     detection.finish()
-    return counts
 
 
-def _write_crops(path: Path, admitted: Admitted, store: WorkStore, split: str) -> int:
-    count = 0
-    with arrow_writer(path, SCHEMA) as writer:
-        for _, photo, pills in admitted.of(split, Kind.CROP):
-            jpegs = store.jpegs(photo.key, Kind.CROP)
-            for pill, jpeg in zip(pills, jpegs, strict=True):
-                row = {**pill, "content_hash": photo.content_hash, "jpeg": jpeg}
-                writer.add({name: row[name] for name in SCHEMA.names})
-            count += len(jpegs)
-    return count
+def _by_photo(rows: pd.DataFrame) -> Iterator[tuple[str, list[Pill]]]:
+    """Path and pills of each photo, in the order of the rows."""
+    names = list(COLUMNS)
+    pills = (
+        dict(zip(names, row, strict=True)) for row in rows[names].itertuples(index=False, name=None)
+    )
+    for path, group in groupby(pills, key=itemgetter("image_path")):
+        yield path, list(group)
 
 
-def _write_frames(path: Path, admitted: Admitted, store: WorkStore, split: str) -> int:
-    count = 0
-    with arrow_writer(path, FRAME_SCHEMA) as writer:
-        for image_path, photo, pills in admitted.of(split, Kind.FRAME):
-            [jpeg] = store.jpegs(photo.key, Kind.FRAME)
-            writer.add(
-                {
-                    "image_path": image_path,
-                    "image_type": pills[0]["image_type"],
-                    "width": pills[0]["image_width"],
-                    "height": pills[0]["image_height"],
-                    "jpeg": jpeg,
-                    "pills": [{name: pill[name] for name in PILL_COLUMNS} for pill in pills],
-                }
-            )
-            count += 1
-    return count
-
-
-def _detection_frame(image_path: str, jpeg: bytes, pills: list[Pill]) -> DetectionFrame:
-    boxes = np.array([[pill[f"box_{side}"] for side in "xywh"] for pill in pills])
-    width, height = pills[0]["image_width"], pills[0]["image_height"]
-    return DetectionFrame(image_path, jpeg, boxes, width, height)
+def _frame(pills: list[Pill], jpeg: bytes) -> dict[str, Any]:
+    """A row of FRAME_SCHEMA."""
+    first = pills[0]
+    return {
+        "image_path": first["image_path"],
+        "image_type": first["image_type"],
+        "width": first["image_width"],
+        "height": first["image_height"],
+        "jpeg": jpeg,
+        "pills": [{name: pill[name] for name in PILL_COLUMNS} for pill in pills],
+    }

@@ -1,7 +1,6 @@
 """Reads photos: header checked before decoding, every kind of damage reported by name."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import xxhash
 
@@ -21,19 +20,12 @@ class FrameError(Exception):
         self.reason, self.fact = reason, fact
 
 
-class DecodedPhoto(NamedTuple):
-    """A decoded photo: uint8 RGB [height, width, 3] and the xxh3-128 of the file's bytes."""
-
-    pixels: Pixels
-    content_hash: str
-
-
-def read_frame(path: Path, max_pixels: int, *, any_kind: bool = False) -> DecodedPhoto:
-    """Read, check, hash and decode a photo, a PNG unless it may be of `any_kind`; FrameError says
-    what is wrong with it."""
+def read_frame(path: Path, max_pixels: int, *, any_kind: bool = False) -> tuple[Pixels, str]:
+    """A photo, a PNG unless it may be of `any_kind`: uint8 RGB [height, width, 3], and the hash of
+    the file's bytes. FrameError says what is wrong with it."""
     content = _read(path, max_pixels)
     decode = _decode_any if any_kind else decode_png
-    return DecodedPhoto(decode(content, max_pixels), content_hash(content))
+    return decode(content, max_pixels), content_hash(content)
 
 
 def decode_png(content: bytes, max_pixels: int) -> Pixels:

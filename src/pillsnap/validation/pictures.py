@@ -1,7 +1,5 @@
 """Chooses the pictures to make of each photo, from the manifests, before photos are read."""
 
-from collections.abc import Callable
-
 import pandas as pd
 import xxhash
 
@@ -22,37 +20,22 @@ def kinds_of(
     frames = frames.assign(mapping_code=frames["mapping_code"].where(single, ""))
     labelled = ~frames["image_path"].isin(partly_labelled)
 
-    def pick(split: str, of: "pd.Series[bool]", count: int) -> set[str]:
-        return choose(frames[of & (frames["split"] == split)], count, seed)
+    def pick(split: str, of: "pd.Series[bool]", most: int) -> set[str]:
+        return choose(frames[of & labelled & (frames["split"] == split)], most, seed)
 
-    detection = _detection(pick, single, labelled, len(frames), scale)
-    most = scale.evaluation_frames
-    evaluation = pick("val", ~single & labelled, most) | pick("val", single & labelled, most)
-    evaluation |= pick("test", ~single & labelled, most)
-    evaluation |= pick("test", single & labelled, most)
+    detection, evaluation = set[str](), set[str]()
+    of_val = scale.val_share / (1 - scale.val_share)
+    for split, share in (("train", 1.0), ("val", of_val)):
+        detection |= pick(split, ~single, len(frames))
+        detection |= pick(split, single, round(scale.detection_single_frames * share))
+    for split in ("val", "test"):
+        evaluation |= pick(split, ~single, scale.evaluation_frames)
+        evaluation |= pick(split, single, scale.evaluation_frames)
+    chosen = {Kind.DETECTION: detection, Kind.FRAME: evaluation}
     return {
-        path: frozenset(
-            [Kind.CROP]
-            + [Kind.DETECTION] * (path in detection)
-            + [Kind.FRAME] * (path in evaluation)
-        )
+        path: frozenset([Kind.CROP, *(kind for kind, paths in chosen.items() if path in paths)])
         for path in frames["image_path"]
     }
-
-
-def _detection(
-    pick: Callable[[str, "pd.Series[bool]", int], set[str]],
-    single: "pd.Series[bool]",
-    labelled: "pd.Series[bool]",
-    every: int,
-    scale: ScaleParams,
-) -> set[str]:
-    """All combinations of train and val, some singles of train, and a share of those of val."""
-    of_val = scale.val_share / (1 - scale.val_share)
-    val_singles = round(scale.detection_single_frames * of_val)
-    chosen = pick("train", ~single & labelled, every) | pick("val", ~single & labelled, every)
-    chosen |= pick("train", single & labelled, scale.detection_single_frames)
-    return chosen | pick("val", single & labelled, val_singles)
 
 
 def choose(frames: pd.DataFrame, count: int, seed: int) -> set[str]:

@@ -1,7 +1,7 @@
 """Reads each photo once: decode, check, cut crops, scale down; in parallel, resumable."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,10 @@ import xxhash
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import pixels, source
 from pillsnap.errors import DataError, MachineError
+from pillsnap.params import Params
 from pillsnap.stage.engines import Engine
 from pillsnap.validation import photos
-from pillsnap.validation.photos import DecodedPhoto, FrameError
+from pillsnap.validation.photos import FrameError
 from pillsnap.validation.work_store import TABLES, Box, Kind, Prepared, PreparedPicture, WorkStore
 
 # Raise it when the pictures or hashes made of a photo change: all photos are then decoded again.
@@ -25,7 +26,7 @@ PICTURES_VERSION = 1
 CHUNK_FRAMES = 8  # photos per task of a local worker: about 0.1 s
 FAR_CHUNK_FRAMES = 256  # over a network, where a task costs more
 FEW_FRAMES = 128  # below this, one process is faster than starting several
-EXAMPLE_PX = 320  # longest side of a thumbnail in the report
+EXAMPLE_PX, EXAMPLE_QUALITY = 320, 80  # longest side of a thumbnail in the report, of its JPEG
 KILLED = "Lower validate.num_workers, or free memory, then run dvc repro: it resumes."
 
 OnProgress = Callable[[int, int], None]  # frames done, frames in all
@@ -42,6 +43,19 @@ class Recipe:
     jpeg_quality: int
     max_pixels: int
     any_kind: bool = field(default=False, repr=False)  # of picture, else PNG: no other pixels
+
+    @classmethod
+    def of(cls, params: Params) -> "Recipe":
+        """That of params.yaml."""
+        scale, options = params.at_scale, params.validate_
+        return cls(
+            scale.crop_px,
+            options.crop_margin,
+            scale.frame_px,
+            options.jpeg_quality,
+            options.max_pixels,
+            params.data_format != "aihub",
+        )
 
     @property
     def pictures_version(self) -> str:
@@ -149,35 +163,30 @@ def with_keys(tasks: Sequence[FrameTask]) -> Keyed:
 def prepare_frame(task: FrameTask, recipe: Recipe) -> Prepared | Rejected:
     """Decode one photo and make its pictures, or reject it."""
     try:
-        frame = photos.read_frame(task.path, recipe.max_pixels, any_kind=recipe.any_kind)
+        photo, of_bytes = photos.read_frame(task.path, recipe.max_pixels, any_kind=recipe.any_kind)
     except FrameError as error:
         return Rejected(task.image_path, error.reason, error.fact)
-    height, width = frame.pixels.shape[:2]
+    height, width = photo.shape[:2]
     if (width, height) != task.size:
         fact = f"{width} x {height} px, according to its label {task.size[0]} x {task.size[1]}."
         return Rejected(task.image_path, "size_differs", fact)
-    hashes = frame.content_hash, pixels.pixel_hash(frame.pixels)
-    return Prepared(task.key, *hashes, tuple(_pictures(frame, task, recipe)))
+    pictures = tuple(_pictures(photo, task, recipe))
+    return Prepared(task.key, of_bytes, pixels.pixel_hash(photo), pictures)
 
 
-def _pictures(frame: DecodedPhoto, task: FrameTask, recipe: Recipe) -> list[PreparedPicture]:
-    pictures = []
+def _pictures(photo: Pixels, task: FrameTask, recipe: Recipe) -> Iterator[PreparedPicture]:
+    quality = recipe.jpeg_quality
     for box in task.boxes:
-        crop = pixels.cut(frame.pixels, box, recipe.crop_px, recipe.crop_margin)
-        jpeg = pixels.encode(crop, recipe.jpeg_quality)
-        pictures.append(PreparedPicture(Kind.CROP, jpeg, pixels.perceptual_hash(crop)))
+        crop = pixels.cut(photo, box, recipe.crop_px, recipe.crop_margin)
+        bits = pixels.perceptual_hash(crop)
+        yield PreparedPicture(Kind.CROP, pixels.encode(crop, quality), bits)
     if Kind.DETECTION in task.kinds:
-        small = pixels.scale_down(frame.pixels, recipe.frame_px)
-        pictures.append(PreparedPicture(Kind.DETECTION, pixels.encode(small, recipe.jpeg_quality)))
+        small = pixels.scale_down(photo, recipe.frame_px)
+        yield PreparedPicture(Kind.DETECTION, pixels.encode(small, quality))
     if Kind.FRAME in task.kinds:
-        pictures.append(
-            PreparedPicture(Kind.FRAME, pixels.encode(frame.pixels, recipe.jpeg_quality))
-        )
+        yield PreparedPicture(Kind.FRAME, pixels.encode(photo, quality))
     if Kind.EXAMPLE in task.kinds:
-        pictures.append(
-            PreparedPicture(Kind.EXAMPLE, pixels.encode(_example(frame.pixels, task), 80))
-        )
-    return pictures
+        yield PreparedPicture(Kind.EXAMPLE, pixels.encode(_example(photo, task), EXAMPLE_QUALITY))
 
 
 def _example(photo: Pixels, task: FrameTask) -> Pixels:
@@ -185,12 +194,10 @@ def _example(photo: Pixels, task: FrameTask) -> Pixels:
     small = pixels.scale_down(photo, EXAMPLE_PX).copy()
     factor = small.shape[1] / photo.shape[1]
     blue, red = (40, 90, 220), (220, 40, 40)
-    for (x, y, width, height), colour in [
-        *((box, blue) for box in task.boxes),
-        *((box, red) for box in task.marks),
-    ]:
-        left, top, right, bottom = (round(v * factor) for v in (x, y, x + width, y + height))
-        cv2.rectangle(small, (left, top), (right, bottom), colour, 2)
+    for boxes, colour in ((task.boxes, blue), (task.marks, red)):
+        for x, y, width, height in boxes:
+            left, top, right, bottom = (round(v * factor) for v in (x, y, x + width, y + height))
+            cv2.rectangle(small, (left, top), (right, bottom), colour, 2)
     return small
 
 

@@ -11,15 +11,16 @@ import pandas as pd
 
 from pillsnap.dataset import manifest
 from pillsnap.errors import DataError
-from pillsnap.params import Params, ScaleParams, ValidateParams
+from pillsnap.params import Params
 from pillsnap.stage.engines import Engine
 from pillsnap.stage.log import RunLog
 from pillsnap.validation import check_table, checks, parts, pictures, report
 from pillsnap.validation.checks import CheckedRows
-from pillsnap.validation.outputs import Admitted, AdmittedPhoto, write_all
+from pillsnap.validation.outputs import AdmittedPhoto, write_all
 from pillsnap.validation.parts import Part
 from pillsnap.validation.prepare import (
     FrameTask,
+    Keyed,
     OnProgress,
     Preparation,
     Recipe,
@@ -47,101 +48,73 @@ class ValidationPaths:
         return cls(params.data_root(), params.artifacts_dir, params.data_dir, work_dir)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The parameters validate depends on."""
-
-    scale: ScaleParams
-    validate: ValidateParams
-    seed: int
-    form: str = "aihub"  # data.format
-
-    @classmethod
-    def of(cls, params: Params) -> "Settings":
-        """Those of the chosen scale."""
-        return cls(params.at_scale, params.validate_, params.seed, params.data_format)
-
-    @property
-    def engine(self) -> Engine:
-        """Who reads the photos."""
-        return Engine(self.validate.engine, self.validate.num_workers)
-
-    @property
-    def recipe(self) -> Recipe:
-        """What the pictures depend on."""
-        return Recipe(
-            self.scale.crop_px,
-            self.validate.crop_margin,
-            self.scale.frame_px,
-            self.validate.jpeg_quality,
-            self.validate.max_pixels,
-            self.form != "aihub",
-        )
-
-
-def validate(places: ValidationPaths, settings: Settings, log: RunLog) -> dict[str, float | None]:
+def validate(places: ValidationPaths, params: Params, log: RunLog) -> dict[str, float | None]:
     """Check, decode, report, and write crops/, frames/ and detection/; the counts of each.
 
     DataError when a check fails; validation.json, rejected.csv and validation.html are written
     first. Photos decoded by parts, or by an earlier, killed or smaller run, are not decoded again.
     """
-    scale, params = settings.scale, settings.validate
-    classes, verdict, kinds = _chosen(places, settings)
+    classes, verdict, kinds = _chosen(places, params)
     keyed, missing = with_keys(_tasks(verdict, kinds, places.root))
-    version = settings.recipe.pictures_version
+    version = Recipe.of(params).pictures_version
     with WorkStore(places.work_dir / f"{version}.sqlite") as store:
         joined = parts.join(places.work_dir, version, keyed, store)
         if joined:
             log.info(f"{joined} parts joined")
-        prepared = prepare(
-            (keyed, missing), places.root, settings.recipe, store, settings.engine, log.progress
-        )
+        prepared = _prepared((keyed, missing), places, params, store, log.progress)
         log.info(str(prepared))
         in_store = store.hashes()
         hashes = {path: in_store[key] for path, key in prepared.keys.items()}
-        checks.run_on_photos(verdict, hashes, prepared.rejected, classes, scale, params)
+        checks.run_on_photos(verdict, hashes, prepared.rejected, classes, params)
         admitted = {
             path: AdmittedPhoto(prepared.keys[path], kinds[path], hashes[path].content_hash)
             for path in verdict.admitted["image_path"].unique()
         }
         examples = _examples(verdict, prepared.keys, store)
-        report.write(verdict, places.artifacts_dir, _counts(verdict, admitted), examples)
+        counts = _counts(verdict, admitted)
+        report.write(verdict, places.artifacts_dir, counts, examples)
         _stop_if_failed(verdict, places.artifacts_dir)
-        counts = write_all(Admitted(verdict.admitted, admitted), store, places.data_dir)
+        write_all(verdict.admitted, admitted, store, places.data_dir)
         store.keep_only(prepared.keys.values())
     pills = len(verdict.admitted)
     return {"admitted": pills, "rejected": len(verdict.rows) - pills, **counts}
 
 
 def read_part(
-    places: ValidationPaths, settings: Settings, part: Part, on_progress: OnProgress
+    places: ValidationPaths, params: Params, part: Part, on_progress: OnProgress
 ) -> Preparation:
     """Decode the photos of one part only, into a store of its own, for `validate` to join."""
-    _, verdict, kinds = _chosen(places, settings)
+    _, verdict, kinds = _chosen(places, params)
     tasks = _tasks(verdict, kinds, places.root)
     keyed, missing = with_keys(parts.split(tasks, part.count)[part.number - 1])
-    path = part.store(places.work_dir, settings.recipe.pictures_version)
-    with WorkStore(path) as store:
-        prepared = prepare(
-            (keyed, missing), places.root, settings.recipe, store, settings.engine, on_progress
-        )
+    with WorkStore(part.store(places.work_dir, Recipe.of(params).pictures_version)) as store:
+        prepared = _prepared((keyed, missing), places, params, store, on_progress)
         store.finish(parts.contents(keyed))
     return prepared
 
 
+def _prepared(
+    photos: Keyed,
+    places: ValidationPaths,
+    params: Params,
+    store: WorkStore,
+    on_progress: OnProgress,
+) -> Preparation:
+    engine = Engine(params.validate_.engine, params.validate_.num_workers)
+    return prepare(photos, places.root, Recipe.of(params), store, engine, on_progress)
+
+
 def _chosen(
-    places: ValidationPaths, settings: Settings
+    places: ValidationPaths, params: Params
 ) -> tuple[pd.DataFrame, CheckedRows, dict[str, frozenset[Kind]]]:
     """The classes, the verdict on the rows, and the pictures to make of each photo."""
     rows, classes = _read(places.artifacts_dir)
-    verdict = checks.run(rows, classes, places.root, settings.scale)
+    verdict = checks.run(rows, classes, places.root, params.at_scale)
     if verdict.findings.counts.get("schema"):
         report.write(verdict, places.artifacts_dir)
         _stop_if_failed(verdict, places.artifacts_dir)
-    kinds = pictures.kinds_of(
-        verdict.admitted, verdict.partly_labelled, settings.scale, settings.seed
-    )
-    return classes, verdict, kinds
+    chosen = verdict.admitted, verdict.partly_labelled
+    return classes, verdict, pictures.kinds_of(*chosen, params.at_scale, params.seed)
 
 
 def _read(artifacts_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

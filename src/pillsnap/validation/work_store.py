@@ -89,7 +89,7 @@ class WorkStore:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._close()
+        self._database.close()
         if isinstance(error, sqlite3.DatabaseError):
             raise self._named(error) from None
 
@@ -175,11 +175,8 @@ class WorkStore:
             self._database.executescript(TABLES)
             self._database.executescript("begin immediate; commit")  # takes the lock
         except sqlite3.DatabaseError:
-            self._close()
+            self._database.close()
             raise
-
-    def _close(self) -> None:
-        self._database.close()
 
     def _named(self, error: sqlite3.DatabaseError) -> UserError:
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
