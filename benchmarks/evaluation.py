@@ -99,7 +99,7 @@ def main() -> None:
     ]
     answered = Answers(val, test, FrameSet(frames), FrameSet(frames[1:200:2]))
     marks = [time.process_time()]
-    fitted = fit.fit(val, val.truth, test, centres, 0.95, 0.01)
+    fitted = fit.fit(val, test, centres, 0.95, 0.01)
     marks.append(time.process_time())
     measured = evaluate.measure(params, answered, fitted, table, ())
     marks.append(time.process_time())

@@ -89,7 +89,7 @@ def made_centres(means: np.ndarray) -> Centres:
 
 def fitted(val: CropAnswers) -> Calibration:
     known, centres = val.known(), made_centres(np.eye(CLASSES, dtype=np.float32))
-    return fit.fit(known, known.truth, NO_PILLS, centres, 0.95, 0.01)
+    return fit.fit(known, NO_PILLS, centres, 0.95, 0.01)
 
 
 def frame_answer(index: int, kind: str, labels: list[int], names: list[int]) -> FrameAnswer:

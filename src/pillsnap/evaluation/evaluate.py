@@ -148,7 +148,6 @@ def _calibrate(
     fitted = replace(
         fit.fit(
             known,
-            known.truth,
             val.known(False),
             centres,
             options.known_recall,

@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from pillsnap.arrays import Floats, Ints
 from pillsnap.evaluation import metrics
+from pillsnap.evaluation.answers import CropAnswers
 from pillsnap.recognition import name_sets, scores
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.centres import Centres
@@ -89,9 +90,17 @@ def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -
     return confidence
 
 
+def accepting(recall: float, values: Floats, kinds: NDArray[Any]) -> float:
+    """The highest threshold that accepts this share of the known pills of every kind of photo, of
+    which there are ENOUGH; of all kinds together if there are not. [n] scores and kinds."""
+    names = [name for name in np.unique(kinds) if (kinds == name).sum() >= ENOUGH]
+    parts = [values[kinds == name] for name in names] or [values]
+    found = [metrics.threshold_at(part, recall) for part in parts]
+    return min(threshold for threshold in found if threshold is not None)
+
+
 def fit(
-    known: Outputs,
-    truth: Ints,
+    known: CropAnswers,
     unknown: Outputs,
     centres: Centres,
     known_recall: float,
@@ -101,13 +110,13 @@ def fit(
 
     The caller fills in the operating point and the hashes.
     """
+    truth = known.truth
     temperature = fit_temperature(known.logits, truth)
     compared = compare(known, unknown, centres, temperature)
     enough = len(unknown) >= ENOUGH
     score, basis = (best_of(compared), "val_unknown") if enough else (DEFAULT, "default")
     values = scores.score_of(score, known, centres, temperature)
-    threshold = metrics.threshold_at(values, known_recall)
-    assert threshold is not None, "no known pill in val"
+    threshold = accepting(known_recall, values, known.table["image_type"].to_numpy(str))
     accepted = values >= threshold
     least = name_sets.limit(
         of_truth(known.logits[accepted], truth[accepted], temperature), set_risk
