@@ -2,7 +2,7 @@
 
 from pillsnap.aihub import reading
 from pillsnap.formats import fingerprint
-from pillsnap.manifest import build, tables
+from pillsnap.manifest import build, corrected, corrections, tables
 from pillsnap.manifest.classes import UnknownPills
 from pillsnap.params import Params
 from pillsnap.stage.engines import Engine
@@ -22,8 +22,10 @@ def work(params: Params, log: RunLog) -> dict[str, float | None]:
         engine=Engine(params.validate_.engine, options.num_workers),
     )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
+    rows = corrections.read(corrections.path_of(params.scale))
     with reading.without_gc():
         chosen = build.build(params.data_root(), order, recorded, log.progress)
+        chosen = corrected.correct(chosen, rows, params.data_root())
         report = tables.write(chosen, params.artifacts_dir)
     tables.draw(chosen, params.artifacts_dir / "sampling.png")
     for name, finding in report["left_out"].items():

@@ -229,6 +229,33 @@ def export_data(
     typer.echo(command.export(form, Places.of(load()), out, most))
 
 
+@app.command()
+def review(
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; artifacts/<scale>/review.html.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Suspects on the sheet.")] = 400,
+    imprint: Annotated[bool, typer.Option("--imprint", help="Read imprints too.")] = False,
+    device: Device = "auto",
+    apply: Annotated[
+        Path | None, typer.Option("--apply", help="Add the answers of a sheet (CSV).")
+    ] = None,
+    edited: Annotated[
+        Path | None, typer.Option("--from", help="Add edits of an exported JSON file.")
+    ] = None,
+) -> None:
+    """Write a sheet of suspicious labels, or add its answers to data/corrections."""
+    from pillsnap.review import command
+
+    params = load()
+    if apply is not None:
+        typer.echo(command.take_answers(params, apply))
+    if edited is not None:
+        typer.echo(command.take_export(params, edited))
+    if apply is None and edited is None:
+        typer.echo(command.write(params, out, count, imprint, device))
+
+
 def verify_bundle(folder: Path) -> int:
     """Print the damaged, missing and added files of a release bundle; 1 if there are any."""
     from pillsnap.release.bundle import AGAIN, Bundle

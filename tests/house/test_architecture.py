@@ -23,7 +23,7 @@ FLOORS = (
     {"recognition", "imprint"},
     {"evaluation", "release"},
     {"prediction", "operation"},
-    {"own_photos", "service"},
+    {"own_photos", "service", "review"},
     {"cli_run", "cli_use", "surroundings"},
     {"cli"},
 )
@@ -143,7 +143,16 @@ def test_what_an_edit_reruns():
         name: [stage for stage in STAGES if f"src/pillsnap/{name}" in PIPELINE[stage]["deps"]]
         for name in set().union(*FLOORS)
     }
-    nothing = ("operation", "service", "monitor", "web", "prediction", "release", "own_photos")
+    nothing = (
+        "operation",
+        "service",
+        "monitor",
+        "web",
+        "prediction",
+        "release",
+        "own_photos",
+        "review",
+    )
     assert all(users[name] == [] for name in (*nothing, "register", "interchange", "demo"))
     assert users["classification"] == ["train_classification", "evaluate"]
     assert users["evaluation"] == ["evaluate"]

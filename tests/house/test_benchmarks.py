@@ -57,6 +57,7 @@ TINY = {
     "imprints.py": ("--help", "--pills"),
     "prescriptions.py": ("--help", "--count"),
     "onnx_speed.py": ("--help", "bundle"),
+    "review.py": ("--help", "--spoilt"),
     "service.py": ("--help", "photos"),
     "split_flattery.py": ("--help", "--epochs"),
 }

@@ -192,6 +192,25 @@ def test_a_training_with_options_ends_and_the_way_back_leads_back(project):
     assert len(list((project / "logs").iterdir())) == 3
 
 
+def test_a_correction_is_used_by_the_next_repro(project):
+    with chdir(project):
+        places = Places.of(load())
+    table = project / places.artifacts_dir / "manifest_train.csv"
+    before = manifest.read(table)
+    first = before[before["image_type"] == "single"].iloc[0]
+    head = "image_path,mapping_code,action,new_code,box_x,box_y,box_w,box_h,note"
+    answers = f"{head}\n{first['image_path']},{first['mapping_code']},delete,,,,,,\n"
+    (project / "a.csv").write_text(answers, "utf-8")
+    assert "git add" in run(project, "pillsnap", "review", "--apply", "a.csv")
+    assert stages_run(run(project, "dvc", "repro", "validate")) == ["build_manifest", "validate"]
+    assert len(manifest.read(table)) == len(before) - 1
+    counts = json.loads((project / places.sampling).read_text())["corrections"]
+    assert counts == {"rows": 1, "used": {"delete": 1}}
+    (project / "data/corrections/demo.csv").unlink()
+    run(project, "dvc", "repro", "validate")
+    assert manifest.read(table).equals(before)
+
+
 DOCUMENTED = """\
 pillsnap export --out bundle: Wrote bundle
 pillsnap verify bundle: bundle: 0 damaged
@@ -211,6 +230,8 @@ pillsnap export-data --format yolo pills/c: pills/c
 pillsnap export-data --format coco pills/d: pills/d
 pillsnap export-data --format label-studio pills/e: pills/e
 pillsnap export-data --format fiftyone pills/f: pills/f
+pillsnap review --count 9: of
+pillsnap review --from pills/e/tasks.json: 0 rows added
 pillsnap status: evaluate
 pillsnap verify: 0 damaged
 pillsnap compare: classification.top1

@@ -57,6 +57,14 @@ def test_counts_that_differ_from_the_parameters_are_named(
     assert set(findings.counts) == {check}
 
 
+def test_as_many_pills_as_were_corrected_may_be_missing(photos, rows, classes):
+    scale = photos.settings.scale.model_copy(update={"samples": photos.settings.scale.samples + 9})
+    for corrected, found in ((8, {"sample_count"}), (9, set())):
+        findings = Findings()
+        split_checks.check_counts(rows, classes, scale, findings, corrected)
+        assert set(findings.counts) == found
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_class_without_enough_pills_in_a_split_is_named(untouched, rows, classes, split):
     for kept, name in ((0, "class_parity"), (1, "class_thinned")):

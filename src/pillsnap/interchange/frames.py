@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+import xxhash
 
 from pillsnap import files
 from pillsnap.dataset.frames import FrameStore
@@ -14,6 +15,7 @@ from pillsnap.places import Places
 
 Json = dict[str, Any]
 SPLITS = ("val", "test")
+UNKNOWN = "unknown"  # the label of a refused pill
 RIGHT = "right"  # the outcome of a pill without error
 SERVED = "/data/local-files/?d=images"  # by Label Studio
 
@@ -95,6 +97,11 @@ def fiftyone(places: Places, out: Path, most: int) -> str:
     return f"{len(frames)} frames; fiftyone.types.FiftyOneImageDetectionDataset"
 
 
+def name_of(split: str, image_path: str) -> str:
+    """File name of a frame in an export: the same for the same photo, whatever else is exported."""
+    return f"{split}_{xxhash.xxh3_64_hexdigest(image_path.encode())}.jpg"
+
+
 def _written(places: Places, folder: Path, most: int) -> Iterator[ExportedFrame]:
     """Write the JPEG files of the frames with most errors and yield their pills."""
     folder.mkdir(parents=True)
@@ -109,7 +116,7 @@ def _written(places: Places, folder: Path, most: int) -> Iterator[ExportedFrame]
             if (split, labelled.image_path) not in worst:
                 continue
             row = store.arrow.slice(at, 1).select(["width", "height", "jpeg"]).to_pylist()[0]
-            name = f"{split}_{at:06}.jpg"
+            name = name_of(split, labelled.image_path)
             (folder / name).write_bytes(row["jpeg"])
             pairs = zip(labelled.codes, labelled.box.tolist(), strict=True)
             labels = [{"code": code, "box": _xywh(box)} for code, box in pairs]
@@ -123,7 +130,7 @@ def _predictions(rows: pd.DataFrame) -> list[Json]:
         return []
     return [
         {
-            "code": "unknown" if row["refused"] else row["code"],
+            "code": UNKNOWN if row["refused"] else row["code"],
             "box": _xywh(row["box"]),
             "confidence": float(row["box_confidence"] * row["confidence"]),
             "outcome": row["outcome"],

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,7 @@ class Selection:
     labels_read: int
     findings: Findings
     left_out: Findings
+    corrections: dict[str, Any] = field(default_factory=dict)  # their counts, for sampling.json
 
 
 def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:

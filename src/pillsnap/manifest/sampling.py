@@ -42,6 +42,7 @@ def report(selection: Selection, rows: dict[str, Rows], manifest_bytes: int) -> 
         "labels_read": selection.labels_read,
         "photo_bytes": int(frames.photo_bytes[chosen].sum()),
         "manifest_bytes": manifest_bytes,
+        "corrections": selection.corrections,
         "left_out_codes": [frames.codes[code] for code in selection.choice.left_out],
         "left_out": selection.left_out.as_dict(),
         "findings": selection.findings.as_dict(),

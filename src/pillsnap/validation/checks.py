@@ -44,8 +44,12 @@ class CheckedRows:
         self.reject(hit, name, of_photo[hit])
 
 
-def run(rows: pd.DataFrame, classes: pd.DataFrame, root: Path, scale: ScaleParams) -> CheckedRows:
+def run(
+    rows: pd.DataFrame, classes: pd.DataFrame, root: Path, scale: ScaleParams, corrected: int = 0
+) -> CheckedRows:
     """Check rows (of all splits, with a column `split`) without opening a photo.
+
+    `corrected`: pills that corrections added or deleted after the photos were chosen.
 
     Where the schema fails, the other checks are not run.
     """
@@ -58,7 +62,7 @@ def run(rows: pd.DataFrame, classes: pd.DataFrame, root: Path, scale: ScaleParam
     split_checks.check_groups(rows, findings)
     split_checks.check_groups_known(rows, findings)
     split_checks.check_unknown(rows, findings)
-    split_checks.check_counts(rows, classes, scale, findings)
+    split_checks.check_counts(rows, classes, scale, findings, corrected)
     row_checks.check_labels(rows["label_path"], root, findings)
     paths = rows["image_path"]
     rejected = row_checks.check_boxes(rows, findings)

@@ -52,15 +52,23 @@ def check_unknown(rows: pd.DataFrame, findings: Findings) -> None:
 
 
 def check_counts(
-    rows: pd.DataFrame, classes: pd.DataFrame, wanted: ScaleParams, findings: Findings
+    rows: pd.DataFrame,
+    classes: pd.DataFrame,
+    wanted: ScaleParams,
+    findings: Findings,
+    corrected: int = 0,
 ) -> None:
-    """Samples, classes, shares and minimum counts of the manifests against the parameters."""
+    """Samples, classes, shares and minimum counts of the manifests against the parameters.
+
+    `corrected`: pills added or deleted since the photos were chosen; each may move a count by one.
+    """
     drawn = rows[rows["split"] != "test"]
-    if abs(len(drawn) - wanted.samples) > SAMPLES_TOLERANCE * wanted.samples:
+    if abs(len(drawn) - wanted.samples) > SAMPLES_TOLERANCE * wanted.samples + corrected:
         findings.add("sample_count", f"train + val: {len(drawn)}, samples is {wanted.samples}")
     if len(classes) != wanted.classes:
         findings.add("class_count", f"classes.csv: {len(classes)}, classes is {wanted.classes}")
     slack = max(SHARE_TOLERANCE, SHARE_TOLERANCE_PILLS / max(1, len(drawn)))
+    slack += corrected / max(1, len(drawn))
     for name, part, target in (
         ("combination_share", drawn["image_type"] == "combination", wanted.combination_share),
         ("val_share", drawn["split"] == "val", wanted.val_share),

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from pillsnap import files
 from pillsnap.dataset import manifest
 from pillsnap.errors import DataError
-from pillsnap.params import Params
+from pillsnap.params import Params, at
 from pillsnap.stage.engines import Engine
 from pillsnap.stage.log import RunLog
 from pillsnap.validation import check_table, checks, parts, pictures, report
@@ -29,6 +30,8 @@ from pillsnap.validation.prepare import (
 )
 from pillsnap.validation.report import Example
 from pillsnap.validation.work_store import Kind, WorkStore
+
+REBUILD = "Rebuild it: dvc repro -f build_manifest"
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def _chosen(
 ) -> tuple[pd.DataFrame, CheckedRows, dict[str, frozenset[Kind]]]:
     """The classes, the verdict on the rows, and the pictures to make of each photo."""
     rows, classes = _read(places.artifacts_dir)
-    verdict = checks.run(rows, classes, places.root, params.at_scale)
+    corrected = _corrected(places.artifacts_dir)
+    verdict = checks.run(rows, classes, places.root, params.at_scale, corrected)
     if verdict.findings.counts.get("schema"):
         report.write(verdict, places.artifacts_dir)
         _stop_if_failed(verdict, places.artifacts_dir)
@@ -133,6 +137,15 @@ def _read(artifacts_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise
     parts = [part.sort_values("image_path", kind="stable") for part in parts]
     return pd.concat(parts, ignore_index=True), classes
+
+
+def _corrected(artifacts_dir: Path) -> int:
+    """Pills that corrections added or deleted."""
+    path = artifacts_dir / "sampling.json"
+    if not path.exists():  # manifests that build_manifest did not write
+        return 0
+    report = files.read_json(path, REBUILD)
+    return sum(int(at(report, f"corrections.used.{action}") or 0) for action in ("add", "delete"))
 
 
 def _tasks(
