@@ -85,7 +85,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Drug:
+class DrugResult:
     """A line of the prescription in the report."""
 
     asked: str
@@ -102,7 +102,7 @@ class Report:
     """The verdict for programs; `refused`: pictures that cannot be read."""
 
     all_right: bool
-    drugs: list[Drug]
+    drugs: list[DrugResult]
     extra: list[Shown]
     unsure: list[Shown]
     refused: list[str]
@@ -171,7 +171,7 @@ def compare(items: Sequence[Item], answers: Iterable[Answer]) -> Verdict:
 def report(verdict: Verdict) -> Report:
     """The verdict as a program reads it."""
     drugs = [
-        Drug(
+        DrugResult(
             item.asked, item.count, sorted(item.codes), item.drug_name, len(found),
             verdict.status(at), [*map(_shown, found)],
         )
