@@ -63,13 +63,17 @@ def pools_of(split: str, places: Places, root: Path, imprints: Imprints | None) 
     return pools
 
 
-def twins_of(places: Places, codes: list[str]) -> dict[str, str]:
-    """The most similar class of each."""
+def twins_of(places: Places, codes: list[str]) -> dict[str, tuple[str, float]]:
+    """The most similar class of each, and the cosine of their mean embeddings."""
     sha256 = files.sha256_of(places.checkpoint("classification"))
     means = calibration.load(places.calibration, sha256).class_means
     likeness = means @ means.T
     np.fill_diagonal(likeness, -1)
-    return {code: codes[at] for code, at in zip(codes, likeness.argmax(axis=1), strict=True)}
+    nearest = likeness.argmax(axis=1)
+    return {
+        code: (codes[at], float(row[at]))
+        for code, at, row in zip(codes, nearest, likeness, strict=True)
+    }
 
 
 def tray(
@@ -111,7 +115,7 @@ def main() -> None:
     imprints = Imprints(Reader(), classes, places.classes) if options.imprint else None
     pools = pools_of(options.split, places, params.data_root(), imprints)
     rows = classes.set_index("mapping_code")
-    twins = twins_of(places, list(rows.index))
+    twins = {code: twin for code, (twin, _) in twins_of(places, list(rows.index)).items()}
     item_of = dict(
         zip(rows.index, prescription.items_of(dict.fromkeys(rows.index, 1), classes), strict=True)
     )

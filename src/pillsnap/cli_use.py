@@ -35,6 +35,7 @@ def predict(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     annotate: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
     single: Single = False,
+    pair: Annotated[bool, typer.Option("--pair", help="Two photos show one pill's sides.")] = False,
     imprint: Imprint = None,
     device: Device = "auto",
     backend: Backend = "torch",
@@ -53,6 +54,10 @@ def predict(
     prediction.check_codes(codes, allowed or (), loaded)
     if single:
         loaded = loading.for_single(loaded)
+    if pair:
+        from pillsnap.prediction import pairs
+
+        raise typer.Exit(pairs.print_pair(loaded, paths, top, allowed, form))
     raise typer.Exit(prediction.predict(loaded, paths, top, allowed, annotate, form))
 
 

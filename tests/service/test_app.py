@@ -146,6 +146,14 @@ def test_a_check_of_a_picture_that_cannot_be_read_is_not_all_right(client) -> No
     assert client.post("/v1/check", **sent).status_code == 415
 
 
+def test_a_pair_of_pictures_is_one_pill(client) -> None:
+    one = png(frame((20, 30, 60, RED)))
+    pill = client.post("/v1/pair?top=2", files=files(one, one)).json()["pill"]
+    assert (pill["code"], len(pill["candidates"])) == ("K-000000", 2)
+    for sent, status in (((one,), 400), ((one, png()), 422), ((one, b"words"), 415)):
+        assert client.post("/v1/pair", files=files(*sent)).status_code == status
+
+
 def test_drugs_are_searched_by_what_a_person_sees(client) -> None:
     answer = client.get("/v1/search", params={"imprint": "hm", "shape": "round", "colour": "하양"})
     tree = answer.json()

@@ -4,9 +4,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from make import services
+from make.drawn_models import RED, frame
 from make.services import LIMITS, files, png, post
-from pillsnap.service.bodies import Checked, Problem, ResponseBody, Searched
+from pillsnap.service.bodies import Checked, Paired, Problem, ResponseBody, Searched
 
+SIDES = [png(frame((20, 30, 60, RED)))] * 2
 LISTED = {"prescription": "K-000000,1"}
 
 
@@ -27,7 +29,7 @@ def test_every_route_is_described_with_the_limits_in_force(client) -> None:
     described = client.get("/openapi.json").json()
     assert described["openapi"] == "3.1.0"
     assert set(described["paths"]) == {
-        "/v1/recognise", "/v1/check", "/v1/search", "/v1/model", "/healthz", "/metrics",
+        "/v1/recognise", "/v1/pair", "/v1/check", "/v1/search", "/v1/model", "/healthz", "/metrics",
     }  # fmt: skip
     assert references(described) <= set(described["components"]["schemas"])
     assert "Recognised" in described["components"]["schemas"]
@@ -45,6 +47,7 @@ def test_answers_are_as_described(client) -> None:
         (ResponseBody, two),
         (ResponseBody, post(client, b"words")),
         (Checked, client.post("/v1/check", files=files(png(), b"words"), data=LISTED)),
+        (Paired, client.post("/v1/pair", files=files(*SIDES))),
         (Searched, client.get("/v1/search?imprint=HM")),
         (Problem, client.get("/v1/search")),
         (Problem, post(client, query="?top=x")),

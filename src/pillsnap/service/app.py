@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from pillsnap.dataset import pictures
 from pillsnap.errors import UserError
-from pillsnap.prediction import prescription
+from pillsnap.prediction import pairs, prescription
 from pillsnap.prediction.load import Loaded
 from pillsnap.prediction.output import Answer
 from pillsnap.register.search import ZONES, Index, Query
@@ -24,6 +24,7 @@ from pillsnap.service.batching import Batcher
 from pillsnap.service.bodies import (
     Checked,
     Error,
+    Paired,
     Recognised,
     Refused,
     ResponseBody,
@@ -65,6 +66,10 @@ class Service:
         """The pills of pictures against a prescription."""
         return await self._held(request, self._checked)
 
+    async def pair(self, request: Request) -> Response:
+        """The pill that two pictures show."""
+        return await self._held(request, self._paired)
+
     async def search(self, request: Request) -> Response:
         """Drugs of the register by imprint, shape and colour."""
         started_s = time.perf_counter()
@@ -99,13 +104,30 @@ class Service:
         return response
 
     async def _recognised(self, request: Request) -> Response:
+        sent, query = await self._read(request)
+        found = await asyncio.gather(*(self._picture(*picture, query) for picture in sent))
+        return bodies.json(ResponseBody([picture for picture, _ in found]), _status(found))
+
+    async def _paired(self, request: Request) -> Response:
+        sent, query = await self._read(request)
+        if len(sent) != 2:
+            return bodies.problem(400, f"{len(sent)} pictures; a pair is two.")
+        every = query._replace(top=pairs.classes_of(self.loaded))
+        found = await asyncio.gather(*(self._picture(*picture, every) for picture in sent))
+        answers = [Answer(picture.name, picture.pills, error) for picture, error in found]
+        try:
+            return bodies.json(Paired(pairs.of(self.loaded, answers, query.top)))
+        except UserError as error:
+            return bodies.problem(bodies.status_of(error), error.fact, error.cure)
+
+    async def _read(self, request: Request) -> tuple[list[tuple[str, bytes]], Asked]:
+        """The pictures and the query; HTTPException 400 for codes that are no class."""
         sent, query, _ = await requests.read(request, self.limits)
         untrained = self.loaded.recogniser.not_classes(query.codes) if query.codes else ""
         if untrained:
-            fact = f"The classifier has no class {untrained}."
-            return bodies.problem(400, fact, "GET /v1/model lists its classes.")
-        found = await asyncio.gather(*(self._picture(*picture, query) for picture in sent))
-        return bodies.json(ResponseBody([picture for picture, _ in found]), _status(found))
+            fact = f"The classifier has no class {untrained}; GET /v1/model lists its classes."
+            raise HTTPException(400, fact)
+        return sent, query
 
     async def _checked(self, request: Request) -> Response:
         sent, query, listed = await requests.read(request, self.limits)
@@ -180,6 +202,7 @@ def create_app(loaded: Loaded, access: Access, limits: Limits, register: Registe
 
     routes = [
         Route("/v1/recognise", service.recognise, methods=["POST"]),
+        Route("/v1/pair", service.pair, methods=["POST"]),
         Route("/v1/check", service.check, methods=["POST"]),
         Route("/v1/search", service.search),
         Route("/v1/model", _get(service.model)),

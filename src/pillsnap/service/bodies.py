@@ -60,6 +60,13 @@ class ResponseBody:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """The pill that two pictures show, one of each side; its box is that of the first."""
+
+    pill: Pill
+
+
+@dataclass(frozen=True)
 class Checked:
     """The verdict on a prescription; boxes are in pixels of `images`."""
 
@@ -96,7 +103,7 @@ def problem(status: int, fact: str, cure: str = "", **headers: str) -> Response:
     return json(Problem(Error(fact, cure)), status, **headers)
 
 
-BODIES: tuple[Any, ...] = (ResponseBody, Checked, Searched, Problem)
+BODIES: tuple[Any, ...] = (ResponseBody, Paired, Checked, Searched, Problem)
 
 
 def status_of(error: UserError) -> int:
@@ -118,8 +125,10 @@ def describe(limits: Limits) -> dict[str, Any]:
     tree["components"]["schemas"] = schemas["$defs"]
     recognise = tree["paths"]["/v1/recognise"]["post"]
     recognise["parameters"][0]["schema"]["maximum"] = limits.candidates
-    check = tree["paths"]["/v1/check"]["post"]
-    check["responses"] = {**recognise["responses"], "200": check["responses"]["200"]}
+    check, pair = (tree["paths"][f"/v1/{name}"]["post"] for name in ("check", "pair"))
+    pair["parameters"], pair["requestBody"] = recognise["parameters"], recognise["requestBody"]
+    for route in (check, pair):
+        route["responses"] = {**recognise["responses"], "200": route["responses"]["200"]}
     pictures = f"up to {limits.pictures} pictures"
     recognise["summary"] = f"Name the pills in {pictures}"
     check["summary"] = f"Compare the pills in {pictures} with a prescription"
