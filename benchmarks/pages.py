@@ -124,21 +124,28 @@ def shot(tab: Tab, width: int, path: Path) -> None:
 
 def upload(websocket, options) -> int:
     from pillsnap.prediction import load
+    from pillsnap.register import store
     from pillsnap.service.app import create_app
     from pillsnap.service.requests import Limits
     from pillsnap.web import server
     from pillsnap.web.guard import Access
 
-    app = create_app(load.load("torch", None, "cpu"), Access(), Limits(8, 32, 32 * 10**6, 8))
+    register = store.current(load.classes_path("torch", None))
+    limits = Limits(8, 32, 32 * 10**6, 8)
+    app = create_app(load.load("torch", None, "cpu", imprint=None), Access(), limits, register)
 
     def send(tab: Tab) -> None:
         root = tab.call("DOM.getDocument")["root"]["nodeId"]
         node = tab.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
         files = [str(path.resolve()) for path in options.photos]
+        codes = "K-923873,1\\nK-950698,1\\nK-921591,1"
+        tab.value(f"document.querySelector('#prescription').value = '{codes}'")
         tab.call("DOM.setFileInputFiles", nodeId=node, files=files)
         assert tab.comes_true(
             f"document.querySelectorAll('article').length === {len(options.photos)}"
         )
+        tab.value("$('imprint').value = '80'; $('search').requestSubmit()")
+        assert tab.comes_true("document.querySelectorAll('#found li').length > 0")
 
     with running(server.server(app, 5)) as port:
         url = f"http://127.0.0.1:{port}/"

@@ -36,6 +36,7 @@ def predict(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     annotate: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
     single: Single = False,
+    pair: Annotated[bool, typer.Option("--pair", help="Two photos show one pill's sides.")] = False,
     imprint: Imprint = None,
     device: Device = "auto",
     backend: Backend = "torch",
@@ -54,6 +55,10 @@ def predict(
     prediction.check_codes(codes, allowed or (), loaded)
     if single:
         loaded = loading.for_single(loaded)
+    if pair:
+        from pillsnap.prediction import pairs
+
+        raise typer.Exit(pairs.print_pair(loaded, paths, top, allowed, form))
     raise typer.Exit(prediction.predict(loaded, paths, top, allowed, annotate, form))
 
 
@@ -63,6 +68,11 @@ def check(
     prescription: Annotated[Path, typer.Option(help="CSV: K-code or EDI code, count.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     annotate: Annotated[Path | None, typer.Option(help="Folder for pictures with boxes.")] = None,
+    log: Annotated[Path | None, typer.Option(help="File that the check is appended to.")] = None,
+    confirm: Annotated[
+        str | None, typer.Option(help="Who confirms the verdict, in the log.")
+    ] = None,
+    correct: Annotated[str | None, typer.Option(help="Who overrules it, in the log.")] = None,
     imprint: Imprint = None,
     device: Device = "auto",
     backend: Backend = "torch",
@@ -72,7 +82,9 @@ def check(
     from pillsnap.prediction import load as loading
     from pillsnap.prediction import predict as prediction
     from pillsnap.prediction import prescription as prescriptions
+    from pillsnap.prediction.check_log import Log
 
+    logged = Log.of(log, confirm, correct)
     prediction.check_annotate_dir(annotate)
     paths, counts = prediction.expand(images), prescriptions.read(prescription)
     prediction.check_exist(paths)
@@ -80,6 +92,9 @@ def check(
     items = prescriptions.items_of(counts, loaded.recogniser.classes)
     answers = prediction.recognise(loaded, paths, 5, None, annotate)
     verdict = prescriptions.compare(items, answers)
+    if logged is not None:
+        sha256 = loaded.recogniser.calibration.classification_sha256
+        logged.add(paths, prescription, verdict, sha256)
     typer.echo(prescriptions.as_json(verdict) if as_json else prescriptions.as_text(verdict))
     raise typer.Exit(prescriptions.ALL_RIGHT if verdict.all_right else prescriptions.NOT_ALL_RIGHT)
 

@@ -55,6 +55,7 @@ TINY = {
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "imprints.py": ("--help", "--pills"),
+    "pairs.py": ("--help", "--split"),
     "prescriptions.py": ("--help", "--count"),
     "onnx_speed.py": ("--help", "bundle"),
     "review.py": ("--help", "--spoilt"),

@@ -25,10 +25,20 @@ from pillsnap.imprint import compare
         ("", "MB", "", "unsure"),
         ("MB12", "", "", "unsure"),  # nothing is recorded
         ("MB12", "마크", "분할선", "unsure"),
+        ("5C", "마크 5", "마크 47", "unsure"),  # a logo read as C, all of one side as 5
+        ("NLL", "N분할선77", "", "agrees"),  # 7 is L upside down
     ],
 )
 def test_verdict(read, front, back, expected):
     assert compare.verdict(read, front, back) == expected
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [("HM2", True), ("H52", True), ("W25", False), ("HM", False), ("HM257", False), ("", False)],
+)
+def test_a_drug_is_spelled_by_three_letters_that_are_all_recorded(read, expected):
+    assert compare.spells(read, "HM", "25H") == expected
 
 
 @pytest.mark.parametrize("side", ["AB12", "K7L9XY", "3578"])

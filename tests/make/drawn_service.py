@@ -8,9 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from make import services
 from make.drawn_models import recogniser
 from pillsnap.prediction import load
 from pillsnap.prediction.load import Loaded
+from pillsnap.register import store
 from pillsnap.service import command
 from pillsnap.service.requests import Limits
 
@@ -27,6 +29,7 @@ def main() -> None:
     tool.recognise = gated
     loaded = Loaded(tool, batch_size, 10**6, "drawn", "demo", Path("none.json"))
     load.load = lambda *_, **__: loaded
+    store.current = lambda _: services.REGISTER
     limits = Limits(batch_size, queue, 32 * 10**6, 8)
     command.serve("127.0.0.1", 0, "cpu", "drawn", None, limits)
 

@@ -11,12 +11,15 @@ from starlette.testclient import TestClient
 
 from make.drawn_models import GREEN, RED, frame, recogniser
 from pillsnap.prediction.load import Loaded
+from pillsnap.register.store import Drug, Register
 from pillsnap.service.app import create_app
 from pillsnap.service.requests import Limits
 from pillsnap.web.guard import Access
 
 LOCAL = Access()
 PAIR = frame((20, 30, 60, RED), (150, 40, 50, GREEN))
+DRUG = Drug("1", "K-000000", "가나정", ("111",), "원형", ("하양",), "HM 10", "")
+REGISTER = Register("table.csv", "", "2026-01-01", "2026-01-02", (DRUG,))
 LIMITS = Limits(batch_size=4, queue=4, request_bytes=200_000, pictures=3, candidates=10)
 
 
@@ -26,7 +29,7 @@ def loaded(tmp_path, tool=None) -> Loaded:
 
 
 def app(tmp_path, tool=None, access=LOCAL, **limits: int) -> Starlette:
-    return create_app(loaded(tmp_path, tool), access, replace(LIMITS, **limits))
+    return create_app(loaded(tmp_path, tool), access, replace(LIMITS, **limits), REGISTER)
 
 
 def client(app: Starlette) -> TestClient:

@@ -1,18 +1,22 @@
 import json
 import shutil
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from make import aihub_tree
-from make.drawn_models import GREEN, RED, STRANGE, frame
+from make.drawn_models import GREEN, RED, STRANGE, classes, frame, recogniser
 from make.import_graph import ROOT
 from make.services import loaded
 from pillsnap.errors import DataError
+from pillsnap.imprint.reader import Reading
 from pillsnap.own_photos import by_folder
 from pillsnap.prediction import load, predict
+from pillsnap.prediction.imprints import Imprints
+from pillsnap.prediction.load import Loaded
 
 ONE = (20, 30, 60)
 
@@ -50,6 +54,33 @@ def test_every_outcome_is_counted(tmp_path) -> None:
     known = found["known"]
     assert (known["photos"], known["frame_exact"], known["top5"]) == (5, 0.2, 0.8)
     assert found["by_code"][0] == {"code": "K-000000", "photos": 5, "right": 1}
+
+
+def test_imprints_are_compared_with_the_drug_of_the_folder(tmp_path) -> None:
+    class Reader:
+        def read(self, crops):
+            return [Reading("AB12" if crop[40, 40, 0] > 200 else "", 0.9) for crop in crops]
+
+    table = classes().assign(print_front=["AB 12", "XY 77", "", ""], print_back="")
+    table = table.assign(drug_shape="", color_class1="", color_class2="", item_seq="1")
+    table.assign(train_pills=1).to_csv(tmp_path / "classes.csv", index=False)
+    tool = recogniser()
+    tool.classes = table
+    models = Loaded(tool, 4, 200_000, "torch", "demo", tmp_path / "none.json")
+    for code, name, *pills in (
+        ("K-000000", "1.png", (*ONE, RED)), ("K-000001", "2.png", (*ONE, RED)),
+        ("K-000001", "3.png", (*ONE, GREEN)), ("K-000001", "4.png"),
+        ("K-999999", "5.png", (*ONE, RED)),
+    ):  # fmt: skip
+        photo(tmp_path, code, name, *pills)
+    photos = by_folder.photos_in(tmp_path)
+    assert "rapidocr" in by_folder.imprint_lines(models, photos)[0]
+    reading = Imprints(Reader(), table, tmp_path / "classes.csv")
+    lines = by_folder.imprint_lines(replace(models, imprints=reading), photos)
+    assert lines == [
+        "imprints of 3 photos: 1 agree with their drug, 1 contradict it",
+        "  K-000001  0 agree, 1 contradict",
+    ]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pillsnap.prediction.gallery import Entry, Gallery
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition import certainty
 
-PRINTS = {"K-000000": ("RD10", ""), "K-000001": ("GN20", "마크"), "K-000002": ("", "")}
+PRINTS = {"K-000000": ("RD10", ""), "K-000001": ("GN20", "마크"), "K-000003": ("YL30", "")}
 
 
 class Told:
@@ -82,6 +82,37 @@ def test_verdicts_and_the_drugs_that_fit_a_refused_or_contradicted_pill(project)
     assert [looks[colour] for colour in (RED, GREEN, BLUE, STRANGE)] == [
         "confident", "doubtful", "confident", "unknown",
     ]  # fmt: skip
+
+
+BETWEEN = (250, 155, 60)  # as near to red as to yellow
+
+
+@pytest.mark.parametrize(
+    ("read", "code", "look"),
+    [
+        ("RD10", "K-000000", "confident"),
+        ("YL30", "K-000003", "confident"),
+        ("QUVW", None, "doubtful"),
+        ("", None, "doubtful"),
+    ],
+)
+def test_an_imprint_decides_between_two_drugs_of_one_look(project, read, code, look):
+    loaded = project({BETWEEN: read})
+    loaded.recogniser.calibration = replace(loaded.recogniser.calibration, threshold=0.5)
+    photo = [frame((20, 40, 30, BETWEEN))]
+    [[plain]] = loaded.recogniser.recognise(photo, 4)
+    [[pill]] = loaded.recognise(photo, 1)
+    assert certainty.of(plain) == "doubtful"
+    assert certainty.of(pill) == look
+    assert pill.code == (code or plain.code) == pill.names[0]
+    assert len(pill.candidates) == 1
+    assert pill.confidence == pill.candidates[0].probability
+    if code:
+        assert pill.names == (code,)
+        row = table_of_classes().set_index("mapping_code").loc[code]
+        assert (pill.drug_name, "|".join(pill.edi_codes)) == (row["drug_name"], row["edi_codes"])
+    if not read:
+        assert pill.confidence == pytest.approx(plain.confidence)
 
 
 def test_every_form_of_output_has_the_imprint_only_where_one_was_read(project):

@@ -1,6 +1,7 @@
 """`pillsnap check`: the verdict on drawn photos, and what a prescription may look like."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -11,6 +12,8 @@ from pillsnap import cli_use
 from pillsnap.errors import DataError
 from pillsnap.prediction import load, prescription
 from pillsnap.prediction.load import Loaded
+from pillsnap.prediction.output import Answer
+from pillsnap.recognition.recogniser import PillImprint
 
 BETWEEN = (250, 155, 60)  # as near to red as to yellow
 
@@ -44,6 +47,8 @@ R, G, B, Y = (f"K-00000{at}" for at in range(4))
         (f"{R},1\n{B},1", [RED, BETWEEN], ["right", "missing"], {"unsure": 1}),
         ("K-999999,1", [STRANGE], ["unsure"], {"unsure": 1}),  # no class: cannot be decided
         ("K-999999,1", [RED], ["missing"], {"extra": 1}),
+        (f"111,1\n{R},1", [RED, RED], ["right", "right"], {}),  # either pill for either line
+        (f"{R},1", [], ["missing"], {}),
     ],
 )
 def test_verdicts(tmp_path, monkeypatch, listed, squares, statuses, left):
@@ -81,3 +86,30 @@ def test_an_edi_code_means_all_its_classes():
     table.loc[3, "edi_codes"] = "222"
     [item] = prescription.items_of({"222": 1}, table)
     assert item.codes == {"K-000000", "K-000003"}
+    tool = recogniser()
+    tool.calibration = replace(tool.calibration, threshold=0.5)
+    pills = tool.recognise([frame((20, 40, 30, BETWEEN))], 4)[0]
+    for codes, right in ((item.codes, True), ({"K-000000"}, False)):  # red or yellow, or red alone
+        asked = replace(item, codes=frozenset(codes))
+        answer = Answer("tray.png", pills, None)
+        assert prescription.compare([asked], [answer]).all_right == right
+
+
+def test_lines_that_share_a_drug_are_all_filled_where_that_is_possible():
+    codes = ({R, G}, {R})
+    items = [prescription.Item(str(at), 1, frozenset(own), "") for at, own in enumerate(codes)]
+    pills = recogniser().recognise([frame((20, 40, 30, RED), (70, 40, 30, GREEN))], 4)[0]
+    for order in (pills, pills[::-1]):
+        assert prescription.compare(items, [Answer("tray.png", order, None)]).all_right
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "right"),
+    [("RD10", "agrees", True), ("RD1X", "agrees", False), ("RD10", "contradicts", False)],
+)
+def test_a_refused_pill_counts_if_its_imprint_spells_the_drug(text, verdict, right):
+    [pill] = recogniser().recognise([frame((20, 40, 30, RED))], 4)[0]
+    imprint = PillImprint(text, 0.9, verdict, ())
+    refused = replace(pill, known=False, code=None, names=(), imprint=imprint)
+    item = prescription.Item(R, 1, frozenset({R}), "", (("RD 10", ""),))
+    assert prescription.compare([item], [Answer("tray.png", [refused], None)]).all_right == right

@@ -11,9 +11,9 @@ from pillsnap.register import words
 from pillsnap.register.search import ZONES, Index, Query
 from pillsnap.register.store import Drug
 
-LETTERS = "0O1IL5S2Z8B69MWHNX7AK"
-ALIKE = ("0O", "1IL", "5S", "2Z", "8B")
-UPSIDE_DOWN = {**{c: c for c in "018HINOSXZ"}, "6": "9", "9": "6", "M": "W", "W": "M"}
+LETTERS = "0O1IL75S2Z8B69MWHNXCAK"
+ALIKE = ("0O", "1IL7", "5S", "2Z", "8B")
+UPSIDE_DOWN = {**{c: c for c in "018CHINOSXZ"}, "6": "9", "9": "6", "M": "W", "W": "M"}
 
 
 def drawn(seed, count=80):

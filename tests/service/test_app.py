@@ -1,6 +1,7 @@
 """The service's routes: pictures in, named pills out, everything else refused with its status."""
 
 import asyncio
+import re
 
 import httpx
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from make import services
 from make.drawn_models import GREEN, RED, STRANGE, frame
 from make.services import Gate, files, png, post
+from pillsnap.register import words
+from pillsnap.register.search import ZONES
 from pillsnap.service import requests
 from pillsnap.service.app import PAGE_DIR, POLICY
 from pillsnap.web.guard import access_for
@@ -96,10 +99,107 @@ def test_a_request_that_cannot_be_read_is_refused(client, sent: dict, status: in
     assert client.get("/v1/recognise").status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("listed", "statuses", "extra"),
+    [
+        ("K-000000,1\nK-000001,1", ["right", "right"], 0),
+        ("\ufeffcode,count\r\n111,1\r\n", ["right"], 1),  # as Excel writes it
+        ("K-000000,2\nK-999999,1", ["missing", "missing"], 1),
+    ],
+)
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_prescription_is_checked(client, listed, statuses, extra, as_file) -> None:
+    field = {"prescription": ("list.csv", listed, "text/csv") if as_file else (None, listed)}
+    answer = client.post("/v1/check", files=[*files(png()), *field.items()])
+    assert answer.status_code == 200
+    verdict, [image] = answer.json()["verdict"], answer.json()["images"]
+    assert [drug["status"] for drug in verdict["drugs"]] == statuses
+    assert verdict["all_right"] == (not extra)
+    shown = [pill for drug in verdict["drugs"] for pill in drug["pills"]] + verdict["extra"]
+    assert len(verdict["extra"]) == extra
+    assert {tuple(pill["box"]) for pill in shown} == {tuple(p["box"]) for p in image["pills"]}
+    assert {pill["path"] for pill in shown} == {image["name"]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "fact"),
+    [
+        ({"files": files(png())}, 400, "prescription holds no drug"),
+        ({"files": files(png()), "data": {"prescription": "K-1,x"}}, 400, "is no code and count"),
+        ({"files": [("prescription", (None, "K-000000,1"))]}, 400, "no picture"),
+        ({"files": files(*[png()] * 4), "data": {"prescription": "K-000000,1"}}, 413, "4 pictures"),
+        ({"content": png(), "headers": PNG}, 400, "prescription holds no drug"),
+    ],
+)
+def test_a_check_that_cannot_be_read_is_refused(client, sent, status, fact) -> None:
+    answer = client.post("/v1/check", **sent)
+    assert answer.status_code == status
+    assert fact in answer.json()["error"]["fact"]
+    assert client.get("/v1/check").status_code == 405
+
+
+def test_a_check_of_a_picture_that_cannot_be_read_is_not_all_right(client) -> None:
+    sent = {"files": files(png(), b"words"), "data": {"prescription": "K-000000,1\nK-000001,1"}}
+    verdict = client.post("/v1/check", **sent).json()["verdict"]
+    assert (verdict["all_right"], verdict["refused"]) == (False, ["1.png"])
+    sent["files"] = files(b"words")
+    assert client.post("/v1/check", **sent).status_code == 415
+
+
+def test_a_pair_of_pictures_is_one_pill(client) -> None:
+    one = png(frame((20, 30, 60, RED)))
+    pill = client.post("/v1/pair?top=2", files=files(one, one)).json()["pill"]
+    assert (pill["code"], len(pill["candidates"])) == ("K-000000", 2)
+    for sent, status in (((one,), 400), ((one, png()), 422), ((one, b"words"), 415)):
+        assert client.post("/v1/pair", files=files(*sent)).status_code == status
+
+
+def test_drugs_are_searched_by_what_a_person_sees(client) -> None:
+    answer = client.get("/v1/search", params={"imprint": "hm", "shape": "round", "colour": "하양"})
+    tree = answer.json()
+    assert tree["query"] == {"imprint": "HM", "shape": "원형", "colour": "하양"}
+    assert (tree["version"], tree["checked"]) == ("2026-01-01", "2026-01-02")
+    counts = {name: zone["count"] for name, zone in tree["zones"].items() if zone["count"]}
+    assert counts == {"prefix": 1}
+    assert tree["zones"]["prefix"]["drugs"][0]["code"] == "K-000000"
+    assert 'requests_total{status="200"} 1' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("query", "fact"),
+    [
+        ("", "no letter"),
+        ("?imprint=-", "no letter"),
+        ("?shape=rainbow", "no shape"),
+        ("?imprint=A&most=0", "most"),
+        ("?imprint=A&most=1001", "most"),
+        ("?imprint=" + 101 * "A", "longer than 100"),
+    ],
+)
+def test_a_search_without_a_known_word_is_refused(client, query, fact) -> None:
+    answer = client.get(f"/v1/search{query}")
+    assert answer.status_code == 400
+    assert fact in answer.json()["error"]["fact"]
+
+
+def test_the_page_offers_the_words_of_the_register_and_of_the_zones_in_both_languages() -> None:
+    script = (PAGE_DIR / "search.js").read_text("utf-8")
+    offered = dict(re.findall(r'([가-힣]+): "([a-z ]+)"', script.split("UNCERTAIN")[0]))
+    assert offered == {
+        word: others[0] for known in (words.SHAPES, words.COLOURS) for word, others in known.items()
+    }
+    for zone in ZONES:
+        assert len(re.findall(rf"\b{zone}: \"", script)) == 2
+    texts = script + (PAGE_DIR / "service.js").read_text("utf-8")
+    shown = set(re.findall(r'data-word="(\w+)"', (PAGE_DIR / "index.html").read_text("utf-8")))
+    for word in shown | set(re.findall(r'word\("(\w+)"\)', texts)):
+        assert len(re.findall(rf"\b{word}: \"", texts)) >= 2, word
+
+
 def test_with_a_key_set_only_health_description_and_page_stay_open(tmp_path) -> None:
     access = access_for(POLICY, "0.0.0.0", KEY, ())
     with services.client(services.app(tmp_path, access=access)) as guarded:
-        for path in ("/v1/model", "/metrics"):
+        for path in ("/v1/model", "/v1/search?imprint=HM", "/metrics"):
             assert guarded.get(path).status_code == 401
             assert guarded.get(path, headers={"x-api-key": KEY}).status_code == 200
         for path in ("/healthz", "/openapi.json", "/", *PAGE_ASSETS):

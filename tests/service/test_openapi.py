@@ -4,8 +4,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from make import services
+from make.drawn_models import RED, frame
 from make.services import LIMITS, files, png, post
-from pillsnap.service.bodies import Problem, ResponseBody
+from pillsnap.service.bodies import Checked, Paired, Problem, ResponseBody, Searched
+
+SIDES = [png(frame((20, 30, 60, RED)))] * 2
+LISTED = {"prescription": "K-000000,1"}
 
 
 @pytest.fixture
@@ -24,13 +28,17 @@ def references(tree: object) -> set[str]:
 def test_every_route_is_described_with_the_limits_in_force(client) -> None:
     described = client.get("/openapi.json").json()
     assert described["openapi"] == "3.1.0"
-    assert set(described["paths"]) == {"/v1/recognise", "/v1/model", "/healthz", "/metrics"}
+    assert set(described["paths"]) == {
+        "/v1/recognise", "/v1/pair", "/v1/check", "/v1/search", "/v1/model", "/healthz", "/metrics",
+    }  # fmt: skip
     assert references(described) <= set(described["components"]["schemas"])
     assert "Recognised" in described["components"]["schemas"]
     recognise = described["paths"]["/v1/recognise"]["post"]
-    assert "429" in recognise["responses"]
+    check = described["paths"]["/v1/check"]["post"]
+    assert "429" in recognise["responses"].keys() & check["responses"].keys()
     assert recognise["parameters"][0]["schema"]["maximum"] == LIMITS.candidates
-    assert f"{LIMITS.request_bytes:,} bytes" in recognise["requestBody"]["description"]
+    for route in (recognise, check):
+        assert f"{LIMITS.request_bytes:,} bytes" in route["requestBody"]["description"]
 
 
 def test_answers_are_as_described(client) -> None:
@@ -38,6 +46,10 @@ def test_answers_are_as_described(client) -> None:
     for body, answer in (
         (ResponseBody, two),
         (ResponseBody, post(client, b"words")),
+        (Checked, client.post("/v1/check", files=files(png(), b"words"), data=LISTED)),
+        (Paired, client.post("/v1/pair", files=files(*SIDES))),
+        (Searched, client.get("/v1/search?imprint=HM")),
+        (Problem, client.get("/v1/search")),
         (Problem, post(client, query="?top=x")),
         (Problem, client.get("/nothing")),
         (Problem, client.get("/v1/model", headers={"host": "evil.example"})),

@@ -57,8 +57,9 @@ def test_counts_that_differ_from_the_parameters_are_named(
     assert set(findings.counts) == {check}
 
 
-def test_as_many_pills_as_were_corrected_may_be_missing(photos, rows, classes):
-    scale = photos.settings.scale.model_copy(update={"samples": photos.settings.scale.samples + 9})
+def test_as_many_pills_as_were_corrected_may_be_missing(untouched, rows, classes):
+    scale = untouched.params.at_scale
+    scale = scale.model_copy(update={"samples": scale.samples + 9})
     for corrected, found in ((8, {"sample_count"}), (9, set())):
         findings = Findings()
         split_checks.check_counts(rows, classes, scale, findings, corrected)

@@ -9,21 +9,45 @@ LEAST_LETTERS = 2  # one letter is misread too easily to decide by
 
 def verdict(text: str, print_front: str, print_back: str) -> str:
     """`agrees` with at most one letter read wrongly, upside down included; `contradicts` if at
-    least two letters were read and no two of them follow each other on the drug; else `unsure`."""
-    read = words.plain(text)
-    sides = [words.look_alike(side) for side in map(words.plain, (print_front, print_back)) if side]
-    if len(read) < LEAST_LETTERS or not sides:
+    least two letters were read and no two of them follow each other on the drug, and none is all
+    that a side has (a logo beside it is often read as letters); else `unsure`."""
+    ways, sides = _ways(text), _sides(print_front, print_back)
+    if len(words.plain(text)) < LEAST_LETTERS or not sides:
         return "unsure"
-    both = {"".join(sides), "".join(sides[::-1])}
-    ways = [way for way in (words.look_alike(read), words.turned(read)) if way]
+    both = _joined(sides)
     if any(_fits(way, side) for way in ways for side in {*sides, *both}):
         return "agrees"
+    if any(len(side) == 1 and side in way for way in ways for side in sides):
+        return "unsure"
     matched = max(
         SequenceMatcher(None, way, side, False).find_longest_match().size
         for way in ways
         for side in both
     )
     return "unsure" if matched >= LEAST_LETTERS else "contradicts"
+
+
+def spells(text: str, print_front: str, print_back: str) -> bool:
+    """Whether three letters or more were read, and all are recorded, one after the other."""
+    both = _joined(_sides(print_front, print_back))
+    long = len(words.plain(text)) > LEAST_LETTERS
+    return long and any(way in side for way in _ways(text) for side in both)
+
+
+def _ways(text: str) -> list[str]:
+    """What was read, and the same upside down if it can be."""
+    read = words.plain(text)
+    return [way for way in (words.look_alike(read), words.turned(read)) if way]
+
+
+def _sides(print_front: str, print_back: str) -> list[str]:
+    """The sides of a drug that have letters."""
+    return [words.look_alike(side) for side in map(words.plain, (print_front, print_back)) if side]
+
+
+def _joined(sides: list[str]) -> set[str]:
+    """Both sides as one text, in either order."""
+    return {"".join(sides), "".join(sides[::-1])}
 
 
 def _fits(way: str, side: str) -> bool:

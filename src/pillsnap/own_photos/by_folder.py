@@ -1,6 +1,8 @@
 """`pillsnap evaluate-folder`: metrics of photos in a folder per K-code, or with labels."""
 
+from collections import Counter, defaultdict
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from pillsnap.errors import DataError
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.files import Json
 from pillsnap.formats.listing import PARTS
+from pillsnap.imprint import compare
+from pillsnap.imprint.reader import INSTALL
 from pillsnap.own_photos import by_label, gap
 from pillsnap.own_photos.gap import shown
 from pillsnap.prediction import load, predict
@@ -108,13 +112,41 @@ def render(measured: Json) -> list[str]:
     ]
 
 
+def imprint_lines(loaded: Loaded, photos: Sequence[tuple[Path, str]]) -> list[str]:
+    """How often the imprint that is read is that of the photo's drug; drugs that it contradicts."""
+    if loaded.imprints is None:
+        return [f"imprints were not read; to compare them with the drugs: {INSTALL}"]
+    rows = loaded.recogniser.classes.set_index("mapping_code")
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    answers = predict.recognise(loaded, [path for path, _ in photos], TOP)
+    for (_, code), answer in zip(photos, answers, strict=True):
+        read = answer.pills[0].imprint if len(answer.pills) == 1 else None
+        if read is not None and code in rows.index:
+            sides = rows.loc[code, ["print_front", "print_back"]]
+            found[code][compare.verdict(read.text, *sides)] += 1
+    total = sum(found.values(), Counter())
+    worst = sorted(
+        found, key=lambda code: (-found[code]["contradicts"] / found[code].total(), code)
+    )
+    return [
+        f"imprints of {total.total()} photos: {total['agrees']} agree with their drug, "
+        f"{total['contradicts']} contradict it",
+        *(
+            f"  {code}  {found[code]['agrees']} agree, {found[code]['contradicts']} contradict"
+            for code in worst[:TOP]
+            if found[code]["contradicts"]
+        ),
+    ]
+
+
 def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     """Evaluate a folder of either kind; the text to print."""
     project = params.load()
     left_out = Findings()
     labelled = by_label.read(folder, left_out)
     labels = bool(labelled or left_out.counts)
-    loaded = load.load(backend, model, device)
+    reading = load.load(backend, model, device, imprint=None)
+    loaded = replace(reading, imprints=None)  # evaluation.json is of the classifier alone
     known = set(loaded.recogniser.classes["mapping_code"])
     photos = [] if labels else photos_in(folder, known)
     if labels:
@@ -125,7 +157,9 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
         left_out.add_all("photo_unusable", (one["fact"] for one in measured["refused"]))
         parts = {"single": measured["known"], "unknown": measured["unknown"]}
         own = {kind: part for kind, part in parts.items() if part["photos"]}
-        lines = render(measured)
+        refused = {one["path"] for one in measured["refused"]}
+        readable = [(path, code) for path, code in photos if str(path) not in refused]
+        lines = [*render(measured), *imprint_lines(reading, readable)]
     why = [
         f"left out, {name}: {count}, first {left_out.examples[name][0]}"
         for name, count in left_out.counts.items()

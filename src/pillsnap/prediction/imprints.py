@@ -1,6 +1,7 @@
-"""Imprints read beside the classifier: what agrees, what contradicts, and drugs that fit."""
+"""Imprints read beside the classifier: they make its candidates likelier or less likely, and find
+drugs for pills that no class holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import pandas as pd
 
 from pillsnap.arrays import Pixels
 from pillsnap.imprint import compare
-from pillsnap.imprint.reader import Reader, is_installed
-from pillsnap.recognition.recogniser import Named, Pill, PillImprint
+from pillsnap.imprint.reader import Reader, Reading, is_installed
+from pillsnap.recognition.recogniser import Candidate, Named, Pill, PillImprint
 from pillsnap.register import store, words
 from pillsnap.register.search import Index, Query
 
+# P(verdict | this drug) / P(verdict | another drug): val of the demo, benchmarks/imprints.py
+RATIOS = {"agrees": 16.0, "unsure": 0.5, "contradicts": 0.02}
+LEAST_CANDIDATES = 5  # of the classifier, whose imprints are compared
+POSSIBLE = 0.01  # a less likely name leaves the set of names
 ZONES = ("exact", "prefix", "contains", "misread")  # of the search
 MOST_CANDIDATES = 5
 MARGIN_SHARE = 0.05  # of a box, on each side: the ground that the reader tells the pill from
@@ -23,30 +28,58 @@ class Imprints:
 
     def __init__(self, reader: Reader, classes: pd.DataFrame, classes_path: Path) -> None:
         self._reader = reader
-        self._prints = {
-            row["mapping_code"]: (row["print_front"], row["print_back"])
-            for row in classes.to_dict("records")
-        }
+        self._classes = {row["mapping_code"]: row for row in classes.to_dict("records")}
         self._index = Index(store.current(classes_path).drugs)
 
     def added(self, frame: Pixels, pills: Sequence[Pill]) -> list[Pill]:
-        """The pills of a frame [h, w, 3] with their imprints."""
+        """The pills of a frame [h, w, 3] with their imprints, the candidates ranked by both."""
         readings = self._reader.read([cut(frame, pill.box) for pill in pills])
-        return [
-            replace(pill, imprint=self._judged(pill, reading.text, reading.confidence))
-            for pill, reading in zip(pills, readings, strict=True)
-        ]
+        return [self._judged(*each) for each in zip(pills, readings, strict=True)]
 
-    def _judged(self, pill: Pill, text: str, confidence: float) -> PillImprint:
-        first = pill.candidates[0].code
-        verdict = compare.verdict(text, *self._prints.get(first, ("", "")))
+    def _judged(self, pill: Pill, reading: Reading) -> Pill:
+        rows = {each.code: self._classes[each.code] for each in pill.candidates}
+        verdicts = {
+            code: compare.verdict(reading.text, row["print_front"], row["print_back"])
+            for code, row in rows.items()
+        }
+        ranked = weighed(pill.candidates, verdicts)
+        first = ranked[0]
+        verdict = verdicts[first.code]
+        found = [] if pill.known and verdict != "contradicts" else self._found(reading.text)
+        imprint = PillImprint(reading.text, reading.confidence, verdict, tuple(found))
+        pill = replace(pill, imprint=imprint, confidence=first.probability, candidates=ranked)
+        if not pill.known:
+            return pill
+        likely = [each.code for each in ranked if each.probability >= POSSIBLE or each is first]
+        names = [code for code in likely if code in pill.names or code == first.code]
+        names += [code for code in pill.names if code not in verdicts]  # not compared
+        edi_codes = str(rows[first.code]["edi_codes"]).split("|")
+        return replace(
+            pill, code=first.code, drug_name=first.drug_name, names=tuple(names),
+            edi_codes=tuple(filter(None, edi_codes)),
+        )  # fmt: skip
+
+    def _found(self, text: str) -> list[Named]:
+        """Drugs of the register that fit a text."""
         letters = words.plain(text)
-        if (pill.known and verdict != "contradicts") or len(letters) < compare.LEAST_LETTERS:
-            return PillImprint(text, confidence, verdict, ())
-        found = self._index.search(Query(letters))
-        drugs = [drug for zone in ZONES for drug in found[zone]][:MOST_CANDIDATES]
-        named = (Named(drug.code, drug.item_seq, drug.drug_name) for drug in drugs)
-        return PillImprint(text, confidence, verdict, tuple(named))
+        if len(letters) < compare.LEAST_LETTERS:
+            return []
+        zones = self._index.search(Query(letters))
+        drugs = [drug for zone in ZONES for drug in zones[zone]][:MOST_CANDIDATES]
+        return [Named(drug.code, drug.item_seq, drug.drug_name) for drug in drugs]
+
+
+def weighed(candidates: Sequence[Candidate], verdicts: Mapping[str, str]) -> tuple[Candidate, ...]:
+    """Candidates by Bayes' rule, the likeliest first: each probability times the ratio of the
+    verdict on its imprint. Classes that are no candidate keep their share."""
+    weights = [each.probability * RATIOS[verdicts[each.code]] for each in candidates]
+    others = max(0.0, 1 - sum(each.probability for each in candidates)) * RATIOS["unsure"]
+    total = sum(weights) + others
+    new = [
+        replace(each, probability=weight / total)
+        for each, weight in zip(candidates, weights, strict=True)
+    ]
+    return tuple(sorted(new, key=lambda each: -each.probability))
 
 
 def open_reader(wanted: bool | None) -> Reader | None:

@@ -17,7 +17,7 @@ from pillsnap.params import Params
 from pillsnap.places import MODELS, Places
 from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.imprints import Imprints, open_reader
+from pillsnap.prediction.imprints import LEAST_CANDIDATES, Imprints, open_reader
 from pillsnap.recognition import calibration
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Pill, Recogniser
@@ -48,10 +48,13 @@ class Loaded:
         self, frames: Sequence[Pixels], top: int, codes: Sequence[str] | None = None
     ) -> list[list[Pill]]:
         """The pills of frames as `Recogniser.recognise`, with their imprints if they are read."""
-        found = self.recogniser.recognise(frames, top, codes)
         if self.imprints is None:
-            return found
-        return [self.imprints.added(*each) for each in zip(frames, found, strict=True)]
+            return self.recogniser.recognise(frames, top, codes)
+        found = self.recogniser.recognise(frames, max(top, LEAST_CANDIDATES), codes)
+        read = [self.imprints.added(*each) for each in zip(frames, found, strict=True)]
+        return [
+            [replace(pill, candidates=pill.candidates[:top]) for pill in pills] for pills in read
+        ]
 
 
 class WholePicture:
@@ -122,10 +125,15 @@ def load(
     loaded = replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
     if reader is None:
         return loaded
-    folder = bundle_dir or bundle_dir_of(params.load())
-    of_bundle = bundle_dir is not None or backend == "onnx"
-    classes_path = Bundle(folder).classes if of_bundle else Places.of(params.load()).classes
-    return replace(loaded, imprints=Imprints(reader, recogniser.classes, classes_path))
+    imprints = Imprints(reader, recogniser.classes, classes_path(backend, bundle_dir))
+    return replace(loaded, imprints=imprints)
+
+
+def classes_path(backend: str, bundle_dir: Path | None) -> Path:
+    """The class table of the project's models or of a bundle's."""
+    if bundle_dir is None and backend != "onnx":
+        return Places.of(params.load()).classes
+    return Bundle(bundle_dir or bundle_dir_of(params.load())).classes
 
 
 def gallery_of(loaded: Loaded) -> galleries.Gallery:

@@ -126,9 +126,10 @@ def _pill_table(pills: Sequence[Pill]) -> Table:
 
 
 def imprint_text(pill: Pill) -> str:
-    """What the pill reads, whether that contradicts its drug, and the drugs it fits instead."""
+    """What the pill reads, whether that agrees with its drug, and the drugs it fits instead."""
     if pill.imprint is None or not pill.imprint.text:
         return ""
-    contradicts = pill.known and pill.imprint.verdict == "contradicts"
+    verdict = pill.imprint.verdict
+    judged = f" ({verdict})" if pill.known and verdict != "unsure" else ""
     fits = [f"{drug.code or drug.item_seq} {drug.drug_name}" for drug in pill.imprint.candidates]
-    return "\n".join([pill.imprint.text + " (contradicts)" * contradicts, *fits])
+    return "\n".join([pill.imprint.text + judged, *fits])

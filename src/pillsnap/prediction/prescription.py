@@ -1,7 +1,8 @@
 """`pillsnap check`: the pills in photos against a prescription.
 
-A pill counts for a drug only if it is accepted with confidence over all classes, not over the
-prescribed ones alone: a pill that was swapped for its look-alike must not pass.
+A pill counts for a drug only if its probability over all classes, not over the prescribed ones
+alone, is high: a pill that was swapped for its look-alike must not pass. A pill that is refused as
+unknown counts only if its imprint spells that of the drug.
 """
 
 import csv
@@ -10,12 +11,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.optimize import linear_sum_assignment
 
 from pillsnap import files
 from pillsnap.errors import DataError
+from pillsnap.imprint import compare as imprints
 from pillsnap.prediction.output import Answer
 from pillsnap.recognition import certainty
 from pillsnap.recognition.recogniser import Pill
@@ -34,6 +37,7 @@ class Item:
     count: int
     codes: frozenset[str]
     drug_name: str
+    prints: tuple[tuple[str, str], ...] = ()  # recorded front and back of each code
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,49 @@ class Verdict:
         return not left_over and all(self.status(at) == "right" for at in range(len(self.items)))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A pill in the report: its box in pixels of the picture, its candidates with probability."""
+
+    path: str
+    box: tuple[int, int, int, int]
+    known: bool
+    code: str | None
+    confidence: float
+    candidates: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class DrugResult:
+    """A line of the prescription in the report."""
+
+    asked: str
+    count: int
+    codes: list[str]
+    drug_name: str
+    found: int
+    status: str
+    pills: list[Shown]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict for programs; `refused`: pictures that cannot be read."""
+
+    all_right: bool
+    drugs: list[DrugResult]
+    extra: list[Shown]
+    unsure: list[Shown]
+    refused: list[str]
+
+
 def read(path: Path) -> dict[str, int]:
     """Counts by code of a prescription: a code and a count per line; a heading is skipped."""
-    text = files.read_bytes(path, CURE).decode("utf-8-sig", "replace")
+    return parsed(files.read_bytes(path, CURE).decode("utf-8-sig", "replace"), str(path))
+
+
+def parsed(text: str, name: str) -> dict[str, int]:
+    """The same of a prescription's text; DataError names it by `name`."""
     rows = [row for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
     if rows and len(rows[0]) == 2 and not any(map(str.isdigit, "".join(rows[0]))):
         rows = rows[1:]
@@ -78,12 +122,12 @@ def read(path: Path) -> dict[str, int]:
     for row in rows:
         code, count = (*map(str.strip, row), "", "")[:2]
         if len(row) != 2 or not code or not count.isdecimal() or not 1 <= int(count) <= MOST:
-            raise DataError(f"{path}: {','.join(row)[:80]!r} is no code and count.", CURE)
+            raise DataError(f"{name}: {','.join(row)[:80]!r} is no code and count.", CURE)
         if code in counts:
-            raise DataError(f"{path} names {code} twice.", "Write each drug once, with its count.")
+            raise DataError(f"{name} names {code} twice.", "Write each drug once, with its count.")
         counts[code] = int(count)
     if not counts:
-        raise DataError(f"{path} holds no drug.", CURE)
+        raise DataError(f"{name} holds no drug.", CURE)
     return counts
 
 
@@ -94,49 +138,52 @@ def items_of(counts: Mapping[str, int], classes: pd.DataFrame) -> list[Item]:
         by_edi = classes["edi_codes"].str.split("|").map(lambda own, code=code: code in own)
         chosen = classes[by_edi | (classes["mapping_code"] == code)]
         name = " / ".join(chosen["drug_name"])
-        items.append(Item(code, count, frozenset(chosen["mapping_code"]), name))
+        prints = tuple(zip(chosen["print_front"], chosen["print_back"], strict=True))
+        items.append(Item(code, count, frozenset(chosen["mapping_code"]), name, prints))
     return items
 
 
 def compare(items: Sequence[Item], answers: Iterable[Answer]) -> Verdict:
-    """Count the pills of all pictures, each for the item with the largest shortage."""
+    """Give each pill of all pictures to an item, so that as many items as possible are filled."""
     verdict = Verdict(list(items), [[] for _ in items])
+    found = []
     for answer in answers:
         if answer.error is not None:
             verdict.refused.append(answer.path)
-        for pill in answer.pills:
-            found = Found(answer.path, pill)
-            fitting = [at for at, item in enumerate(verdict.items) if pill.code in item.codes]
-            if certainty.of(pill) != "confident":
-                verdict.unsure.append(found)
-            elif not fitting:
-                verdict.extra.append(found)
-            else:
-                shortage = {at: items[at].count - len(verdict.counted[at]) for at in fitting}
-                verdict.counted[max(fitting, key=shortage.__getitem__)].append(found)
+        found += [Found(answer.path, pill) for pill in answer.pills]
+    chances = np.array([[_chance(item, each.pill) for item in items] for each in found])
+    chances = np.where(chances >= certainty.DOUBTFUL_BELOW, chances, 0).reshape(
+        len(found), len(items)
+    )
+    places = [at for at, item in enumerate(items) for _ in range(min(item.count, len(found)))]
+    filled = zip(*linear_sum_assignment(chances[:, places], maximize=True), strict=True)
+    item_of = {pill: places[place] for pill, place in filled if chances[pill, places[place]]}
+    for at, each in enumerate(found):
+        if at in item_of or chances[at].any():
+            verdict.counted[item_of.get(at, int(chances[at].argmax()))].append(each)
+        elif certainty.of(each.pill) == "confident":
+            verdict.extra.append(each)
+        else:
+            verdict.unsure.append(each)
     return verdict
+
+
+def report(verdict: Verdict) -> Report:
+    """The verdict as a program reads it."""
+    drugs = [
+        DrugResult(
+            item.asked, item.count, sorted(item.codes), item.drug_name, len(found),
+            verdict.status(at), [*map(_shown, found)],
+        )
+        for at, (item, found) in enumerate(zip(verdict.items, verdict.counted, strict=True))
+    ]  # fmt: skip
+    left = [*map(_shown, verdict.extra)], [*map(_shown, verdict.unsure)]
+    return Report(verdict.all_right, drugs, *left, verdict.refused)
 
 
 def as_json(verdict: Verdict) -> str:
     """The verdict as JSON."""
-    drugs = [
-        {
-            **asdict(item),
-            "codes": sorted(item.codes),
-            "found": len(found),
-            "status": verdict.status(at),
-            "pills": [_pill_json(each) for each in found],
-        }
-        for at, (item, found) in enumerate(zip(verdict.items, verdict.counted, strict=True))
-    ]
-    tree = {
-        "all_right": verdict.all_right,
-        "drugs": drugs,
-        "extra": [_pill_json(each) for each in verdict.extra],
-        "unsure": [_pill_json(each) for each in verdict.unsure],
-        "refused": verdict.refused,
-    }
-    return json.dumps(tree, ensure_ascii=False)
+    return json.dumps(asdict(report(verdict)), ensure_ascii=False)
 
 
 def as_text(verdict: Verdict) -> str:
@@ -152,17 +199,27 @@ def as_text(verdict: Verdict) -> str:
     return "\n".join([*lines, "all right" if verdict.all_right else "NOT all right"])
 
 
+def _chance(item: Item, pill: Pill) -> float:
+    """Probability that a pill is the item; 0 if its imprint contradicts, or if it was refused and
+    its imprint does not spell that of the item."""
+    read = pill.imprint
+    if read is not None and read.verdict == "contradicts":
+        return 0.0
+    if not pill.known and not (read and any(imprints.spells(read.text, *p) for p in item.prints)):
+        return 0.0
+    return sum(each.probability for each in pill.candidates if each.code in item.codes)
+
+
 def _possible(item: Item, pill: Pill) -> bool:
     """Whether an unsure pill may be the item; a refused one may be any drug without a class."""
     likely = {each.code for each in pill.candidates if each.probability >= POSSIBLE}
     return bool(likely & item.codes) if item.codes else not pill.known
 
 
-def _pill_json(found: Found) -> dict[str, Any]:
+def _shown(found: Found) -> Shown:
     pill = found.pill
-    own = {name: getattr(pill, name) for name in ("box", "known", "code", "confidence")}
-    candidates = [[each.code, each.probability] for each in pill.candidates]
-    return {"path": found.path, **own, "candidates": candidates}
+    candidates = [(each.code, each.probability) for each in pill.candidates]
+    return Shown(found.path, pill.box, pill.known, pill.code, pill.confidence, candidates)
 
 
 def _pill_text(found: Found) -> str:

@@ -38,8 +38,8 @@ COLOURS = {
 }
 # A logo, a score line: not letters of a pill
 MARKS = re.compile(r"마크|십자분할선|분할선|로고|LOGO")
-LOOK_ALIKE = str.maketrans("OILSZB", "011528")  # 0/O, 1/I/L, 5/S, 2/Z, 8/B
-TURNED = dict(zip("01258HNX69MW", "01258HNX96WM", strict=True))  # of look-alikes
+LOOK_ALIKE = str.maketrans("OIL7SZB", "0111528")  # 0/O, 1/I/L/7, 5/S, 2/Z, 8/B
+TURNED = dict(zip("01258CHNX69MW", "01258CHNX96WM", strict=True))  # of look-alikes
 
 
 def korean_of(text: str, words: Mapping[str, tuple[str, ...]], kind: str) -> str:

@@ -11,7 +11,10 @@ from starlette.responses import Response
 
 from pillsnap.dataset.pictures import PictureKindError, PictureTooLargeError
 from pillsnap.errors import UserError
+from pillsnap.prediction.prescription import Report
 from pillsnap.recognition.recogniser import Pill
+from pillsnap.register.search import Query
+from pillsnap.register.store import Drug
 from pillsnap.service.requests import Limits
 
 
@@ -56,6 +59,40 @@ class ResponseBody:
     images: list[Recognised | Refused]
 
 
+@dataclass(frozen=True)
+class Paired:
+    """The pill that two pictures show, one of each side; its box is that of the first."""
+
+    pill: Pill
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdict on a prescription; boxes are in pixels of `images`."""
+
+    verdict: Report
+    images: list[Recognised | Refused]
+
+
+@dataclass(frozen=True)
+class Zone:
+    """How many drugs are in a zone, and the first of them."""
+
+    meaning: str
+    count: int
+    drugs: list[Drug]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Drugs that do not contradict the query, by zone, the best zone first."""
+
+    query: Query
+    version: str  # dates of the register, ISO
+    checked: str
+    zones: dict[str, Zone]
+
+
 def json(tree: Any, status: int = 200, **headers: str) -> Response:
     content = orjson.dumps(tree)
     return Response(content, status, headers=headers, media_type="application/json")
@@ -64,6 +101,9 @@ def json(tree: Any, status: int = 200, **headers: str) -> Response:
 def problem(status: int, fact: str, cure: str = "", **headers: str) -> Response:
     """An error: `{"error": {"fact", "cure"}}`."""
     return json(Problem(Error(fact, cure)), status, **headers)
+
+
+BODIES: tuple[Any, ...] = (ResponseBody, Paired, Checked, Searched, Problem)
 
 
 def status_of(error: UserError) -> int:
@@ -79,12 +119,19 @@ def describe(limits: Limits) -> dict[str, Any]:
     tree: dict[str, Any] = orjson.loads(text)
     tree["info"]["version"] = version("pillsnap")
     _, schemas = TypeAdapter.json_schemas(
-        [(body.__name__, "serialization", TypeAdapter(body)) for body in (ResponseBody, Problem)],
+        [(body.__name__, "serialization", TypeAdapter(body)) for body in BODIES],
         ref_template="#/components/schemas/{model}",
     )
     tree["components"]["schemas"] = schemas["$defs"]
     recognise = tree["paths"]["/v1/recognise"]["post"]
-    recognise["summary"] = f"Name the pills in up to {limits.pictures} pictures"
     recognise["parameters"][0]["schema"]["maximum"] = limits.candidates
-    recognise["requestBody"]["description"] = f"At most {limits.request_bytes:,} bytes."
+    check, pair = (tree["paths"][f"/v1/{name}"]["post"] for name in ("check", "pair"))
+    pair["parameters"], pair["requestBody"] = recognise["parameters"], recognise["requestBody"]
+    for route in (check, pair):
+        route["responses"] = {**recognise["responses"], "200": route["responses"]["200"]}
+    pictures = f"up to {limits.pictures} pictures"
+    recognise["summary"] = f"Name the pills in {pictures}"
+    check["summary"] = f"Compare the pills in {pictures} with a prescription"
+    for route in (recognise, check):
+        route["requestBody"]["description"] = f"At most {limits.request_bytes:,} bytes."
     return tree

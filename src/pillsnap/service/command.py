@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pillsnap.prediction import load
+from pillsnap.register import store
 from pillsnap.service.app import POLICY, create_app
 from pillsnap.service.requests import Limits
 from pillsnap.web import server as web
@@ -32,6 +33,7 @@ def serve(
     access = access_for(POLICY, host, os.environ.get(POLICY.variable), proxies)
     with listen(host, port, "pillsnap serve") as listener:  # refused before the models are loaded
         loaded = load.load(backend, model, device, imprint=imprint)
+        register = store.current(load.classes_path(backend, model))
         where = address(host, listener.getsockname()[1])
         print(f"{where}  ({loaded.backend}, scale {loaded.scale})", file=sys.stderr)
-        web.server(create_app(loaded, access, limits), SHUTDOWN_S).run(sockets=[listener])
+        web.server(create_app(loaded, access, limits, register), SHUTDOWN_S).run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""Reads a recognition request within its limits: pictures, candidates per pill, allowed codes.
+"""Reads a request within its limits: pictures, candidates per pill, allowed codes, a prescription.
 
 The form is parsed here: python-multipart keeps to RFC 7578 and ignores `filename*=`, which urllib3
 1.x sends for Korean names, so that such a file counts as a text field.
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from pillsnap.dataset.names import is_code
 
 MOST_CODES = 10_000
+LIST_FIELD = "prescription"  # of a form: no picture, text or a file
 UPLOAD_S = 60.0  # a client that stalls must not stay in the queue
 
 
@@ -38,9 +39,17 @@ class Asked(NamedTuple):
     codes: tuple[str, ...] | None
 
 
-async def read(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]], Asked]:
-    """(name, bytes) of each picture, and the query; HTTPException 400, 408, 413 or 415."""
-    query = Asked(_top(request, limits), _codes(request))
+class Sent(NamedTuple):
+    """(name, bytes) of each picture, the query, and the prescription of a form."""
+
+    pictures: list[tuple[str, bytes]]
+    query: Asked
+    prescription: str | None
+
+
+async def read(request: Request, limits: Limits) -> Sent:
+    """The pictures of a request; HTTPException 400, 408, 413 or 415."""
+    query = Asked(number(request, "top", 5, limits.candidates), _codes(request))
     try:
         async with asyncio.timeout(UPLOAD_S):
             content = await _body(request, limits.request_bytes)
@@ -48,9 +57,11 @@ async def read(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]
         raise HTTPException(408, f"The request took over {UPLOAD_S:.0f} s to arrive.") from None
     content_type = request.headers.get("content-type", "")
     kind = content_type.split(";")[0].strip().lower()
+    listed = None
     if kind == "multipart/form-data":
         try:
             pictures = list(files(content_type, content))
+            listed = text_field(content_type, content, LIST_FIELD)
         except FormError as error:
             raise HTTPException(400, str(error)) from None
         if len(pictures) > limits.pictures:
@@ -61,7 +72,7 @@ async def read(request: Request, limits: Limits) -> tuple[list[tuple[str, bytes]
         raise HTTPException(415, "Send multipart/form-data with pictures, or one as image/*.")
     if not pictures:
         raise HTTPException(400, "The request holds no picture.")
-    return pictures, query
+    return Sent(pictures, query, listed)
 
 
 async def _body(request: Request, most_bytes: int) -> bytes:
@@ -74,10 +85,11 @@ async def _body(request: Request, most_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _top(request: Request, limits: Limits) -> int:
-    text = request.query_params.get("top", "5")
-    if not (re.fullmatch("[0-9]{1,4}", text) and 1 <= int(text) <= limits.candidates):
-        raise HTTPException(400, f"top is {text[:20]!r}, it may be 1 to {limits.candidates}.")
+def number(request: Request, name: str, default: int, most: int) -> int:
+    """A number of the query, 1 to `most`; HTTPException 400 for anything else."""
+    text = request.query_params.get(name, str(default))
+    if not (re.fullmatch("[0-9]{1,4}", text) and 1 <= int(text) <= most):
+        raise HTTPException(400, f"{name} is {text[:20]!r}, it may be 1 to {most}.")
     return int(text)
 
 
@@ -105,16 +117,27 @@ def files(content_type: str, content: bytes) -> Iterator[tuple[str, bytes]]:
     """(name, content) of each file of a form; FormError where the form is malformed.
 
     A file is a part with a file name, with a picture's content type, or in the field "image".
-    Other fields are skipped, and the empty file that browsers send where none was chosen.
+    Other fields and the prescription are skipped, and the empty file that browsers send where none
+    was chosen.
     """
     for head, body in _parts(content_type, content):
         field = parameters(head.get("content-disposition", ""))
+        if field.get("name") == LIST_FIELD:
+            continue
         extended = field.get("filename*", "").split("'", 2)  # UTF-8'language'percent-encoded
         name = unquote(extended[2]) if len(extended) == 3 else field.get("filename")
         kind = head.get("content-type", "").lower()
         binary = kind.startswith(("image/", "application/octet-stream"))
         if (name is not None or binary or field.get("name") == "image") and (name or body):
             yield name or "image", body
+
+
+def text_field(content_type: str, content: bytes, name: str) -> str | None:
+    """The first field of this name as text; None if the form has none."""
+    for head, body in _parts(content_type, content):
+        if parameters(head.get("content-disposition", "")).get("name") == name:
+            return body.decode("utf-8-sig", "replace")
+    return None
 
 
 def parameters(value: str) -> dict[str, str]:

@@ -1,5 +1,5 @@
 "use strict";
-// Sends photos to v1/recognise and draws the boxes and names of the answer.
+// Sends photos to v1/recognise, or with a prescription to v1/check, and draws the answer.
 
 const COLOURS = { confident: "#0072b2", doubtful: "#7a5a00", unknown: "#be4600" };
 const DOUBTFUL_BELOW = 0.9; // as in recognition/certainty.py
@@ -9,14 +9,20 @@ const WORDS = {
     choose: "Choose photos or drop them here", key: "API key", working: "Recognising…",
     unknown: "Unknown pill", nearest: "most similar", confidence: "confidence",
     doubtful: "Doubtful: check the imprint.", or: "or", imprint: "imprint", contradicts: "unlike this drug's",
-    none: "No pill found.", lost: "The service does not answer: {text}",
+    none: "No pill found.", lost: "The service does not answer: {text}", agrees: "agrees",
+    prescription: "Prescription to compare with, a code and a count per line (optional)",
+    all_right: "All right", not_all_right: "NOT all right", right: "right", missing: "missing", extra: "extra", unsure: "unsure",
+    no_class: "no class of this model", not_read: "not read",
   },
   ko: {
     note: "의료기기가 아닙니다. 이름이 틀릴 수 있으니 약 포장과 대조해 확인하세요.",
     choose: "사진을 선택하거나 여기에 끌어다 놓으세요", key: "API 키", working: "인식하는 중…",
     unknown: "학습하지 않은 알약", nearest: "가장 비슷한 약", confidence: "신뢰도",
     doubtful: "불확실: 각인을 확인하세요.", or: "또는", imprint: "각인", contradicts: "이 약의 각인과 다름",
-    none: "알약을 찾지 못했습니다.", lost: "서비스가 응답하지 않습니다: {text}",
+    none: "알약을 찾지 못했습니다.", lost: "서비스가 응답하지 않습니다: {text}", agrees: "일치",
+    prescription: "대조할 처방. 한 줄에 코드와 개수(선택)",
+    all_right: "처방과 일치합니다", not_all_right: "처방과 일치하지 않습니다", right: "일치", missing: "부족", extra: "초과", unsure: "판정 불가",
+    no_class: "이 모델에 없는 약", not_read: "읽지 못한 사진",
   },
 };
 const language = (navigator.language || "en").toLowerCase().startsWith("ko") ? "ko" : "en";
@@ -49,20 +55,25 @@ function second(pill) {
   return certainty(pill) === "doubtful" ? pill.candidates[1] : undefined;
 }
 
-async function ask(files) {
-  const body = new FormData();
-  for (const file of files) body.append("image", file, file.name);
+async function ask(path, options) {
   const headers = $("key").value ? { "X-API-Key": $("key").value } : {};
   let response, answer;
   try {
-    response = await fetch("v1/recognise", { method: "POST", body, headers });
+    response = await fetch(path, { ...options, headers });
     answer = await response.json();
   } catch (error) { // no connection, or a proxy's own page
     throw new Error(word("lost").replace("{text}", response ? response.status : error.message));
   }
   if (response.status === 401) $("key-field").hidden = false;
-  if (!answer.images) throw new Error(answer.error.fact + " " + answer.error.cure);
-  return answer.images;
+  if (answer.error) throw new Error(answer.error.fact + " " + answer.error.cure);
+  return answer;
+}
+
+function send(files) {
+  const body = new FormData(), listed = $("prescription").value.trim();
+  for (const file of files) body.append("image", file, file.name);
+  if (listed) body.append("prescription", listed);
+  return ask(listed ? "v1/check" : "v1/recognise", { method: "POST", body });
 }
 
 function drawPill(pen, pill, unit) {
@@ -118,9 +129,9 @@ function listed(pill) {
 }
 
 function imprint(pill) {
-  const unlike = pill.known && contradicted(pill) ? " (" + word("contradicts") + ")" : "";
+  const verdict = pill.known && pill.imprint.verdict !== "unsure" ? " (" + word(pill.imprint.verdict) + ")" : "";
   const fits = pill.imprint.candidates.map((drug) => " · " + drug.drug_name + " " + (drug.code || drug.item_seq));
-  return word("imprint") + " " + pill.imprint.text + unlike + fits.join("");
+  return word("imprint") + " " + pill.imprint.text + verdict + fits.join("");
 }
 
 async function show(file, image) {
@@ -136,12 +147,43 @@ async function show(file, image) {
   $("results").append(article);
 }
 
+const LOOK_OF = { right: "confident", unsure: "doubtful", missing: "unknown", extra: "unknown" };
+
+function verdictLine(status, text) {
+  const item = element("li");
+  item.append(element("span", word(status), LOOK_OF[status] || "unknown"), " " + text);
+  return item;
+}
+
+function leftOver(pill) {
+  const name = pill.code || word("unknown") + ", " + word("nearest") + " " + pill.candidates[0][0];
+  return chosen.length > 1 ? name + " · " + pill.path : name;
+}
+
+function showVerdict(verdict) {
+  const list = element("ul");
+  for (const drug of verdict.drugs) {
+    list.append(verdictLine(drug.status, drug.found + "/" + drug.count + " " + drug.asked + " " + (drug.drug_name || word("no_class"))));
+  }
+  for (const status of ["extra", "unsure"]) {
+    for (const pill of verdict[status]) list.append(verdictLine(status, leftOver(pill)));
+  }
+  for (const path of verdict.refused) list.append(verdictLine("not_read", path));
+  const result = verdict.all_right ? "all_right" : "not_all_right";
+  $("verdict").append(element("h2", word(result), verdict.all_right ? "confident" : "unknown"), list);
+}
+
+let chosen = [];
+
 async function recognise(files) {
   if (!files.length) return;
+  chosen = files;
+  $("verdict").replaceChildren();
   $("results").replaceChildren();
   $("status").textContent = word("working");
   try {
-    const images = await ask(files);
+    const { images, verdict } = await send(files);
+    if (verdict) showVerdict(verdict);
     for (let i = 0; i < images.length; i += 1) await show(files[i], images[i]);
     $("status").textContent = "";
   } catch (error) {
@@ -150,8 +192,8 @@ async function recognise(files) {
 }
 
 document.documentElement.lang = language;
-for (const node of document.querySelectorAll("[data-word]")) node.textContent = word(node.dataset.word);
 $("files").addEventListener("change", (event) => recognise([...event.target.files]));
+$("prescription").addEventListener("change", () => recognise(chosen));
 $("form").addEventListener("submit", (event) => event.preventDefault());
 for (const kind of ["dragover", "dragleave", "drop"]) {
   $("drop").addEventListener(kind, (event) => {
