@@ -3,6 +3,8 @@
 import re
 
 RESUME = "pillsnap train  # resumes where it stopped"
+# DVC's other lock waits for the file that its usual one leaves
+HARDLINK = "rm -f .dvc/tmp/lock && dvc config --local core.hardlink_lock true"
 
 
 class Known:
@@ -32,6 +34,7 @@ MACHINE = (
         "Another `pillsnap train`, `dvc repro` or editor extension works in this repository.",
         "pgrep -af 'dvc|train_'  # which: wait for it, or kill <pid>",
         "rm -f .dvc/tmp/lock .dvc/tmp/rwlock  # only when nothing of the above runs",
+        f"{HARDLINK}  # on a disk without file locks",
     ),
     Known(
         "shared_memory",
@@ -60,7 +63,7 @@ MACHINE = (
         "The disk is full, or a limit of size is reached.",
         "Free here: {disk}; temporary folder: {tmp_disk}.",
         "df -h . {tmp_dir}; ulimit -f  # the space, and the largest file allowed",
-        "dvc gc --workspace  # drops cached versions that nothing refers to any more",
+        "dvc gc --workspace  # drops every cached version but the workspace's, after a question",
         RESUME,
     ),
     Known(

@@ -1,6 +1,8 @@
 """Known failures of what a run is surrounded by: the user, the system's libraries, git, DVC."""
 
-from pillsnap.operation.known_failures import Known
+from pillsnap.operation.known_failures import HARDLINK, Known
+
+ASCII_CACHE = 'ln -sfn "$PWD" ~/pillsnap-ascii && dvc cache dir --local ~/pillsnap-ascii/.dvc/cache'
 
 SYSTEM = (
     Known(
@@ -16,7 +18,7 @@ SYSTEM = (
         "The locale cannot express a path, or DVC cannot in the copies of --temp and --queue.",
         "The path of this repository holds letters beyond ASCII.",
         "export PYTHONUTF8=1 && pillsnap train",
-        'git clone "$PWD" {tmp_dir}/pillsnap  # for --temp and --queue: a path of ASCII letters',
+        f"{ASCII_CACHE}  # for --temp and --queue",
     ),
     Known(
         "seed",
@@ -56,7 +58,7 @@ SYSTEM = (
         "The disk of this repository takes no file locks.",
         "Some network file systems do not; DVC, SQLite and the checkpoints need locks.",
         "df -T .  # which file system; a clone on a local disk works",
-        "dvc config --local core.hardlink_lock true  # for DVC's own lock",
+        f"{HARDLINK}  # for DVC's own lock",
     ),
     Known(
         "linked_outputs",
