@@ -62,7 +62,7 @@ def of_gc(text):
     return next(command for command in COMMAND.findall(text) if command[1].startswith(" gc"))
 
 
-def lost_process():
+def lost_process(**_):
     with pytest.raises(UserError) as refused:
         launch._lost("rank 1 ended with 1", None, None)
     return refused.value.cure
@@ -92,10 +92,12 @@ FAILED = {  # the values with which a training failed
 def test_gpus_that_are_not_there_are_left_out_again(project):
     one = check_gpu.Torch("2.15.0", "13.0", (), ("GPU-1",))
     [point] = check_gpu.judge(one, "cuda:3", 1, check_gpu.look)
+    before = params.read(project / "params.yaml")
     tiny_project.set_params(project, {"train": {"device": "cuda:3"}})
     [(program, rest)] = COMMAND.findall(point.cure)
     assert stages_run(run(project, program, *typed(program, rest))) == []
-    assert run(project, "git", "diff", "HEAD", "--name-only", "params.yaml", "dvc.lock") == ""
+    assert params.read(project / "params.yaml") == before
+    assert run(project, "git", "diff", "HEAD", "--name-only", "dvc.lock") == ""
 
 
 @pytest.mark.parametrize("kind", OFFERED)
@@ -104,8 +106,6 @@ def test_each_command_for_a_failed_training_leads_to_its_results(
 ):
     """The failure is the last line of a log; a training with the offered values has run before, so
     that DVC has its results."""
-    for name, value in tiny_project.environment(project).items():
-        monkeypatch.setenv(name, value)
     monkeypatch.chdir(project)
     before, lock = params.read(Path("params.yaml")), Path("dvc.lock").read_bytes()
     options = {f"--{key.rpartition('.')[2].replace('_', '-')}": key for key in FAILED}
@@ -115,15 +115,15 @@ def test_each_command_for_a_failed_training_leads_to_its_results(
     with checkpoints.WorkFolder("train_classification", "ab", unfinished.BASE) as unfinished_one:
         unfinished_one.save({"history": [{}]})
     message, place = OFFERED[kind]
-    facts = diagnosis.gather(load(), Path("logs/train.log"))
-    text = message(**facts) if isinstance(message, partial) else message()
+    text = message(**diagnosis.gather(load(), Path("logs/train.log")))
     text = text.replace("/path/to/model", str(project.with_name("start")))
     program, rest = COMMAND.findall(text)[place]
     words = typed(program, rest)
     if program == "dvc":
         assert stages_run(run(project, program, *words)) == []
     else:
-        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, words)
+        own = tiny_project.environment(project, COLUMNS="200")
+        done = CliRunner(env=own).invoke(app, words)
         assert (done.exit_code, "Done in" in done.output) == (0, True), done.output
     assert unfinished_one.path.exists() != ("--fresh" in words)
     assert (params.read(Path("params.yaml")), Path("dvc.lock").read_bytes()) == (before, lock)
@@ -144,7 +144,7 @@ def test_a_sweep_over_learning_rates_and_what_follows_it(project, settled):
     assert second in run(project, "dvc", "exp", "show", "--only-changed", *order)
     [columns] = re.findall("--drop '(.*)'", EVALUATION)
     shown = run(project, "dvc", "exp", "show", "--only-changed", "--drop", columns, COLUMNS="160")
-    assert "pipeline.pill_f1" in shown and "src/pillsnap" not in shown
+    assert "unknown.auroc" in shown and "src/pillsnap" not in shown
     run(project, "dvc", "exp", "apply", first)
     with chdir(project):
         assert load().lr in (1e-4, 2e-4, 3e-4) and load().train.compile == "off"

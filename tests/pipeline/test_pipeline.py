@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 
 import httpx
 import pandas as pd
@@ -151,11 +152,11 @@ def test_a_service_for_all_addresses_answers_who_has_the_key(project):
     command = [*words.group().split(), "--port", "0"]
     with subprocess.Popen(command, cwd=project, env=own, stderr=subprocess.PIPE) as process:
         url = re.search(r"http://[^\s/]+", process.stderr.readline().decode()).group()
-        of_png = {"content-type": "image/png"}
-        for key, code in ({"x-api-key": "k" * 16}, 200), ({}, 401):
-            found = httpx.post(f"{url}/v1/recognise", content=photo, headers=of_png | key)
-            assert found.status_code == code
+        ask = partial(httpx.post, f"{url}/v1/recognise", content=photo, timeout=60)
+        kind = {"content-type": "image/png"}
+        codes = [ask(headers=kind | key).status_code for key in ({"x-api-key": "k" * 16}, {})]
         process.terminate()
+    assert codes == [200, 401]
 
 
 def test_metrics_of_another_evaluation_are_refused_and_the_offered_command_restores_them(project):
