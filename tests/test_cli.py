@@ -41,6 +41,14 @@ def test_the_version_names_the_revision_in_a_checkout_and_none_elsewhere(tmp_pat
     assert f"(git {revision}" in run(tmp_path, *command)
 
 
+def test_completion_is_installed_for_the_shell_that_asks(tmp_path):
+    home = {"HOME": str(tmp_path)}
+    run(tmp_path, "bash", "-c", "pillsnap --install-completion; exit $?", **home)
+    words = "COMP_WORDS=(pillsnap unen); COMP_CWORD=1; _pillsnap_completion pillsnap"
+    script = f". ~/.bashrc; {words}; echo ${{COMPREPLY[@]}}"
+    assert run(tmp_path, "bash", "-c", script, **home) == "unenroll\n"
+
+
 def test_the_options_of_train_become_keys_of_params_yaml(monkeypatch):
     calls = []
     monkeypatch.setattr(train, "train", lambda *given, **options: calls.append((given, options)))

@@ -95,7 +95,8 @@ def unknown(program, words):
 
 def typed(program, rest):
     """The words of a command, without the sentence that goes on behind it."""
-    words, names, kept, value = [word.rstrip(".:") for word in rest.split()], [], [], False
+    first = re.split(r"[.:] +[A-Z]", rest)[0]  # sentence
+    words, names, kept, value = [word.rstrip(".:") for word in first.split()], [], [], False
     if program.startswith("python3"):
         return [word for word in words if word in JOBS or word.startswith("-")]
     for word in words:

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from make.import_graph import ROOT
-from make.made_project import loaded
+from make.made_project import loaded, make_project
 from make.tiny_project import environment, run
 from pillsnap.errors import DataError
 from pillsnap.operation import check_checkout
@@ -33,6 +33,14 @@ def test_a_folder_without_dvc_or_git_is_named(project):
     assert point(check_checkout.git, project).status == "warn"
     (project / "dvc.yaml").unlink()
     assert point(check_checkout.dvc, project).status == "fail"
+
+
+def test_a_path_beyond_ascii_is_named_until_the_cache_has_another_one(tmp_path):
+    folder = make_project(tmp_path / "알약")
+    found = point(check_checkout.dvc, folder)
+    assert (found.status, "--temp or --queue" in found.value) == ("warn", True)
+    run(folder, "sh", "-ec", found.cure, HOME=str(tmp_path))
+    assert point(check_checkout.dvc, folder).status == "pass"
 
 
 LINKS = ["data", "data/demo", "artifacts", "artifacts/demo/checkpoints", "artifacts/demo/live"]

@@ -52,6 +52,23 @@ def test_a_failure_that_dvc_really_has_is_recognised(tmp_path, kind):
     assert found.kind == kind.partition(",")[0], done.stdout
 
 
+NO_LOCKS = """import errno, fcntl
+def flock(*_): raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock"""
+
+
+def test_on_a_disk_without_file_locks_the_last_cure_lets_dvc_run(tmp_path):
+    run(tmp_path, "dvc", "init", "-q", "--no-scm")
+    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: echo 1 > out, outs: [out]}}")
+    (tmp_path / "sitecustomize.py").write_text(NO_LOCKS)
+    printed = run(tmp_path, "dvc", "repro", code=255, PYTHONPATH=str(tmp_path))
+    found = explain(255, printed, FACTS)
+    assert found.kind == "lock"
+    run(tmp_path, "sh", "-ec", found.cures[-1])
+    run(tmp_path, "dvc", "repro", PYTHONPATH=str(tmp_path))
+    assert (tmp_path / "out").read_text() == "1\n"
+
+
 def failed(folder, stage, process):
     """The diagnosis of a stage that runs in `folder`, from what it prints until it fails."""
     code, text = process.wait(), training_project.printed(folder)

@@ -145,7 +145,7 @@ def load(path: Path, device: torch.device, class_table_hash: str | None) -> Torc
         raise CheckpointError(
             f"{path} was trained on another class table "
             f"({str(config.get('class_table_hash'))[:12]}, not {class_table_hash[:12]}).",
-            "Train it on this one: dvc repro train_classification. Or restore its classes.csv.",
+            "Train it on this one (dvc repro train_classification), or restore its classes.csv.",
         )
     configs.check(config, "classification", path, checkpoints.AGAIN)
     with checkpoints.fitting(path):

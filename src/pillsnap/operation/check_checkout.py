@@ -13,6 +13,9 @@ from pillsnap.places import Places
 
 KEEP_LF = "git ls-files --eol | grep w/crlf | cut -f2 | xargs -d '\\n' sed -i 's/\\r$//'"
 
+# DVC writes its settings for an experiment's copy as ASCII (failures.yaml has the same)
+ASCII_CACHE = 'ln -sfn "$PWD" ~/pillsnap-ascii && dvc cache dir --local ~/pillsnap-ascii/.dvc/cache'
+
 
 def dvc(_params: Params, root: Path) -> list[Point]:
     """DVC is in this environment, and the pipeline is here."""
@@ -24,6 +27,12 @@ def dvc(_params: Params, root: Path) -> list[Point]:
     if not (root / "dvc.yaml").is_file() or not (root / ".dvc").is_dir():
         value = f"{root.resolve()} has no dvc.yaml or no .dvc/"
         return [failed("dvc", value, "Run the command in the root of the repository.")]
+    config = _config(root)
+    cache = config.get("cache", "dir", fallback="") if config else ""
+    path = cache or str(root.resolve())
+    if not path.isascii():
+        value = f"{path} has letters beyond ASCII: no experiments with --temp or --queue"
+        return [warned("dvc", value, ASCII_CACHE)]
     return [passed("dvc", f"{program}, dvc.yaml")]
 
 
@@ -59,10 +68,8 @@ def git(_params: Params, root: Path) -> list[Point]:
 
 def remote(params: Params, root: Path) -> list[Point]:
     """Whether results can leave this machine."""
-    config = configparser.ConfigParser()
-    try:
-        config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError):
+    config = _config(root)
+    if config is None:
         return [failed("dvc remote", ".dvc/config cannot be read", "git checkout .dvc/config")]
     default = config.get("core", "remote", fallback="").strip()
     if default:
@@ -71,3 +78,13 @@ def remote(params: Params, root: Path) -> list[Point]:
         return [passed("dvc remote", "none; the demo needs none")]
     cure = "dvc remote add -d storage <url or folder>, then dvc push"
     return [warned("dvc remote", "none: checkpoints and crops are on this machine only", cure)]
+
+
+def _config(root: Path) -> configparser.ConfigParser | None:
+    """DVC's settings of this repository; None where they cannot be read."""
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return None
+    return config

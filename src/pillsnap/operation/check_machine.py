@@ -30,7 +30,7 @@ def disk(params: Params, root: Path) -> list[Point]:
     value = f"{gb(free)} free; crops, frames, checkpoints and their cached copies: {gb(needed)}"
     if free > least:
         return [passed("disk", value)]
-    cure = "dvc gc --workspace drops what nothing refers to; or move the repository."
+    cure = "dvc gc --workspace drops all versions but the workspace's; or move the repository."
     return [failed("disk", f"{value}; at least {gb(least)} must be free", cure)]
 
 

@@ -125,9 +125,10 @@ CHECKS = (
 
 
 def failed(findings: Findings) -> list[Check]:
-    """The checks whose findings make the stage fail."""
-    errors = (check for check in CHECKS if check.severity is Severity.ERROR)
-    return [check for check in errors if findings.counts.get(check.name)]
+    """The checks that make the stage fail: those that rejected rows where too many are rejected."""
+    found = [check for check in CHECKS if findings.counts.get(check.name)]
+    too_many = bool(findings.counts.get("rejected_share"))
+    return [c for c in found if c.severity is E or (too_many and c.severity is R)]
 
 
 def results(findings: Findings) -> list[dict[str, object]]:

@@ -211,7 +211,8 @@ def _stop_if_failed(verdict: CheckedRows, artifacts_dir: Path) -> None:
             f"such as {findings.examples[check.name][0]}"
             for check in failed
         ]
+        cures = dict.fromkeys(check.cure for check in failed)
         raise DataError(
             f"{len(failed)} checks of the data failed:\n" + "\n".join(lines),
-            f"{failed[0].cure} All findings: {artifacts_dir}/validation.html",
+            f"{' '.join(cures)} All findings: {artifacts_dir}/validation.html",
         )
