@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import simplejpeg
@@ -13,11 +14,13 @@ import xxhash
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import pixels, source
 from pillsnap.errors import DataError, MachineError
-from pillsnap.params import Params
 from pillsnap.stage.engines import Engine
 from pillsnap.validation import photos
 from pillsnap.validation.photos import FrameError
 from pillsnap.validation.work_store import TABLES, Box, Kind, Prepared, PreparedPicture, WorkStore
+
+if TYPE_CHECKING:  # the workers do without pydantic
+    from pillsnap.params import Params
 
 # Raise it when the pictures or hashes made of a photo change: all photos are then decoded again.
 # tests/validation/test_prepare.py has the hash that belongs to it.
@@ -45,7 +48,7 @@ class Recipe:
     any_kind: bool = field(default=False, repr=False)  # of picture, else PNG: no other pixels
 
     @classmethod
-    def of(cls, params: Params) -> "Recipe":
+    def of(cls, params: "Params") -> "Recipe":
         """That of params.yaml."""
         scale, options = params.at_scale, params.validate_
         return cls(
