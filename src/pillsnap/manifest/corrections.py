@@ -141,11 +141,12 @@ def _row(line: Sequence[str], place: str) -> Correction:
         row.refuse(f"action is {action[:40]!r}, not one of {', '.join(NEEDED_AND_ALLOWED)}.")
     if any(sides):
         row = row._replace(box=_box(sides, row))
-    given = {name for name in ("mapping_code", "new_code", "box") if getattr(row, name)}
     needed, allowed = NEEDED_AND_ALLOWED[action]
-    if not path or needed - given:
-        missing = sorted({"image_path"} - {"image_path" if path else ""} | needed - given)
-        row.refuse(f"{action} needs {', '.join(missing)}.")
+    needed = needed | {"image_path"}
+    columns = ("image_path", "mapping_code", "new_code", "box")
+    given = {name for name in columns if getattr(row, name)}
+    if needed - given:
+        row.refuse(f"{action} needs {', '.join(sorted(needed - given))}.")
     if given - needed - allowed:
         row.refuse(f"{action} takes no {', '.join(sorted(given - needed - allowed))}.")
     for value in filter(None, (code, new_code)):
