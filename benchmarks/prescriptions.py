@@ -15,7 +15,6 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pillsnap import files
@@ -64,11 +63,9 @@ def pools_of(split: str, places: Places, root: Path, imprints: Imprints | None) 
 
 
 def twins_of(places: Places, codes: list[str]) -> dict[str, tuple[str, float]]:
-    """The most similar class of each, and the cosine of their mean embeddings."""
+    """The most similar class of each, and how alike they are."""
     sha256 = files.sha256_of(places.checkpoint("classification"))
-    means = calibration.load(places.calibration, sha256).class_means
-    likeness = means @ means.T
-    np.fill_diagonal(likeness, -1)
+    likeness = calibration.load(places.calibration, sha256).centres.between()
     nearest = likeness.argmax(axis=1)
     return {
         code: (codes[at], float(row[at]))
