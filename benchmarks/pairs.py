@@ -4,7 +4,7 @@
 
 Pairs are any two labelled pills of one code of the chosen scale's val or test frames, with the
 predictions that evaluate kept in pipeline.parquet; the labels do not say which side is seen, so
-some pairs show one side twice. Twins are classes whose mean embeddings have a cosine over 0.9.
+some pairs show one side twice. Twins are classes with centres whose cosine is over 0.9.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Trays of 2 to 6 pills are put together from the labelled pills of the chosen scale's val or test
 frames, with the predictions that evaluate kept in pipeline.parquet; unknown pills are those of
-test. A swap takes a pill of the twin, the class with the most similar mean embedding. A look-alike
+test. A swap takes a pill of the twin, the class with the most similar centre. A look-alike
 is an unknown pill on the tray instead of the drug that the classifier takes it for: the worst case,
 which the sum of the wrong trays does not include. With --imprint the pills are read too. Prints how
 often "all right" is said by limit of the probability (0.9 is what `check` uses).
@@ -15,6 +15,7 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pillsnap import files
@@ -63,9 +64,11 @@ def pools_of(split: str, places: Places, root: Path, imprints: Imprints | None) 
 
 
 def twins_of(places: Places, codes: list[str]) -> dict[str, tuple[str, float]]:
-    """The most similar class of each, and how alike they are."""
+    """The most similar class of each, and the cosine of their most similar centres."""
     sha256 = files.sha256_of(places.checkpoint("classification"))
-    likeness = calibration.load(places.calibration, sha256).centres.between()
+    means = calibration.load(places.calibration, sha256).centres.means  # [classes, sides, d]
+    likeness = np.einsum("asd,btd->abst", means, means).max(axis=(2, 3))  # of the likest sides
+    np.fill_diagonal(likeness, -1)
     nearest = likeness.argmax(axis=1)
     return {
         code: (codes[at], float(row[at]))
