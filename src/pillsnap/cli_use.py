@@ -44,20 +44,20 @@ def predict(
 ) -> None:
     """Recognise the pills in photos: boxes, K-codes, drugs, EDI codes, confidence or "unknown"."""
     from pillsnap.prediction import load as loading
+    from pillsnap.prediction import pairs
     from pillsnap.prediction import predict as prediction
 
     form = prediction.form_of(as_json, csv)
     prediction.check_annotate_dir(annotate)
     paths = prediction.expand(images)
     prediction.check_exist(paths)
+    pairs.check(pair, paths, annotate)
     allowed = None if codes is None else prediction.read_codes(codes)
     loaded = loading.load(backend, model, device, imprint=imprint)
     prediction.check_codes(codes, allowed or (), loaded)
     if single:
         loaded = loading.for_single(loaded)
     if pair:
-        from pillsnap.prediction import pairs
-
         raise typer.Exit(pairs.print_pair(loaded, paths, top, allowed, form))
     raise typer.Exit(prediction.predict(loaded, paths, top, allowed, annotate, form))
 

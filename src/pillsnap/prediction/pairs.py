@@ -18,13 +18,18 @@ from pillsnap.recognition.recogniser import Pill, PillImprint
 LEAST = 1e-9  # probability of a class, so that one side alone cannot exclude it
 
 
+def check(pair: bool, paths: Sequence[Path], annotate_dir: Path | None) -> None:
+    """UsageError for arguments that a pair cannot have."""
+    if pair and (len(paths) != 2 or annotate_dir):
+        more = " and --annotate" if annotate_dir else ""
+        cure = "Give two photos, one of each side; --annotate is for single photos."
+        raise UsageError(f"--pair was given {len(paths)} photos{more}.", cure)
+
+
 def print_pair(
     loaded: Loaded, paths: Sequence[Path], top: int, codes: Sequence[str] | None, form: str
 ) -> int:
     """Recognise the pill of two photos and print it in a form of output.write; 0."""
-    if len(paths) != 2:
-        cure = "Give two photos, one of each side."
-        raise UsageError(f"--pair was given {len(paths)} photos.", cure)
     answers = list(predict.recognise(loaded, paths, classes_of(loaded), codes))
     pill = of(loaded, answers, top)
     output.write(form, [Answer(" + ".join(map(str, paths)), [pill], None)], sys.stdout)
