@@ -138,7 +138,8 @@ def test_a_sweep_over_learning_rates_and_what_follows_it(project, settled):
     while re.search("Queued|Running", shown := run(project, "dvc", "queue", "status")):
         assert time.monotonic() < deadline, shown
     assert shown.count("Success") == 2, shown
-    first, second, third = run(project, "dvc", "exp", "list", "--name-only").split()[:3]
+    first, second = re.findall(r"^[0-9a-f]{7} +(\S+)", shown, re.MULTILINE)
+    assert {first, second} <= set(run(project, "dvc", "exp", "list", "--name-only").split())
     assert first in run(project, "dvc", "exp", "list", "-A")
     order = ("--sort-by", "classification.top1", "--sort-order", "desc")
     assert second in run(project, "dvc", "exp", "show", "--only-changed", *order)
@@ -147,7 +148,7 @@ def test_a_sweep_over_learning_rates_and_what_follows_it(project, settled):
     assert "unknown.auroc" in shown and "src/pillsnap" not in shown
     run(project, "dvc", "exp", "apply", first)
     with chdir(project):
-        assert load().lr in (1e-4, 2e-4, 3e-4) and load().train.compile == "off"
+        assert load().lr in (1e-4, 2e-4) and load().train.compile == "off"
     assert "up to date" in run(project, "dvc", "status")
     run(project, "dvc", "exp", "branch", second, "other")
     assert "other" in run(project, "git", "branch")
@@ -157,7 +158,7 @@ def test_a_sweep_over_learning_rates_and_what_follows_it(project, settled):
     tree = json.loads(metrics.read_text())
     tree["classification"]["top1"] = tree["detection"]["map50"] = None
     metrics.write_text(json.dumps(tree))
-    assert re.search(r"classification.top1 .* - ", run(project, "dvc", "metrics", "diff", third))
+    assert re.search(r"classification.top1 .* - ", run(project, "dvc", "metrics", "diff", second))
     of_disk = diagnosed("No space left on device"), files.disk_fault(OSError(errno.ENOSPC, "")).cure
     for (program, rest), kept in zip(map(of_gc, of_disk), (False, True), strict=True):
         before = set(project.glob(".dvc/cache/files/md5/??/*"))

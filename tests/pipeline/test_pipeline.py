@@ -53,6 +53,20 @@ def test_an_experiment_in_a_copy_runs_after_the_cure_for_paths_beyond_ascii(proj
     run(project, "dvc", "config", "--local", "--unset", "cache.dir")
 
 
+def test_a_service_for_all_addresses_answers_who_has_the_key(project):
+    photo = next(project.glob("data/demo/train/images/single/*/*/*.png")).read_bytes()
+    words = re.search(r"pillsnap serve --host \S+", (ROOT / "docs/ko/use.md").read_text("utf-8"))
+    own = tiny_project.environment(project, PILLSNAP_API_KEY="k" * 16)
+    command = [*words.group().split(), "--port", "0"]
+    with subprocess.Popen(command, cwd=project, env=own, stderr=subprocess.PIPE) as process:
+        url = re.search(r"http://[^\s/]+", process.stderr.readline().decode()).group()
+        ask = partial(httpx.post, f"{url}/v1/recognise", content=photo, timeout=60)
+        kind = {"content-type": "image/png"}
+        codes = [ask(headers=kind | key).status_code for key in ({"x-api-key": "k" * 16}, {})]
+        process.terminate()
+    assert codes == [200, 401]
+
+
 def test_metrics_hold_the_contract_and_curves_every_epoch_once(project):
     metrics = json.loads((project / "artifacts/demo/metrics.json").read_text())
     whole = json.loads((project / "artifacts/demo/evaluation.json").read_text())
@@ -143,20 +157,6 @@ def test_stage3_without_a_root_says_what_to_set_and_the_way_back_leads_back(proj
     assert "Back to the committed params.yaml: pillsnap train --back" in printed
     run(project, "pillsnap", "train", "--back")
     assert run(project, "git", "status", "--porcelain", "params.yaml", "dvc.lock") == ""
-
-
-def test_a_service_for_all_addresses_answers_who_has_the_key(project):
-    photo = next(project.glob("data/demo/train/images/single/*/*/*.png")).read_bytes()
-    words = re.search(r"pillsnap serve --host \S+", (ROOT / "docs/ko/use.md").read_text("utf-8"))
-    own = tiny_project.environment(project, PILLSNAP_API_KEY="k" * 16)
-    command = [*words.group().split(), "--port", "0"]
-    with subprocess.Popen(command, cwd=project, env=own, stderr=subprocess.PIPE) as process:
-        url = re.search(r"http://[^\s/]+", process.stderr.readline().decode()).group()
-        ask = partial(httpx.post, f"{url}/v1/recognise", content=photo, timeout=60)
-        kind = {"content-type": "image/png"}
-        codes = [ask(headers=kind | key).status_code for key in ({"x-api-key": "k" * 16}, {})]
-        process.terminate()
-    assert codes == [200, 401]
 
 
 def test_metrics_of_another_evaluation_are_refused_and_the_offered_command_restores_them(project):
