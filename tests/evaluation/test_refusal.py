@@ -57,9 +57,9 @@ def test_held_out_classes_are_measured_apart_from_other_unknown_codes():
         assert part["auroc"] == pytest.approx(auroc_of(known, score[pills]), abs=1e-9)
         assert part["accepted"] == pytest.approx(np.mean(score[pills] >= made.threshold))
         assert part["pills"] == int(pills.sum())
-    shares = section["known"].values()
-    accepted = sum(share["accepted"] * share["pills"] for share in shares)
-    assert accepted == pytest.approx(0.95 * len(answered.val))
+    spare = [share["accepted"] - 0.95 for share in section["known"].values()]
+    assert min(spare) == pytest.approx(0, abs=1 / len(answered.val))
+    assert all(share > -1e-9 for share in spare)
     assert section["held_out"]["codes"] == 2
 
 

@@ -73,7 +73,7 @@ def diagnosed(text, **facts):
 
 
 TEXTS = (
-    *(line.partition(": ")[2] for line in RECORDED), "exited with -9", "Too many open files",
+    *(text for _, text in RECORDED), "exited with -9", "Too many open files",
     "size mismatch for fc.weight", "invalid magic number", "an unknown failure",
 )  # fmt: skip
 OFFERED = {  # kind of command: its message, and its place there
