@@ -1,6 +1,7 @@
 """The work store: consistent after a kill, and its bytes are verified."""
 
 import sqlite3
+from threading import Event, Thread
 
 import pytest
 
@@ -73,6 +74,23 @@ def test_a_store_is_used_by_one_process_at_a_time(tmp_path):
         with pytest.raises(MachineError, match="validate is already running"):
             WorkStore(tmp_path / "a.sqlite").__enter__()
         assert store.kinds().keys() == {"k"}
+
+
+def test_experiments_of_a_queue_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
+    monkeypatch.setattr("pillsnap.validation.work_store.BUSY_TIMEOUT_S", 0.01)
+    entered = Event()
+
+    def second():
+        with WorkStore(tmp_path / "a.sqlite"):
+            entered.set()
+
+    with WorkStore(tmp_path / "a.sqlite"):
+        waiting = Thread(target=second)
+        waiting.start()
+        assert not entered.wait(0.1)
+    waiting.join(timeout=60)
+    assert entered.is_set()
 
 
 def test_a_lost_page_is_named(tmp_path):

@@ -4,7 +4,9 @@ A photo's key changes with its path, size, time or boxes. After a restart, or wh
 grown, only photos without a known key are decoded.
 """
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +19,10 @@ from pillsnap.errors import DataError, MachineError, UserError
 Box = tuple[int, int, int, int]
 
 BUSY_TIMEOUT_S = 1.0
+QUEUED_TIMEOUT_S = (
+    24 * 3600.0
+)  # experiments of one queue with the same pictures wait for each other
+IN_EXPERIMENT = "DVC_EXP_BASELINE_REV"  # a variable that DVC sets
 PART = "create table if not exists part (contents text not null)"  # a row when it is complete
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -79,7 +85,7 @@ class WorkStore:
     def __enter__(self) -> "WorkStore":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._open()
+            self._open_when_free()
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode not in DAMAGED:
                 raise self._named(error) from None
@@ -164,6 +170,17 @@ class WorkStore:
     def _delete(self, key: str) -> None:
         self._database.execute("delete from photos where key = ?", (key,))
         self._database.execute("delete from pictures where key = ?", (key,))
+
+    def _open_when_free(self) -> None:
+        queued = IN_EXPERIMENT in os.environ
+        until = time.monotonic() + (QUEUED_TIMEOUT_S if queued else 0)
+        while True:
+            try:
+                return self._open()
+            except sqlite3.DatabaseError as error:  # after BUSY_TIMEOUT_S
+                busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > until:
+                    raise
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)
