@@ -1,9 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from make.made_answers import CLASSES, NO_PILLS, crop_answers, made_centres, muddled
+from make.made_answers import (
+    CLASSES,
+    NO_PILLS,
+    crop_answers,
+    fitted,
+    frame_answer,
+    made_centres,
+    muddled,
+)
 from pillsnap.evaluation import fit, metrics
+from pillsnap.evaluation.answers import FrameSet
 from pillsnap.recognition import scores
 from pillsnap.recognition.scores import Outputs
 
@@ -63,3 +74,17 @@ def test_cross_fitting_calibrates_and_never_uses_a_pills_own_group():
     second = fit.cross_fitted(logits, VAL.truth, VAL.groups, 0)
     unchanged = (first == second) & (VAL.groups != "g0")
     assert unchanged.sum() + 4 == len(VAL) // 2
+
+
+def test_the_threshold_is_that_of_the_pills_as_the_detector_finds_them():
+    made = fitted(VAL)
+    answers = [frame_answer(index, "single", [0], [0]) for index in range(40)]
+    scores = [np.array([index / 100]) for index in range(40)]
+    frames = FrameSet(
+        [replace(one, refusal_score=score) for one, score in zip(answers, scores, strict=True)]
+    )
+    moved = fit.at_frames(made, VAL, frames, 0.9, 0.01)
+    assert (moved.threshold, moved.temperature) == (0.04, made.temperature)
+    decided = [int(frame.predicted_class[0]) for frame in frames.decided(0.04).frames]
+    assert decided == [-1] * 4 + [0] * 36
+    assert fit.at_frames(made, VAL, FrameSet(frames.frames[:20]), 0.9, 0.01) is made

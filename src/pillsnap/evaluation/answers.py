@@ -1,7 +1,7 @@
 """Outputs of the models as plain arrays: all that the metrics are computed from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pillsnap.arrays import Bools, Floats, Ints
 from pillsnap.boxes import Boxes
+from pillsnap.dataset.manifest import UNKNOWN
 from pillsnap.evaluation import matching
 from pillsnap.evaluation.matching import Evaluator, FrameMatch, Instances
 from pillsnap.recognition.scores import Outputs
@@ -83,6 +84,11 @@ class FrameAnswer:
         labelled = (self.labelled, self.labelled_class)
         return matching.match(self.predicted, classes, *labelled, self.match_iou)
 
+    def decided(self, threshold: float) -> "FrameAnswer":
+        """The same with another threshold of refusal."""
+        accepted = self.refusal_score >= threshold
+        return replace(self, predicted_class=np.where(accepted, self.top_class[:, 0], UNKNOWN))
+
 
 @dataclass(frozen=True)
 class FrameSet:
@@ -92,6 +98,20 @@ class FrameSet:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def decided(self, threshold: float) -> "FrameSet":
+        """The same with another threshold of refusal."""
+        return FrameSet([frame.decided(threshold) for frame in self.frames])
+
+    def known_scores(self) -> tuple[Floats, NDArray[np.str_]]:
+        """Refusal score and kind of frame of the found pills that are labelled as known, [n]."""
+        pairs = [
+            (float(frame.refusal_score[predicted]), frame.image_type)
+            for frame in self.frames
+            for predicted, labelled in frame.match.pairs.items()
+            if frame.labelled_class[labelled] != UNKNOWN
+        ]
+        return np.array([score for score, _ in pairs]), np.array([kind for _, kind in pairs], str)
 
     def rows(self, image_type: str | None = None) -> Ints:
         """Indices of all frames, or of the single or combination frames."""

@@ -61,15 +61,17 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     )
     hashes = {name: files.sha256_of(places.checkpoint(name)) for name in MODELS}
     fitted, val, test = _calibrate(params, places, model, hashes["classification"], log)
-    calibration.save(places.calibration, fitted)
     log.info(f"refusal by {fitted.score}, chosen on {fitted.chosen_on}")
     boxes = detector.load(places.checkpoint("detection"), device)
     recogniser = Recogniser(boxes, model, fitted, classes, params.evaluate.batch_size)
     log.info("detecting, cropping and classifying pills in frames")
     stores = [FrameStore(places.frames(split)) for split in ("val", "test")]
-    iou = params.evaluate.match_iou
-    frames = [inference.read_frames(recogniser, store, iou, log) for store in stores]
-    answered = Answers(val, test, *frames)
+    options = params.evaluate
+    frames = [inference.read_frames(recogniser, one, options.match_iou, log) for one in stores]
+    known_recall, set_risk = options.known_recall, options.set_risk
+    fitted = fit.at_frames(fitted, val.known(), frames[0], known_recall, set_risk)
+    calibration.save(places.calibration, fitted)
+    answered = Answers(val, test, *(part.decided(fitted.threshold) for part in frames))
     speed = inference.speed(recogniser, stores[0])
     log.info("measuring")
     sampling = outputs.report_of(places.sampling, "build_manifest")

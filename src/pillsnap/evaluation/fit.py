@@ -6,6 +6,7 @@ used: they ranked the scores otherwise than true unknown pills did (docs/evaluat
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.special import logsumexp
 
 from pillsnap.arrays import Floats, Ints
 from pillsnap.evaluation import metrics
-from pillsnap.evaluation.answers import CropAnswers
+from pillsnap.evaluation.answers import CropAnswers, FrameSet
 from pillsnap.recognition import name_sets, scores
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.centres import Centres
@@ -110,17 +111,32 @@ def fit(
 
     The caller fills in the operating point and the hashes.
     """
-    truth = known.truth
-    temperature = fit_temperature(known.logits, truth)
+    temperature = fit_temperature(known.logits, known.truth)
     compared = compare(known, unknown, centres, temperature)
     enough = len(unknown) >= ENOUGH
     score, basis = (best_of(compared), "val_unknown") if enough else (DEFAULT, "default")
-    values = scores.score_of(score, known, centres, temperature)
-    threshold = accepting(known_recall, values, known.table["image_type"].to_numpy(str))
-    accepted = values >= threshold
-    least = name_sets.limit(
-        of_truth(known.logits[accepted], truth[accepted], temperature), set_risk
-    )
-    return Calibration(
-        temperature, score, threshold, least, centres, compared, basis, 0.0, 0.0, "", ""
-    )
+    fitted = Calibration(temperature, score, 0.0, 0.0, centres, compared, basis, 0.0, 0.0, "", "")
+    kinds = known.table["image_type"].to_numpy(str)
+    threshold = accepting(known_recall, fitted.refusal_score(known), kinds)
+    return at_threshold(fitted, known, threshold, set_risk)
+
+
+def at_threshold(
+    fitted: Calibration, known: CropAnswers, threshold: float, set_risk: float
+) -> Calibration:
+    """With this threshold, and the limit of the sets of names of the known pills it accepts."""
+    accepted = fitted.refusal_score(known) >= threshold
+    chances = of_truth(known.logits[accepted], known.truth[accepted], fitted.temperature)
+    least = name_sets.limit(chances, set_risk)
+    return replace(fitted, threshold=threshold, set_probability=least)
+
+
+def at_frames(
+    fitted: Calibration, known: CropAnswers, frames: FrameSet, known_recall: float, set_risk: float
+) -> Calibration:
+    """With a threshold for the pills as the detector finds them in val's frames, whose boxes differ
+    from the labels'; the same where it finds fewer than ENOUGH."""
+    values, kinds = frames.known_scores()
+    if len(values) < ENOUGH:
+        return fitted
+    return at_threshold(fitted, known, accepting(known_recall, values, kinds), set_risk)
