@@ -91,7 +91,7 @@ def test_photos_gone_while_validate_reads_them_are_recognised(tmp_path):
     for path in (tmp_path / "artifacts").glob("*.csv"):
         path.rename(tmp_path / "artifacts/demo" / path.name)
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    tree["scales"]["demo"] |= made.settings.scale.model_dump(mode="json")
+    tree["scales"]["demo"] |= made.params.at_scale.model_dump(mode="json")
     tree["data"]["root"], tree["validate"]["num_workers"] = "root", 1
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     with (tmp_path / "printed.txt").open("wb") as printed:
