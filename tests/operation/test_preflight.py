@@ -106,3 +106,8 @@ def test_json_is_ok_only_without_a_failure():
     for points, ok in (([good], True), ([good, bad], False)):
         tree = {"ok": ok, "points": [asdict(point) for point in points]}
         assert json.loads(preflight.as_json(points)) == tree
+
+
+def test_a_path_read_in_the_c_locale_is_whole_in_json():
+    point = Point("dvc", "pass", "알약".encode().decode("ascii", "surrogateescape"))
+    assert json.loads(preflight.as_json([point]))["points"][0]["value"] == "알약"

@@ -10,6 +10,7 @@ from rich.text import Text
 from pillsnap.operation import check_checkout, check_data, check_gpu, check_machine, check_models
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
+from pillsnap.surroundings import utf8
 
 CHECKS: tuple[Callable[[Params, Path], list[Point]], ...] = (
     check_gpu.check,
@@ -57,5 +58,6 @@ def render(points: list[Point], title: str | None = None) -> Table:
 
 def as_json(points: list[Point]) -> str:
     """`{"ok": bool, "points": [{"name", "status", "value", "cure"}]}`."""
-    content = {"ok": not failures(points), "points": points}
+    written = [{key: utf8(value) for key, value in vars(point).items()} for point in points]
+    content = {"ok": not failures(points), "points": written}
     return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
