@@ -33,12 +33,6 @@ def prepare(arguments: list[str]) -> None:
         os.environ["HOME"] = str(Path(".checkpoints/home").resolve())
 
 
-def utf8(text: str) -> str:
-    """Text with a path in it, as UTF-8: a path of another encoding, or read in the C locale, has
-    bytes that Python keeps as surrogates."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 def version() -> str:
     """The installed version, with the git revision where the package runs in a checkout."""
     from importlib.metadata import version as installed

@@ -13,9 +13,7 @@ from pillsnap.places import STAGES
 PACKAGE = SRC / "pillsnap"
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {
-    "errors", "params", "files", "boxes", "arrays", "places", "fonts", "onnx_session", "surroundings",
-}  # fmt: skip
+GROUND = {"errors", "params", "files", "boxes", "arrays", "places", "fonts", "onnx_session"}
 # A room imports rooms of lower floors and the ground; docs/architecture.md draws it.
 FLOORS = (
     {"stage", "dataset", "web"},

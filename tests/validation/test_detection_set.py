@@ -1,11 +1,13 @@
 """The detection set: scaling, labels, the YOLO folder."""
 
+import errno
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pillsnap import files
 from pillsnap.dataset.pixels import scale_down
 from pillsnap.validation.detection_set import DetectionWriter, label_text
 
@@ -55,6 +57,17 @@ def test_a_set_is_there_once_finished_and_replaces_the_one_before(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_set_that_cannot_be_removed_is_a_fault_of_the_disk(tmp_path, monkeypatch):
+    def unlink(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    written(tmp_path / "set", "a.png")
+    monkeypatch.setattr("os.unlink", unlink)
+    with pytest.raises(OSError, match="Input/output error") as failed:
+        written(tmp_path / "set", "b.png")
+    assert files.disk_fault(failed.value) is not None
+
+
 def test_ultralytics_finds_the_set_from_anywhere(tmp_path, monkeypatch):
     import_module("pillsnap.detection.settings")  # sets Ultralytics' switches before its import
     check_det_dataset = import_module("ultralytics.data.utils").check_det_dataset

@@ -58,7 +58,8 @@ def draw_tree(
         _draw_folders(unfinished, folders, demo, seed, num_workers, on_progress)
         os.sync()  # the photos are on the disk before the stamp is
         for part in PARTS:
-            shutil.rmtree(root / part, ignore_errors=True)
+            if (root / part).exists():
+                shutil.rmtree(root / part)
             (unfinished / part).rename(root / part)
         unfinished.rmdir()
         files.write_json(root / STAMP, {**wanted, "files": _count_files(root)})

@@ -1,16 +1,16 @@
 """The checklist before a training: what would break hours later is found in seconds."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
-import orjson
 from rich.table import Table
 from rich.text import Text
 
 from pillsnap.operation import check_checkout, check_data, check_gpu, check_machine, check_models
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
-from pillsnap.surroundings import utf8
 
 CHECKS: tuple[Callable[[Params, Path], list[Point]], ...] = (
     check_gpu.check,
@@ -58,6 +58,7 @@ def render(points: list[Point], title: str | None = None) -> Table:
 
 def as_json(points: list[Point]) -> str:
     """`{"ok": bool, "points": [{"name", "status", "value", "cure"}]}`."""
-    written = [{key: utf8(value) for key, value in vars(point).items()} for point in points]
-    content = {"ok": not failures(points), "points": written}
-    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+    content = {"ok": not failures(points), "points": points}
+    text = json.dumps(content, default=asdict, ensure_ascii=False, indent=2)
+    # A path that is read in the C locale holds bytes as surrogates
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -14,7 +14,6 @@ from pillsnap.errors import UserError
 from pillsnap.recognition import certainty
 from pillsnap.recognition.certainty import percent
 from pillsnap.recognition.recogniser import Pill
-from pillsnap.surroundings import utf8
 
 COLUMNS = (
     "path", "pill", "box_x", "box_y", "box_w", "box_h", "known", "code", "drug_name",
@@ -56,6 +55,10 @@ def _json_pill(pill: Pill) -> dict[str, Any]:
 
 def _printable(answer: Answer) -> Answer:
     """Bytes of a file name that are not UTF-8 (as in a zip from Windows) become U+FFFD."""
+
+    def utf8(text: str) -> str:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
     error = answer.error and UserError(utf8(answer.error.fact), utf8(answer.error.cure))
     return replace(answer, path=utf8(answer.path), error=error)
 

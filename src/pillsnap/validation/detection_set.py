@@ -19,7 +19,8 @@ class DetectionWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._temporary = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._temporary.exists():
+            shutil.rmtree(self._temporary)
         self._names: set[str] = set()
         for split in ("train", "val"):
             for kind in ("images", "labels"):
@@ -38,7 +39,8 @@ class DetectionWriter:
     def finish(self) -> None:
         """Replace the old data set, if any, by this one."""
         files.write_text(self._temporary / "dataset.yaml", DATASET_YAML)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
         self._temporary.rename(self.folder)
 
     def _name_of(self, image_path: str) -> str:
