@@ -1,7 +1,9 @@
+import errno
 import json
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 import torch
 
 from pillsnap.stage.log import RunLog
@@ -37,3 +39,16 @@ def test_a_resumed_record_has_no_gap_and_no_double_step(tmp_path):
     metrics = json.loads((tmp_path / "again/metrics.json").read_text())
     assert metrics["loss"]["train"] == 1.0
     assert "cpu_pct" in metrics["hardware"]
+
+
+def test_plots_of_before_that_cannot_be_removed_are_not_added_to(tmp_path, monkeypatch):
+    def unlink(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "live/plots/metrics").mkdir(parents=True)
+    (tmp_path / "live/plots/metrics/top1.tsv").write_text("step\ttop1\n1\t0.5\n")
+    with RunLog("train_detection", tmp_path) as log, WorkFolder("s", "f", tmp_path) as folder:
+        monkeypatch.setattr("os.unlink", unlink)
+        with pytest.raises(OSError, match="Input/output error"):
+            Keeper(PLAN, folder, tmp_path / "live", log).resume(TRAINER)
+        monkeypatch.undo()

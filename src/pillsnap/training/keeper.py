@@ -4,6 +4,7 @@ DVCLive under DVC outs loses its history on resume (3.49), so the history is kep
 and replayed.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -164,6 +165,8 @@ class Keeper:
         self.best = state.get("best", {})
         self.history = list(state.get("history", ()))
         options = {"save_dvc_exp": False, "dvcyaml": None, "report": None, "monitor_system": False}
+        if self._plan.ranks.is_main and (self._live_dir / "plots").exists():
+            shutil.rmtree(self._live_dir / "plots")  # Live adds to what it fails to remove
         self._live = Live(str(self._live_dir), **options) if self._plan.ranks.is_main else None
         for number, epoch in enumerate(self.history, start=1):
             self._write(number, epoch)
