@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +32,6 @@ LARGEST_MODEL_BYTES = 1 << 33  # no checkpoint or graph of ours comes near
 CONFLICT_MARKERS = (b"<<<<<<< ", b">>>>>>> ")
 SEAL = "sha256"
 TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # of `replacing`
-EXPERIMENTS = (".dvc", "tmp", "exps")  # where DVC copies the repository to
 
 
 @contextmanager
@@ -87,7 +87,33 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, tree: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write indented JSON with a final line end; NaN becomes null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    write_bytes(path, orjson.dumps(tree, option=options))
+    write_bytes(path, json_bytes(tree, options))
+
+
+def json_bytes(tree: Any, options: int = 0) -> bytes:
+    """JSON in UTF-8, also where texts hold paths that are not (`utf8`)."""
+    try:
+        return orjson.dumps(tree, option=options)
+    except TypeError:
+        return orjson.dumps(utf8(tree), option=options)
+
+
+def utf8(tree: Any) -> Any:
+    """A text, or the texts in lists and dicts, as UTF-8. Python keeps the bytes of a path that it
+    cannot decode as surrogates: the path is right again if only the locale was wrong (C), and has
+    U+FFFD for bytes of another encoding (a zip from Windows)."""
+    if isinstance(tree, str):
+        return tree.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(tree, Mapping):
+        return {utf8(key): utf8(value) for key, value in tree.items()}
+    return [utf8(value) for value in tree] if isinstance(tree, (list, tuple)) else tree
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all it holds, if it is there; OSError where that fails, so that nothing
+    is added to what was to go."""
+    if path.exists():
+        shutil.rmtree(path)
 
 
 @contextmanager
@@ -172,24 +198,6 @@ def read_sealed_json(path: Path, cure: str, error: type[UserError] = DataError) 
     if not whole:
         raise error(f"{path} is damaged: its sha256 does not match its content.", cure)
     return tree
-
-
-def located(text: str, error: type[UserError] = DataError) -> Path:
-    """A path as a user writes it: `~` is expanded, and a relative one starts at the repository.
-
-    DVC runs `dvc exp run --temp` and `--queue` in a copy under <repository>/.dvc/tmp/exps/, which
-    holds none of the files that git ignores.
-    """
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError:  # no such user, or no HOME and no entry in /etc/passwd
-        raise error(
-            f"{text}: the home folder of {text.split('/')[0]} is not known.",
-            "Write the whole path, from / on.",
-        ) from None
-    copies = next((base for base in Path.cwd().parents if base.parts[-3:] == EXPERIMENTS), None)
-    original = copies.parents[2] / path if copies else path
-    return original if original.exists() else path
 
 
 def typed(tree: Any, kind: type[T], path: Path, cure: str, error: type[UserError] = DataError) -> T:

@@ -1,6 +1,9 @@
+import errno
 import fcntl
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -17,6 +20,31 @@ def test_content_arrives_and_nothing_else_stays(tmp_path):
     files.write_json(path, {"이름": [1, 2.5, None, float("nan")]})
     assert files.read_json(path, "") == {"이름": [1, 2.5, None, None]}
     assert files.read_yaml(path, "") == {"이름": [1, 2.5, None, None]}
+
+
+def test_paths_that_are_not_utf8_are_written_as_far_as_they_can_be_read(tmp_path):
+    right, wrong = "알약".encode().decode("ascii", "surrogateescape"), os.fsdecode(b"\xbe\xcb.png")
+    assert [files.utf8(right), files.utf8(wrong)] == ["알약", "\ufffd\ufffd.png"]
+    files.write_json(tmp_path / "a.json", {"found": [{right: (wrong, 1.5, None)}]})
+    found = files.read_json(tmp_path / "a.json", "")
+    assert found == {"found": [{"알약": ["\ufffd\ufffd.png", 1.5, None]}]}
+
+
+def test_a_folder_is_removed_or_that_it_cannot_be_is_said(tmp_path, monkeypatch):
+    (tmp_path / "old/sub").mkdir(parents=True)
+    (tmp_path / "old/sub/a").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr("os.unlink", partial(fail, errno.EIO))
+        with pytest.raises(OSError, match="Input/output error") as failed:
+            files.remove_folder(tmp_path / "old")
+    assert files.disk_fault(failed.value) is not None
+    for _ in range(2):
+        files.remove_folder(tmp_path / "old")
+        assert not (tmp_path / "old").exists()
+
+
+def fail(number, *_, **__):
+    raise OSError(number, os.strerror(number))
 
 
 def test_failure_leaves_the_old_file_and_no_temporary(tmp_path):

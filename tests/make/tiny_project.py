@@ -61,6 +61,15 @@ def demo_run(factory: pytest.TempPathFactory, parent: str, name: str) -> Path:
     return shutil.copytree(_demo_run(factory.getbasetemp()), folder)
 
 
+def demo_run_with_remote(factory: pytest.TempPathFactory, parent: str, name: str) -> Path:
+    """The same with a DVC remote beside it that holds all outputs, committed."""
+    folder = demo_run(factory, parent, name)
+    run(folder, "dvc", "remote", "add", "-q", "-d", "shelf", "../shelf")
+    run(folder, "dvc", "push", "-q")
+    run(folder, "git", "commit", "-qam", "a remote")
+    return folder
+
+
 def set_params(folder: Path, changes: dict) -> None:
     path = folder / "params.yaml"
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -38,11 +38,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    folder = tiny_project.demo_run(tmp_path_factory, "experiments", "plain")
-    run(folder, "dvc", "remote", "add", "-q", "-d", "shelf", "../shelf")
-    run(folder, "dvc", "push", "-q")
-    run(folder, "git", "commit", "-qam", "a remote")
-    return folder
+    return tiny_project.demo_run_with_remote(tmp_path_factory, "experiments", "plain")
 
 
 @pytest.fixture(scope="module")

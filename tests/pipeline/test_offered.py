@@ -45,11 +45,7 @@ CHECKPOINTS = "artifacts/demo/checkpoints/demo_"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    folder = tiny_project.demo_run(tmp_path_factory, "offered", "plain")
-    run(folder, "dvc", "remote", "add", "-q", "-d", "shelf", "../shelf")
-    run(folder, "dvc", "push", "-q")
-    run(folder, "git", "commit", "-qam", "a remote")
-    return folder
+    return tiny_project.demo_run_with_remote(tmp_path_factory, "offered", "plain")
 
 
 def out_of_date(project):

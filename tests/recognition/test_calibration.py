@@ -36,8 +36,8 @@ def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_c
     calibration.save(path.with_name("b.json"), made())
     read, wanted = calibration.load(path, "aa"), made()
     assert path.read_bytes() == path.with_name("b.json").read_bytes()
-    for name, array in vars(wanted.centres).items():
-        assert (getattr(read.centres, name) == array).all()
+    for name in ("means", "spread"):
+        assert (getattr(read.centres, name) == getattr(wanted.centres, name)).all()
     assert replace(read, centres=wanted.centres) == wanted
     with pytest.raises(CheckpointError, match="another classifier"):
         calibration.load(path, "cc")

@@ -1,6 +1,7 @@
 """The run log: one whole JSON line per event, in the schema the monitor reads."""
 
 import json
+import os
 
 from pillsnap.stage.log import Bar, RunLog
 
@@ -64,3 +65,9 @@ def test_the_bar_estimates_no_time_before_the_rate_has_settled():
         bar.update(step, 100)
         shown.append(bar._progress.columns[-1].render(bar._progress.tasks[0]).plain)
     assert shown == ["-:--:--", "-:--:--", "0:00:18", "0:00:29"]
+
+
+def test_a_line_about_a_path_that_is_not_utf8_is_an_event(tmp_path):
+    with RunLog("validate", tmp_path, "ERROR") as log:
+        log.failure(os.fsdecode(b"\xbe\xcb.png is missing"), "", [])
+    assert events(tmp_path)[-1]["message"] == "\ufffd\ufffd.png is missing"

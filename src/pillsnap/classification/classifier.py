@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from timm.data import resolve_model_data_config
 from torch import nn
 
-from pillsnap import files
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification.augment import to_input
 from pillsnap.errors import CheckpointError, MachineError, ParameterError, reason_of
+from pillsnap.params.paths import located
 from pillsnap.training import checkpoints, configs
 
 Weights = dict[str, torch.Tensor]
@@ -49,7 +49,7 @@ def build(
             "to the path of the .safetensors; null trains from scratch.",
         ) from None
     if weights not in (None, "hub"):
-        load_weights(model, files.located(str(weights), CheckpointError))
+        load_weights(model, located(str(weights), CheckpointError))
     return model
 
 

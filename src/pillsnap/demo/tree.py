@@ -54,12 +54,11 @@ def draw_tree(
         _refuse_full_disk(root, folders, demo)
         files.write_json(root / STAMP, {**wanted, "files": None})
         unfinished = root / UNFINISHED
-        shutil.rmtree(unfinished, ignore_errors=True)
+        files.remove_folder(unfinished)
         _draw_folders(unfinished, folders, demo, seed, num_workers, on_progress)
         os.sync()  # the photos are on the disk before the stamp is
         for part in PARTS:
-            if (root / part).exists():
-                shutil.rmtree(root / part)
+            files.remove_folder(root / part)
             (unfinished / part).rename(root / part)
         unfinished.rmdir()
         files.write_json(root / STAMP, {**wanted, "files": _count_files(root)})

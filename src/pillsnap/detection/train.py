@@ -12,11 +12,11 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import attempt_download_asset
 
-from pillsnap import files
 from pillsnap.boxes import MAX_PILLS
 from pillsnap.detection.plan import DetectionPlan
 from pillsnap.detection.trainer import PillTrainer, Run
 from pillsnap.errors import CheckpointError, MachineError, reason_of
+from pillsnap.params.paths import located
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.signals import deferred
 from pillsnap.training import devices
@@ -51,7 +51,7 @@ def pretrained_path(architecture: str, weights: str | None) -> str | None:
     if weights is None:
         return None
     if weights != "hub":
-        path = files.located(weights, CheckpointError)
+        path = located(weights, CheckpointError)
         if not path.is_file():
             raise CheckpointError(f"Weights {path} are missing.", cure)
         return str(path)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pillsnap import files
 from pillsnap.errors import DataError, ParameterError, UsageError, reason_of
 from pillsnap.interchange import crops, frames
 from pillsnap.places import Places
@@ -28,7 +29,7 @@ def export(form: str, places: Places, out: Path, most: int) -> str:
     if out.exists():
         raise ParameterError(f"{out} exists.", "Name a folder that does not exist.")
     temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    files.remove_folder(temporary)
     try:
         temporary.mkdir(parents=True)
         written = FORMATS[form](places, temporary, most)

@@ -7,14 +7,12 @@ from pathlib import Path
 
 from pillsnap.errors import UserError
 from pillsnap.operation import git_state
+from pillsnap.operation.diagnosis import known_failures
 from pillsnap.operation.point import Point, failed, passed, warned
 from pillsnap.params import Params
 from pillsnap.places import Places
 
 KEEP_LF = "git ls-files --eol | grep w/crlf | cut -f2 | xargs -d '\\n' sed -i 's/\\r$//'"
-
-# DVC writes its settings for an experiment's copy as ASCII (failures.yaml has the same)
-ASCII_CACHE = 'ln -sfn "$PWD" ~/pillsnap-ascii && dvc cache dir --local ~/pillsnap-ascii/.dvc/cache'
 
 
 def dvc(_params: Params, root: Path) -> list[Point]:
@@ -32,7 +30,7 @@ def dvc(_params: Params, root: Path) -> list[Point]:
     path = cache or str(root.resolve())
     if not path.isascii():
         value = f"{path} has letters beyond ASCII: no experiments with --temp or --queue"
-        return [warned("dvc", value, ASCII_CACHE)]
+        return [warned("dvc", value, known_failures()["locale"].cures[-1])]
     return [passed("dvc", f"{program}, dvc.yaml")]
 
 

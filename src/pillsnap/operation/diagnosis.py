@@ -150,7 +150,7 @@ def record(diagnosis: Diagnosis, events_path: Path, since_s: float) -> None:
         texts = {"cause": diagnosis.cause, "cures": diagnosis.cures}
         event = {**last, **failure, **texts, "time": round(time.time(), 3)}
         with events_path.open("ab", buffering=0) as file:
-            file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+            file.write(files.json_bytes(event, orjson.OPT_APPEND_NEWLINE))
 
 
 def _recognise(code: int | None, text: str) -> tuple[str, dict[str, str]]:

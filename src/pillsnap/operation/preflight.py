@@ -1,13 +1,14 @@
 """The checklist before a training: what would break hours later is found in seconds."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import orjson
 from rich.table import Table
 from rich.text import Text
 
+from pillsnap import files
 from pillsnap.operation import check_checkout, check_data, check_gpu, check_machine, check_models
 from pillsnap.operation.point import Point
 from pillsnap.params import Params
@@ -58,7 +59,5 @@ def render(points: list[Point], title: str | None = None) -> Table:
 
 def as_json(points: list[Point]) -> str:
     """`{"ok": bool, "points": [{"name", "status", "value", "cure"}]}`."""
-    content = {"ok": not failures(points), "points": points}
-    text = json.dumps(content, default=asdict, ensure_ascii=False, indent=2)
-    # A path that is read in the C locale holds bytes as surrogates
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    content = {"ok": not failures(points), "points": [*map(asdict, points)]}
+    return files.json_bytes(content, orjson.OPT_INDENT_2).decode()

@@ -145,8 +145,8 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
     left_out = Findings()
     labelled = by_label.read(folder, left_out)
     labels = bool(labelled or left_out.counts)
-    reading = load.load(backend, model, device, imprint=None)
-    loaded = replace(reading, imprints=None)  # evaluation.json is of the classifier alone
+    with_imprints = load.load(backend, model, device, imprint=None)
+    loaded = replace(with_imprints, imprints=None)  # evaluation.json is of the classifier alone
     known = set(loaded.recogniser.classes["mapping_code"])
     photos = [] if labels else photos_in(folder, known)
     if labels:
@@ -159,7 +159,7 @@ def run(folder: Path, device: str, backend: str, model: Path | None) -> str:
         own = {kind: part for kind, part in parts.items() if part["photos"]}
         refused = {one["path"] for one in measured["refused"]}
         readable = [(path, code) for path, code in photos if str(path) not in refused]
-        lines = [*render(measured), *imprint_lines(reading, readable)]
+        lines = [*render(measured), *imprint_lines(with_imprints, readable)]
     why = [
         f"left out, {name}: {count}, first {left_out.examples[name][0]}"
         for name, count in left_out.counts.items()

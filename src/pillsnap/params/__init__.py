@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, mode
 from pillsnap import files
 from pillsnap.errors import ParameterError
 from pillsnap.params import refusals
+from pillsnap.params.paths import located
 
 DATA_ROOT_VARIABLE = "PILLSNAP_DATA_ROOT"
 LR_BATCH_SIZE = 32  # that scales.<scale>.lr was chosen for
@@ -258,7 +259,7 @@ class Params(Section):
         root = self._named_root
         if not root:
             raise refusals.no_root(self.scale)
-        path = files.located(root, ParameterError)
+        path = located(root, ParameterError)
         if not (path / "train" if self._is_drawn else path).is_dir():
             raise refusals.no_photos(path, self._is_drawn)
         return path

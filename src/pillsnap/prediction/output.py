@@ -10,6 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from pillsnap import files
 from pillsnap.errors import UserError
 from pillsnap.recognition import certainty
 from pillsnap.recognition.certainty import percent
@@ -55,10 +56,7 @@ def _json_pill(pill: Pill) -> dict[str, Any]:
 
 def _printable(answer: Answer) -> Answer:
     """Bytes of a file name that are not UTF-8 (as in a zip from Windows) become U+FFFD."""
-
-    def utf8(text: str) -> str:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
+    utf8 = files.utf8
     error = answer.error and UserError(utf8(answer.error.fact), utf8(answer.error.cure))
     return replace(answer, path=utf8(answer.path), error=error)
 

@@ -45,7 +45,7 @@ class Calibration:
         Probabilities stay those among all classes: a pill that is clearly none of the allowed
         ones is refused.
         """
-        if allowed is None:
+        if allowed is None or len(allowed) == len(self.centres):
             return scores.score_of(self.score, pills, self.centres, self.temperature)
         if self.score == "max_probability":
             every = scores.probabilities(pills.logits, self.temperature)
@@ -56,7 +56,8 @@ class Calibration:
 
 def save(path: Path, calibration: Calibration) -> None:
     """Write the calibration as sealed JSON; equal values give equal bytes."""
-    centres = {name: encoded(array) for name, array in vars(calibration.centres).items()}
+    own = calibration.centres
+    centres = {"means": encoded(own.means), "spread": encoded(own.spread)}
     files.write_sealed_json(path, asdict(calibration) | {"centres": centres})
 
 

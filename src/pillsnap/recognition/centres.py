@@ -6,6 +6,7 @@ directions in which pills of one class differ among themselves, by light, backgr
 
 import base64
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -72,14 +73,21 @@ class Centres:
 
     def likeness(self, embeddings: Floats) -> Floats32:
         """Minus the squared distance to the nearer centre of each class, [n, d] -> [n, classes]."""
-        flat = self.means.reshape(-1, self.means.shape[2])
-        narrow, narrow_flat = embeddings @ self.spread.T, flat @ self.spread.T
+        flat, narrow_flat, theirs = self._flat
+        narrow = embeddings @ self.spread.T
         own = (embeddings**2).sum(axis=1) - (narrow**2).sum(axis=1)
-        theirs = (flat**2).sum(axis=1) - (narrow_flat**2).sum(axis=1)
         likeness = 2 * (embeddings @ flat.T - narrow @ narrow_flat.T) - own[:, None] - theirs
         likeness[:, ~flat.any(axis=1)] = -FARTHEST
         by_class = likeness.reshape(len(embeddings), len(self), SIDES)
         return np.asarray(by_class.max(axis=2), np.float32)
+
+    @cached_property
+    def _flat(self) -> tuple[Floats32, Floats32, Floats32]:
+        """What `likeness` needs of the centres: all of them [m, d], in the directions of spread
+        [m, k], and their squares [m]; once for many pills."""
+        flat = self.means.reshape(-1, self.means.shape[2])
+        narrow = flat @ self.spread.T
+        return flat, narrow, (flat**2).sum(axis=1) - (narrow**2).sum(axis=1)
 
     def between(self) -> Floats32:
         """Likeness of each class's nearer centre to every other class, [classes, classes]."""
@@ -95,7 +103,7 @@ def fitted(sums: Floats, counts: NDArray[np.float64], squares: Floats) -> Centre
     [classes, SIDES], and of the outer products [d, d]. A side without pills is as the other."""
     size = len(squares)
     means = sums / np.maximum(counts, 1)[:, :, None]
-    within = squares - np.einsum("csd,cse->de", means * counts[:, :, None], means)
+    within = squares - sums.reshape(-1, size).T @ means.reshape(-1, size)
     within /= max(counts.sum(), 1)
     sphere = np.trace(within) / size * np.eye(size)
     values, vectors = np.linalg.eigh((1 - SHRINKAGE) * within + SHRINKAGE * sphere)

@@ -38,14 +38,13 @@ def export(
         if old.is_dir() and not out.exists():  # a kill between the two renames below
             old.rename(out)
         check_out(out)
-        if building.folder.exists():  # of a killed export
-            shutil.rmtree(building.folder)
+        files.remove_folder(building.folder)  # of a killed export
         building.folder.mkdir(parents=True)
         try:
             content = _fill(building, places, batch_size, gallery)
             limits = {"batch_size": batch_size, "max_pixels": max_pixels}
             building.seal({"scale": places.scale, **limits, **content})
-            shutil.rmtree(old, ignore_errors=True)
+            files.remove_folder(old)
             if out.exists():
                 out.rename(old)
             building.folder.rename(out)

@@ -4,13 +4,13 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-import xxhash
 
 from pillsnap.arrays import Pixels
 from pillsnap.dataset import manifest, pictures, pixels
 from pillsnap.dataset.frames import FrameStore
 from pillsnap.errors import DataError
 from pillsnap.places import Places
+from pillsnap.validation.detection_set import hashed_name
 
 
 class Photos:
@@ -45,8 +45,7 @@ class Photos:
             store, at = self._frames[image_path]
             return store.decode(at)
         folder, stem = self._places.data_dir / "detection" / "images" / split, Path(image_path).stem
-        plain = stem.encode("ascii", "ignore").decode()[:200]  # as validate names them
-        for name in (f"{plain}-{xxhash.xxh3_64_hexdigest(image_path.encode())}", stem):
+        for name in (hashed_name(image_path), stem):
             if (path := folder / f"{name}.jpg").is_file():
                 return pixels.decode(path.read_bytes())
         if image_type == "single" or split == "test":

@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pillsnap import files
 from pillsnap.stage.hardware import HardwareSampler, Sample
 
 Metrics = Mapping[str, float | None]
@@ -148,7 +149,7 @@ class RunLog:
             "level": "INFO",
             **facts,
         }
-        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+        line = files.json_bytes(event, orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
         with suppress(OSError):  # a full disk must neither end the run nor hide the error
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:

@@ -4,7 +4,6 @@ DVCLive under DVC outs loses its history on resume (3.49), so the history is kep
 and replayed.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -165,9 +164,10 @@ class Keeper:
         self.best = state.get("best", {})
         self.history = list(state.get("history", ()))
         options = {"save_dvc_exp": False, "dvcyaml": None, "report": None, "monitor_system": False}
-        if self._plan.ranks.is_main and (self._live_dir / "plots").exists():
-            shutil.rmtree(self._live_dir / "plots")  # Live adds to what it fails to remove
-        self._live = Live(str(self._live_dir), **options) if self._plan.ranks.is_main else None
+        self._live = None
+        if self._plan.ranks.is_main:
+            files.remove_folder(self._live_dir / "plots")  # Live adds to what it fails to remove
+            self._live = Live(str(self._live_dir), **options)
         for number, epoch in enumerate(self.history, start=1):
             self._write(number, epoch)
 

@@ -1,6 +1,5 @@
 """The detector's data set: a YOLO folder of scaled photos and label files."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,7 @@ class DetectionWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._temporary = folder.with_name(f".{folder.name}.tmp")
-        if self._temporary.exists():
-            shutil.rmtree(self._temporary)
+        files.remove_folder(self._temporary)
         self._names: set[str] = set()
         for split in ("train", "val"):
             for kind in ("images", "labels"):
@@ -39,18 +37,22 @@ class DetectionWriter:
     def finish(self) -> None:
         """Replace the old data set, if any, by this one."""
         files.write_text(self._temporary / "dataset.yaml", DATASET_YAML)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        files.remove_folder(self.folder)
         self._temporary.rename(self.folder)
 
     def _name_of(self, image_path: str) -> str:
         """The photo's stem; with a hash where it is not ASCII, too long or taken."""
         name = Path(image_path).stem
         if not name.isascii() or len(name) > 200 or name in self._names:
-            plain = name.encode("ascii", "ignore").decode()[:200]
-            name = f"{plain}-{xxhash.xxh3_64_hexdigest(image_path.encode())}"
+            name = hashed_name(image_path)
         self._names.add(name)
         return name
+
+
+def hashed_name(image_path: str) -> str:
+    """A photo's name in the set where its stem is not ASCII, too long or another photo's."""
+    plain = Path(image_path).stem.encode("ascii", "ignore").decode()[:200]
+    return f"{plain}-{xxhash.xxh3_64_hexdigest(image_path.encode())}"
 
 
 def label_text(boxes_xywh: Ints, width: int, height: int) -> str:
