@@ -18,12 +18,11 @@ import numpy as np
 
 from pillsnap.dataset import manifest, pictures
 from pillsnap.evaluation import intervals
-from pillsnap.imprint import compare
+from pillsnap.imprint import compare, spelling
 from pillsnap.imprint.reader import Reader
 from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction.imprints import cut
-from pillsnap.register import words
 
 
 def distance(one: str, other: str) -> int:
@@ -41,7 +40,7 @@ def distance(one: str, other: str) -> int:
 
 def kind_of(side: str) -> str:
     """What the record says of a side."""
-    if not words.plain(side):
+    if not spelling.plain(side):
         return "no letters"
     return "logo" if "마크" in side else "score line" if "분할선" in side else "letters alone"
 
@@ -65,12 +64,12 @@ def main() -> None:
     for row in rows.to_dict("records"):
         frame = pictures.read(root / row["image_path"], params.validate_.max_pixels).pixels
         (reading,) = reader.read([cut(frame, tuple(int(row[f"box_{side}"]) for side in "xywh"))])
-        read = words.look_alike(reading.text)
+        read = spelling.look_alike(reading.text)
         own = classes.loc[row["mapping_code"]]
         sides = [own["print_front"], own["print_back"]]
-        wrong = [distance(read, words.look_alike(words.plain(side))) for side in sides]
+        wrong = [distance(read, spelling.look_alike(spelling.plain(side))) for side in sides]
         nearest = sides[int(np.argmin(wrong))]
-        errors[kind_of(nearest)].append((min(wrong), len(words.plain(nearest))))
+        errors[kind_of(nearest)].append((min(wrong), len(spelling.plain(nearest))))
         for code, drug in classes.iterrows():
             whose = "own drug" if code == own.name else "each other drug"
             given = compare.verdict(reading.text, drug["print_front"], drug["print_back"])

@@ -13,6 +13,7 @@ import statistics
 import time
 from pathlib import Path
 
+from pillsnap.imprint import spelling
 from pillsnap.register import words
 from pillsnap.register.search import ZONES, Index, Query
 from pillsnap.register.store import Drug
@@ -54,13 +55,13 @@ def read(path: Path) -> list[Drug]:
 
 def query_for(drug: Drug, rng: random.Random) -> Query:
     """What a person may say of a drug."""
-    front, back = words.plain(drug.print_front), words.plain(drug.print_back)
+    front, back = spelling.plain(drug.print_front), spelling.plain(drug.print_back)
     text = rng.choice((front, back, front + back, back + front))
     if len(text) > 1 and rng.random() < 0.5:
         start = rng.randrange(len(text))
         text = text[start : rng.randint(start + 1, len(text))]
     if rng.random() < 0.3:
-        text = rng.choice((words.look_alike(text), words.turned(text)))
+        text = rng.choice((spelling.look_alike(text), spelling.turned(text)))
     return Query(text, drug.shape if drug.shape in words.SHAPES and rng.random() < 0.5 else "")
 
 

@@ -16,11 +16,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"errors", "params", "files", "boxes", "arrays", "places", "fonts", "onnx_session"}
 # A room imports rooms of lower floors and the ground; docs/architecture.md draws it.
 FLOORS = (
-    {"stage", "dataset", "web"},
+    {"stage", "dataset", "web", "imprint"},
     {"aihub", "training", "demo", "monitor"},
     {"formats"},
     {"manifest", "validation", "detection", "classification", "register", "interchange"},
-    {"recognition", "imprint"},
+    {"recognition"},
     {"evaluation", "release"},
     {"prediction", "operation"},
     {"own_photos", "service", "review"},

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pillsnap.errors import CheckpointError, MachineError
 from pillsnap.imprint import contrast, reader
-from pillsnap.register.words import look_alike
+from pillsnap.imprint.spelling import look_alike
 
 pytest.importorskip("rapidocr", reason="the OCR models are an extra: pillsnap[imprint]")
 PX = 240

@@ -14,6 +14,7 @@ from make.drawn_models import BLUE, GREEN, RED, STRANGE, classes, frame, recogni
 from pillsnap import cli_use
 from pillsnap.errors import MachineError
 from pillsnap.imprint.reader import Reading
+from pillsnap.imprint.weigh import Ratios
 from pillsnap.prediction import enrolment, imprints, load, output
 from pillsnap.prediction.gallery import Entry, Gallery
 from pillsnap.prediction.load import Loaded
@@ -82,6 +83,18 @@ def test_verdicts_and_the_drugs_that_fit_a_refused_or_contradicted_pill(project)
     assert [looks[colour] for colour in (RED, GREEN, BLUE, STRANGE)] == [
         "confident", "doubtful", "confident", "unknown",
     ]  # fmt: skip
+
+
+def test_where_val_says_so_a_contradicted_pill_is_refused_and_ratios_are_vals(project, tmp_path):
+    texts, ratios = Told({RED: "XY77", GREEN: "RD10"}), Ratios(2.0, 1.0, 0.25)
+    table = (table_of_classes(), tmp_path / "classes.csv")
+    own, val = (imprints.Imprints(texts, *table, *by_val) for by_val in ((), (ratios, True)))
+    [plain] = recogniser().recognise([PHOTO], 4)
+    for reading, is_refused in ((own, False), (val, True)):
+        red, green = reading.added(PHOTO, plain)[:2]
+        assert [pill.known for pill in (red, green)] == [not is_refused] * 2
+        assert (red.code is None, red.names == ()) == (is_refused, is_refused)
+        assert [drug.code for drug in green.imprint.candidates] == ["K-000000"]
 
 
 BETWEEN = (250, 155, 60)  # as near to red as to yellow

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from pillsnap.errors import DataError
+from pillsnap.imprint import spelling
 from pillsnap.register import words
 from pillsnap.register.search import ZONES, Index, Query
 from pillsnap.register.store import Drug
@@ -112,7 +113,7 @@ def test_every_reachable_query_finds_the_drug_in_the_zone_found_by_hand(seed):
     [("마크 ab-1", "AB1"), ("ab 1", "AB1"), ("십자분할선", ""), ("마크분할선ST", "ST")],
 )
 def test_imprints_are_compared_without_logos_and_spaces(typed, meant):
-    assert words.plain(typed) == meant
+    assert spelling.plain(typed) == meant
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pillsnap.errors import DataError
 from pillsnap.evaluation import (
     breakdown,
     fit,
+    imprints,
     inference,
     outputs,
     refusal,
@@ -27,6 +28,7 @@ from pillsnap.evaluation import (
 )
 from pillsnap.evaluation.answers import Answers, CropAnswers
 from pillsnap.files import Json
+from pillsnap.imprint.reader import Reader
 from pillsnap.params import Params, at
 from pillsnap.places import MODELS, Places
 from pillsnap.recognition import calibration
@@ -52,6 +54,7 @@ LOGGED = (  # at the end of the stage
 def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     """Measure the checkpoints; write metrics, plots, tables, report and the calibration."""
     places = Places.of(params)
+    reader = Reader() if params.evaluate.imprint_pills else None
     device = devices.choose(params.evaluate.device)
     described = devices.describe(device)
     classes = manifest.read_classes(places.classes)
@@ -70,6 +73,9 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
     frames = [inference.read_frames(recogniser, one, options.match_iou, log) for one in stores]
     known_recall, set_risk = options.known_recall, options.set_risk
     fitted = fit.at_frames(fitted, val.known(), frames[0], known_recall, set_risk)
+    read = None
+    if reader is not None:
+        fitted, read = _imprints(reader, params, places, (val, test), fitted, classes, log)
     calibration.save(places.calibration, fitted)
     answered = Answers(val, test, *(part.decided(fitted.threshold) for part in frames))
     speed = inference.speed(recogniser, stores[0])
@@ -88,6 +94,8 @@ def evaluate(params: Params, log: RunLog) -> dict[str, float | None]:
         },
         "provenance": outputs.provenance(places, sampling, hashes, described),
     }
+    if read is not None:
+        measured["imprint"] = read
     measured["targets"] = outputs.targets(params, measured)
     outputs.write(params, places, answered, fitted, classes, measured)
     return {name: at(measured, name) for name in LOGGED}
@@ -161,6 +169,26 @@ def _calibrate(
         class_table_hash=manifest.class_table_hash(places.classes),
     )
     return fitted, val, test
+
+
+def _imprints(
+    reader: Reader,
+    params: Params,
+    places: Places,
+    answered: tuple[CropAnswers, CropAnswers],
+    fitted: Calibration,
+    classes: pd.DataFrame,
+    log: RunLog,
+) -> tuple[Calibration, Json]:
+    """Read imprints of val and test; the calibration with what val says of them, the section."""
+    log.info("reading imprints")
+    most, seed = params.evaluate.imprint_pills, params.seed
+    val, test = (
+        imprints.read(reader, CropStore(places.crops(split)), answers, most, seed, log)
+        for split, answers in zip(("val", "test"), answered, strict=True)
+    )
+    fitted, auroc = imprints.fitted_to(fitted, val, classes)
+    return fitted, {**imprints.section(val, test, fitted, classes, seed), "val_auroc": auroc}
 
 
 def _model(config: Json) -> Json:

@@ -2,7 +2,7 @@
 
 from difflib import SequenceMatcher
 
-from pillsnap.register import words
+from pillsnap.imprint import spelling
 
 LEAST_LETTERS = 2  # one letter is misread too easily to decide by
 
@@ -12,7 +12,7 @@ def verdict(text: str, print_front: str, print_back: str) -> str:
     least two letters were read and no two of them follow each other on the drug, and none is all
     that a side has (a logo beside it is often read as letters); else `unsure`."""
     ways, sides = _ways(text), _sides(print_front, print_back)
-    if len(words.plain(text)) < LEAST_LETTERS or not sides:
+    if len(spelling.plain(text)) < LEAST_LETTERS or not sides:
         return "unsure"
     both = _joined(sides)
     if any(_fits(way, side) for way in ways for side in {*sides, *both}):
@@ -30,19 +30,21 @@ def verdict(text: str, print_front: str, print_back: str) -> str:
 def spells(text: str, print_front: str, print_back: str) -> bool:
     """Whether three letters or more were read, and all are recorded, one after the other."""
     both = _joined(_sides(print_front, print_back))
-    long = len(words.plain(text)) > LEAST_LETTERS
+    long = len(spelling.plain(text)) > LEAST_LETTERS
     return long and any(way in side for way in _ways(text) for side in both)
 
 
 def _ways(text: str) -> list[str]:
     """What was read, and the same upside down if it can be."""
-    read = words.plain(text)
-    return [way for way in (words.look_alike(read), words.turned(read)) if way]
+    read = spelling.plain(text)
+    return [way for way in (spelling.look_alike(read), spelling.turned(read)) if way]
 
 
 def _sides(print_front: str, print_back: str) -> list[str]:
     """The sides of a drug that have letters."""
-    return [words.look_alike(side) for side in map(words.plain, (print_front, print_back)) if side]
+    return [
+        spelling.look_alike(side) for side in map(spelling.plain, (print_front, print_back)) if side
+    ]
 
 
 def _joined(sides: list[str]) -> set[str]:

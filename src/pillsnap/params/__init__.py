@@ -158,6 +158,7 @@ class EvaluateParams(Section):
     match_iou: Share
     known_recall: Share
     set_risk: Share
+    imprint_pills: Count
     bootstrap_rounds: Positive
     worst_classes: Positive
 
@@ -256,8 +257,7 @@ class Params(Section):
 
     def data_root(self) -> Path:
         """The photo set: the environment variable, else data.root, else the scale's root."""
-        root = self._named_root
-        if not root:
+        if not (root := self._named_root):
             raise refusals.no_root(self.scale)
         path = located(root, ParameterError)
         if not (path / "train" if self._is_drawn else path).is_dir():

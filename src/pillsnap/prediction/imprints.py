@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pillsnap.arrays import Pixels
-from pillsnap.imprint import compare
+from pillsnap.imprint import compare, spelling, weigh
 from pillsnap.imprint.reader import Reader, Reading, is_installed
+from pillsnap.imprint.weigh import RATIOS, Ratios
 from pillsnap.recognition.recogniser import Candidate, Named, Pill, PillImprint
-from pillsnap.register import store, words
+from pillsnap.register import store
 from pillsnap.register.search import Index, Query
 
-# P(verdict | this drug) / P(verdict | another drug): val of the demo, benchmarks/imprints.py
-RATIOS = {"agrees": 16.0, "unsure": 0.5, "contradicts": 0.02}
 LEAST_CANDIDATES = 5  # of the classifier, whose imprints are compared
 POSSIBLE = 0.01  # a less likely name leaves the set of names
 ZONES = ("exact", "prefix", "contains", "misread")  # of the search
@@ -26,8 +26,17 @@ MARGIN_SHARE = 0.05  # of a box, on each side: the ground that the reader tells 
 class Imprints:
     """The reader with the class table, and the register for pills that no class holds."""
 
-    def __init__(self, reader: Reader, classes: pd.DataFrame, classes_path: Path) -> None:
-        self._reader = reader
+    def __init__(
+        self,
+        reader: Reader,
+        classes: pd.DataFrame,
+        classes_path: Path,
+        ratios: Ratios | None = None,
+        refuse_contradicted: bool = False,
+    ) -> None:
+        """`ratios`: of evaluate, None for those of weigh; `refuse_contradicted`: likewise."""
+        self._reader, self._ratios = reader, ratios or RATIOS
+        self._refuse = refuse_contradicted
         self._classes = {row["mapping_code"]: row for row in classes.to_dict("records")}
         self._index = Index(store.current(classes_path).drugs)
 
@@ -42,9 +51,11 @@ class Imprints:
             code: compare.verdict(reading.text, row["print_front"], row["print_back"])
             for code, row in rows.items()
         }
-        ranked = weighed(pill.candidates, verdicts)
+        ranked = weighed(pill.candidates, verdicts, self._ratios)
         first = ranked[0]
         verdict = verdicts[first.code]
+        if self._refuse and verdict == "contradicts":
+            pill = replace(pill, known=False, code=None, drug_name=None, edi_codes=(), names=())
         found = [] if pill.known and verdict != "contradicts" else self._found(reading.text)
         imprint = PillImprint(reading.text, reading.confidence, verdict, tuple(found))
         pill = replace(pill, imprint=imprint, confidence=first.probability, candidates=ranked)
@@ -61,7 +72,7 @@ class Imprints:
 
     def _found(self, text: str) -> list[Named]:
         """Drugs of the register that fit a text."""
-        letters = words.plain(text)
+        letters = spelling.plain(text)
         if len(letters) < compare.LEAST_LETTERS:
             return []
         zones = self._index.search(Query(letters))
@@ -69,17 +80,17 @@ class Imprints:
         return [Named(drug.code, drug.item_seq, drug.drug_name) for drug in drugs]
 
 
-def weighed(candidates: Sequence[Candidate], verdicts: Mapping[str, str]) -> tuple[Candidate, ...]:
-    """Candidates by Bayes' rule, the likeliest first: each probability times the ratio of the
-    verdict on its imprint. Classes that are no candidate keep their share."""
-    weights = [each.probability * RATIOS[verdicts[each.code]] for each in candidates]
-    others = max(0.0, 1 - sum(each.probability for each in candidates)) * RATIOS["unsure"]
-    total = sum(weights) + others
-    new = [
-        replace(each, probability=weight / total)
-        for each, weight in zip(candidates, weights, strict=True)
-    ]
-    return tuple(sorted(new, key=lambda each: -each.probability))
+def weighed(
+    candidates: Sequence[Candidate], verdicts: Mapping[str, str], ratios: Ratios
+) -> tuple[Candidate, ...]:
+    """Candidates with the probabilities of `weigh.weighed`, the likeliest first."""
+    chances = np.array([[each.probability for each in candidates]])
+    given = np.array([[verdicts[each.code] for each in candidates]])
+    new = weigh.weighed(chances, given, ratios)[0].tolist()
+    pairs = zip(candidates, new, strict=True)
+    return tuple(
+        sorted((replace(each, probability=p) for each, p in pairs), key=lambda c: -c.probability)
+    )
 
 
 def open_reader(wanted: bool | None) -> Reader | None:

@@ -125,7 +125,9 @@ def load(
     loaded = replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
     if reader is None:
         return loaded
-    imprints = Imprints(reader, recogniser.classes, classes_path(backend, bundle_dir))
+    table, fitted = classes_path(backend, bundle_dir), recogniser.calibration
+    by_val = (fitted.imprint_ratios, fitted.refuse_contradicted)
+    imprints = Imprints(reader, recogniser.classes, table, *by_val)
     return replace(loaded, imprints=imprints)
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveFloat
 from pillsnap import files
 from pillsnap.arrays import Ints
 from pillsnap.errors import CheckpointError
+from pillsnap.imprint.weigh import Ratios
 from pillsnap.recognition import scores
 from pillsnap.recognition.centres import Centres, encoded
 from pillsnap.recognition.scores import Compared, Outputs
@@ -38,6 +39,8 @@ class Calibration:
     detection_iou: Share
     classification_sha256: str
     class_table_hash: str
+    imprint_ratios: Ratios | None = None  # None: imprint.weigh.RATIOS
+    refuse_contradicted: bool = False  # a pill whose imprint contradicts its likeliest class
 
     def refusal_score(self, pills: Outputs, allowed: Ints | None = None) -> NDArray[np.float64]:
         """[n]: high for pills that look like the classes (only the `allowed` ones).

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pillsnap.arrays import Bools, Ints
+from pillsnap.imprint import spelling
 from pillsnap.register import words
 from pillsnap.register.store import Drug
 
@@ -32,7 +33,7 @@ class Query:
     def of(cls, imprint: str, shape: str, colour: str) -> "Query":
         """A query as typed, in Korean or English; DataError names the words there are."""
         return cls(
-            words.plain(imprint),
+            spelling.plain(imprint),
             words.korean_of(shape, words.SHAPES, "shape") if shape else "",
             words.korean_of(colour, words.COLOURS, "colour") if colour else "",
         )
@@ -43,11 +44,11 @@ class Index:
 
     def __init__(self, drugs: Sequence[Drug]) -> None:
         self.drugs = drugs
-        sides = [(words.plain(d.print_front), words.plain(d.print_back)) for d in drugs]
+        sides = [(spelling.plain(d.print_front), spelling.plain(d.print_back)) for d in drugs]
         readings = [f"{front}{back}\n{back}{front}" for front, back in sides]  # either side first
         self._sides = np.array(sides, dtype=str).reshape(-1, 2)
         self._readings = np.array(readings, dtype=str)
-        self._look_alike = np.array(list(map(words.look_alike, readings)), dtype=str)
+        self._look_alike = np.array(list(map(spelling.look_alike, readings)), dtype=str)
         self._shapes = _bits([(drug.shape,) for drug in drugs], tuple(words.SHAPES))
         self._colours = _bits([drug.colours for drug in drugs], tuple(words.COLOURS))
 
@@ -84,7 +85,7 @@ class Index:
             exact[at] = text in (*both, front[at], back[at])
             prefix[at] = any(way.startswith(text) for way in both)
         misread = np.zeros_like(contains)
-        for way in {words.look_alike(text), words.turned(text)} - {""}:
+        for way in {spelling.look_alike(text), spelling.turned(text)} - {""}:
             misread |= np.strings.find(self._look_alike, way) >= 0
         blank = self._sides == ""
         within = (np.strings.find(np.array(text), self._sides) >= 0) & ~blank
