@@ -49,10 +49,9 @@ def test_the_score_is_the_best_on_vals_unknown_pills_if_there_are_enough(unknown
     assert fit.accepting(0.5, values[:20], kinds[:20]) == 40.0
     points = fitted.operating_points
     assert [point.known_recall for point in points] == [*fit.RECALLS[:7]]  # 60 combinations
+    scored = fitted.refusal_score(VAL), VAL.table["image_type"].to_numpy(str)
     for point in points:
-        assert point.threshold == fit.accepting(
-            point.known_recall, fitted.refusal_score(VAL), VAL.table["image_type"].to_numpy(str)
-        )
+        assert point.threshold == fit.accepting(point.known_recall, *scored)
         assert fitted.at(point.known_recall).set_probability == point.set_probability > 0
     thresholds = [point.threshold for point in points]
     assert thresholds == sorted(thresholds, reverse=True) and len({*thresholds}) > 3

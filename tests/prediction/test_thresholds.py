@@ -9,88 +9,59 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from make import evaluated_project, services
+from make import services
 from make.drawn_models import RED, frame, recogniser
 from pillsnap import cli_use
 from pillsnap.errors import UsageError
-from pillsnap.prediction import thresholds
+from pillsnap.prediction.thresholds import LESS, MORE, chosen
 from pillsnap.recognition.calibration import OperatingPoint
 from pillsnap.release.onnx_models import OnnxClassifier
 from pillsnap.service import command
 
-POINTS = tuple(OperatingPoint(0.8 + at / 10, -0.1 * at, 0.1) for at in range(2))
-MADE = replace(
-    recogniser().calibration, operating_points=(*POINTS, OperatingPoint(0.95, -0.2, 0.1))
-).at(0.9)
+POINTS = tuple(OperatingPoint(recall, -recall, 0.1) for recall in (0.8, 0.9, 0.95))
+MADE = replace(recogniser().calibration, operating_points=POINTS).at(0.9)
 
 
-@pytest.fixture
-def bundle(tmp_path_factory):
-    """Its val has twelve known pills: the highest recall that these support is 0.9."""
-    return evaluated_project.exported(tmp_path_factory.getbasetemp())
-
-
-@pytest.mark.parametrize(
-    ("options", "recall"),
-    [
-        ((False, False, None), 0.9),
-        ((True, False, None), 0.8),
-        ((False, True, None), 0.95),
-        ((False, False, 0.8), 0.8),
-        ((False, False, 0.9), 0.9),
-    ],
-)
-def test_more_and_less_are_the_next_steps_and_a_share_is_exact(options, recall) -> None:
-    chosen = thresholds.chosen(MADE, thresholds.asked(*options))
-    assert chosen == MADE.at(recall)
-    assert chosen.known_recall == recall
+def test_more_and_less_are_the_next_steps_and_a_share_is_exact():
+    for refusal, recall in {None: 0.9, MORE: 0.8, LESS: 0.95, 0.8: 0.8}.items():
+        assert chosen(MADE, refusal) == MADE.at(recall)
+        assert MADE.at(recall).threshold == -recall
 
 
 @pytest.mark.parametrize(
-    ("start", "options"),
-    [
-        (0.8, (True, False, None)),
-        (0.95, (False, True, None)),
-        (0.9, (False, False, 0.85)),
-        (0.9, (False, False, 1.0)),
-    ],
+    ("default", "refusal"), [(0.8, MORE), (0.95, LESS), (0.9, 0.85), (0.9, 1.0)]
 )
-def test_a_step_that_was_not_fitted_is_refused_and_the_offered_one_is_there(start, options) -> None:
-    with pytest.raises(UsageError, match=r"0\.8, 0\.9, 0\.95; ") as refusal:
-        thresholds.chosen(MADE.at(start), thresholds.asked(*options))
-    offered = float(refusal.value.cure.partition("--known-recall ")[2])
-    assert thresholds.chosen(MADE.at(start), offered).known_recall == offered
+def test_a_recall_without_threshold_is_refused_and_the_offered_one_is_there(default, refusal):
+    with pytest.raises(UsageError, match=r"recalls 0\.8, 0\.9, 0\.95 ") as error:
+        chosen(MADE.at(default), refusal)
+    offered = float(error.value.cure.partition("--known-recall ")[2])
+    assert chosen(MADE.at(default), offered).known_recall == offered
 
 
-def test_predict_check_and_serve_use_the_threshold_asked_for(bundle, tmp_path, monkeypatch):
-    points = OnnxClassifier(bundle.classification_onnx, 1).config["operating_points"]
-    assert [point["known_recall"] for point in points] == [0.8, 0.85, 0.9, 0.95]
+def test_predict_check_and_serve_use_the_threshold_asked_for(exported, tmp_path, monkeypatch):
+    points = OnnxClassifier(exported.classification_onnx, 1).config["operating_points"]
+    assert [point["known_recall"] for point in points] == [0.8, 0.85, 0.9, 0.95]  # val: 12 pills
     monkeypatch.chdir(tmp_path)
     Image.fromarray(frame((20, 30, 60, RED))).save("photo.png")
     Path("list.csv").write_text("K-000000,1\n")
-    models, apps = ["--backend", "onnx", "--model", str(bundle.folder)], []
+    models, apps = ["--backend", "onnx", "--model", str(exported.folder)], []
     server = SimpleNamespace(run=lambda **_: None)
     monkeypatch.setattr(command.web, "server", lambda app, _: apps.append(app) or server)
     monkeypatch.setattr(command.signal, "signal", lambda *_: None)
-    check = ["check", "photo.png", "--prescription", "list.csv", "--log", "log", "--no-imprint"]
 
-    def run(*words):
-        return CliRunner().invoke(cli_use.app, [*words, *models])
+    def run(line, *flags):
+        return CliRunner().invoke(cli_use.app, [*line.split(), *flags, *models])
 
-    for flags, point in (
-        ([], points[3]),
-        (["--refuse-more"], points[2]),
-        (["--known-recall", "0.8"], points[0]),
-    ):
-        done = run("predict", "photo.png", "--json", "--no-imprint", *flags)
+    asked = {(): points[3], ("--refuse-more",): points[2], ("--known-recall", "0.8"): points[0]}
+    for flags, point in asked.items():
+        done = run("predict photo.png --json --no-imprint", *flags)
         for pill in json.loads(done.stdout)[0]["pills"]:
             assert pill["known"] == (pill["known_score"] >= point["threshold"])
-        assert run(*check, *flags).exit_code in (0, 3)
+        run("check photo.png --prescription list.csv --log log --no-imprint", *flags)
         logged = json.loads(Path("log").read_text("utf-8").splitlines()[-1])
-        assert run("serve", "--port", "0", *flags).exit_code == 0
-        with services.client(apps[-1]) as client:
-            served = client.get("/v1/model").json()
+        assert run("serve --port 0", *flags).exit_code == 0
+        served = services.client(apps[-1]).get("/v1/model").json()
         assert logged["known_recall"] == served["known_recall"] == point["known_recall"]
         assert served["refusal"]["threshold"] == point["threshold"]
-    refused = run("predict", "photo.png", "--refuse-less").exception
-    assert "1 / (1 - recall) known pills" in refused.fact
+    refused = run("serve --port 0 --refuse-less").exception
+    assert "no threshold for --refuse-less" in refused.fact

@@ -109,14 +109,14 @@ def fit(
 ) -> Calibration:
     """Calibrate on val's known pills; `unknown`: val's pills of unknown codes.
 
-    The caller fills in the operating point and the hashes.
+    The caller fills in the detector's operating point and the hashes.
     """
     temperature = fit_temperature(known.logits, known.truth)
     compared = compare(known, unknown, centres, temperature)
     enough = len(unknown) >= ENOUGH
     score, basis = (best_of(compared), "val_unknown") if enough else (DEFAULT, "default")
-    point = 0.0, 0.0, 0.0, ()  # filled in below
-    fitted = Calibration(temperature, score, *point, centres, compared, basis, 0.0, 0.0, "", "")
+    unfitted = 0.0, 0.0, 0.0, ()  # thresholds
+    fitted = Calibration(temperature, score, *unfitted, centres, compared, basis, 0.0, 0.0, "", "")
     scored = fitted.refusal_score(known), known.table["image_type"].to_numpy(str)
     return _with_thresholds(fitted, known, scored, known_recall, set_risk)
 

@@ -30,8 +30,8 @@ def chosen(fitted: Calibration, refusal: Refusal) -> Calibration:
         return fitted.at(wanted)
     listed, nearest = ", ".join(map(str, recalls)), min(recalls, key=lambda one: abs(one - wanted))
     raise UsageError(
-        f"{refusal}: evaluate fitted no such threshold, only those for the known recalls {listed}; "
-        f"{own} is the default. A higher one needs 1 / (1 - recall) known pills of each kind of "
+        f"There is no threshold for {refusal}: evaluate fitted those of the known recalls {listed} "
+        f"({own} is the default). A recall needs 1 / (1 - recall) known pills of each kind of "
         "photo in val.",
         f"Give one of these: --known-recall {nearest}",
     )
