@@ -1,4 +1,4 @@
-"""The commands that run the pipeline and follow it: train, monitor, status."""
+"""The commands that run the pipeline and follow it (train, monitor, status); search, register."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +10,10 @@ from pillsnap import params as parameters
 from pillsnap.errors import CheckpointError, ParameterError, UsageError
 
 app = typer.Typer()
+register_app = typer.Typer(
+    help="The register of drugs that `search` looks in.", no_args_is_help=True
+)
+app.add_typer(register_app, name="register")
 
 AllowHost = Annotated[list[str] | None, typer.Option(help="Host name of a proxy; repeatable.")]
 
@@ -111,3 +115,39 @@ def status(
     from pillsnap.monitor import command, terminal
 
     terminal.show(command.artifacts_dir_of(Path("params.yaml"), scale), watch)
+
+
+@app.command()
+def search(
+    imprint: Annotated[str, typer.Option(help="Letters and digits on one side or both.")] = "",
+    shape: Annotated[str, typer.Option(help="round, oval, oblong ... or 원형, 장방형 ...")] = "",
+    colour: Annotated[str, typer.Option(help="white, yellow ... or 하양, 노랑 ...")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all drugs.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Print all drugs of all zones.")] = False,
+    model: Annotated[Path | None, typer.Option(help="Search a release bundle's classes.")] = None,
+) -> None:
+    """Find drugs by imprint, shape and colour; only a contradicting record excludes one."""
+    from pillsnap.places import Places
+    from pillsnap.register import command, store
+    from pillsnap.register.search import Query
+    from pillsnap.release.bundle import Bundle
+
+    query = Query.of(imprint, shape, colour)
+    if model is None:
+        drugs = store.current(Places.of(parameters.load()).classes)
+    else:
+        Bundle(model).describe()
+        drugs = store.of_classes(Bundle(model).classes)
+    typer.echo(command.search(drugs, query, as_json, show_all))
+
+
+@register_app.command("import")
+def register_import(
+    table: Annotated[Path, typer.Argument(help="The ministry's table: CSV or .xlsx.")],
+    any_size: Annotated[bool, typer.Option(help="Even if a tenth of the drugs is gone.")] = False,
+) -> None:
+    """Import the ministry's 낱알식별 table; an error changes nothing."""
+    from pillsnap.places import Places
+    from pillsnap.register import command
+
+    typer.echo(command.import_table(table, Places.of(parameters.load()).classes, any_size))

@@ -12,10 +12,6 @@ from pillsnap.params import load
 app = typer.Typer()
 gallery_app = typer.Typer(help="Drugs that were added without training.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
-register_app = typer.Typer(
-    help="The register of drugs that `search` looks in.", no_args_is_help=True
-)
-app.add_typer(register_app, name="register")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Backend = Annotated[str, typer.Option(help="torch or onnx.")]
@@ -23,6 +19,11 @@ Model = Annotated[Path | None, typer.Option(help="Release bundle, instead of the
 AllowHost = Annotated[list[str] | None, typer.Option(help="Host name of a proxy; repeatable.")]
 Imprint = Annotated[
     bool | None, typer.Option("--imprint/--no-imprint", help="Read imprints; if installed, yes.")
+]
+RefuseMore = Annotated[bool, typer.Option("--refuse-more", help="Accept fewer pills.")]
+RefuseLess = Annotated[bool, typer.Option("--refuse-less", help="Accept more pills.")]
+KnownRecall = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Share of known pills to accept.")
 ]
 Single = Annotated[bool, typer.Option("--single", help="A picture is one pill's crop.")]
 
@@ -37,6 +38,9 @@ def predict(
     annotate: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
     single: Single = False,
     pair: Annotated[bool, typer.Option("--pair", help="Two photos show one pill's sides.")] = False,
+    refuse_more: RefuseMore = False,
+    refuse_less: RefuseLess = False,
+    known_recall: KnownRecall = None,
     imprint: Imprint = None,
     device: Device = "auto",
     backend: Backend = "torch",
@@ -44,16 +48,17 @@ def predict(
 ) -> None:
     """Recognise the pills in photos: boxes, K-codes, drugs, EDI codes, confidence or "unknown"."""
     from pillsnap.prediction import load as loading
-    from pillsnap.prediction import pairs
+    from pillsnap.prediction import pairs, thresholds
     from pillsnap.prediction import predict as prediction
 
     form = prediction.form_of(as_json, csv)
+    refusal = thresholds.asked(refuse_more, refuse_less, known_recall)
     prediction.check_annotate_dir(annotate)
     paths = prediction.expand(images)
     prediction.check_exist(paths)
     pairs.check(pair, paths, annotate)
     allowed = None if codes is None else prediction.read_codes(codes)
-    loaded = loading.load(backend, model, device, imprint=imprint)
+    loaded = loading.load(backend, model, device, imprint=imprint, refusal=refusal)
     prediction.check_codes(codes, allowed or (), loaded)
     if single:
         loaded = loading.for_single(loaded)
@@ -73,6 +78,9 @@ def check(
         str | None, typer.Option(help="Who confirms the verdict, in the log.")
     ] = None,
     correct: Annotated[str | None, typer.Option(help="Who overrules it, in the log.")] = None,
+    refuse_more: RefuseMore = False,
+    refuse_less: RefuseLess = False,
+    known_recall: KnownRecall = None,
     imprint: Imprint = None,
     device: Device = "auto",
     backend: Backend = "torch",
@@ -82,19 +90,20 @@ def check(
     from pillsnap.prediction import load as loading
     from pillsnap.prediction import predict as prediction
     from pillsnap.prediction import prescription as prescriptions
+    from pillsnap.prediction import thresholds
     from pillsnap.prediction.check_log import Log
 
     logged = Log.of(log, confirm, correct)
+    refusal = thresholds.asked(refuse_more, refuse_less, known_recall)
     prediction.check_annotate_dir(annotate)
     paths, counts = prediction.expand(images), prescriptions.read(prescription)
     prediction.check_exist(paths)
-    loaded = loading.load(backend, model, device, imprint=imprint)
+    loaded = loading.load(backend, model, device, imprint=imprint, refusal=refusal)
     items = prescriptions.items_of(counts, loaded.recogniser.classes)
     answers = prediction.recognise(loaded, paths, 5, None, annotate)
     verdict = prescriptions.compare(items, answers)
     if logged is not None:
-        sha256 = loaded.recogniser.calibration.classification_sha256
-        logged.add(paths, prescription, verdict, sha256)
+        logged.add(paths, prescription, verdict, loaded.recogniser.calibration)
     typer.echo(prescriptions.as_json(verdict) if as_json else prescriptions.as_text(verdict))
     raise typer.Exit(prescriptions.ALL_RIGHT if verdict.all_right else prescriptions.NOT_ALL_RIGHT)
 
@@ -111,14 +120,20 @@ def serve(
     request_mb: Annotated[int, typer.Option(min=1, help="Largest request accepted.")] = 32,
     pictures: Annotated[int, typer.Option(min=1, help="Most pictures per request.")] = 8,
     imprint: Annotated[bool, typer.Option("--imprint", help="Read imprints too.")] = False,
+    refuse_more: RefuseMore = False,
+    refuse_less: RefuseLess = False,
+    known_recall: KnownRecall = None,
     allow_host: AllowHost = None,
 ) -> None:
     """Recognise pills over HTTP, with an upload page."""
+    from pillsnap.prediction import thresholds
     from pillsnap.service import command
     from pillsnap.service.requests import Limits
 
     limits = Limits(batch_size, queue, request_mb * 10**6, pictures)
-    command.serve(host, port, device, backend, model, limits, imprint, allow_host or ())
+    refusal = thresholds.asked(refuse_more, refuse_less, known_recall)
+    models = device, backend, model
+    command.serve(host, port, *models, limits, imprint, allow_host or (), refusal)
 
 
 @app.command()
@@ -163,42 +178,6 @@ def gallery_list() -> None:
     from pillsnap.prediction import enrol_command
 
     typer.echo(enrol_command.listing())
-
-
-@app.command()
-def search(
-    imprint: Annotated[str, typer.Option(help="Letters and digits on one side or both.")] = "",
-    shape: Annotated[str, typer.Option(help="round, oval, oblong ... or 원형, 장방형 ...")] = "",
-    colour: Annotated[str, typer.Option(help="white, yellow ... or 하양, 노랑 ...")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all drugs.")] = False,
-    show_all: Annotated[bool, typer.Option("--all", help="Print all drugs of all zones.")] = False,
-    model: Annotated[Path | None, typer.Option(help="Search a release bundle's classes.")] = None,
-) -> None:
-    """Find drugs by imprint, shape and colour; only a contradicting record excludes one."""
-    from pillsnap.places import Places
-    from pillsnap.register import command, store
-    from pillsnap.register.search import Query
-    from pillsnap.release.bundle import Bundle
-
-    query = Query.of(imprint, shape, colour)
-    if model is None:
-        drugs = store.current(Places.of(load()).classes)
-    else:
-        Bundle(model).describe()
-        drugs = store.of_classes(Bundle(model).classes)
-    typer.echo(command.search(drugs, query, as_json, show_all))
-
-
-@register_app.command("import")
-def register_import(
-    table: Annotated[Path, typer.Argument(help="The ministry's table: CSV or .xlsx.")],
-    any_size: Annotated[bool, typer.Option(help="Even if a tenth of the drugs is gone.")] = False,
-) -> None:
-    """Import the ministry's 낱알식별 table; an error changes nothing."""
-    from pillsnap.places import Places
-    from pillsnap.register import command
-
-    typer.echo(command.import_table(table, Places.of(load()).classes, any_size))
 
 
 @app.command()

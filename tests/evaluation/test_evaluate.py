@@ -56,8 +56,8 @@ def test_the_stage_writes_all_its_files_the_same_twice_but_for_times(project, mo
     assert ended["classification.top1"] == metrics["classification"]["top1"]
     calibration.load(project.calibration, files.sha256_of(project.checkpoint("classification")))
     assert set(measured) == {
-        "classification", "detection", "pipeline", "unknown", "sets", "by", "split", "speed",
-        "training", "models", "provenance", "targets",
+        "classification", "detection", "pipeline", "unknown", "operating_points", "sets", "by",
+        "split", "speed", "training", "models", "provenance", "targets",
     }  # fmt: skip
     model = timm.create_model("test_resnet", pretrained=False, num_classes=4)
     counted = sum(parameter.numel() for parameter in model.parameters())

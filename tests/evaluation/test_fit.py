@@ -47,6 +47,15 @@ def test_the_score_is_the_best_on_vals_unknown_pills_if_there_are_enough(unknown
     assert fit.accepting(0.95, values, kinds) == 12.0
     assert fit.accepting(0.9, values[:40], kinds[:40]) == fit.accepting(0.9, values, kinds)
     assert fit.accepting(0.5, values[:20], kinds[:20]) == 40.0
+    points = fitted.operating_points
+    assert [point.known_recall for point in points] == [*fit.RECALLS[:7]]  # 60 combinations
+    scored = fitted.refusal_score(VAL), VAL.table["image_type"].to_numpy(str)
+    for point in points:
+        assert point.threshold == fit.accepting(point.known_recall, *scored)
+        assert fitted.at(point.known_recall).set_probability == point.set_probability > 0
+    thresholds = [point.threshold for point in points]
+    assert thresholds == sorted(thresholds, reverse=True) and len({*thresholds}) > 3
+    assert fitted.at(0.95) == fitted.at(0.8).at(0.95) == fitted
     assert fit.best_of({"max_probability": 0.8, "energy": 0.9, "mahalanobis": 0.7}) == "energy"
     assert fit.best_of(dict.fromkeys(scores.SCORES)) == "max_probability"
 
@@ -85,6 +94,10 @@ def test_the_threshold_is_that_of_the_pills_as_the_detector_finds_them():
     )
     moved = fit.at_frames(made, VAL, frames, 0.9, 0.01)
     assert (moved.threshold, moved.temperature) == (0.04, made.temperature)
+    recalls = [point.known_recall for point in moved.operating_points]
+    assert recalls == [0.8, 0.85, 0.9, 0.925, 0.95, 0.97]  # 40 pills support no 0.98
+    odd = fit.at_frames(made, VAL, frames, 0.99, 0.01)  # that of params.yaml is always fitted
+    assert (odd.known_recall, odd.threshold, len(odd.operating_points)) == (0.99, 0.0, 7)
     decided = [int(frame.predicted_class[0]) for frame in frames.decided(0.04).frames]
     assert decided == [-1] * 4 + [0] * 36
     assert fit.at_frames(made, VAL, FrameSet(frames.frames[:20]), 0.9, 0.01) is made

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from make import made_answers as fake
-from pillsnap.evaluation import evaluate, refusal
+from pillsnap.evaluation import evaluate, fit, refusal
 from pillsnap.params import load
 
 HELD_OUT = {"K-000503", "K-000507"}
@@ -61,6 +61,23 @@ def test_held_out_classes_are_measured_apart_from_other_unknown_codes():
     assert min(spare) == pytest.approx(0, abs=1 / len(answered.val))
     assert all(share > -1e-9 for share in spare)
     assert section["held_out"]["codes"] == 2
+
+
+def test_each_threshold_has_its_shares_on_test_and_a_missing_one_its_reason():
+    answered = fake.answers(fake.muddled, fake.frames())
+    made = fake.fitted(answered.val)
+    rows = evaluate.measure(load(), answered, made, fake.class_table(), ())["operating_points"]
+    assert [row["known_recall"] for row in rows] == [*fit.RECALLS]
+    fitted, missing = rows[: len(made.operating_points)], rows[len(made.operating_points) :]
+    test = answered.test.known(False)
+    score = made.refusal_score(test)
+    for row, point in zip(fitted, made.operating_points, strict=True):
+        assert row["unknown_accepted"] == pytest.approx(np.mean(score >= point.threshold))
+        assert row["val_single_accepted"] >= point.known_recall - 1e-9
+        assert row["ci"]["unknown_accepted"].groups == test.table["mapping_code"].nunique()
+    assert fitted[0]["unknown_accepted"] < fitted[-1]["unknown_accepted"]
+    assert missing and all(row["threshold"] is None for row in missing)
+    assert all("fewer known pills" in row["threshold_reason"] for row in missing)
 
 
 @pytest.mark.parametrize(("model", "names"), [(fake.oracle, (1, 1)), (fake.guesser, (5, 10))])

@@ -2,13 +2,14 @@
 colour of a square is its class."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import cv2
 import numpy as np
 
 from make.made_answers import class_table, made_centres
 from pillsnap import boxes
-from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.calibration import Calibration, OperatingPoint
 from pillsnap.recognition.recogniser import Recogniser
 
 COLOURS = np.array([[250, 60, 60], [60, 250, 60], [60, 60, 250], [250, 250, 60]], np.float32)
@@ -53,7 +54,9 @@ def recogniser(batch_size: int = 3) -> Recogniser:
     """A recogniser of four colours that refuses a fifth."""
     means = COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)
     centres = made_centres(means)
-    calibration = Calibration(1.0, "mahalanobis", -0.04, 0.1, centres, {}, "", 0.25, 0.6, "", "")
+    points = (OperatingPoint(0.9, -0.001, 0.2), OperatingPoint(0.95, -0.04, 0.1))
+    default = (*astuple(points[1]), points)
+    calibration = Calibration(1.0, "mahalanobis", *default, centres, {}, "", 0.25, 0.6, "", "")
     return Recogniser(SquareDetector(), ColourClassifier(), calibration, classes(), batch_size)
 
 

@@ -45,6 +45,7 @@ def test_each_check_is_a_line_with_hashes_verdict_and_signature(check, tmp_path)
         {"path": "a.png", "sha256": sha256}, {"path": "gone.png", "sha256": None},
     ]  # fmt: skip
     assert (first["all_right"], first["refused"]) == (False, ["gone.png"])
+    assert (first["classifier"], first["known_recall"]) == ("", 0.95)
     drug = {"asked": "K-000000", "count": 1, "found": 1, "status": "right"}
     assert first["drugs"][0] == drug
     assert first["prescription"]["sha256"] and first["time"].endswith("+00:00")

@@ -60,6 +60,10 @@ def test_a_saved_calibration_comes_back_unless_it_was_changed_or_is_of_another_c
         ("centres", {"means": {"shape": [1, 2, 0], "float32_base64": ""}, "spread": 7}),
         ("compared", 1),
         ("detection_iou", 2.0),
+        ("known_recall", 2.0),
+        ("operating_points", []),
+        ("operating_points", [{"known_recall": 0.9, "threshold": "low", "set_probability": 0.1}]),
+        ("operating_points", [{"known_recall": -1, "threshold": 0.0, "set_probability": 0.1}]),
     ],
 )
 def test_a_sealed_value_of_another_kind_is_refused(path, key, value):

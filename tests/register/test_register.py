@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from make.import_graph import ROOT
-from pillsnap.cli_use import app
+from pillsnap.cli_run import app
 from pillsnap.dataset.manifest import CLASS_COLUMNS, write_classes
 from pillsnap.errors import DataError
 from pillsnap.register import command, store

@@ -212,6 +212,7 @@ def test_the_model_is_described(client) -> None:
         "code": "K-000000", "drug_name": "가나정 0mg", "edi_codes": ["111", "222"],
     }  # fmt: skip
     assert model["refusal"] == {"score": "mahalanobis", "threshold": -0.04}
+    assert model["known_recall"] == 0.95
 
 
 def test_metrics_count_requests_pictures_and_pills(client) -> None:

@@ -133,6 +133,7 @@ def measure(
             "test_single": sections.pipeline_of(test_frames, np.array(unknown_single, np.int64)),
         },
         "unknown": refusal.unknown_pills(known, *kinds, fitted, classes),
+        "operating_points": refusal.operating_points(known, test.known(), kinds[0], fitted),
         "sets": refusal.sets(known, fitted, options.set_risk, seed),
         "by": breakdown.by_condition(by_pill),
     }

@@ -1,4 +1,4 @@
-"""The calibration: temperature, refusal score and threshold, fitted to val. Test chooses nothing.
+"""The calibration: temperature, refusal score and thresholds, fitted to val. Test chooses nothing.
 
 The refusal score is the one that separates val's unknown pills best, where val has enough of them;
 else DEFAULT. Stand-ins made of known pills (halves of two, imprints erased or exchanged) are not
@@ -18,13 +18,15 @@ from pillsnap.arrays import Floats, Ints
 from pillsnap.evaluation import metrics
 from pillsnap.evaluation.answers import CropAnswers, FrameSet
 from pillsnap.recognition import name_sets, scores
-from pillsnap.recognition.calibration import Calibration
+from pillsnap.recognition.calibration import Calibration, OperatingPoint
 from pillsnap.recognition.centres import Centres
 from pillsnap.recognition.scores import SCORES, Compared, Outputs
 
 LOG_TEMPERATURE = (-3.0, 3.0)  # 0.05 to 20
 ENOUGH = 30  # pills: under it an AUROC is a guess
 DEFAULT = "mahalanobis"  # best on each of three drawn sets with 40 unknown codes
+# Known recalls that a user can choose from, beside evaluate.known_recall
+RECALLS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995)
 
 
 def compare(known: Outputs, unknown: Outputs, centres: Centres, temperature: float) -> Compared:
@@ -94,9 +96,7 @@ def cross_fitted(logits: Floats, truth: Ints, groups: NDArray[Any], seed: int) -
 def accepting(recall: float, values: Floats, kinds: NDArray[Any]) -> float:
     """The highest threshold that accepts this share of the known pills of every kind of photo, of
     which there are ENOUGH; of all kinds together if there are not. [n] scores and kinds."""
-    names = [name for name in np.unique(kinds) if (kinds == name).sum() >= ENOUGH]
-    parts = [values[kinds == name] for name in names] or [values]
-    found = [metrics.threshold_at(part, recall) for part in parts]
+    found = [metrics.threshold_at(part, recall) for part in _by_kind(values, kinds)]
     return min(threshold for threshold in found if threshold is not None)
 
 
@@ -109,34 +109,52 @@ def fit(
 ) -> Calibration:
     """Calibrate on val's known pills; `unknown`: val's pills of unknown codes.
 
-    The caller fills in the operating point and the hashes.
+    The caller fills in the detector's operating point and the hashes.
     """
     temperature = fit_temperature(known.logits, known.truth)
     compared = compare(known, unknown, centres, temperature)
     enough = len(unknown) >= ENOUGH
     score, basis = (best_of(compared), "val_unknown") if enough else (DEFAULT, "default")
-    fitted = Calibration(temperature, score, 0.0, 0.0, centres, compared, basis, 0.0, 0.0, "", "")
-    kinds = known.table["image_type"].to_numpy(str)
-    threshold = accepting(known_recall, fitted.refusal_score(known), kinds)
-    return at_threshold(fitted, known, threshold, set_risk)
-
-
-def at_threshold(
-    fitted: Calibration, known: CropAnswers, threshold: float, set_risk: float
-) -> Calibration:
-    """With this threshold, and the limit of the sets of names of the known pills it accepts."""
-    accepted = fitted.refusal_score(known) >= threshold
-    chances = of_truth(known.logits[accepted], known.truth[accepted], fitted.temperature)
-    least = name_sets.limit(chances, set_risk)
-    return replace(fitted, threshold=threshold, set_probability=least)
+    unfitted = 0.0, 0.0, 0.0, ()  # thresholds
+    fitted = Calibration(temperature, score, *unfitted, centres, compared, basis, 0.0, 0.0, "", "")
+    scored = fitted.refusal_score(known), known.table["image_type"].to_numpy(str)
+    return _with_thresholds(fitted, known, scored, known_recall, set_risk)
 
 
 def at_frames(
     fitted: Calibration, known: CropAnswers, frames: FrameSet, known_recall: float, set_risk: float
 ) -> Calibration:
-    """With a threshold for the pills as the detector finds them in val's frames, whose boxes differ
+    """With thresholds for the pills as the detector finds them in val's frames, whose boxes differ
     from the labels'; the same where it finds fewer than ENOUGH."""
-    values, kinds = frames.known_scores()
-    if len(values) < ENOUGH:
+    scored = frames.known_scores()
+    if len(scored[0]) < ENOUGH:
         return fitted
-    return at_threshold(fitted, known, accepting(known_recall, values, kinds), set_risk)
+    return _with_thresholds(fitted, known, scored, known_recall, set_risk)
+
+
+def _with_thresholds(
+    fitted: Calibration,
+    known: CropAnswers,
+    scored: tuple[Floats, NDArray[Any]],
+    known_recall: float,
+    set_risk: float,
+) -> Calibration:
+    """With a threshold for `known_recall`, which is used, and for each of RECALLS that may refuse a
+    pill of each kind in `scored`, scores and kinds [n]: n pills support no recall above 1 - 1 / n.
+    Each has the limit of the sets of names of the `known` pills that it accepts."""
+    fewest = min(map(len, _by_kind(*scored)))
+    recalls = {known_recall, *(each for each in RECALLS if fewest * (1 - each) >= 1 - 1e-9)}
+    score = fitted.refusal_score(known)
+    chances = of_truth(known.logits, known.truth, fitted.temperature)
+    thresholds = ((recall, accepting(recall, *scored)) for recall in sorted(recalls))
+    points = tuple(
+        OperatingPoint(recall, least, name_sets.limit(chances[score >= least], set_risk))
+        for recall, least in thresholds
+    )
+    return replace(fitted, operating_points=points).at(known_recall)
+
+
+def _by_kind(values: Floats, kinds: NDArray[Any]) -> list[Floats]:
+    """The values of each kind of which there are ENOUGH; of all kinds together if there is none."""
+    names = [name for name in np.unique(kinds) if (kinds == name).sum() >= ENOUGH]
+    return [values[kinds == name] for name in names] or [values]

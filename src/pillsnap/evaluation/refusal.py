@@ -1,5 +1,5 @@
-"""The sections `unknown` and `sets` of evaluation.json: pills that are refused, and the sets of
-names of those that are not.
+"""The sections `unknown`, `operating_points` and `sets` of evaluation.json: pills that are refused,
+and the sets of names of those that are not.
 
 Unknown pills are compared with known pills of single photos, by the score that was chosen on val.
 The unit of their intervals is the code: the next unknown pill is of yet another one.
@@ -46,6 +46,31 @@ def unknown_pills(
         ],
         "held_out": _section(alike, held_out.of_type(KIND), *rest, why),
     }
+
+
+def operating_points(
+    val: CropAnswers, known: CropAnswers, unknown: CropAnswers, fitted: Calibration
+) -> list[Json]:
+    """A row per known recall: the shares of test's `known` and `unknown` pills, and of val's known
+    single ones, that the threshold accepts; or why there is no such threshold."""
+    val, unknown = val.of_type(KIND), unknown.of_type(KIND)
+    sides = {
+        "known_accepted": (fitted.refusal_score(known), known.groups),
+        "val_single_accepted": (fitted.refusal_score(val), val.groups),
+        "unknown_accepted": (fitted.refusal_score(unknown), unknown.codes),
+    }
+    rows: list[Json] = []
+    for point in fitted.operating_points:
+        row: Json = {"known_recall": point.known_recall, "threshold": point.threshold, "ci": {}}
+        for name, (score, units) in sides.items():
+            accepted = score >= point.threshold
+            row |= explained({name: metrics.mean(accepted)}, "no such pill")
+            row["ci"][name] = intervals.ratio(accepted, np.ones(len(score)), units)
+        rows.append(row)
+    for recall in sorted({*fit.RECALLS} - {row["known_recall"] for row in rows}):
+        why = "val has fewer known pills of a kind of photo than 1 / (1 - known_recall)"
+        rows.append({"known_recall": recall, **explained({"threshold": None}, why)})
+    return rows
 
 
 def sets(val: CropAnswers, fitted: Calibration, risk: float, seed: int) -> Json:

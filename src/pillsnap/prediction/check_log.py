@@ -13,6 +13,7 @@ from pillsnap import files
 from pillsnap.errors import DataError, UsageError
 from pillsnap.files import Json
 from pillsnap.prediction.prescription import Verdict
+from pillsnap.recognition.calibration import Calibration
 
 CURE = "Name another file: --log FILE"
 DECISIONS = ("confirmed", "corrected")
@@ -44,14 +45,15 @@ class Log:
         return cls(path, "".join(signed).strip(), decision)
 
     def add(
-        self, pictures: Sequence[Path], prescription: Path, verdict: Verdict, classifier: str
+        self, pictures: Sequence[Path], prescription: Path, verdict: Verdict, fitted: Calibration
     ) -> None:
-        """Append a check, on disk when this returns; `classifier`: sha256 of the checkpoint."""
+        """Append a check, on disk when this returns."""
         entry: Json = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "pictures": [{"path": str(path), "sha256": _sha256_of(path)} for path in pictures],
             "prescription": {"path": str(prescription), "sha256": _sha256_of(prescription)},
-            "classifier": classifier,
+            "classifier": fitted.classification_sha256,
+            "known_recall": fitted.known_recall,
             "all_right": verdict.all_right,
             "drugs": [
                 {"asked": item.asked, "count": item.count, "found": len(found),

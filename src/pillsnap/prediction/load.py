@@ -15,9 +15,10 @@ from pillsnap.dataset import manifest
 from pillsnap.errors import CheckpointError, MachineError, UsageError
 from pillsnap.params import Params
 from pillsnap.places import MODELS, Places
-from pillsnap.prediction import enrolment
+from pillsnap.prediction import enrolment, thresholds
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction.imprints import LEAST_CANDIDATES, Imprints, open_reader
+from pillsnap.prediction.thresholds import Refusal
 from pillsnap.recognition import calibration
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Pill, Recogniser
@@ -105,10 +106,12 @@ def load(
     device: str,
     enrolled: bool = True,
     imprint: bool | None = False,
+    refusal: Refusal = None,
 ) -> Loaded:
     """The project's models or a bundle's, run once, with the gallery if `enrolled`; UserError.
 
-    `imprint`: whether imprints are read; None: if the reader is installed.
+    `imprint`: whether imprints are read; None: if the reader is installed. `refusal`: which of the
+    fitted thresholds is used.
     """
     check(backend, bundle_dir, device)
     reader = open_reader(imprint)
@@ -117,11 +120,13 @@ def load(
     else:
         folder = bundle_dir or bundle_dir_of(params.load())
         loaded = _from_bundle(Bundle(folder), backend, device)
-    _try_out(loaded.recogniser)
+    own = loaded.recogniser
+    own.calibration = thresholds.chosen(own.calibration, refusal)
+    _try_out(own)
     if not enrolled:
         return loaded
     gallery = gallery_of(loaded)
-    recogniser = enrolment.with_gallery(loaded.recogniser, gallery)
+    recogniser = enrolment.with_gallery(own, gallery)
     loaded = replace(loaded, recogniser=recogniser, enrolled=len(gallery.entries))
     if reader is None:
         return loaded

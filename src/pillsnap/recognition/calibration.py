@@ -1,9 +1,9 @@
-"""Temperature, refusal score and threshold: what turns logits into probabilities and refusals.
+"""Temperature, refusal score and thresholds: what turns logits into probabilities and refusals.
 
 All are chosen on val alone and stored in a file next to the checkpoints.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +25,24 @@ CURE = "Fit it again: dvc repro -f -s evaluate"
 
 
 @dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold of refusal, and the sets of names of the pills it accepts."""
+
+    known_recall: Share  # the threshold accepts at least this share of val's known pills
+    threshold: float  # a pill whose score is lower is refused
+    set_probability: float  # a class this likely is in the set of names (name_sets)
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What turns logits and embeddings into a probability and into a refusal."""
 
     temperature: PositiveFloat
     score: Annotated[str, Field(pattern=f"^({'|'.join(scores.SCORES)})$")]
-    threshold: float  # a pill whose score is lower is refused
-    set_probability: float  # a class this likely is in the set of names (name_sets)
+    known_recall: Share  # this and the next two: the operating point in use
+    threshold: float
+    set_probability: float
+    operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]  # to choose from
     centres: Centres  # of the classes among train's embeddings
     compared: Compared  # AUROC of every score against val's unknown pills
     chosen_on: str  # val_unknown; or default, where val has too few
@@ -41,6 +52,11 @@ class Calibration:
     class_table_hash: str
     imprint_ratios: Ratios | None = None  # None: imprint.weigh.RATIOS
     refuse_contradicted: bool = False  # a pill whose imprint contradicts its likeliest class
+
+    def at(self, known_recall: float) -> "Calibration":
+        """The same at another one of the operating points."""
+        points = {point.known_recall: point for point in self.operating_points}
+        return replace(self, **asdict(points[known_recall]))
 
     def refusal_score(self, pills: Outputs, allowed: Ints | None = None) -> NDArray[np.float64]:
         """[n]: high for pills that look like the classes (only the `allowed` ones).

@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from pillsnap import files
 from pillsnap.errors import CheckpointError, ParameterError
 
-FORMAT = 2
+FORMAT = 3
 CHECKSUMS = "SHA256SUMS"  # as sha256sum writes and checks it
 CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)", re.ASCII)
 DESCRIPTION = "bundle.json"

@@ -1,6 +1,7 @@
 """`pillsnap export`: the trained models as a release bundle, compared with torch first."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -73,6 +74,7 @@ def _fill(bundle: Bundle, places: Places, batch_size: int, gallery: Path | None)
         "temperature": fitted.temperature,
         "refusal_score": fitted.score,
         "refusal_threshold": fitted.threshold,
+        "operating_points": [asdict(point) for point in fitted.operating_points],
         "class_table": classes[["mapping_code", "drug_name", "edi_codes"]].to_dict("records"),
         "checkpoint_sha256": own_sha256,
     }

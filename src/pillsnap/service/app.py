@@ -184,6 +184,7 @@ class Service:
             "class_table_hash": fitted.class_table_hash,
             "detection_confidence": fitted.detection_confidence,
             "refusal": {"score": fitted.score, "threshold": fitted.threshold},
+            "known_recall": fitted.known_recall,
             "enrolled": self.loaded.enrolled,
             "classes": [
                 {"code": code, "drug_name": name, "edi_codes": list(filter(None, edi.split("|")))}
