@@ -60,6 +60,7 @@ TINY = {
     "onnx_speed.py": ("--help", "bundle"),
     "review.py": ("--help", "--spoilt"),
     "service.py": ("--help", "photos"),
+    "soak.py": ("--help", "--minutes"),
     "split_flattery.py": ("--help", "--epochs"),
 }
 PARTS = {

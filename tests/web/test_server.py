@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -30,7 +30,10 @@ async def healthz(request: Request) -> PlainTextResponse:
 
 
 async def upload(request: Request) -> PlainTextResponse:
-    return PlainTextResponse(str(len(await request.body())))
+    try:
+        return PlainTextResponse(str(len(await request.body())))
+    except ClientDisconnect:
+        return PlainTextResponse("to nobody")
 
 
 async def slow(request: Request) -> PlainTextResponse:
@@ -71,6 +74,23 @@ def deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_connection_without_a_whole_request_is_closed(sent: bytes) -> None:
     with tiny() as port, connection(port, sent) as raw:
         assert closed_by_server(raw)
+
+
+@pytest.mark.parametrize("path", ["healthz", "upload", "slow", "large", "nowhere"])
+@pytest.mark.parametrize("pause_s", [0.0, 0.2], ids=["at once", "later"])
+def test_a_malformed_body_is_no_error_of_the_route(path, pause_s, caplog) -> None:
+    """Before, while and after the route answers: uvicorn wrote a traceback for each."""
+    head = f"POST /{path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with tiny() as port:
+        with connection(port, head.encode()) as raw:
+            time.sleep(pause_s)
+            with suppress(ConnectionError):
+                raw.sendall(b"ZZZ\r\n")
+            with suppress(ConnectionError):
+                while raw.recv(1 << 16):
+                    pass
+        assert answer_to(HEALTH, port).startswith(b"HTTP/1.1 200")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.usefixtures("deadlines")

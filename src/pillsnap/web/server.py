@@ -8,6 +8,7 @@ import resource
 import socket
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -44,6 +45,16 @@ class LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._wait(self.cycle.response_complete)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a malformed request, unless its route has begun to; drop what the route sends."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._wait(False)
