@@ -75,6 +75,22 @@ def test_the_page_shows_intervals_reasons_warnings_unknown_pills_and_names_not_a
     assert "<script>x" not in shown
 
 
+def test_thresholds_to_choose_from_are_shown_and_imprints_where_they_were_read():
+    sections, plots, classes = measured()
+    shown = report.render(sections, plots, classes, PICTURES, "demo")
+    for row in sections["operating_points"]:
+        assert (row["threshold"] is None) is (f"{row['threshold']!r}" not in shown)
+    assert "with the imprint" not in shown
+    named = ("top1", "top1_with_imprint", "accepted", "accepted_and_not_contradicted")
+    part = dict(zip(named, (0.5, 0.625, 0.75, None), strict=True)) | {"pills": 8}
+    part["ci"] = dict.fromkeys(named)
+    sections["imprint"] = dict.fromkeys(("val", "test", "known", "unknown"), part)
+    shown = report.render(sections, plots, classes, PICTURES, "demo")
+    assert "with the imprint" in shown
+    assert shown.count(">0.625<") == 2
+    assert re.findall(r"(\w+) pills accepted<", shown)[-2:] == ["known", "unknown"]
+
+
 def test_cells_sort_by_the_whole_value_and_missing_ones_are_empty():
     row = report.table(["a"], [[0.123456, None, (0.5, "0.4 to 0.6"), "text", True]])["rows"][0]
     assert [cell.get("sort") for cell in row] == ["0.123456", "", "0.5", None, None]

@@ -69,6 +69,8 @@ def render(
         unknown=unknown,
         by_code=table(["unknown code", *heads], [list(row.values()) for row in unknown["by_code"]]),
         compared=_compared(unknown["compared"]),
+        points=_points(measured["operating_points"]),
+        imprint=_imprint(measured.get("imprint")),
         charts=_charts(plots),
         classification=measured["classification"],
         split=_facts(measured["split"]),
@@ -170,6 +172,35 @@ def _compared(rows: Sequence[Json]) -> Json:
     """AUROC of every refusal score against val's unknown pills."""
     cells = [[row["score"], row["auroc_val_unknown"], row["kept"]] for row in rows]
     return table(["score", "AUROC", "kept"], cells)
+
+
+def _points(rows: Sequence[Json]) -> Json:
+    """What each threshold that can be chosen at use costs and gains."""
+    keys = ("known_accepted", "val_single_accepted", "unknown_accepted")
+    heads = ["known recall", "threshold", "test, known", "val, known single", "test, unknown"]
+    cells = [
+        [row["known_recall"], row["threshold"], *((row[key], row["ci"][key]) for key in keys)]
+        for row in rows
+        if row["threshold"] is not None
+    ]
+    return table(heads, cells)
+
+
+def _imprint(section: Json | None) -> Json | None:
+    """What the imprints add; None where none were read."""
+    if section is None:
+        return None
+    with_text = ("top1", "top1_with_imprint")
+    rows = [
+        [f"top-1, {split}", *((part[key], part["ci"][key]) for key in with_text), part["pills"]]
+        for split, part in ((split, section[split]) for split in ("val", "test"))
+    ]
+    shares = ("accepted", "accepted_and_not_contradicted", "pills")
+    rows += [
+        [f"{kind} pills accepted", *(section[kind][key] for key in shares)]
+        for kind in ("known", "unknown")
+    ]
+    return table(["share", "classifier", "with the imprint", "pills"], rows)
 
 
 def _charts(plots: Mapping[str, Sequence[Json]]) -> list[Json]:
