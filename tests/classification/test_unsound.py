@@ -32,6 +32,16 @@ def test_an_infinite_gradient_skips_its_step(tmp_path, crops_dir, monkeypatch, b
     assert [epoch["skipped_steps"] for epoch in found] == [int(bad // 3 == i) for i in range(3)]
 
 
+@pytest.mark.slow
+def test_an_infinite_gradient_late_in_a_long_training_skips_its_step(
+    tmp_path, crops_dir, monkeypatch
+):
+    bad = (3, 500, 60 * STEPS - 1)
+    change_gradients(monkeypatch, lambda one: one.global_step in bad and spoil(one))
+    found = ends_the_same(tmp_path, crops_dir, plan(repeats=60), monkeypatch, at_step=505)
+    assert [epoch["skipped_steps"] for epoch in found] == [1, 0, 2]
+
+
 @pytest.mark.parametrize("whole", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_overflows_of_fp16_at_the_start_are_skipped(tmp_path, crops_dir, monkeypatch, whole):
     monkeypatch.setattr(trainer, "FIRST_LOSS_SCALE", 1.2 * 2**18)  # half of it is small enough
