@@ -22,7 +22,6 @@ from pillsnap.recognition import scores
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.stage.log import RunLog
 
-CANDIDATES = 5  # likeliest classes of a pill whose imprints are compared, as `predict` does
 VERDICTS = tuple(field.name for field in fields(Ratios))
 TEXT = "imprint"  # column of the answers' table
 
@@ -62,7 +61,9 @@ def read(
 def compared(answers: CropAnswers, classes: pd.DataFrame) -> Compared:
     """The pills with a text, and how it compares with the records of their likeliest classes."""
     pills = answers.where(answers.table[TEXT].notna().to_numpy())
-    columns = np.argsort(-pills.logits, axis=1, kind="stable")[:, :CANDIDATES].astype(np.int64)
+    columns = np.argsort(-pills.logits, axis=1, kind="stable")[:, : weigh.CANDIDATES].astype(
+        np.int64
+    )
     prints = classes[["print_front", "print_back"]].to_numpy(str)
     rows = [
         [compare.verdict(text, *prints[index]) for index in row]

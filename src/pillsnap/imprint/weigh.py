@@ -17,6 +17,7 @@ class Ratios:
     contradicts: PositiveFloat
 
 
+CANDIDATES = 5  # likeliest classes of a pill, whose imprints are compared
 RATIOS = Ratios(16.0, 0.5, 0.02)  # of the demo's val, benchmarks/imprints.py
 
 

@@ -16,7 +16,6 @@ from pillsnap.recognition.recogniser import Candidate, Named, Pill, PillImprint
 from pillsnap.register import store
 from pillsnap.register.search import Index, Query
 
-LEAST_CANDIDATES = 5  # of the classifier, whose imprints are compared
 POSSIBLE = 0.01  # a less likely name leaves the set of names
 ZONES = ("exact", "prefix", "contains", "misread")  # of the search
 MOST_CANDIDATES = 5

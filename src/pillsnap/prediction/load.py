@@ -13,11 +13,12 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.boxes import Boxes
 from pillsnap.dataset import manifest
 from pillsnap.errors import CheckpointError, MachineError, UsageError
+from pillsnap.imprint.weigh import CANDIDATES
 from pillsnap.params import Params
 from pillsnap.places import MODELS, Places
 from pillsnap.prediction import enrolment, thresholds
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.imprints import LEAST_CANDIDATES, Imprints, open_reader
+from pillsnap.prediction.imprints import Imprints, open_reader
 from pillsnap.prediction.thresholds import Refusal
 from pillsnap.recognition import calibration
 from pillsnap.recognition.models import Classifier
@@ -51,7 +52,7 @@ class Loaded:
         """The pills of frames as `Recogniser.recognise`, with their imprints if they are read."""
         if self.imprints is None:
             return self.recogniser.recognise(frames, top, codes)
-        found = self.recogniser.recognise(frames, max(top, LEAST_CANDIDATES), codes)
+        found = self.recogniser.recognise(frames, max(top, CANDIDATES), codes)
         read = [self.imprints.added(*each) for each in zip(frames, found, strict=True)]
         return [
             [replace(pill, candidates=pill.candidates[:top]) for pill in pills] for pills in read
