@@ -52,6 +52,7 @@ TINY = {
     "neighbours.py": ("1", "| classifier | OMP_NUM_THREADS=1 |"),
     "pages.py": ("--help", "--axe"),
     "real_pills.py": ("--help", "--drugs"),
+    "register_photos.py": ("--help", "--legible"),
     "ablation.py": ("--help", "--seeds"),  # from here on a trained demo is needed: minutes to make
     "enrolment.py": ("--help", "--drawings"),
     "imprints.py": ("--help", "--pills"),
@@ -66,7 +67,7 @@ TINY = {
 PARTS = {
     "damage_models.py", "damage_targets.py",
     "drawn_set.py", "peers.py", "one_training.py", "drawn_crops.py", "drawn_events.py",
-    "gpu_sections.py", "faulted.py",
+    "gpu_sections.py", "faulted.py", "pill_pairs.py",
     "gpu_paths.py", "gpu_speed.py", "gpu_stage3.py",
 }  # of the others  # fmt: skip
 WITHOUT_GPU = {  # what of gpu_check.py has a meaning there

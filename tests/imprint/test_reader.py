@@ -68,6 +68,27 @@ def test_reads_nothing_on_a_blank_pill_and_all_pills_of_a_list(opened, shape):
     assert opened.read([]) == []
 
 
+def test_reads_a_line_across_the_middle_where_none_is_found(opened, monkeypatch):
+    monkeypatch.setattr(reader, "_lines", lambda probability: iter(()))
+    readings = opened.read([pill("TV18"), pill("TV18", turn=90), pill()])
+    assert [each.text for each in readings] == ["TV18", "TV18", ""]
+
+
+@pytest.mark.parametrize(("text", "once"), [("TV18 TV18", "TV18"), ("TV 18", "TV18")])
+def test_a_line_that_is_repeated_counts_once(opened, text, once):
+    assert look_alike(opened.read([pill(text)])[0].text) == look_alike(once)
+
+
+def test_a_region_aside_is_no_pill():
+    crop = pill("TV18")
+    whole = contrast.pill_mask(crop)
+    crop[:, -PX // 4 :] = 0  # a shadow darker than the pill is light
+    crop[crop > 100] = 70
+    centred = contrast.pill_mask(crop)
+    assert abs(centred.mean() - whole.mean()) < 0.2
+    assert (centred[PX // 2] == centred[PX // 2, ::-1]).mean() > 0.98
+
+
 def test_contrast_is_that_of_the_pill_under_any_light():
     weak, strong = contrast.even(pill("TV18", relief=9)), contrast.even(pill("TV18", relief=30))
     uneven = contrast.even(pill("TV18", light=0.5))

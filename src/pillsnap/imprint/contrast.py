@@ -13,6 +13,8 @@ SPREAD = 40  # grey levels of one standard deviation
 LIGHT_SHARE = 1 / 12  # of the longer side: sigma of the blur that estimates the light
 RIM_SHARE = 1 / 24  # of the longer side: left out at the pill's edge
 LEAST_PILL = 0.2  # share of the crop: a smaller region is no pill that was cut out
+MOST_ASIDE = 0.1  # of a side, from its middle: a region farther off is half a pill, or a shadow
+PILL_SHARE = 0.9  # of the sides of a crop with its margin
 
 
 def even(crop: Pixels) -> Array:
@@ -31,7 +33,8 @@ def even(crop: Pixels) -> Array:
 
 
 def pill_mask(crop: Pixels) -> Array:
-    """uint8 [h, w], 1 on the pill: the largest region unlike the corners, convex; else all."""
+    """uint8 [h, w], 1 on the pill: the largest region unlike the corners, convex; an ellipse if
+    that is small or not in the middle."""
     height, width = crop.shape[:2]
     part = max(2, min(height, width) // 16)
     corners = [
@@ -47,4 +50,9 @@ def pill_mask(crop: Pixels) -> Array:
     mask = np.zeros((height, width), np.uint8)
     if outlines:
         cv2.fillPoly(mask, [cv2.convexHull(max(outlines, key=cv2.contourArea))], 1)
-    return mask if mask.mean() >= LEAST_PILL else np.ones_like(mask)
+    x, y, wide, high = cv2.boundingRect(mask)
+    aside = max(abs(2 * x + wide - width) / width, abs(2 * y + high - height) / height) / 2
+    if mask.mean() < LEAST_PILL or aside > MOST_ASIDE:
+        half = round(width / 2 * PILL_SHARE), round(height / 2 * PILL_SHARE)
+        mask = cv2.ellipse(np.zeros_like(mask), (width // 2, height // 2), half, 0, 0, 360, 1, -1)
+    return mask
