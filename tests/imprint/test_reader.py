@@ -79,6 +79,13 @@ def test_a_line_that_is_repeated_counts_once(opened, text, once):
     assert look_alike(opened.read([pill(text)])[0].text) == look_alike(once)
 
 
+@pytest.mark.parametrize(
+    ("text", "once"), [("SCF02SCF02", "SCF02"), ("ABAB", "AB"), ("11", "11"), ("ABA", "ABA")]
+)
+def test_a_text_on_both_halves_of_a_capsule_counts_once(text, once):
+    assert reader._once(text) == once
+
+
 def test_a_region_aside_is_no_pill():
     crop = pill("TV18")
     whole = contrast.pill_mask(crop)

@@ -202,13 +202,15 @@ def _whole(lines: Sequence[Line]) -> Iterator[tuple[float, Reading]]:
                 if line.view == view and line.ways[upside_down].confidence > SURE_ABOVE
             ]
             used.sort(key=lambda each: (round(float(each[0][1]) / 20), float(each[0][0])))
-            used = [
-                each for at, each in enumerate(used)
-                if not at or len(each[1].text) < 2 or each[1].text != used[at - 1][1].text
-            ]  # both halves of a capsule carry the same line  # fmt: skip
             weights = [len(way.text) * (way.confidence - SURE_ABOVE) for _, way in used]
             score = sum(weights) / (1 - SURE_ABOVE)
             text = "".join(way.text for _, way in used)
             if score >= LEAST_SCORE:
                 letters = sum(len(way.text) * way.confidence for _, way in used)
-                yield score, Reading(text, letters / len(text))
+                yield score, Reading(_once(text), letters / len(text))
+
+
+def _once(text: str) -> str:
+    """A text without its repetition: capsules carry the imprint on both halves."""
+    half = len(text) // 2
+    return text[:half] if half >= 2 and text[:half] * 2 == text else text
