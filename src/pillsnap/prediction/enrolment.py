@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -15,13 +16,14 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.dataset import pictures
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
+from pillsnap.prediction.gallery import KEPT, EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.centres import Centres, normalised
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
-TURNS = 4  # quarters: a photo stands for its pill at any angle
+TURNS = 24  # of a photo by equal angles; docs/evaluation.md compares 4, 8, 12 and 24
+PRIOR = 100  # photos whose turns count as much as the training set's spread
 FAR = 10.0  # logits: e^-10 of the probability, which changes no other one and no refusal
 
 
@@ -32,12 +34,17 @@ class GalleryClassifier:
     trained class, and as like it as the trained classes are like each other. The drug's logit then
     exceeds the best trained one by the difference of the two likenesses times the pill's own slope
     (of its logits over its likenesses), and is high enough to be accepted. Otherwise the logit is
-    so low that the trained classes keep their ranks, probabilities and refusals.
+    so low that the trained classes keep their ranks, probabilities and refusals. Likenesses are
+    those of whitened embeddings of length 1.
     """
 
-    def __init__(self, classifier: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
-        self._classifier, self._trained = classifier, fitted.centres
-        self._enrolled = Centres(enrolled, fitted.centres.spread)
+    def __init__(self, classifier: Classifier, gallery: Gallery, fitted: Calibration) -> None:
+        self._classifier, spread = classifier, fitted.centres.spread
+        self._whitening = whitening(spread, gallery.photos)
+        self._trained, self._enrolled = (
+            Centres(normalised(means @ self._whitening), np.zeros_like(spread))
+            for means in (fitted.centres.means, gallery.means)
+        )
         # The score of likeness refuses by itself; the others do not see the enrolled drugs.
         refuses = fitted.score == "mahalanobis"
         self._least = -np.inf if refuses else float(np.median(self._trained.between().max(axis=1)))
@@ -51,7 +58,8 @@ class GalleryClassifier:
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
         logits, embeddings = self._classifier.classify(crops)
-        own, trained = self._enrolled.likeness(embeddings), self._trained.likeness(embeddings)
+        white = normalised(embeddings @ self._whitening)
+        own, trained = self._enrolled.likeness(white), self._trained.likeness(white)
         nearer = own - trained.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
         accepted = (nearer > 0) & (own >= self._least)
@@ -59,6 +67,20 @@ class GalleryClassifier:
         winning = np.maximum(best, self._accepted_logit) + rise
         more = np.where(accepted, winning, best - FAR + np.minimum(rise, 0.0))
         return np.concatenate([logits, more], axis=1).astype(np.float32), embeddings
+
+
+def whitening(spread: Floats32, photos: Sequence[EnrolledPhoto]) -> Floats32:
+    """Matrix [d, d] by which embeddings are multiplied, so that those of one drug differ equally in
+    all directions. How they differ is known from the training set (`spread` of its centres,
+    [k, d]) and from the turns of the photos, which count the more, the more photos there are."""
+    own = spread.astype(np.float64)
+    trained = np.linalg.inv(np.eye(own.shape[1]) - own.T @ own)
+    off = [p.turned - np.outer(p.turned @ p.embedding, p.embedding) for p in photos]
+    turned = np.concatenate(off)
+    by_turns = (turned.T @ turned).astype(np.float64)
+    weight = len(photos) / PRIOR * np.trace(trained) / max(np.trace(by_turns), 1e-12)
+    within = trained + weight * by_turns
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(within)).T, dtype=np.float32)
 
 
 def slopes(logits: Floats32, likeness: Floats32) -> NDArray[np.float64]:
@@ -88,7 +110,7 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
     )
     return Recogniser(
         recogniser.detector,
-        GalleryClassifier(recogniser.classifier, gallery.means, fitted),
+        GalleryClassifier(recogniser.classifier, gallery, fitted),
         replace(fitted, centres=fitted.centres.joined(gallery.means)),
         pd.concat([classes, more], ignore_index=True),
         recogniser.batch_size,
@@ -137,11 +159,21 @@ def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> EnrolledPhoto
     if len(box) != 1:
         fact = f"{path}: {len(box)} pills found, one is needed."
         raise DataError(fact, "Photograph one pill alone, or give its crop with --single.")
-    embedding = embedding_of(recogniser, recogniser.cut(frame, box)[0])
-    return EnrolledPhoto(path.name, files.sha256_of(path), embedding)
+    turned = recogniser.classify(turns_of(recogniser.cut(frame, box)[0]))[1]
+    return enrolled_photo(path.name, files.sha256_of(path), turned)
 
 
-def embedding_of(recogniser: Recogniser, crop: Pixels) -> Floats32:
-    """Mean embedding [d], of length 1, of a crop in four turns."""
-    turned = np.stack([np.rot90(crop, turns) for turns in range(TURNS)])
-    return normalised(recogniser.classify(turned)[1].mean(axis=0))
+def turns_of(crop: Pixels) -> Pixels:
+    """A crop [c, c, 3] at equal angles, [TURNS, c, c, 3], its edge replicated as in training."""
+    middle = (len(crop) - 1) / 2
+    turned = np.empty((TURNS, *crop.shape), np.uint8)
+    for turn in range(TURNS):
+        move = cv2.getRotationMatrix2D((middle, middle), 360 * turn / TURNS, 1)
+        turned[turn] = cv2.warpAffine(crop, move, crop.shape[:2], borderMode=cv2.BORDER_REPLICATE)
+    return turned
+
+
+def enrolled_photo(name: str, sha256: str, turned: Floats32) -> EnrolledPhoto:
+    """Of the embeddings of the turns of a photo, [TURNS, d]."""
+    mean = normalised(turned.mean(axis=0))
+    return EnrolledPhoto(name, sha256, mean, turned[:: TURNS // KEPT])
