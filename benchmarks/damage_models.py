@@ -146,8 +146,8 @@ def model_targets() -> dict[str, Target]:
     places = Places(Path("artifacts/demo"), Path("data/demo"), places.scale)
     tool = load.load("torch", None, "cpu").recogniser
     fitted = tool.calibration
-    values = np.full((galleries.KEPT, fitted.centres.means.shape[2]), 0.1, np.float32)
-    drug = EnrolledPhoto("a.png", "", values[0], values)
+    size = galleries.ANGLES, fitted.centres.means.shape[2]
+    drug = EnrolledPhoto("a.png", "", np.full(size, 0.1, np.float32))
     gallery, bundle = Path("gallery/demo.json"), Path("bundle")
     drugs = (Entry("K-000777", "", (), (drug,)),)
     galleries.save(gallery, Gallery(fitted.classification_sha256, 1, drugs))

@@ -24,7 +24,7 @@ from pillsnap.prediction import enrolment
 from pillsnap.prediction import gallery as galleries
 from pillsnap.prediction import load as loading
 from pillsnap.prediction.enrolment import GalleryClassifier
-from pillsnap.prediction.gallery import Entry, Gallery
+from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.recogniser import Recogniser
 
 
@@ -35,7 +35,7 @@ class Pills:
     codes: NDArray[Any]
     known: NDArray[np.bool_]
     answer: tuple[Floats32, Floats32]  # logits, embeddings
-    turned: Floats32  # embeddings of the turns that `pillsnap enroll` makes, [n, TURNS, d]
+    turned: Floats32  # embeddings as `pillsnap enroll` stores them, [n, ANGLES, d]
     config: dict[str, Any]
 
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
@@ -48,7 +48,7 @@ def pills_of(recogniser: Recogniser, places: Places, split: str) -> Pills:
     store = CropStore(places.data_dir / "crops" / f"{split}.arrow")
     crops = np.stack([store.decode(row) for row in range(len(store))])
     answer = recogniser.classify(crops)
-    turned = np.stack([recogniser.classify(enrolment.turns_of(crop))[1] for crop in crops])
+    turned = np.stack([enrolment.turned_of(recogniser, crop) for crop in crops])
     table = store.table
     codes, known = table["mapping_code"].to_numpy(str), table["known"].to_numpy(bool)
     return Pills(codes, known, answer, turned, dict(recogniser.classifier.config))
@@ -75,9 +75,7 @@ def enrolled(
     """A gallery of the rows; twins of trained or enrolled drugs only where they are wanted."""
     gallery, trained = Gallery("", 0, ()), list(recogniser.classes["mapping_code"])
     for code, chosen in rows.items():
-        photos = [
-            enrolment.enrolled_photo(str(row), f"{row:064d}", test.turned[row]) for row in chosen
-        ]
+        photos = [EnrolledPhoto(str(row), f"{row:064d}", test.turned[row]) for row in chosen]
         entry = Entry(code, code, (), tuple(photos))
         others = recogniser.calibration.centres
         if gallery.entries:

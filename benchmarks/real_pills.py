@@ -25,7 +25,7 @@ from pillsnap.classification import classifier
 from pillsnap.classification.classifier import TorchClassifier
 from pillsnap.evaluation import intervals, metrics
 from pillsnap.prediction import enrolment
-from pillsnap.prediction.enrolment import TURNS
+from pillsnap.prediction.gallery import ANGLES, EnrolledPhoto
 from pillsnap.recognition.centres import Centres, normalised
 
 MARGIN, DARK, BATCH = 0.15, 25, 64
@@ -71,18 +71,18 @@ def embeddings(model: TorchClassifier, crops: list[Pixels]) -> Floats32:
     return np.concatenate([model.classify(np.stack(crops[i : i + BATCH]))[1] for i in starts])
 
 
-def ways(turned: Floats32) -> dict[str, tuple[Centres, Floats32]]:
-    """Centres of the drugs from embeddings of each side in each turn, [drugs, 2, TURNS, d], and the
-    matrix by which embeddings are whitened before."""
-    flat, same = np.zeros((1, turned.shape[-1]), np.float32), np.eye(turned.shape[-1])
-    one = normalised(turned[:, :, 0].mean(axis=1))
-    every = [enrolment.enrolled_photo("", "", views) for sides in turned for views in sides]
-    whitening = enrolment.whitening(flat, every)  # no training set: the turns alone
+def ways(plain: Floats32, turned: Floats32) -> dict[str, tuple[Centres, Floats32]]:
+    """Centres of the drugs from embeddings of each side, [drugs, 2, d], and as they are enrolled,
+    [drugs, 2, ANGLES, d]; and the matrix by which embeddings are whitened before."""
+    flat, same = np.zeros((1, plain.shape[-1]), np.float32), np.eye(plain.shape[-1])
+    photos = [EnrolledPhoto("", "", angles) for sides in turned for angles in sides]
+    whitening = enrolment.whitening(flat, photos)  # no training set: the turns alone
+    means = normalised(turned.mean(axis=2))
     held = {
-        "one mean": (np.stack([one, one], axis=1), same),
-        "two sides, 4 turns": (turned[:, :, :: TURNS // 4].mean(axis=2), same),
-        f"two sides, {TURNS} turns": (turned.mean(axis=2), same),
-        "the same, whitened": (normalised(turned.mean(axis=2)), whitening),
+        "one mean": (np.repeat(plain.mean(axis=1, keepdims=True), 2, axis=1), same),
+        "two sides, 4 turns": (turned[:, :, 0], same),
+        f"two sides, {4 * ANGLES} turns": (means, same),
+        "the same, whitened": (means, whitening),
     }
     return {name: (Centres(normalised(m @ by), flat), by) for name, (m, by) in held.items()}
 
@@ -91,12 +91,13 @@ def report(model: TorchClassifier, crops: list[list[Pixels]], seed: int) -> None
     """Rows of the table for the drugs, half of which are enrolled for the refusal."""
     rng = np.random.default_rng(seed)
     sides = [side for drug in crops for side in drug]
-    known = np.stack([embeddings(model, list(enrolment.turns_of(side))) for side in sides])
-    known = known.reshape(len(crops), 2, TURNS, -1)
+    plain = embeddings(model, sides).reshape(len(crops), 2, -1)
+    turned = np.stack([enrolment.turned_of(model, side) for side in sides])
+    turned = turned.reshape(len(crops), 2, ANGLES, -1)
     queries = embeddings(model, [seen_again(side, rng) for side in sides])
     truth, half = np.repeat(np.arange(len(crops)), 2), len(crops) // 2
-    some = ways(known[:half])
-    for name, (held, whitening) in ways(known).items():
+    some = ways(plain[:half], turned[:half])
+    for name, (held, whitening) in ways(plain, turned).items():
         order = np.argsort(-held.likeness(normalised(queries @ whitening)), axis=1)
         top1, top5 = ((order[:, :k] == truth[:, None]).any(axis=1) for k in (1, 5))
         among = intervals.ratio(top1, np.ones(len(truth)), truth)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,11 +96,8 @@ def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> N
 @pytest.fixture
 def path(tmp_path) -> Path:
     """A saved gallery."""
-    rows = np.eye(2, 8, dtype=np.float32)
-    pictures = tuple(
-        EnrolledPhoto(f"{i}.png", f"{i}" * 64, row, np.tile(row, (galleries.KEPT, 1)))
-        for i, row in enumerate(rows)
-    )
+    rows = np.repeat(np.eye(2, 8, dtype=np.float32)[:, None], galleries.ANGLES, axis=1)
+    pictures = tuple(EnrolledPhoto(f"{i}.png", f"{i}" * 64, row) for i, row in enumerate(rows))
     made = Gallery("sha", 3, (Entry(CODE, "새약정", ("777",), pictures),))
     galleries.save(tmp_path / "g.json", made)
     return tmp_path / "g.json"
@@ -127,13 +125,12 @@ def test_a_gallery_comes_back_as_it_was_saved_unless_it_was_changed(path) -> Non
         (lambda tree: tree.pop("version"), "version: Field required"),
         (lambda tree: tree["entries"][0].pop("code"), r"entries\.0\.code: Field required"),
         (lambda tree: tree["entries"][0].update(photos=[]), r"photos: .*at least 1"),
-        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAA"), r"0\.embedding"),
-        (lambda tree: tree["entries"][0]["photos"][0].update(embedding=[1.0]), r"0\.embedding"),
-        (lambda tree: tree.update(entries={}), "entries: "),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned="AAA"), r"0\.turned"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned=[1.0]), r"0\.turned"),
         (lambda tree: tree["entries"][0]["photos"][0].update(turned="AAA="), r"0\.turned"),
-        (lambda tree: tree["entries"][0]["photos"][0].update(turned="AHw" * 16), r"not finite"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned="AHwA" * 4), "not finite"),
+        (lambda tree: tree.update(entries={}), "entries: "),
         (lambda tree: tree.update(format=2), "another format"),
-        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAAAAA=="), "have 8"),
         (lambda tree: tree["entries"][0]["photos"][0].update(turned="AAAA" * 8), "have 8"),
     ],
 )
@@ -145,26 +142,27 @@ def test_a_sealed_file_of_another_shape_is_refused(path, change, words: str) -> 
         galleries.load(path, "sha", 8)
 
 
-def test_turns_are_a_full_circle_and_begin_with_the_photo() -> None:
-    crop = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
-    turned = enrolment.turns_of(crop)
-    quarters = turned[:: enrolment.TURNS // 4]
-    assert all((view == np.rot90(crop, k)).all() for k, view in enumerate(quarters))
-    assert len(np.unique(turned, axis=0)) == enrolment.TURNS
+def test_a_photo_is_turned_full_circle_and_averaged_by_quarters() -> None:
+    crop, seen = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8), []
+    tool = SimpleNamespace(classify=lambda all: (seen.extend(all), np.arange(len(all))[:, None]))
+    turned = enrolment.turned_of(tool, crop)
+    assert turned[:, 0].tolist() == [4 * angle + 1.5 for angle in range(galleries.ANGLES)]
+    assert all((view == np.rot90(crop, quarter)).all() for quarter, view in enumerate(seen[:4]))
+    assert len(np.unique(seen, axis=0)) == 4 * galleries.ANGLES
 
 
-@pytest.mark.parametrize("spread", [np.zeros((1, 4)), np.eye(2, 4) * 0.9])
-def test_whitened_embeddings_differ_equally_by_turn_and_by_the_training_set(spread) -> None:
-    rng, mean = np.random.default_rng(0), np.eye(4, dtype=np.float32)[3]
-    views = mean + rng.normal(size=(200, enrolment.TURNS, 4)) * [0.03, 0.01, 0.01, 0]
-    photos = [enrolment.enrolled_photo("", "", rows.astype(np.float32)) for rows in views]
-    white, alone = (enrolment.whitening(spread, photos[:n]) for n in (len(photos), 1))
+@pytest.mark.parametrize("count", [1, 800])
+def test_embeddings_are_whitened_by_the_training_set_and_by_the_turns(count: int) -> None:
+    spread, turned = np.eye(2, 4) * 0.9, np.array([3, 1, 1, 0])
+    noise = np.random.default_rng(0).normal(size=(count, galleries.ANGLES, 4)) * turned / 100
+    views = np.float32(noise + np.eye(4)[3])
+    white = enrolment.whitening(spread, [EnrolledPhoto("", "", rows) for rows in views])
     trained = np.linalg.inv(np.eye(4) - spread.T @ spread)
-    turned = np.diag([0.09, 0.01, 0.01, 0])
-    both = trained / np.trace(trained) + 2 * turned / np.trace(turned)  # 200 photos of PRIOR 100
-    equal = white.T @ both @ white
-    assert equal / equal[0, 0] == pytest.approx(np.eye(4), abs=0.05)
-    assert alone.T @ trained @ alone == pytest.approx(np.eye(4), abs=0.1)
+    weight = count / enrolment.PRIOR * np.trace(trained) / 11
+    within = white.T @ (trained + weight * np.diag(turned**2)) @ white
+    assert within == pytest.approx(np.eye(4), abs=0.05)
+    collapsed = enrolment.whitening(np.eye(2, 4), [EnrolledPhoto("", "", views[0] * 0)])
+    assert np.isfinite(collapsed).all()
 
 
 def test_slopes_are_those_of_a_line() -> None:

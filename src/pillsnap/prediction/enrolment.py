@@ -16,13 +16,12 @@ from pillsnap.arrays import Floats32, Pixels
 from pillsnap.dataset import pictures
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.gallery import KEPT, EnrolledPhoto, Entry, Gallery
+from pillsnap.prediction.gallery import ANGLES, EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.centres import Centres, normalised
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
-TURNS = 24  # of a photo by equal angles; docs/evaluation.md compares 4, 8, 12 and 24
 PRIOR = 100  # photos whose turns count as much as the training set's spread
 FAR = 10.0  # logits: e^-10 of the probability, which changes no other one and no refusal
 
@@ -34,8 +33,8 @@ class GalleryClassifier:
     trained class, and as like it as the trained classes are like each other. The drug's logit then
     exceeds the best trained one by the difference of the two likenesses times the pill's own slope
     (of its logits over its likenesses), and is high enough to be accepted. Otherwise the logit is
-    so low that the trained classes keep their ranks, probabilities and refusals. Likenesses are
-    those of whitened embeddings of length 1.
+    so low that the trained classes keep their ranks, probabilities and refusals. Likenesses are of
+    whitened embeddings of length 1.
     """
 
     def __init__(self, classifier: Classifier, gallery: Gallery, fitted: Calibration) -> None:
@@ -73,14 +72,14 @@ def whitening(spread: Floats32, photos: Sequence[EnrolledPhoto]) -> Floats32:
     """Matrix [d, d] by which embeddings are multiplied, so that those of one drug differ equally in
     all directions. How they differ is known from the training set (`spread` of its centres,
     [k, d]) and from the turns of the photos, which count the more, the more photos there are."""
-    own = spread.astype(np.float64)
-    trained = np.linalg.inv(np.eye(own.shape[1]) - own.T @ own)
-    off = [p.turned - np.outer(p.turned @ p.embedding, p.embedding) for p in photos]
-    turned = np.concatenate(off)
-    by_turns = (turned.T @ turned).astype(np.float64)
+    narrow = np.maximum(1 - (spread**2).sum(axis=1), 1e-6)  # an embedding may have collapsed
+    trained = np.eye(spread.shape[1]) + (spread.T / narrow) @ spread
+    means = [(photo.turned, photo.embedding) for photo in photos]
+    off = np.concatenate([turned - np.outer(turned @ mean, mean) for turned, mean in means])
+    by_turns = (off.T @ off).astype(np.float64)
     weight = len(photos) / PRIOR * np.trace(trained) / max(np.trace(by_turns), 1e-12)
-    within = trained + weight * by_turns
-    return np.asarray(np.linalg.inv(np.linalg.cholesky(within)).T, dtype=np.float32)
+    root = np.linalg.cholesky(trained + weight * by_turns)
+    return np.asarray(np.linalg.inv(root).T, dtype=np.float32)
 
 
 def slopes(logits: Floats32, likeness: Floats32) -> NDArray[np.float64]:
@@ -159,21 +158,17 @@ def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> EnrolledPhoto
     if len(box) != 1:
         fact = f"{path}: {len(box)} pills found, one is needed."
         raise DataError(fact, "Photograph one pill alone, or give its crop with --single.")
-    turned = recogniser.classify(turns_of(recogniser.cut(frame, box)[0]))[1]
-    return enrolled_photo(path.name, files.sha256_of(path), turned)
+    turned = turned_of(recogniser, recogniser.cut(frame, box)[0])
+    return EnrolledPhoto(path.name, files.sha256_of(path), turned)
 
 
-def turns_of(crop: Pixels) -> Pixels:
-    """A crop [c, c, 3] at equal angles, [TURNS, c, c, 3], its edge replicated as in training."""
-    middle = (len(crop) - 1) / 2
-    turned = np.empty((TURNS, *crop.shape), np.uint8)
-    for turn in range(TURNS):
-        move = cv2.getRotationMatrix2D((middle, middle), 360 * turn / TURNS, 1)
-        turned[turn] = cv2.warpAffine(crop, move, crop.shape[:2], borderMode=cv2.BORDER_REPLICATE)
-    return turned
-
-
-def enrolled_photo(name: str, sha256: str, turned: Floats32) -> EnrolledPhoto:
-    """Of the embeddings of the turns of a photo, [TURNS, d]."""
-    mean = normalised(turned.mean(axis=0))
-    return EnrolledPhoto(name, sha256, mean, turned[:: TURNS // KEPT])
+def turned_of(classifier: Classifier | Recogniser, crop: Pixels) -> Floats32:
+    """Embeddings [ANGLES, d] of a crop [c, c, 3] at so many angles, its edge replicated as in
+    training; each is the mean of four quarter turns."""
+    middle, views = (len(crop) - 1) / 2, []
+    for angle in range(ANGLES):
+        move = cv2.getRotationMatrix2D((middle, middle), 90 * angle / ANGLES, 1)
+        view = cv2.warpAffine(crop, move, crop.shape[:2], borderMode=cv2.BORDER_REPLICATE)
+        views += [np.rot90(view, quarter) for quarter in range(4)]
+    embeddings = classifier.classify(np.stack(views))[1]
+    return np.asarray(embeddings.reshape(ANGLES, 4, -1).mean(axis=1), np.float32)

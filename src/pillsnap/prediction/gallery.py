@@ -18,34 +18,31 @@ from pillsnap.recognition import centres
 from pillsnap.recognition.centres import Centres, normalised
 
 FORMAT = 3  # 1: of photos that were not turned; 2: the mean of four turns alone
-KEPT = 12  # embeddings of a photo's turns: six gave 0.02 less top-1 on real drugs, 24 as much
+ANGLES = 6  # up to a quarter turn; docs/evaluation.md compares 1 with 6
 
 
-def _array(text: Any, kind: str) -> Floats32:
+def _decoded(text: Any) -> Floats32:
     if not isinstance(text, str):
         raise ValueError("not base64 text")
-    values = np.frombuffer(base64.b64decode(text), kind).astype(np.float32)
-    if not np.isfinite(values).all():
+    turned = np.frombuffer(base64.b64decode(text), "<f2").reshape(ANGLES, -1).astype(np.float32)
+    if not np.isfinite(turned).all():
         raise ValueError("not finite")
-    return values
-
-
-def _embedding(text: Any) -> Floats32:
-    return _array(text, "<f4")
-
-
-def _turned(text: Any) -> Floats32:
-    return _array(text, "<f2").reshape(KEPT, -1)
+    return turned
 
 
 @dataclass(frozen=True)
 class EnrolledPhoto:
-    """An enrolled photo and the embeddings of its pill, turned by equal angles."""
+    """An enrolled photo and its pill's embeddings at several angles."""
 
     name: str  # of the file
     sha256: str  # of its bytes
-    embedding: Annotated[Floats32, PlainValidator(_embedding)]  # [d], the mean; base64 in the file
-    turned: Annotated[Floats32, PlainValidator(_turned)]  # [KEPT, d], float16 in the file
+    # [ANGLES, d], each the mean of four quarter turns; base64 of float16 in the file
+    turned: Annotated[Floats32, PlainValidator(_decoded)]
+
+    @property
+    def embedding(self) -> Floats32:
+        """Mean of all turns, [d], of length 1."""
+        return normalised(self.turned.mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -154,8 +151,7 @@ def save(path: Path, gallery: Gallery) -> None:
     """Write a gallery as JSON; equal galleries give equal bytes."""
     tree = asdict(gallery)
     for photo in (photo for entry in tree["entries"] for photo in entry["photos"]):
-        for key, kind in {"embedding": "<f4", "turned": "<f2"}.items():
-            photo[key] = base64.b64encode(photo[key].astype(kind).tobytes()).decode()
+        photo["turned"] = base64.b64encode(photo["turned"].astype("<f2").tobytes()).decode()
     files.write_sealed_json(path, {**tree, "format": FORMAT})
 
 
@@ -166,8 +162,8 @@ def read(path: Path) -> Gallery | None:
     cure = f"Restore it (git checkout {path}), or remove it and enrol again."
     tree = files.read_sealed_json(path, cure, CheckpointError)
     if tree.get("format") != FORMAT:
-        fact = f"{path} is of another format than {FORMAT}: it was made by another PillSnap."
-        raise CheckpointError(fact, _enrol_again(path))
+        again = f"Remove {path} and enroll the photos again."
+        raise CheckpointError(f"{path} is of another format than {FORMAT}.", again)
     return files.typed(tree, Gallery, path, cure, CheckpointError)
 
 
@@ -176,20 +172,15 @@ def load(path: Path, classification_sha256: str, embedding_size: int) -> Gallery
     gallery = read(path)
     if gallery is None:
         return Gallery(classification_sha256, 0, ())
-    cure = _enrol_again(path)
+    cure = f"Remove {path} and enroll the photos again."
     if gallery.classification_sha256 != classification_sha256:
         fact = f"{path} was made with another classifier: its embeddings are not comparable."
         raise CheckpointError(fact, cure)
-    sizes = {photo.embedding.shape + photo.turned.shape[1:] for photo in gallery.photos}
-    for size in {size for both in sizes for size in both}:
+    for size in {photo.turned.shape[1] for photo in gallery.photos}:
         if size != embedding_size:
             fact = f"{path}: embeddings of {size} values, the classifier's have {embedding_size}."
             raise CheckpointError(fact, cure)
     return gallery
-
-
-def _enrol_again(path: Path) -> str:
-    return f"Remove {path} and enroll the photos again."
 
 
 def _changed(gallery: Gallery, code: str, *added: Entry) -> Gallery:
