@@ -13,6 +13,7 @@ drugs that are enrolled against as many that are not.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -71,20 +72,25 @@ def embeddings(model: TorchClassifier, crops: list[Pixels]) -> Floats32:
     return np.concatenate([model.classify(np.stack(crops[i : i + BATCH]))[1] for i in starts])
 
 
-def ways(plain: Floats32, turned: Floats32) -> dict[str, tuple[Centres, Floats32]]:
-    """Centres of the drugs from embeddings of each side, [drugs, 2, d], and as they are enrolled,
-    [drugs, 2, ANGLES, d]; and the matrix by which embeddings are whitened before."""
-    flat, same = np.zeros((1, plain.shape[-1]), np.float32), np.eye(plain.shape[-1])
+def ways(plain: Floats32, turned: Floats32) -> dict[str, Callable[[Floats32], Floats32]]:
+    """Likenesses of queries [n, d] to drugs, [n, drugs], from embeddings of each side, [drugs, 2,
+    d], and from what is stored of them, [drugs, 2, ANGLES, d]."""
+    flat = np.zeros((1, plain.shape[-1]), np.float32)
     photos = [EnrolledPhoto("", "", angles) for sides in turned for angles in sides]
     whitening = enrolment.whitening(flat, photos)  # no training set: the turns alone
+
+    def white(embeddings: Floats32) -> Floats32:
+        return normalised(enrolment.rooted(embeddings) @ whitening)
+
     means = normalised(turned.mean(axis=2))
-    held = {
-        "one mean": (np.repeat(plain.mean(axis=1, keepdims=True), 2, axis=1), same),
-        "two sides, 4 turns": (turned[:, :, 0], same),
-        f"two sides, {4 * ANGLES} turns": (means, same),
-        "the same, whitened": (means, whitening),
+    one = np.repeat(plain.mean(axis=1, keepdims=True), 2, axis=1)
+    whitened = Centres(white(means), flat)
+    return {
+        "one mean": Centres(normalised(one), flat).likeness,
+        "two sides, 4 turns": Centres(normalised(turned[:, :, 0]), flat).likeness,
+        f"two sides, {4 * ANGLES} turns": Centres(means, flat).likeness,
+        "the same, roots whitened": lambda queries: whitened.likeness(white(queries)),
     }
-    return {name: (Centres(normalised(m @ by), flat), by) for name, (m, by) in held.items()}
 
 
 def report(model: TorchClassifier, crops: list[list[Pixels]], seed: int) -> None:
@@ -97,12 +103,11 @@ def report(model: TorchClassifier, crops: list[list[Pixels]], seed: int) -> None
     queries = embeddings(model, [seen_again(side, rng) for side in sides])
     truth, half = np.repeat(np.arange(len(crops)), 2), len(crops) // 2
     some = ways(plain[:half], turned[:half])
-    for name, (held, whitening) in ways(plain, turned).items():
-        order = np.argsort(-held.likeness(normalised(queries @ whitening)), axis=1)
+    for name, likeness in ways(plain, turned).items():
+        order = np.argsort(-likeness(queries), axis=1)
         top1, top5 = ((order[:, :k] == truth[:, None]).any(axis=1) for k in (1, 5))
         among = intervals.ratio(top1, np.ones(len(truth)), truth)
-        fewer, whitening = some[name]
-        most = fewer.likeness(normalised(queries @ whitening)).max(axis=1)
+        most = some[name](queries).max(axis=1)
         auroc = metrics.auroc(most[truth < half], most[truth >= half])
         shares = f"{top1.mean():.2f} ({among}) | {top5.mean():.2f} | {auroc:.2f}"
         print(f"| {len(crops)} | {name} | {shares} |", flush=True)

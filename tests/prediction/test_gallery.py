@@ -156,7 +156,9 @@ def test_embeddings_are_whitened_by_the_training_set_and_by_the_turns(count: int
     spread, turned = np.eye(2, 4) * 0.9, np.array([3, 1, 1, 0])
     noise = np.random.default_rng(0).normal(size=(count, galleries.ANGLES, 4)) * turned / 100
     views = np.float32(noise + np.eye(4)[3])
-    white = enrolment.whitening(spread, [EnrolledPhoto("", "", rows) for rows in views])
+    assert enrolment.rooted(views * np.abs(views)) == pytest.approx(views, abs=0.01)
+    squares = [EnrolledPhoto("", "", rows * np.abs(rows)) for rows in views]
+    white = enrolment.whitening(spread, squares)
     trained = np.linalg.inv(np.eye(4) - spread.T @ spread)
     weight = count / enrolment.PRIOR * np.trace(trained) / 11
     within = white.T @ (trained + weight * np.diag(turned**2)) @ white

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from pillsnap import files
-from pillsnap.arrays import Floats32, Pixels
+from pillsnap.arrays import Floats, Floats32, Pixels
 from pillsnap.dataset import pictures
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
@@ -34,14 +34,14 @@ class GalleryClassifier:
     exceeds the best trained one by the difference of the two likenesses times the pill's own slope
     (of its logits over its likenesses), and is high enough to be accepted. Otherwise the logit is
     so low that the trained classes keep their ranks, probabilities and refusals. Likenesses are of
-    whitened embeddings of length 1.
+    embeddings whose square roots are whitened, of length 1.
     """
 
     def __init__(self, classifier: Classifier, gallery: Gallery, fitted: Calibration) -> None:
         self._classifier, spread = classifier, fitted.centres.spread
         self._whitening = whitening(spread, gallery.photos)
         self._trained, self._enrolled = (
-            Centres(normalised(means @ self._whitening), np.zeros_like(spread))
+            Centres(normalised(rooted(means) @ self._whitening), np.zeros_like(spread))
             for means in (fitted.centres.means, gallery.means)
         )
         # The score of likeness refuses by itself; the others do not see the enrolled drugs.
@@ -57,7 +57,7 @@ class GalleryClassifier:
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
         logits, embeddings = self._classifier.classify(crops)
-        white = normalised(embeddings @ self._whitening)
+        white = normalised(rooted(embeddings) @ self._whitening)
         own, trained = self._enrolled.likeness(white), self._trained.likeness(white)
         nearer = own - trained.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
@@ -68,14 +68,22 @@ class GalleryClassifier:
         return np.concatenate([logits, more], axis=1).astype(np.float32), embeddings
 
 
+def rooted(embeddings: Floats) -> Floats32:
+    """[..., d] of length 1: signed square roots, so that few large values do not decide alone
+    (Perronnin et al. 2010)."""
+    return normalised(np.sign(embeddings) * np.sqrt(np.abs(embeddings)))
+
+
 def whitening(spread: Floats32, photos: Sequence[EnrolledPhoto]) -> Floats32:
-    """Matrix [d, d] by which embeddings are multiplied, so that those of one drug differ equally in
-    all directions. How they differ is known from the training set (`spread` of its centres,
-    [k, d]) and from the turns of the photos, which count the more, the more photos there are."""
+    """Matrix [d, d] by which `rooted` embeddings are multiplied, so that those of one drug differ
+    equally in all directions. How they differ is known from the training set (`spread` of its
+    centres, [k, d]) and from the turns of the photos, which count the more, the more there are."""
     narrow = np.maximum(1 - (spread**2).sum(axis=1), 1e-6)  # an embedding may have collapsed
     trained = np.eye(spread.shape[1]) + (spread.T / narrow) @ spread
-    means = [(photo.turned, photo.embedding) for photo in photos]
-    off = np.concatenate([turned - np.outer(turned @ mean, mean) for turned, mean in means])
+    turned = np.stack([rooted(photo.turned) for photo in photos])  # [photos, ANGLES, d]
+    means = normalised(turned.mean(axis=1, keepdims=True))
+    along = (turned * means).sum(axis=2, keepdims=True)
+    off = (turned - along * means).reshape(-1, spread.shape[1])
     by_turns = (off.T @ off).astype(np.float64)
     weight = len(photos) / PRIOR * np.trace(trained) / max(np.trace(by_turns), 1e-12)
     root = np.linalg.cholesky(trained + weight * by_turns)
