@@ -18,7 +18,7 @@ from pillsnap.recognition import centres
 from pillsnap.recognition.centres import Centres, normalised
 
 FORMAT = 3  # 1: of photos that were not turned; 2: the mean of four turns alone
-ANGLES = 6  # up to a quarter turn; docs/evaluation.md compares 1 with 6
+ANGLES = 6  # up to a quarter turn, four quarters each; docs/evaluation.md compares numbers of turns
 
 
 def _decoded(text: Any) -> Floats32:
