@@ -146,7 +146,8 @@ def model_targets() -> dict[str, Target]:
     places = Places(Path("artifacts/demo"), Path("data/demo"), places.scale)
     tool = load.load("torch", None, "cpu").recogniser
     fitted = tool.calibration
-    drug = EnrolledPhoto("a.png", "", np.full(fitted.centres.means.shape[2], 0.1, np.float32))
+    size = galleries.ANGLES, fitted.centres.means.shape[2]
+    drug = EnrolledPhoto("a.png", "", np.full(size, 0.1, np.float32))
     gallery, bundle = Path("gallery/demo.json"), Path("bundle")
     drugs = (Entry("K-000777", "", (), (drug,)),)
     galleries.save(gallery, Gallery(fitted.classification_sha256, 1, drugs))

@@ -35,7 +35,7 @@ class Pills:
     codes: NDArray[Any]
     known: NDArray[np.bool_]
     answer: tuple[Floats32, Floats32]  # logits, embeddings
-    turned: Floats32  # embeddings as `pillsnap enroll` stores them
+    turned: Floats32  # embeddings as `pillsnap enroll` stores them, [n, ANGLES, d]
     config: dict[str, Any]
 
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
@@ -48,7 +48,7 @@ def pills_of(recogniser: Recogniser, places: Places, split: str) -> Pills:
     store = CropStore(places.data_dir / "crops" / f"{split}.arrow")
     crops = np.stack([store.decode(row) for row in range(len(store))])
     answer = recogniser.classify(crops)
-    turned = np.stack([enrolment.embedding_of(recogniser, crop) for crop in crops])
+    turned = np.stack([enrolment.turned_of(recogniser, crop) for crop in crops])
     table = store.table
     codes, known = table["mapping_code"].to_numpy(str), table["known"].to_numpy(bool)
     return Pills(codes, known, answer, turned, dict(recogniser.classifier.config))
@@ -58,9 +58,7 @@ def top1(recogniser: Recogniser, gallery: Gallery, pills: Pills) -> NDArray[Any]
     """The likeliest code of each pill among the trained classes and the gallery."""
     logits = pills.answer[0]
     if gallery.entries:
-        logits, _ = GalleryClassifier(pills, gallery.means, recogniser.calibration).classify(
-            np.empty(0)
-        )
+        logits, _ = GalleryClassifier(pills, gallery, recogniser.calibration).classify(np.empty(0))
     return np.array([*recogniser.classes["mapping_code"], *gallery.codes])[logits.argmax(axis=1)]
 
 

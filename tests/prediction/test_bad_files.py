@@ -64,7 +64,8 @@ def built(tmp_path_factory) -> Path:
         Image.fromarray(PAIR).save(PHOTO)
         Path("ward.txt").write_text("K-000001\n")
         fitted = load.load("torch", None, "cpu").recogniser.calibration
-        photo = EnrolledPhoto("a.png", "", np.zeros(fitted.centres.means.shape[2], np.float32))
+        size = galleries.ANGLES, fitted.centres.means.shape[2]
+        photo = EnrolledPhoto("a.png", "", np.zeros(size, np.float32))
         drugs = (Entry("K-000777", "", (), (photo,)),)
         galleries.save(Path(GALLERY), Gallery(fitted.classification_sha256, 1, drugs))
         assert pillsnap("export --out bundle") == 0
@@ -177,6 +178,18 @@ def test_a_damaged_gallery_is_cured_by_either_way_its_message_names(project) -> 
         assert remove
         Path(GALLERY).unlink()
         assert load.load("torch", None, "cpu").enrolled == 0
+
+
+def test_a_gallery_of_an_older_version_is_cured_as_its_message_says(project) -> None:
+    tree, before = files.read_sealed_json(Path(GALLERY), ""), Path(GALLERY).read_bytes()
+    files.write_sealed_json(Path(GALLERY), tree | {"format": 2})
+    with pytest.raises(UserError) as refused:
+        load.load("torch", None, "cpu")
+    assert refused.value.cure == f"Remove {GALLERY} and enroll the photos again."
+    Path(GALLERY).unlink()
+    assert pillsnap(f"enroll K-000777 {PHOTO} --single --device cpu") == 0
+    assert load.load("torch", None, "cpu").enrolled == 1
+    Path(GALLERY).write_bytes(before)
 
 
 def test_the_drugs_of_a_folder_are_enrolled_at_once_but_those_that_cannot_be(

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_a_photo_enrolled_twice_counts_once_and_the_version_rises(tmp_path) -> N
 @pytest.fixture
 def path(tmp_path) -> Path:
     """A saved gallery."""
-    rows = np.eye(2, 8, dtype=np.float32)
+    rows = np.repeat(np.eye(2, 8, dtype=np.float32)[:, None], galleries.ANGLES, axis=1)
     pictures = tuple(EnrolledPhoto(f"{i}.png", f"{i}" * 64, row) for i, row in enumerate(rows))
     made = Gallery("sha", 3, (Entry(CODE, "새약정", ("777",), pictures),))
     galleries.save(tmp_path / "g.json", made)
@@ -124,11 +125,13 @@ def test_a_gallery_comes_back_as_it_was_saved_unless_it_was_changed(path) -> Non
         (lambda tree: tree.pop("version"), "version: Field required"),
         (lambda tree: tree["entries"][0].pop("code"), r"entries\.0\.code: Field required"),
         (lambda tree: tree["entries"][0].update(photos=[]), r"photos: .*at least 1"),
-        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAA"), r"0\.embedding"),
-        (lambda tree: tree["entries"][0]["photos"][0].update(embedding=[1.0]), r"0\.embedding"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned="AAA"), r"0\.turned"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned=[1.0]), r"0\.turned"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned="AAA="), r"0\.turned"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned="AHwA" * 4), "not finite"),
         (lambda tree: tree.update(entries={}), "entries: "),
-        (lambda tree: tree.update(format=7), "another format"),
-        (lambda tree: tree["entries"][0]["photos"][0].update(embedding="AAAAAA=="), "have 8"),
+        (lambda tree: tree.update(format=2), "another format"),
+        (lambda tree: tree["entries"][0]["photos"][0].update(turned="AAAA" * 8), "have 8"),
     ],
 )
 def test_a_sealed_file_of_another_shape_is_refused(path, change, words: str) -> None:
@@ -137,6 +140,31 @@ def test_a_sealed_file_of_another_shape_is_refused(path, change, words: str) -> 
     files.write_sealed_json(path, tree)
     with pytest.raises(CheckpointError, match=words):
         galleries.load(path, "sha", 8)
+
+
+def test_a_photo_is_turned_full_circle_and_averaged_by_quarters() -> None:
+    crop, seen = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8), []
+    tool = SimpleNamespace(classify=lambda all: (seen.extend(all), np.arange(len(all))[:, None]))
+    turned = enrolment.turned_of(tool, crop)
+    assert turned[:, 0].tolist() == [4 * angle + 1.5 for angle in range(galleries.ANGLES)]
+    assert all((view == np.rot90(crop, quarter)).all() for quarter, view in enumerate(seen[:4]))
+    assert len(np.unique(seen, axis=0)) == 4 * galleries.ANGLES
+
+
+@pytest.mark.parametrize("count", [1, 800])
+def test_embeddings_are_whitened_by_the_training_set_and_by_the_turns(count: int) -> None:
+    spread, turned = np.eye(2, 4) * 0.9, np.array([3, 1, 1, 0])
+    noise = np.random.default_rng(0).normal(size=(count, galleries.ANGLES, 4)) * turned / 100
+    views = np.float32(noise + np.eye(4)[3])
+    assert enrolment.rooted(views * np.abs(views)) == pytest.approx(views, abs=0.01)
+    squares = [EnrolledPhoto("", "", rows * np.abs(rows)) for rows in views]
+    white = enrolment.whitening(spread, squares)
+    trained = np.linalg.inv(np.eye(4) - spread.T @ spread)
+    weight = count / enrolment.PRIOR * np.trace(trained) / 11
+    within = white.T @ (trained + weight * np.diag(turned**2)) @ white
+    assert within == pytest.approx(np.eye(4), abs=0.05)
+    collapsed = enrolment.whitening(np.eye(2, 4), [EnrolledPhoto("", "", views[0] * 0)])
+    assert np.isfinite(collapsed).all()
 
 
 def test_slopes_are_those_of_a_line() -> None:

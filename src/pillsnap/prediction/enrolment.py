@@ -5,23 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from pillsnap import files
-from pillsnap.arrays import Floats32, Pixels
+from pillsnap.arrays import Floats, Floats32, Pixels
 from pillsnap.dataset import pictures
 from pillsnap.errors import DataError, UserError
 from pillsnap.prediction import gallery as galleries
-from pillsnap.prediction.gallery import EnrolledPhoto, Entry, Gallery
+from pillsnap.prediction.gallery import ANGLES, EnrolledPhoto, Entry, Gallery
 from pillsnap.recognition.calibration import Calibration
 from pillsnap.recognition.centres import Centres, normalised
 from pillsnap.recognition.models import Classifier
 from pillsnap.recognition.recogniser import Recogniser
 
-TURNS = 4  # quarters: a photo stands for its pill at any angle
+PRIOR = 100  # photos whose turns count as much as the training set's spread
 FAR = 10.0  # logits: e^-10 of the probability, which changes no other one and no refusal
 
 
@@ -32,12 +33,17 @@ class GalleryClassifier:
     trained class, and as like it as the trained classes are like each other. The drug's logit then
     exceeds the best trained one by the difference of the two likenesses times the pill's own slope
     (of its logits over its likenesses), and is high enough to be accepted. Otherwise the logit is
-    so low that the trained classes keep their ranks, probabilities and refusals.
+    so low that the trained classes keep their ranks, probabilities and refusals. Likenesses are of
+    embeddings whose square roots are whitened, of length 1.
     """
 
-    def __init__(self, classifier: Classifier, enrolled: Floats32, fitted: Calibration) -> None:
-        self._classifier, self._trained = classifier, fitted.centres
-        self._enrolled = Centres(enrolled, fitted.centres.spread)
+    def __init__(self, classifier: Classifier, gallery: Gallery, fitted: Calibration) -> None:
+        self._classifier, spread = classifier, fitted.centres.spread
+        self._whitening = whitening(spread, gallery.photos)
+        self._trained, self._enrolled = (
+            Centres(normalised(rooted(means) @ self._whitening), np.zeros_like(spread))
+            for means in (fitted.centres.means, gallery.means)
+        )
         # The score of likeness refuses by itself; the others do not see the enrolled drugs.
         refuses = fitted.score == "mahalanobis"
         self._least = -np.inf if refuses else float(np.median(self._trained.between().max(axis=1)))
@@ -51,7 +57,8 @@ class GalleryClassifier:
     def classify(self, crops: Pixels) -> tuple[Floats32, Floats32]:
         """Logits [n, trained + enrolled] and embeddings [n, d]."""
         logits, embeddings = self._classifier.classify(crops)
-        own, trained = self._enrolled.likeness(embeddings), self._trained.likeness(embeddings)
+        white = normalised(rooted(embeddings) @ self._whitening)
+        own, trained = self._enrolled.likeness(white), self._trained.likeness(white)
         nearer = own - trained.max(axis=1, keepdims=True)
         best = logits.max(axis=1, keepdims=True)
         accepted = (nearer > 0) & (own >= self._least)
@@ -59,6 +66,28 @@ class GalleryClassifier:
         winning = np.maximum(best, self._accepted_logit) + rise
         more = np.where(accepted, winning, best - FAR + np.minimum(rise, 0.0))
         return np.concatenate([logits, more], axis=1).astype(np.float32), embeddings
+
+
+def rooted(embeddings: Floats) -> Floats32:
+    """[..., d] of length 1: signed square roots, so that few large values do not decide alone
+    (Perronnin et al. 2010)."""
+    return normalised(np.sign(embeddings) * np.sqrt(np.abs(embeddings)))
+
+
+def whitening(spread: Floats32, photos: Sequence[EnrolledPhoto]) -> Floats32:
+    """Matrix [d, d] by which `rooted` embeddings are multiplied, so that those of one drug differ
+    equally in all directions. How they differ is known from the training set (`spread` of its
+    centres, [k, d]) and from the turns of the photos, which count the more, the more there are."""
+    narrow = np.maximum(1 - (spread**2).sum(axis=1), 1e-6)  # an embedding may have collapsed
+    trained = np.eye(spread.shape[1]) + (spread.T / narrow) @ spread
+    turned = np.stack([rooted(photo.turned) for photo in photos])  # [photos, ANGLES, d]
+    means = normalised(turned.mean(axis=1, keepdims=True))
+    along = (turned * means).sum(axis=2, keepdims=True)
+    off = (turned - along * means).reshape(-1, spread.shape[1])
+    by_turns = (off.T @ off).astype(np.float64)
+    weight = len(photos) / PRIOR * np.trace(trained) / max(np.trace(by_turns), 1e-12)
+    root = np.linalg.cholesky(trained + weight * by_turns)
+    return np.asarray(np.linalg.inv(root).T, dtype=np.float32)
 
 
 def slopes(logits: Floats32, likeness: Floats32) -> NDArray[np.float64]:
@@ -88,7 +117,7 @@ def with_gallery(recogniser: Recogniser, gallery: Gallery) -> Recogniser:
     )
     return Recogniser(
         recogniser.detector,
-        GalleryClassifier(recogniser.classifier, gallery.means, fitted),
+        GalleryClassifier(recogniser.classifier, gallery, fitted),
         replace(fitted, centres=fitted.centres.joined(gallery.means)),
         pd.concat([classes, more], ignore_index=True),
         recogniser.batch_size,
@@ -137,11 +166,17 @@ def _photo(recogniser: Recogniser, path: Path, max_pixels: int) -> EnrolledPhoto
     if len(box) != 1:
         fact = f"{path}: {len(box)} pills found, one is needed."
         raise DataError(fact, "Photograph one pill alone, or give its crop with --single.")
-    embedding = embedding_of(recogniser, recogniser.cut(frame, box)[0])
-    return EnrolledPhoto(path.name, files.sha256_of(path), embedding)
+    turned = turned_of(recogniser, recogniser.cut(frame, box)[0])
+    return EnrolledPhoto(path.name, files.sha256_of(path), turned)
 
 
-def embedding_of(recogniser: Recogniser, crop: Pixels) -> Floats32:
-    """Mean embedding [d], of length 1, of a crop in four turns."""
-    turned = np.stack([np.rot90(crop, turns) for turns in range(TURNS)])
-    return normalised(recogniser.classify(turned)[1].mean(axis=0))
+def turned_of(classifier: Classifier | Recogniser, crop: Pixels) -> Floats32:
+    """Embeddings [ANGLES, d] of a crop [c, c, 3] at so many angles, its edge replicated as in
+    training; each is the mean of four quarter turns."""
+    middle, views = (len(crop) - 1) / 2, []
+    for angle in range(ANGLES):
+        move = cv2.getRotationMatrix2D((middle, middle), 90 * angle / ANGLES, 1)
+        view = cv2.warpAffine(crop, move, crop.shape[:2], borderMode=cv2.BORDER_REPLICATE)
+        views += [np.rot90(view, quarter) for quarter in range(4)]
+    embeddings = classifier.classify(np.stack(views))[1]
+    return np.asarray(embeddings.reshape(ANGLES, 4, -1).mean(axis=1), np.float32)

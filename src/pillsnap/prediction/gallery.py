@@ -17,22 +17,32 @@ from pillsnap.errors import CheckpointError, DataError
 from pillsnap.recognition import centres
 from pillsnap.recognition.centres import Centres, normalised
 
-FORMAT = 2  # 1 held embeddings of photos that were not turned
+FORMAT = 3  # 1: of photos that were not turned; 2: the mean of four turns alone
+ANGLES = 6  # up to a quarter turn, four quarters each; docs/evaluation.md compares numbers of turns
 
 
 def _decoded(text: Any) -> Floats32:
     if not isinstance(text, str):
         raise ValueError("not base64 text")
-    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
+    turned = np.frombuffer(base64.b64decode(text), "<f2").reshape(ANGLES, -1).astype(np.float32)
+    if not np.isfinite(turned).all():
+        raise ValueError("not finite")
+    return turned
 
 
 @dataclass(frozen=True)
 class EnrolledPhoto:
-    """An enrolled photo and the mean of its pill's embeddings in four turns."""
+    """An enrolled photo and its pill's embeddings at several angles."""
 
     name: str  # of the file
     sha256: str  # of its bytes
-    embedding: Annotated[Floats32, PlainValidator(_decoded)]  # [d], base64 in the file
+    # [ANGLES, d], each the mean of four quarter turns; base64 of float16 in the file
+    turned: Annotated[Floats32, PlainValidator(_decoded)]
+
+    @property
+    def embedding(self) -> Floats32:
+        """Mean of all turns, [d], of length 1."""
+        return normalised(self.turned.mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,11 @@ class Gallery:
     def codes(self) -> list[str]:
         """K-codes of the entries."""
         return [entry.code for entry in self.entries]
+
+    @property
+    def photos(self) -> list[EnrolledPhoto]:
+        """Those of all entries."""
+        return [photo for entry in self.entries for photo in entry.photos]
 
     @property
     def means(self) -> Floats32:
@@ -136,7 +151,7 @@ def save(path: Path, gallery: Gallery) -> None:
     """Write a gallery as JSON; equal galleries give equal bytes."""
     tree = asdict(gallery)
     for photo in (photo for entry in tree["entries"] for photo in entry["photos"]):
-        photo["embedding"] = base64.b64encode(photo["embedding"].astype("<f4").tobytes()).decode()
+        photo["turned"] = base64.b64encode(photo["turned"].astype("<f2").tobytes()).decode()
     files.write_sealed_json(path, {**tree, "format": FORMAT})
 
 
@@ -147,7 +162,8 @@ def read(path: Path) -> Gallery | None:
     cure = f"Restore it (git checkout {path}), or remove it and enrol again."
     tree = files.read_sealed_json(path, cure, CheckpointError)
     if tree.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is of another format than {FORMAT}.", cure)
+        again = f"Remove {path} and enroll the photos again."
+        raise CheckpointError(f"{path} is of another format than {FORMAT}.", again)
     return files.typed(tree, Gallery, path, cure, CheckpointError)
 
 
@@ -160,7 +176,7 @@ def load(path: Path, classification_sha256: str, embedding_size: int) -> Gallery
     if gallery.classification_sha256 != classification_sha256:
         fact = f"{path} was made with another classifier: its embeddings are not comparable."
         raise CheckpointError(fact, cure)
-    for size in {len(photo.embedding) for entry in gallery.entries for photo in entry.photos}:
+    for size in {photo.turned.shape[1] for photo in gallery.photos}:
         if size != embedding_size:
             fact = f"{path}: embeddings of {size} values, the classifier's have {embedding_size}."
             raise CheckpointError(fact, cure)
