@@ -92,6 +92,16 @@ def test_pills_that_were_not_read_are_left_out():
     assert imprints.section(val, val, made, CLASSES, 17)["pills"] == len(val) / 4
 
 
+def test_ratios_of_a_single_capture_group_are_not_tried_on_itself():
+    val = answers(True, TRUE)
+    val = val.where(val.groups == val.groups[0])
+    made, _ = imprints.fitted_to(fake.fitted(val), val, CLASSES)
+    section = imprints.section(val, val, made, CLASSES, 17)
+    assert section["val"]["top1_with_imprint"] is None
+    assert "one capture group" in section["val"]["top1_with_imprint_reason"]
+    assert section["test"]["top1_with_imprint"] is not None
+
+
 class Blind:
     """A reader of pills without a letter."""
 

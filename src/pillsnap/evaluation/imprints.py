@@ -111,10 +111,6 @@ def section(
         len(spelling.plain(text)) >= compare.LEAST_LETTERS for text in known.pills.table[TEXT]
     ]
     ratios = fitted.imprint_ratios or RATIOS
-    half, best = fit.halves(known.pills.groups, seed), np.full(len(known.pills), -1)
-    for here in () if half is None else (half == 0, half == 1):
-        other = fit_ratios(_where(known, ~here))
-        best[here] = _where(known, here).best(fitted, other)[0]
     tested = compared(test.known(), classes)
     return {
         "pills": len(known.pills),
@@ -125,13 +121,22 @@ def section(
         },
         "ratios": asdict(ratios),
         "refuse_contradicted": fitted.refuse_contradicted,
-        "val": _top1(known, best),
+        "val": _top1(known, _cross_fitted(known, fitted, seed)),
         "test": _top1(tested, tested.best(fitted, ratios)[0]),
         "known": _accepted(known, fitted, ratios),
         "unknown": _accepted(
             compared(test.known(False).of_type("single"), classes), fitted, ratios
         ),
     }
+
+
+def _cross_fitted(known: Compared, fitted: Calibration, seed: int) -> Ints | None:
+    """The likeliest class of each pill by the ratios of the other half of the capture groups."""
+    half, best = fit.halves(known.pills.groups, seed), np.empty(len(known.pills), np.int64)
+    for here in () if half is None else (half == 0, half == 1):
+        others = fit_ratios(_where(known, ~here))
+        best[here] = _where(known, here).best(fitted, others)[0]
+    return None if half is None else best
 
 
 def _where(some: Compared, keep: Bools) -> Compared:
@@ -144,15 +149,20 @@ def _score(some: Compared, fitted: Calibration, ratios: Ratios) -> tuple[Array, 
     return score, np.where(some.best(fitted, ratios)[1], -np.inf, score)
 
 
-def _top1(some: Compared, best: Ints) -> Json:
-    truth, ones = some.pills.truth, np.ones(len(some.pills))
-    right = {"top1": some.columns[:, 0] == truth, "top1_with_imprint": best == truth}
+def _top1(some: Compared, best: Ints | None) -> Json:
+    """Top-1 of the classifier, and with the imprints, by which `best` are the likeliest classes."""
+    truth, groups = some.pills.truth, some.pills.groups
+    right = {"top1": some.columns[:, 0] == truth}
+    if best is not None:
+        right["top1_with_imprint"] = best == truth
+    values = {name: metrics.mean(hits) for name, hits in right.items()}
+    ones = np.ones(len(truth))
     return {
-        **explained({name: metrics.mean(hits) for name, hits in right.items()}, "no pill was read"),
-        "pills": len(some.pills),
-        "ci": {
-            name: intervals.ratio(hits, ones, some.pills.groups) for name, hits in right.items()
-        },
+        **explained(
+            {"top1_with_imprint": None, **values}, "no pill, or one capture group, was read"
+        ),
+        "pills": len(truth),
+        "ci": {name: intervals.ratio(hits, ones, groups) for name, hits in right.items()},
     }
 
 

@@ -192,7 +192,7 @@ def _imprint(section: Json | None) -> Json | None:
         return None
     with_text = ("top1", "top1_with_imprint")
     rows = [
-        [f"top-1, {split}", *((part[key], part["ci"][key]) for key in with_text), part["pills"]]
+        [f"top-1, {split}", *((part[key], part["ci"].get(key)) for key in with_text), part["pills"]]
         for split, part in ((split, section[split]) for split in ("val", "test"))
     ]
     shares = ("accepted", "accepted_and_not_contradicted", "pills")
