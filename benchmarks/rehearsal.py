@@ -41,6 +41,8 @@ def copy_project(folder: Path, changes: Mapping[str, Any]) -> Path:
     """What the stages need, in `folder`; `changes` maps dotted keys of params.yaml to values."""
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "dvc.yaml", folder)
+    (folder / "data/corrections").mkdir(parents=True)
+    shutil.copy(ROOT / "data/corrections/README.md", folder / "data/corrections")
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for key, value in changes.items():
         *path, last = key.split(".")

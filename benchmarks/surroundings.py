@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -30,6 +31,7 @@ from rehearsal import ROOT, environment
 DAYS_BACK = 3
 OPEN_FILES = 64
 NEW_NAMESPACE, PRIVATE = 0x00020000, 1 << 18  # of unshare(2) and mount(2), with MS_REC
+DVC_TEMPORARY = re.compile(r"/\.[\w-]{22}\.tmp$")
 DVC = {"repro": ("repro", "validate"), "exp run": ("exp", "run", "validate")}
 
 
@@ -181,9 +183,10 @@ class DvcProject:
         shutil.rmtree(self.path / ".git/refs/exps", ignore_errors=True)
 
     def digests(self) -> dict[str, str]:
-        """Every out, and dvc.lock."""
+        """Every out, and dvc.lock; not the temporary files that a killed dvc leaves."""
         own = ("artifacts/", "data/", "dvc.lock")
-        return {k: v for k, v in Project(self.path).digests().items() if k.startswith(own)}
+        found = Project(self.path).digests().items()
+        return {k: v for k, v in found if k.startswith(own) and not DVC_TEMPORARY.search(k)}
 
 
 def dvc(project: Project, cases: int, chance: random.Random) -> list[str]:

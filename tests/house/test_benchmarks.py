@@ -47,7 +47,7 @@ TINY = {
         "--targets build_manifest validate --kills 2 --failures 1 --workers 1",
         "| together |",
     ),
-    "surroundings.py": ("--help", "--cases"),
+    "surroundings.py": ("--parts dvc --cases 1", "| dvc exp run: "),
     "host_step.py": ("--model test_resnet --rounds 2", "| part of a step | before, ms | now, ms |"),
     "neighbours.py": ("1", "| classifier | OMP_NUM_THREADS=1 |"),
     "pages.py": ("--help", "--axe"),
