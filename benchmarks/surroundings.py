@@ -177,6 +177,10 @@ class DvcProject:
         )  # fmt: skip
         return done.returncode, self._log.read_text().splitlines(), done.stdout
 
+    def unlock(self) -> None:
+        """What git asks for after a git process was killed."""
+        (self.path / ".git/index.lock").unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Forget everything that ran."""
         for command in ("reset -q --hard tiny", "clean -fdxq", "stash clear"):
@@ -204,6 +208,7 @@ def dvc(project: Project, cases: int, chance: random.Random) -> list[str]:
             repository.clear()
             action = chance.choice((KILL_BEFORE, KILL_AFTER))
             _, met, _ = repository.run(arguments, Fault(action, number + 1, signal.SIGKILL))
+            repository.unlock()
             if not (hit := [line for line in met if line.startswith("!")]):
                 continue
             code, _, output = repository.run(arguments, Fault(faulted.COUNT, 0, 0))
