@@ -69,15 +69,19 @@ def test_on_a_disk_without_file_locks_the_last_cure_lets_dvc_run(tmp_path):
     assert (tmp_path / "out").read_text() == "1\n"
 
 
-def test_after_a_killed_git_the_cures_let_dvc_run(tmp_path):
-    """DVC stages what it wrote; git's own command leaves this file when it is killed."""
+@pytest.mark.parametrize(
+    ("kind", "left"), [("git_lock", ".git/index.lock"), ("dvc_rwlock", ".dvc/tmp/rwlock")]
+)
+def test_after_a_killed_process_the_cures_let_dvc_run(tmp_path, kind, left):
+    """Both are empty when their writer was killed; DVC stages what it wrote."""
     run(tmp_path, "git", "init", "-q")
     run(tmp_path, "dvc", "init", "-q")
     run(tmp_path, "dvc", "config", "core.autostage", "true")
     (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: echo 1 > out, outs: [out]}}")
-    (tmp_path / ".git/index.lock").touch()
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).touch()
     found = explain(255, run(tmp_path, "dvc", "repro", code=255), FACTS)
-    assert found.kind == "git_lock"
+    assert found.kind == kind
     for cure in found.cures:
         run(tmp_path, "sh", "-ec", cure)
     assert "dvc.lock" in run(tmp_path, "git", "status", "--porcelain")
