@@ -155,7 +155,7 @@ class DvcProject:
     def __init__(self, project: Project) -> None:
         self.path = project.path
         self._log = self.path.with_name("dvc.log")
-        for name in (".dvcignore", ".gitignore", ".dvc/config"):
+        for name in (".dvcignore", ".gitignore", ".dvc/.gitignore", ".dvc/config"):
             (self.path / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, self.path / name)
         for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"], ["tag", "tiny"]):
@@ -178,8 +178,9 @@ class DvcProject:
         return done.returncode, self._log.read_text().splitlines(), done.stdout
 
     def unlock(self) -> None:
-        """What git asks for after a git process was killed."""
-        (self.path / ".git/index.lock").unlink(missing_ok=True)
+        """What a person does after git or DVC was killed: see operation/failures.yaml."""
+        for path in [*self.path.glob(".git/**/*.lock"), self.path / ".dvc/tmp/rwlock"]:
+            path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Forget everything that ran."""
