@@ -15,7 +15,7 @@ from pillsnap import cli_use
 from pillsnap.errors import MachineError
 from pillsnap.imprint.reader import Reading
 from pillsnap.imprint.weigh import Ratios
-from pillsnap.prediction import enrolment, imprints, load, output
+from pillsnap.prediction import enrolment, imprints, load, output, pairs
 from pillsnap.prediction.gallery import Entry, Gallery
 from pillsnap.prediction.load import Loaded
 from pillsnap.recognition import certainty
@@ -95,6 +95,18 @@ def test_where_val_says_so_a_contradicted_pill_is_refused_and_ratios_are_vals(pr
         assert [pill.known for pill in (red, green)] == [not is_refused] * 2
         assert (red.code is None, red.names == ()) == (is_refused, is_refused)
         assert [drug.code for drug in green.imprint.candidates] == ["K-000000"]
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_a_contradicted_pair_is_refused_where_val_says_so(project, refuse):
+    loaded = project({RED: "XY77"})
+    fitted = loaded.recogniser.calibration
+    loaded.recogniser.calibration = replace(fitted, refuse_contradicted=refuse)
+    loaded.recogniser.classes = table_of_classes()
+    [found] = loaded.recognise([frame((20, 40, 30, RED))], 4)
+    pill = pairs.of(loaded, [output.Answer("a.png", found, None)] * 2, 1)
+    assert pill.imprint.verdict == "contradicts"
+    assert (pill.known, pill.code is None, pill.names == ()) == (not refuse, refuse, refuse)
 
 
 BETWEEN = (250, 155, 60)  # as near to red as to yellow

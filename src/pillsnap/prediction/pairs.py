@@ -64,9 +64,11 @@ def of(loaded: Loaded, answers: Sequence[Answer], top: int) -> Pill:
     inside = name_sets.members(joint[None, order], fitted.set_probability)[0]
     row = classes[classes["mapping_code"] == ranked[0].code].iloc[0]
     known_score = (first.known_score + second.known_score) / 2
-    known = known_score >= fitted.threshold
-    edi_codes = tuple(filter(None, str(row["edi_codes"]).split("|")))
     read = [pill.imprint for pill in (first, second) if pill.imprint is not None]
+    imprint = _imprint(read, row["print_front"], row["print_back"]) if read else None
+    contradicted = imprint is not None and imprint.verdict == "contradicts"
+    known = known_score >= fitted.threshold and not (fitted.refuse_contradicted and contradicted)
+    edi_codes = tuple(filter(None, str(row["edi_codes"]).split("|")))
     return replace(
         first,
         known=known,
@@ -79,7 +81,7 @@ def of(loaded: Loaded, answers: Sequence[Answer], top: int) -> Pill:
         names=tuple(c.code for c, is_in in zip(ranked, inside, strict=True) if is_in and known),
         known_score=known_score,
         name_score=(first.name_score + second.name_score) / 2,
-        imprint=_imprint(read, row["print_front"], row["print_back"]) if read else None,
+        imprint=imprint,
     )
 
 
