@@ -11,7 +11,8 @@ from pillsnap.dataset import source
 from pillsnap.dataset.findings import Findings
 from pillsnap.dataset.names import CODE, is_code, parse_codes
 
-AREA_FACTOR = 16  # in AI Hub's photos (976 x 1280 px) every box is within 7 times the median area
+# Named in checks.yaml. In AI Hub's photos (976 x 1280 px) every box is within 7 times the median.
+AREA_FACTOR = 16
 
 
 def check_schema(rows: pd.DataFrame, findings: Findings) -> None:

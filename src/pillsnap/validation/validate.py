@@ -207,11 +207,11 @@ def _stop_if_failed(verdict: CheckedRows, artifacts_dir: Path) -> None:
     findings, failed = verdict.findings, check_table.failed(verdict.findings)
     if failed:
         lines = [
-            f"  {check.name}: {findings.counts[check.name]} {check.counts}, "
-            f"such as {findings.examples[check.name][0]}"
-            for check in failed
+            f"  {name}: {findings.counts[name]} {check.counts}, "
+            f"such as {findings.examples[name][0]}"
+            for name, check in failed.items()
         ]
-        cures = dict.fromkeys(check.cure for check in failed)
+        cures = dict.fromkeys(check.cure for check in failed.values())
         raise DataError(
             f"{len(failed)} checks of the data failed:\n" + "\n".join(lines),
             f"{' '.join(cures)} All findings: {artifacts_dir}/validation.html",
