@@ -100,12 +100,13 @@ def check(
     prediction.check_exist(paths)
     loaded = loading.load(backend, model, device, imprint=imprint, refusal=refusal)
     items = prescriptions.items_of(counts, loaded.recogniser.classes)
-    answers = prediction.recognise(loaded, paths, 5, None, annotate)
-    verdict = prescriptions.compare(items, answers)
+    answers = list(prediction.recognise(loaded, paths, 5, None, annotate))
+    report = prescriptions.compare(items, answers)
     if logged is not None:
-        logged.add(paths, prescription, verdict, loaded.recogniser.calibration)
-    typer.echo(prescriptions.as_json(verdict) if as_json else prescriptions.as_text(verdict))
-    raise typer.Exit(prescriptions.ALL_RIGHT if verdict.all_right else prescriptions.NOT_ALL_RIGHT)
+        logged.add(paths, prescription, report, loaded.recogniser.calibration)
+    text = prescriptions.as_json(report) if as_json else prescriptions.as_text(report, answers)
+    typer.echo(text)
+    raise typer.Exit(prescriptions.ALL_RIGHT if report.all_right else prescriptions.NOT_ALL_RIGHT)
 
 
 @app.command()

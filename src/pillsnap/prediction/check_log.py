@@ -12,7 +12,7 @@ from pathlib import Path
 from pillsnap import files
 from pillsnap.errors import DataError, UsageError
 from pillsnap.files import Json
-from pillsnap.prediction.prescription import Verdict
+from pillsnap.prediction.prescription import Report
 from pillsnap.recognition.calibration import Calibration
 
 CURE = "Name another file: --log FILE"
@@ -45,7 +45,7 @@ class Log:
         return cls(path, "".join(signed).strip(), decision)
 
     def add(
-        self, pictures: Sequence[Path], prescription: Path, verdict: Verdict, fitted: Calibration
+        self, pictures: Sequence[Path], prescription: Path, report: Report, fitted: Calibration
     ) -> None:
         """Append a check, on disk when this returns."""
         entry: Json = {
@@ -54,15 +54,14 @@ class Log:
             "prescription": {"path": str(prescription), "sha256": _sha256_of(prescription)},
             "classifier": fitted.classification_sha256,
             "known_recall": fitted.known_recall,
-            "all_right": verdict.all_right,
+            "all_right": report.all_right,
             "drugs": [
-                {"asked": item.asked, "count": item.count, "found": len(found),
-                 "status": verdict.status(at)}
-                for at, (item, found) in enumerate(zip(verdict.items, verdict.counted, strict=True))
+                {name: getattr(drug, name) for name in ("asked", "count", "found", "status")}
+                for drug in report.drugs
             ],
-            "extra": [each.pill.code for each in verdict.extra],
-            "unsure": len(verdict.unsure),
-            "refused": verdict.refused,
+            "extra": [pill.code for pill in report.extra],
+            "unsure": len(report.unsure),
+            "refused": report.refused,
             "person": self.person,
             "decision": self.decision,
         }  # fmt: skip

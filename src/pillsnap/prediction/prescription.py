@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,38 +41,6 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A pill and the picture it is in."""
-
-    path: str
-    pill: Pill
-
-
-@dataclass
-class Verdict:
-    """Pills by item of the prescription, and those that belong to none or cannot be decided."""
-
-    items: list[Item]
-    counted: list[list[Found]]  # for each item
-    extra: list[Found] = field(default_factory=list)
-    unsure: list[Found] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)  # pictures that cannot be read
-
-    def status(self, at: int) -> str:
-        """`right`, `extra`, `unsure` or `missing`: the state of an item."""
-        item, found = self.items[at], len(self.counted[at])
-        if found >= item.count:
-            return "right" if found == item.count else "extra"
-        return "unsure" if any(_possible(item, each.pill) for each in self.unsure) else "missing"
-
-    @property
-    def all_right(self) -> bool:
-        """Whether each drug is there as often as prescribed, and nothing else is."""
-        left_over = self.extra or self.unsure or self.refused
-        return not left_over and all(self.status(at) == "right" for at in range(len(self.items)))
-
-
-@dataclass(frozen=True)
 class Shown:
     """A pill in the report: its box in pixels of the picture, its candidates with probability."""
 
@@ -93,19 +61,19 @@ class DrugResult:
     codes: list[str]
     drug_name: str
     found: int
-    status: str
+    status: str  # right, missing, unsure or extra
     pills: list[Shown]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict for programs; `refused`: pictures that cannot be read."""
+    """Pills by line of the prescription, and those that belong to none or cannot be decided."""
 
-    all_right: bool
+    all_right: bool  # each drug is there as often as prescribed, and nothing else is
     drugs: list[DrugResult]
     extra: list[Shown]
     unsure: list[Shown]
-    refused: list[str]
+    refused: list[str]  # pictures that cannot be read
 
 
 def read(path: Path) -> dict[str, int]:
@@ -143,60 +111,62 @@ def items_of(counts: Mapping[str, int], classes: pd.DataFrame) -> list[Item]:
     return items
 
 
-def compare(items: Sequence[Item], answers: Iterable[Answer]) -> Verdict:
+def compare(items: Sequence[Item], answers: Sequence[Answer]) -> Report:
     """Give each pill of all pictures to an item, so that as many items as possible are filled."""
-    verdict = Verdict(list(items), [[] for _ in items])
-    found = []
-    for answer in answers:
-        if answer.error is not None:
-            verdict.refused.append(answer.path)
-        found += [Found(answer.path, pill) for pill in answer.pills]
-    chances = np.array([[_chance(item, each.pill) for item in items] for each in found])
+    found = [(answer.path, pill) for answer in answers for pill in answer.pills]
+    chances = np.array([[_chance(item, pill) for item in items] for _, pill in found])
     chances = np.where(chances >= certainty.DOUBTFUL_BELOW, chances, 0).reshape(
         len(found), len(items)
     )
     places = [at for at, item in enumerate(items) for _ in range(min(item.count, len(found)))]
     filled = zip(*linear_sum_assignment(chances[:, places], maximize=True), strict=True)
     item_of = {pill: places[place] for pill, place in filled if chances[pill, places[place]]}
-    for at, each in enumerate(found):
+    counted: list[list[Shown]] = [[] for _ in items]
+    extra, unsure, undecided = list[Shown](), list[Shown](), list[Pill]()
+    for at, (path, pill) in enumerate(found):
         if at in item_of or chances[at].any():
-            verdict.counted[item_of.get(at, int(chances[at].argmax()))].append(each)
-        elif certainty.of(each.pill) == "confident":
-            verdict.extra.append(each)
+            counted[item_of.get(at, int(chances[at].argmax()))].append(_shown(path, pill))
+        elif certainty.of(pill) == "confident":
+            extra.append(_shown(path, pill))
         else:
-            verdict.unsure.append(each)
-    return verdict
-
-
-def report(verdict: Verdict) -> Report:
-    """The verdict as a program reads it."""
+            unsure.append(_shown(path, pill))
+            undecided.append(pill)
     drugs = [
         DrugResult(
-            item.asked, item.count, sorted(item.codes), item.drug_name, len(found),
-            verdict.status(at), [*map(_shown, found)],
+            item.asked, item.count, sorted(item.codes), item.drug_name, len(pills),
+            _status(item, len(pills), undecided), pills,
         )
-        for at, (item, found) in enumerate(zip(verdict.items, verdict.counted, strict=True))
+        for item, pills in zip(items, counted, strict=True)
     ]  # fmt: skip
-    left = [*map(_shown, verdict.extra)], [*map(_shown, verdict.unsure)]
-    return Report(verdict.all_right, drugs, *left, verdict.refused)
+    refused = [answer.path for answer in answers if answer.error is not None]
+    left_over = extra or unsure or refused
+    all_right = not left_over and all(drug.status == "right" for drug in drugs)
+    return Report(all_right, drugs, extra, unsure, refused)
 
 
-def as_json(verdict: Verdict) -> str:
+def as_json(report: Report) -> str:
     """The verdict as JSON."""
-    return json.dumps(asdict(report(verdict)), ensure_ascii=False)
+    return json.dumps(asdict(report), ensure_ascii=False)
 
 
-def as_text(verdict: Verdict) -> str:
+def as_text(report: Report, answers: Iterable[Answer]) -> str:
     """A line per drug, per pill that belongs to none or is unsure, and the verdict."""
-    lines = []
-    for at, (item, found) in enumerate(zip(verdict.items, verdict.counted, strict=True)):
-        name = item.drug_name or "no class of this model"
-        counts = f"{len(found)}/{item.count}"
-        lines.append(f"{verdict.status(at):8} {counts:>5}  {item.asked}  {name}")
-    lines += [f"extra           {_pill_text(each)}" for each in verdict.extra]
-    lines += [f"unsure          {_pill_text(each)}" for each in verdict.unsure]
-    lines += [f"not read        {path}" for path in verdict.refused]
-    return "\n".join([*lines, "all right" if verdict.all_right else "NOT all right"])
+    pills = {(answer.path, pill.box): pill for answer in answers for pill in answer.pills}
+    lines = [
+        f"{drug.status:8} {f'{drug.found}/{drug.count}':>5}  {drug.asked}  "
+        + (drug.drug_name or "no class of this model")
+        for drug in report.drugs
+    ]
+    for name, left in (("extra", report.extra), ("unsure", report.unsure)):
+        lines += [f"{name:15} {_pill_text(one.path, pills[one.path, one.box])}" for one in left]
+    lines += [f"not read        {path}" for path in report.refused]
+    return "\n".join([*lines, "all right" if report.all_right else "NOT all right"])
+
+
+def _status(item: Item, found: int, undecided: Iterable[Pill]) -> str:
+    if found >= item.count:
+        return "right" if found == item.count else "extra"
+    return "unsure" if any(_possible(item, pill) for pill in undecided) else "missing"
 
 
 def _chance(item: Item, pill: Pill) -> float:
@@ -216,14 +186,13 @@ def _possible(item: Item, pill: Pill) -> bool:
     return bool(likely & item.codes) if item.codes else not pill.known
 
 
-def _shown(found: Found) -> Shown:
-    pill = found.pill
+def _shown(path: str, pill: Pill) -> Shown:
     candidates = [(each.code, each.probability) for each in pill.candidates]
-    return Shown(found.path, pill.box, pill.known, pill.code, pill.confidence, candidates)
+    return Shown(path, pill.box, pill.known, pill.code, pill.confidence, candidates)
 
 
-def _pill_text(found: Found) -> str:
-    pill, (x, y, width, height) = found.pill, found.pill.box
+def _pill_text(path: str, pill: Pill) -> str:
+    x, y, width, height = pill.box
     likely = " or ".join(
         f"{each.code} {each.drug_name} {certainty.percent(each.probability)}"
         for each in pill.candidates[:2]
@@ -231,4 +200,4 @@ def _pill_text(found: Found) -> str:
     )
     nearest = "" if pill.known else "unknown pill, nearest "
     reads = f"  reads {pill.imprint.text}" if pill.imprint and pill.imprint.text else ""
-    return f"{found.path} {x},{y} {width}×{height}  {nearest}{likely}{reads}"
+    return f"{path} {x},{y} {width}×{height}  {nearest}{likely}{reads}"

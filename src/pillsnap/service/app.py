@@ -138,8 +138,8 @@ class Service:
         items = prescription.items_of(counts, self.loaded.recogniser.classes)
         query = Asked(query.top, None)
         found = await asyncio.gather(*(self._picture(*picture, query) for picture in sent))
-        answers = (Answer(picture.name, picture.pills, error) for picture, error in found)
-        verdict = prescription.report(prescription.compare(items, answers))
+        answers = [Answer(picture.name, picture.pills, error) for picture, error in found]
+        verdict = prescription.compare(items, answers)
         return bodies.json(Checked(verdict, [picture for picture, _ in found]), _status(found))
 
     def _searched(self, request: Request) -> Response:
