@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from make.monitor_runs import STAGE, DrawnRun, event, events_of, folded
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.runs import MOST_RUNS, MOST_TRACE_POINTS, StageRun
+from pillsnap.monitor.runs import MOST_RUNS, StageRun
 from pillsnap.monitor.state import State, fold
 from pillsnap.places import TRAININGS
 from pillsnap.stage.log import RunLog
@@ -109,14 +109,3 @@ def test_old_runs_are_dropped_past_a_bound() -> None:
     starts = [event("start", run=str(n), total=1) for n in range(3 * MOST_RUNS)]
     kept = [run.run for run in runs_in(folded(*starts))]
     assert kept == [str(n) for n in range(2 * MOST_RUNS, 3 * MOST_RUNS)]
-
-
-def test_the_loss_by_step_is_bounded_and_keeps_its_ends() -> None:
-    total = 10 * MOST_TRACE_POINTS
-    steps = (
-        event("progress", epoch=1, step=n, total=total, metrics={"loss": float(n)})
-        for n in range(1, total + 1)
-    )
-    trace = fold(folded(event("start", total=1)), steps).stages[STAGE].trace
-    assert len(trace) <= MOST_TRACE_POINTS + 1
-    assert (trace[0], trace[-1]) == ((1 / total, 1.0), (1.0, float(total)))

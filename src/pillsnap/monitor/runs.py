@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pillsnap.monitor.events import Event
 
 MOST_RUNS = 8  # kept for comparison, per stage
-MOST_TRACE_POINTS = 400
 
 Numbers = Mapping[str, float | None]
 
@@ -25,7 +24,6 @@ class StageRun:
 
 
 Runs = tuple[StageRun, ...]
-Trace = tuple[tuple[float, float], ...]  # (epochs done as a fraction, loss)
 
 
 def opened(runs: Runs, event: Event) -> Runs:
@@ -63,15 +61,3 @@ def advanced(runs: Runs, event: Event) -> Runs:
         return replace(run, status="failed") if event.kind == "failure" else run
 
     return tuple(map(after, runs))
-
-
-def thinned(trace: Trace, point: tuple[float, float]) -> Trace:
-    """The trace with a point more, in at most MOST_TRACE_POINTS + 1 points."""
-    if trace and point[0] < trace[-1][0]:  # the epoch started again
-        trace = tuple(old for old in trace if old[0] < point[0])
-    spacing = (trace[-1][0] - trace[0][0]) / MOST_TRACE_POINTS if trace else 0.0
-    if len(trace) > 2 and point[0] - trace[-2][0] < spacing:
-        return (*trace[:-1], point)  # too near its neighbour: the newest point moves instead
-    if len(trace) >= MOST_TRACE_POINTS:
-        trace = trace[::2]
-    return (*trace, point)

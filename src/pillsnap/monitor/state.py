@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pillsnap.monitor.events import Event
-from pillsnap.monitor.runs import Numbers, Runs, Trace, advanced, opened, thinned
+from pillsnap.monitor.runs import Numbers, Runs, advanced, opened
 from pillsnap.places import STAGES, TRAININGS
 
 MOST_LOG_LINES = 400
@@ -41,7 +41,6 @@ class StageState:
     config: str = ""  # of a training: parameters, seed, revision
     failure: Event | None = None
     marks: tuple[tuple[float, float], ...] = ()
-    trace: Trace = ()
     runs: Runs = ()  # this one is the last
 
 
@@ -123,12 +122,10 @@ def _running(stage: StageState, event: Event, epochs_done: int | None) -> StageS
 def _progress(stage: StageState, event: Event) -> StageState:
     stage = _running(stage, event, event.epoch - 1 if event.epoch else None)
     stage = replace(stage, step=event.step, total=event.total)
-    done, loss = share_done(stage), event.metrics.get("loss")
-    if not stage.marks and done is not None:
-        stage = replace(stage, marks=((event.time_s, done),))
-    if done is not None and stage.epochs and loss is not None:
-        stage = replace(stage, trace=thinned(stage.trace, (done * stage.epochs, loss)))
-    return stage
+    done = share_done(stage)
+    if stage.marks or done is None:
+        return stage
+    return replace(stage, marks=((event.time_s, done),))
 
 
 def _epoch(stage: StageState, event: Event) -> StageState:

@@ -26,15 +26,10 @@ def of(folder: RunFolder, problem: str, now_s: float) -> Json:
     `problem` is why the event file cannot be read, or "".
     """
     state, path = folder.state, folder.events.path
-    trainings = {name: state.stages[name] for name in TRAININGS}
     first = state.num_logs - len(state.logs)
     return {
         "stages": {name: _stage(state.stages[name], now_s) for name in STAGES},
-        "runs": {name: list(map(_run, stage.runs)) for name, stage in trainings.items()},
-        "traces": {
-            name: [[round(x, 4), _short(y)] for x, y in stage.trace]
-            for name, stage in trainings.items()
-        },
+        "runs": {name: list(map(_run, state.stages[name].runs)) for name in TRAININGS},
         "hardware": {
             "newest": dict(state.hardware) or None,
             "time": state.hardware_time_s,
@@ -73,7 +68,7 @@ def _without(record: Any, *names: str) -> Json:
 def _stage(stage: StageState, now_s: float) -> Json:
     failure = stage.failure
     return {
-        **_without(stage, "marks", "trace", "runs"),
+        **_without(stage, "marks", "runs"),
         "status": status_of(stage, now_s),
         "share_done": share_done(stage),
         "images_per_s": stage.metrics.get("images_per_s"),

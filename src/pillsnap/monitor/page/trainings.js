@@ -19,7 +19,7 @@ export function drawTraining(name, state, now) {
   const current = runs.find((run) => run.run === stage.run) ?? runs.at(-1);
   card.current = current;
   drawHead(card, name, stage, current, now);
-  drawCurves(card, name, stage, current, runs, state.traces[name]);
+  drawCurves(card, name, stage, current, runs);
   drawConfig(card, stage, state.files.sampling);
   drawRuns(card, name, runs, current);
   drawTable(card, name, current);
@@ -127,7 +127,7 @@ function bestOf(run, merit) {
   return values.length ? Math.max(...values) : null;
 }
 
-function drawCurves(card, name, stage, run, runs, trace) {
+function drawCurves(card, name, stage, run, runs) {
   const others = runs.filter((other) => other !== run && card.compared.has(other.run));
   const planned = Math.max(stage.epochs ?? 1, ...[run, ...others].map((r) => r?.epoch.at(-1) ?? 1));
   const [main, second] = MERITS[name];
@@ -139,17 +139,13 @@ function drawCurves(card, name, stage, run, runs, trace) {
   const goal = stage.goals[main];
   const goalText = goal === undefined ? undefined : word("goal", { v: shortNumber(goal) });
   draw(card.merit, word(name === "train_detection" ? "detection_merit" : "merit"), [own(main, "one"), own(second, "two"), ...earlier(main)], { x, y: [0, 1], goal, goalText });
-  draw(card.loss, word("loss"), [own("loss/train", "one"), own("loss/val", "three"), ...earlier("loss/val")], { x: [0, planned] }, trace);
+  draw(card.loss, word("loss"), [own("loss/train", "one"), own("loss/val", "three"), ...earlier("loss/val")], { x });
   draw(card.lr, word("lr"), [own("lr", "one"), ...earlier("lr")], { x });
 }
 
-function draw(plot, title, lines, rest, trace = []) {
+function draw(plot, title, lines, rest) {
   const tables = lines.map(([run, metric]) => [run?.epoch ?? [], run?.metrics[metric] ?? (run?.epoch ?? []).map(() => null)]);
   const series = lines.map(([, , style]) => style);
-  if (trace.length > 1) {
-    tables.unshift([trace.map((point) => point[0]), trace.map((point) => point[1])]);
-    series.unshift({ label: word("loss_now"), colour: "faint", width: 1 });
-  }
   plot.draw({ title, series, data: uPlot.join(tables), ...rest });
 }
 
