@@ -29,7 +29,6 @@ MUST_BE = {  # by pydantic's type of error; {names} are of its context
     "literal_error": "{expected}",
     "string_pattern_mismatch": "as its comment says",
 }
-LINE = re.compile(r"( *)(?:([\w.-]+):(?: [^#]*)?)?(?:# ?(.*))?")
 
 
 def refusal(error: ValidationError, tree: Mapping[str, Any], path: Path) -> ParameterError:
@@ -54,10 +53,9 @@ def refusal(error: ValidationError, tree: Mapping[str, Any], path: Path) -> Para
         lines.append(f"  {key} is no key" + (f"; did you mean {meant[0]}?" if meant else ""))
         missing = [name for name in missing if name not in meant]
     lines += [f"  {key} is missing" for key in missing]
-    comments = _comments(path)
     for place, parts in wrong.items():
         lines.append(f"  {place}: must be {' or '.join(dict.fromkeys(parts))}")
-        comment = _comment(place.partition(" ")[0], comments)
+        comment = _comment(place.partition(" ")[0], path)
         lines += [f"    # {comment}"] if comment else []
     return ParameterError(f"{path} cannot be used:\n" + "\n".join(lines), CURE)
 
@@ -102,23 +100,10 @@ def _shown(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else f"{value!r:.60}"
 
 
-def _comments(path: Path) -> dict[str, str]:
-    """The comment of each dotted key, its continuation lines included."""
-    comments: dict[str, str] = {}
-    above: list[tuple[int, str]] = []  # indentation and key of the sections around the line
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        found = LINE.fullmatch(line)
-        indent, name, comment = found.groups() if found else ("", None, None)
-        if name:
-            above = [section for section in above if section[0] < len(indent)]
-            above.append((len(indent), name))
-        key = ".".join(section for _, section in above)
-        if comment and (name or indent):
-            comments[key] = " ".join(filter(None, (comments.get(key), comment)))
-    return comments
-
-
-def _comment(key: str, comments: Mapping[str, str]) -> str:
-    """The key's own comment; those of scales are commented at the first scale."""
-    same = re.compile(re.sub(r"^scales\.\w+", r"scales\.\\w+", key))
-    return next((text for other, text in comments.items() if same.fullmatch(other)), "")
+def _comment(key: str, path: Path) -> str:
+    """The comment of a key, its continuation lines included; those of scales are at the first."""
+    *above, name = map(re.escape, key.split("."))
+    section = rf"{above[0]}:.*(?:\n(?!\w).*)*?\n +" if above else ""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = re.search(rf"(?m)^{section}{name}:[^#\n]*# (.*(?:\n +# .*)*)", text)
+    return re.sub(r"\n +# ", " ", found[1]) if found else ""
