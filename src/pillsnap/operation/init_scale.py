@@ -122,14 +122,9 @@ def _as_yaml(name: str, values: ScaleParams) -> list[str]:
 
 def _with_scale(text: str, added: list[str]) -> str:
     """params.yaml with the lines behind the other scales; every other line stays as it is."""
-    lines = text.splitlines()
-    start = next(at for at, line in enumerate(lines) if line.startswith("scales:"))
-    end = next(
-        (at for at in range(start + 1, len(lines)) if re.match(r"[^\s#]", lines[at])), len(lines)
-    )
-    while end > start and not lines[end - 1].startswith(" "):  # blank lines belong to what follows
-        end -= 1
-    return "\n".join([*lines[:end], *added, *lines[end:], ""])
+    scales = re.search(r"(?m)^scales:.*(?:(?:\n(?:#.*)?)*\n .*)*", text)
+    assert scales is not None, "it was parsed"
+    return "\n".join([text[: scales.end()], *added]) + text[scales.end() :]
 
 
 def _remarks(

@@ -10,7 +10,7 @@ import pandas as pd
 from pillsnap import files
 from pillsnap.dataset import manifest
 from pillsnap.stage import page
-from pillsnap.validation import check_table, split_checks
+from pillsnap.validation import check_table
 from pillsnap.validation.checks import CheckedRows
 
 ROWS_SHOWN = 200  # of rejected.csv
@@ -58,7 +58,6 @@ def content_of(verdict: CheckedRows, pictures: Mapping[str, int] | None) -> dict
     }
     if pictures is not None:
         content["pictures"] = dict(pictures)
-        content["near_duplicates_by_bits"] = split_checks.near_histogram(verdict.near)
     return content
 
 

@@ -151,12 +151,6 @@ def check_near_duplicates(pills: pd.DataFrame, distance: int, findings: Findings
     return found
 
 
-def near_histogram(pairs: list[Pair]) -> dict[str, int]:
-    """Bits of difference -> pills of val and test that far from their nearest train pill."""
-    counts = np.bincount([bits for bits, _, _ in pairs]) if pairs else np.zeros(0, dtype=int)
-    return {str(bits): int(count) for bits, count in enumerate(counts)}
-
-
 def _nearest(train: Hashes, others: Hashes) -> tuple[Ints, Ints]:
     """For each other hash: position of the nearest train hash, and how many bits differ."""
     position = np.empty(len(others), dtype=np.int64)
