@@ -72,7 +72,9 @@ def parse(content: bytes, expected: Expected) -> LabelReading:
         image = _only(tree, "images")
         _check_identity(image, expected, reading.notes)
         width, height = _side(image, "width"), _side(image, "height")
-        box = _box(_annotation(tree), width, height, reading.notes)
+        if tree.get("annotations") == []:
+            raise RefusalError("box_missing", "annotations is empty")
+        box = _box(_only(tree, "annotations"), width, height, reading.notes)
         reading.label = Label(*box, width, height, _drug(image, reading.notes))
     except RefusalError as refusal:
         reading.reason, reading.detail = refusal.reason, refusal.detail
@@ -87,12 +89,6 @@ def _only(tree: dict[str, Any], key: str) -> dict[str, Any]:
         raise RefusalError(f"label_with_several_{key}", f"{len(items)} {key}")
     item: dict[str, Any] = items[0]
     return item
-
-
-def _annotation(tree: dict[str, Any]) -> dict[str, Any]:
-    if tree.get("annotations") == []:
-        raise RefusalError("box_missing", "annotations is empty")
-    return _only(tree, "annotations")
 
 
 def _check_identity(

@@ -149,7 +149,9 @@ class Labels:
             values = np.frombuffer(readings.values, dtype=np.int32).reshape(-1, COLUMNS)
             here = pills[done : done + len(values)]
             done += len(values)
-            self._keep(here, values, readings.drugs)
+            drugs = [self.drugs.setdefault(drug, len(self.drugs)) for drug in readings.drugs]
+            self.boxes[here] = values[:, :-1]
+            self.drug[here] = np.array([*drugs, UNREAD])[values[:, -1]]
             for number, reason, detail, notes in readings.remarks:
                 self._add_findings(int(here[number]), reason, detail, notes, reasons)
         assert done == len(pills), (done, len(pills))
@@ -175,12 +177,6 @@ class Labels:
                 LabelBatch(of.path, of.ending, frames.codes[code[start]], stems[start:stop])
             )
         return batches
-
-    def _keep(self, pills: Ints, values: NDArray[np.int32], drugs: list[DrugFields]) -> None:
-        """Keep boxes, photo sizes and drugs of these pills; UNREAD for invalid labels."""
-        numbers = [self.drugs.setdefault(drug, len(self.drugs)) for drug in drugs]
-        self.boxes[pills] = values[:, :-1]
-        self.drug[pills] = np.array([*numbers, UNREAD])[values[:, -1]]
 
     def _add_findings(
         self,

@@ -54,7 +54,9 @@ def rows_of(selection: Selection, side: int) -> Rows:
     frames = selection.candidates
     pills = np.flatnonzero(selection.choice.split[frames.pill_frame] == side)
     frame, code = frames.pill_frame[pills], frames.pill_code[pills]
-    class_index = _class_index(selection)[code]
+    class_of = np.full(len(frames.codes), -1)  # codes that are no class
+    class_of[selection.choice.classes] = np.arange(len(selection.choice.classes))
+    class_index = class_of[code]
     stems = [frames.stems[number] for number in frame.tolist()]
     folder, label_folder = frames.folder[frame], frames.pill_folder[pills]
     table: dict[str, Any] = {
@@ -107,13 +109,6 @@ def drugs_of_classes(selection: Selection) -> list[list[DrugFields]]:
         drug = selection.drugs[key % count]
         of_code.setdefault(int(key // count), []).append((-int(labels), drug))
     return [[drug for _, drug in sorted(of_code[code])] for code in selection.choice.classes]
-
-
-def _class_index(selection: Selection) -> Ints:
-    """[codes] the class of each code; -1 for codes that are no class."""
-    index = np.full(len(selection.candidates.codes), -1)
-    index[selection.choice.classes] = np.arange(len(selection.choice.classes))
-    return index
 
 
 def _named(names: Sequence[str], numbers: Ints | Bools) -> NDArray[np.object_]:

@@ -49,7 +49,7 @@ class Sheet:
         picture = self._photos.picture(suspect.image_path, suspect.split, suspect.image_type)
         if picture is None:
             return None
-        factor = picture.shape[1] / self._size(suspect)[0]
+        factor = picture.shape[1] / self._sizes[suspect.image_path][0]
         box = np.rint(np.array([suspect.box]) * factor).astype(np.int64)
         cut: Pixels = self._recogniser.cut(picture, box)[0]
         return cut
@@ -75,7 +75,7 @@ class Sheet:
 
     def _card(self, suspect: Suspect) -> dict[str, Any]:
         picture = self._photos.picture(suspect.image_path, suspect.split, suspect.image_type)
-        width, height = self._size(suspect)
+        width, height = self._sizes[suspect.image_path]
         return {
             "image_path": suspect.image_path,
             "split": suspect.split,
@@ -93,9 +93,6 @@ class Sheet:
             "width": width,
             "height": height,
         }
-
-    def _size(self, suspect: Suspect) -> Box:
-        return self._sizes[suspect.image_path]
 
     def _example(self, code: str) -> str:
         """A train pill that is most certainly of this code."""

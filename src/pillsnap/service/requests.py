@@ -166,11 +166,9 @@ def _parts(content_type: str, content: bytes) -> Iterator[tuple[dict[str, str], 
         end = content.find(NEWLINE + opening, head_end + len(NEWLINE))
         if min(head_at, head_end, end) < 0 or content[at:head_at].strip(b" \t"):
             raise FormError("A part of the form is malformed or cut short.")
-        yield _headers(content[head_at:head_end]), content[head_end + 2 * len(NEWLINE) : end]
+        head = content[head_at:head_end].decode("utf-8", "replace").split("\r\n")
+        headers = (line.partition(":") for line in head)
+        named = {name.strip().lower(): value.strip() for name, _, value in headers}
+        yield named, content[head_end + 2 * len(NEWLINE) : end]
         at = end + len(NEWLINE)
     raise FormError(f"The form has more than {MOST_PARTS} parts.")
-
-
-def _headers(head: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n"))
-    return {name.strip().lower(): value.strip() for name, _, value in lines}

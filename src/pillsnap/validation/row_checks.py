@@ -89,7 +89,8 @@ def check_names(rows: pd.DataFrame, findings: Findings) -> tuple[set[str], set[s
     together = rows[rows["image_type"] == "combination"]
     lists += [(path, list(codes)) for path, codes in together.groupby("image_path")["mapping_code"]]
     for path, codes in lists:
-        labelled, in_name = Counter(codes), Counter(_codes_of(path))
+        in_name = Counter(parse_codes(PurePosixPath(path).name.partition("_")[0]) or ())
+        labelled = Counter(codes)
         if not in_name:  # not a photo of AI Hub's
             continue
         missing, extra = in_name - labelled, labelled - in_name
@@ -123,7 +124,3 @@ def _values(rows: pd.DataFrame, column: str) -> Iterable[str]:
         f"{path}: {column} {value!r}"
         for path, value in zip(rows["image_path"], rows[column], strict=True)
     )
-
-
-def _codes_of(image_path: str) -> tuple[str, ...]:
-    return parse_codes(PurePosixPath(image_path).name.partition("_")[0]) or ()
