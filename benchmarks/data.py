@@ -257,17 +257,15 @@ def ours_build(root: Path, out: Path, samples: int) -> None:
     from pillsnap.aihub import reading
     from pillsnap.formats import fingerprint
     from pillsnap.manifest import build, tables
-    from pillsnap.manifest.classes import UnknownPills
-    from pillsnap.stage.engines import Engine
 
-    stage = params.load().scales["stage3"]
-    wanted = stage.model_copy(
+    committed = params.load()
+    wanted = committed.scales["stage3"].model_copy(
         update={"samples": samples, "classes": samples // 100, "combination_share": 0.04}
     )
     recorded = fingerprint.read(out / "fingerprint.json")
-    order = build.Order("stage3", "aihub", wanted, UnknownPills(0, 0), 17, Engine())
+    there = committed.model_copy(update={"scale": "stage3", "scales": {"stage3": wanted}})
     with reading.without_gc():
-        tables.write(build.build(root, order, recorded, lambda done, total: None), out)
+        tables.write(build.build(root, there, recorded, lambda done, total: None), out)
 
 
 def predecessor_photos(root: Path, out: Path, samples: int) -> None:

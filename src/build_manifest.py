@@ -3,28 +3,17 @@
 from pillsnap.aihub import reading
 from pillsnap.formats import fingerprint
 from pillsnap.manifest import build, corrected, corrections, tables
-from pillsnap.manifest.classes import UnknownPills
 from pillsnap.params import Params
-from pillsnap.stage.engines import Engine
 from pillsnap.stage.log import RunLog
 from pillsnap.stage.run import run
 
 
 def work(params: Params, log: RunLog) -> dict[str, float | None]:
     """Choose classes and photos of the data root and split them by capture group."""
-    options = params.build_manifest
-    order = build.Order(
-        scale=params.scale,
-        form=params.data_format,
-        wanted=params.at_scale,
-        unknown_pills=UnknownPills(options.left_out_classes, options.val_unknown_pills),
-        seed=params.seed,
-        engine=Engine(params.validate_.engine, options.num_workers),
-    )
     recorded = fingerprint.read(fingerprint.path_of(params.scale))
     rows = corrections.read(corrections.path_of(params.scale))
     with reading.without_gc():
-        chosen = build.build(params.data_root(), order, recorded, log.progress)
+        chosen = build.build(params.data_root(), params, recorded, log.progress)
         chosen = corrected.correct(chosen, rows, params.data_root())
         report = tables.write(chosen, params.artifacts_dir)
     tables.draw(chosen, params.artifacts_dir / "sampling.png")

@@ -1,24 +1,35 @@
-"""Orders for build_manifest: the scale stage1 with small numbers."""
+"""Parameters for build_manifest: one scale, its numbers, and how labels are read."""
 
-from dataclasses import replace
 from typing import Any
 
 from make.import_graph import ROOT
 from pillsnap import params
-from pillsnap.manifest.build import Order
-from pillsnap.manifest.classes import UnknownPills
-from pillsnap.stage.engines import Engine
+from pillsnap.params import DataParams, Params, ScaleParams
 
 NUMBERS = {
     "samples": 200, "classes": 8, "combination_share": 0.2, "val_share": 0.2,
     "min_train_per_class": 8, "min_val_per_class": 2, "test_unknown_pills": 12,
 }  # fmt: skip
-SCALE = params.load(ROOT / "params.yaml").scales["stage1"]
+COMMITTED = params.load(ROOT / "params.yaml")
 
 
-def order(**changes: Any) -> Order:
-    """The order with other numbers of the scale, or other fields."""
-    numbers = {**NUMBERS, **{key: changes.pop(key) for key in NUMBERS if key in changes}}
-    wanted = SCALE.model_copy(update=numbers)
-    plain = Order("stage1", "aihub", wanted, UnknownPills(0, 0), 17, Engine(processes=1))
-    return replace(plain, **changes)
+def at_scale(
+    scale: str, wanted: ScaleParams, form: str = "aihub", engine: str = "local", **options: int
+) -> Params:
+    """The committed parameters at one scale; `options`: of build_manifest."""
+    alone = {"num_workers": 1, **options}
+    return COMMITTED.model_copy(
+        update={
+            "scale": scale,
+            "scales": {scale: wanted},
+            "data": DataParams(format=form, root=None),
+            "validate_": COMMITTED.validate_.model_copy(update={"engine": engine}),
+            "build_manifest": COMMITTED.build_manifest.model_copy(update=alone),
+        }
+    )
+
+
+def order(engine: str = "local", num_workers: int = 1, **numbers: Any) -> Params:
+    """The scale stage1 with small numbers, some of them given."""
+    wanted = COMMITTED.scales["stage1"].model_copy(update={**NUMBERS, **numbers})
+    return at_scale("stage1", wanted, engine=engine, num_workers=num_workers)

@@ -29,17 +29,17 @@ from pillsnap.errors import DataError
 from pillsnap.formats import fingerprint
 from pillsnap.manifest import build as selection
 from pillsnap.manifest import tables
-from pillsnap.manifest.build import Order, Selection
+from pillsnap.manifest.build import Selection
 from pillsnap.manifest.choice import TEST
+from pillsnap.params import Params
 from pillsnap.stage import engines
-from pillsnap.stage.engines import Engine
 
 CODES = [f"K-{number:06d}" for number in range(1, 9)]
 COMBOS = [tuple(CODES[at : at + 3]) for at in range(6)] + [(*CODES[:2], "K-000099")]
 FILES = ("manifest_train.csv", "manifest_val.csv", "manifest_test.csv", "classes.csv")
 
 
-def build(root: Path, an_order: Order | None = None) -> Selection:
+def build(root: Path, an_order: Params | None = None) -> Selection:
     recorded = fingerprint.take(root)
     return selection.build(root, an_order or order(), recorded, lambda done, total: None)
 
@@ -110,7 +110,7 @@ def test_files_are_read_back_as_written(root, tmp_path):
     assert report["manifest_bytes"] == sum((tmp_path / name).stat().st_size for name in FILES[:3])
 
 
-def written(root: Path, out: Path, an_order: Order | None = None) -> list[bytes]:
+def written(root: Path, out: Path, an_order: Params | None = None) -> list[bytes]:
     tables.write(build(root, an_order), out)
     return [(out / name).read_bytes() for name in (*FILES, "sampling.json")]
 
@@ -120,10 +120,10 @@ def test_workers_and_a_linked_shard_do_not_change_the_bytes(root, tmp_path, monk
     monkeypatch.setattr(selection, "FEW", 0)
     label_path(root, Shot((CODES[0],), 0, 0, 0, 75)).write_bytes(b"{")
     one = written(root, tmp_path / "a", order())
-    assert written(root, tmp_path / "b", order(engine=Engine(processes=2))) == one
+    assert written(root, tmp_path / "b", order(num_workers=2)) == one
     with ThreadPoolExecutor(2) as threads:
         monkeypatch.setattr(engines, "_dask", lambda url: nullcontext((threads.submit, 2)))
-        assert written(root, tmp_path / "d", order(engine=Engine("dask://host:1"))) == one
+        assert written(root, tmp_path / "d", order(engine="dask://host:1")) == one
     shard = root / "train/images/single/TS_1_single"
     shutil.move(shard, tmp_path / "elsewhere")
     shard.symlink_to(tmp_path / "elsewhere")

@@ -7,21 +7,17 @@ import pandas as pd
 import pytest
 
 from make.aihub_tree import write_tree
-from make.import_graph import ROOT
-from pillsnap import params
+from make.orders import COMMITTED, at_scale
 from pillsnap.dataset import manifest
 from pillsnap.errors import DataError
 from pillsnap.formats import fingerprint
 from pillsnap.manifest import build, corrected, corrections, tables
-from pillsnap.manifest.build import Order
-from pillsnap.manifest.classes import UnknownPills
 from pillsnap.manifest.corrections import BOX, COLUMNS, Correction, PhotoPill
-from pillsnap.stage.engines import Engine
 
 CODES = [f"K-{number:06d}" for number in range(1, 9)]
 A, B = CODES[:2]
 COMBOS = [tuple(CODES[at : at + 3]) for at in range(6)]
-WANTED = params.load(ROOT / "params.yaml").scales["demo"].model_copy(
+WANTED = COMMITTED.scales["demo"].model_copy(
     update={
         "samples": 200, "classes": 8, "combination_share": 0.2, "min_train_per_class": 8,
         "min_val_per_class": 2, "test_unknown_pills": 0,
@@ -36,8 +32,8 @@ TWO = [PhotoPill(A, (1, 2, 30, 40), 0), PhotoPill(A, (50, 2, 30, 40), 1), PhotoP
 def chosen(tmp_path_factory):
     root = tmp_path_factory.mktemp("tree")
     write_tree(root, CODES, combos=COMBOS)
-    order = Order("demo", "aihub", WANTED, UnknownPills(0, 0), 17, Engine(processes=1))
-    return root, build.build(root, order, fingerprint.take(root), lambda done, total: None)
+    at_demo = at_scale("demo", WANTED)
+    return root, build.build(root, at_demo, fingerprint.take(root), lambda done, total: None)
 
 
 def row(path, code, action, new_code="", box=(), note="", place="demo.csv:2"):

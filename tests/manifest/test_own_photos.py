@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from make import own_sets
 from make.aihub_tree import write_tree
 from make.import_graph import ROOT
+from make.orders import COMMITTED, at_scale
 from make.photo_set import RecordedLog
 from pillsnap import params
 from pillsnap.dataset import manifest
@@ -19,13 +20,12 @@ from pillsnap.errors import DataError, ParameterError
 from pillsnap.formats import fingerprint
 from pillsnap.formats.photo_set import BoxedPhoto, BoxedPill
 from pillsnap.manifest import build, fitting, own_photos, tables
-from pillsnap.manifest.build import Order
-from pillsnap.manifest.classes import UnknownPills
 from pillsnap.operation import init_scale
+from pillsnap.params import Params, ScaleParams
 from pillsnap.validation.validate import ValidationPaths, validate
 
 DRAWN = own_sets.photos(60)
-LOOSE = params.load(ROOT / "params.yaml").scales["demo"].model_copy(
+LOOSE = COMMITTED.scales["demo"].model_copy(
     update={"min_train_per_class": 2, "min_val_per_class": 1, "val_share": 0.2}
 )  # fmt: skip
 
@@ -34,13 +34,13 @@ def silent(done: int, total: int) -> None:
     pass
 
 
-def order(form: str = "yolo") -> Order:
-    return Order("phone", form, LOOSE, UnknownPills(0, 0), 17, 1)
+def order(form: str = "yolo", wanted: ScaleParams = LOOSE, **options: int) -> Params:
+    return at_scale("phone", wanted, form, **options)
 
 
 def rows_of(root: Path, out: Path, form: str = "yolo") -> dict[str, pd.DataFrame]:
     """The manifests of a set whose scale fits it."""
-    fitted = replace(order(form), wanted=fitting.fit(root, order(form), silent).wanted)
+    fitted = order(form, fitting.fit(root, order(form), silent).wanted)
     chosen = build.build(root, fitted, fingerprint.take(root, form), silent)
     tables.write(chosen, out)
     return {split: manifest.read(out / f"manifest_{split}.csv") for split in manifest.SPLITS}
@@ -121,11 +121,11 @@ def test_other_numbers_are_refused_with_those_that_pass(tmp_path):
     with pytest.raises(DataError, match=r"scales\.phone is not theirs: samples is 1500") as refused:
         build.build(root, order(), recorded, silent)
     with pytest.raises(ParameterError, match="for AI Hub's form only"):
-        build.build(root, replace(order(), unknown_pills=UnknownPills(1, 0)), recorded, silent)
+        build.build(root, order(left_out_classes=1), recorded, silent)
     settings = [word for word in refused.value.cure.split() if word.startswith("scales.phone.")]
     values = dict(word.removeprefix("scales.phone.").split("=") for word in settings)
     changes = {key: type(getattr(LOOSE, key))(value) for key, value in values.items()}
-    build.build(root, replace(order(), wanted=LOOSE.model_copy(update=changes)), recorded, silent)
+    build.build(root, order(wanted=LOOSE.model_copy(update=changes)), recorded, silent)
 
 
 def test_a_corrected_label_of_the_same_length_is_another_version(tmp_path):
@@ -162,7 +162,7 @@ def test_init_scale_adds_lines_that_load_and_changes_no_other(tmp_path, form, mo
     assert "\n".join(added) in printed
     tree = params.read(path)
     scale = params.parse({**tree, "scale": "phone"}, path)
-    fitted = replace(order(form), wanted=scale.at_scale)
+    fitted = order(form, scale.at_scale)
     recorded = fingerprint.read(tmp_path / "data/fingerprints/phone.json")
     build.build(root, fitted, recorded, silent)
     yaml = YAML()
@@ -186,7 +186,7 @@ def test_init_scale_fits_a_part_of_aihubs_data(tmp_path):
     write_tree(root, codes, combos=[tuple(codes[:3]), tuple(codes[2:5])])
     fit = fitting.fit(root, order("aihub"), silent)
     assert fit.wanted.classes >= 2 and fit.wanted.samples > 20 and fit.train_singles
-    fitted = replace(order("aihub"), wanted=fit.wanted)
+    fitted = order("aihub", fit.wanted)
     build.build(root, fitted, fingerprint.take(root), silent)
     assert (fit.boxes[:, 2:4] > 0).all()
 
@@ -205,15 +205,9 @@ def test_validate_reads_every_photo_of_a_set(tmp_path, form, chosen):
     root = getattr(own_sets, form)(tmp_path / "set", drawn, **names)
     fit = fitting.fit(root, order(form), silent)
     wanted = fit.wanted.model_copy(update=fit.least)
-    fitted = replace(order(form), wanted=wanted)
+    fitted = order(form, wanted)
     tables.write(build.build(root, fitted, fingerprint.take(root, form), silent), tmp_path / "a")
-    given = {
-        "scale": "own",
-        "scales": {"own": wanted},
-        "data": params.DataParams(format=form, root=None),
-    }
-    own = params.load(ROOT / "params.yaml").model_copy(update=given)
     places = ValidationPaths(root, *(tmp_path / name for name in ("a", "data", "work")))
-    counts = validate(places, own, RecordedLog())
+    counts = validate(places, fitted, RecordedLog())
     assert counts["rejected"] == 0 and counts["crops"] == wanted.samples
     assert counts["detection_frames"] > 10 and counts["evaluation_frames"] > 2

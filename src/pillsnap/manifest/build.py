@@ -22,7 +22,7 @@ from pillsnap.manifest import advice, candidates, own_photos
 from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import TRAIN, UNUSED, Choice, Chooser
 from pillsnap.manifest.classes import ShortageError, UnknownPills
-from pillsnap.params import ScaleParams
+from pillsnap.params import Params
 from pillsnap.stage.engines import Engine
 from pillsnap.stage.pool import Spread
 
@@ -32,22 +32,10 @@ KILLED = "Set build_manifest.num_workers to 1, or free memory, then run dvc repr
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to build: a scale's numbers, and how."""
-
-    scale: str
-    form: str  # of the photo set: data.format
-    wanted: ScaleParams
-    unknown_pills: UnknownPills
-    seed: int
-    engine: Engine  # who reads the labels
-
-
-@dataclass(frozen=True)
 class Selection:
     """The chosen photos with their labels, and how they were chosen."""
 
-    order: Order
+    params: Params
     fingerprint: Fingerprint
     candidates: Candidates
     choice: Choice
@@ -60,21 +48,25 @@ class Selection:
     corrections: dict[str, Any] = field(default_factory=dict)  # their counts, for sampling.json
 
 
-def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Progress) -> Selection:
+def build(
+    root: Path, params: Params, recorded: Fingerprint | None, progress: Progress
+) -> Selection:
     """Scan, check the fingerprint, choose, read; DataError where the set has too few photos."""
-    if order.form != fingerprint.AIHUB:
-        return _of_own_photos(root, order, recorded, progress)
+    wanted, options = params.at_scale, params.build_manifest
+    unknown = UnknownPills(options.left_out_classes, options.val_unknown_pills)
+    if params.data_format != fingerprint.AIHUB:
+        return _of_own_photos(root, params, unknown, recorded, progress)
     root = root.absolute()  # another host may read it
-    few = order.wanted.samples + order.wanted.test_unknown_pills <= FEW
-    engine = Engine(processes=1) if few else order.engine
+    few = wanted.samples + wanted.test_unknown_pills <= FEW
+    engine = Engine("local", 1) if few else Engine(params.validate_.engine, options.num_workers)
     with engine.workers(root, reading.__name__, KILLED) as spread:
         tree = aihub.scan(root, spread, progress)
         found = fingerprint.of(tree)
-        fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
+        fingerprint.check(found, recorded, fingerprint.path_of(params.scale), root)
         left_out = Findings()
         frames = candidates.collect(tree, left_out)
         labels = Labels(os.fspath(root), frames, tree.findings, left_out)
-        chooser = Chooser(frames, order.wanted, order.unknown_pills, order.scale, order.seed)
+        chooser = Chooser(frames, wanted, unknown, params.scale, params.seed)
         try:
             choice = chooser.choose(frames.complete)
             while labels.read(spread, choice.split, progress):  # some are invalid: choose others
@@ -84,38 +76,43 @@ def build(root: Path, order: Order, recorded: Fingerprint | None, progress: Prog
             for name in left_out.counts.keys() - tree.findings.counts.keys():  # not of a label
                 tree.findings.counts[name] = left_out.counts[name]
                 tree.findings.examples[name] = left_out.examples[name]
-            cure = advice.cure(chooser, frames.complete & ~labels.invalid, order.scale)
+            cure = advice.cure(chooser, frames.complete & ~labels.invalid, params.scale)
             raise DataError(shortage.fact + tree.findings.largest(), cure) from None
     known_in_val = np.isin(frames.code, choice.classes) & ~frames.train & (choice.split == UNUSED)
     for frame in np.flatnonzero(known_in_val):
         left_out.add("known_single_in_val", frames.photo_path(int(frame)))
     return Selection(
-        order, found, frames, choice, labels.boxes, labels.drug, list(labels.drugs),
+        params, found, frames, choice, labels.boxes, labels.drug, list(labels.drugs),
         labels.labels_read, tree.findings, left_out,
     )  # fmt: skip
 
 
 def _of_own_photos(
-    root: Path, order: Order, recorded: Fingerprint | None, progress: Progress
+    root: Path,
+    params: Params,
+    unknown: UnknownPills,
+    recorded: Fingerprint | None,
+    progress: Progress,
 ) -> Selection:
     """All photos of a set in another form; DataError where the scale's numbers are not theirs."""
-    if order.unknown_pills != UnknownPills(0, 0):
+    if unknown != UnknownPills(0, 0):
         raise ParameterError(
             f"build_manifest.left_out_classes and val_unknown_pills are for AI Hub's form only; "
-            f"data.format is {order.form}.",
+            f"data.format is {params.data_format}.",
             "Set both to 0 in params.yaml, or for one run: dvc exp run "
             "-S build_manifest.left_out_classes=0 -S build_manifest.val_unknown_pills=0",
         )
     found_files = listing.walk(root)
     found = fingerprint.of_files(root, found_files)
-    fingerprint.check(found, recorded, fingerprint.path_of(order.scale), root)
-    photos = photo_set.read(root, order.form, found_files, progress)
+    fingerprint.check(found, recorded, fingerprint.path_of(params.scale), root)
+    photos = photo_set.read(root, params.data_format, found_files, progress)
     own = own_photos.collect(photos.photos)
-    if own_photos.settled(own, order.wanted, order.seed) != order.wanted:
-        raise own_photos.other_numbers(own, order.wanted, order.seed, order.scale)
-    choice = own_photos.choose(own, order.wanted, order.seed)
+    wanted, seed = params.at_scale, params.seed
+    if own_photos.settled(own, wanted, seed) != wanted:
+        raise own_photos.other_numbers(own, wanted, seed, params.scale)
+    choice = own_photos.choose(own, wanted, seed)
     return Selection(
-        order, found, own.candidates, choice, own.boxes, own.drug, own.drugs, len(own.drug),
+        params, found, own.candidates, choice, own.boxes, own.drug, own.drugs, len(own.drug),
         photos.findings, photos.left_out,
     )  # fmt: skip
 

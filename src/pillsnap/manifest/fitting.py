@@ -12,10 +12,11 @@ from pillsnap.dataset.findings import Findings
 from pillsnap.errors import DataError
 from pillsnap.formats import fingerprint, listing, photo_set
 from pillsnap.manifest import advice, candidates, own_photos
-from pillsnap.manifest.build import Labels, Order, Progress
+from pillsnap.manifest.build import Labels, Progress
 from pillsnap.manifest.candidates import Candidates
 from pillsnap.manifest.choice import TRAIN, UNUSED, VAL, Choice, Chooser
-from pillsnap.params import ScaleParams
+from pillsnap.manifest.classes import UnknownPills
+from pillsnap.params import Params, ScaleParams
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ class Fitting:
     left_out: Findings
 
 
-def fit(root: Path, order: Order, progress: Progress) -> Fitting:
-    """`order.wanted` with the largest values that the photos suffice for; DataError if none do."""
-    if order.form != fingerprint.AIHUB:
-        found = photo_set.read(root, order.form, listing.walk(root), progress)
+def fit(root: Path, params: Params, progress: Progress) -> Fitting:
+    """The scale with the largest values that the photos suffice for; DataError if none do."""
+    if params.data_format != fingerprint.AIHUB:
+        found = photo_set.read(root, params.data_format, listing.walk(root), progress)
         own = own_photos.collect(found.photos)
-        wanted = order.wanted.model_copy(update={"classes": max(2, len(own.candidates.codes))})
-        wanted = own_photos.settled(own, wanted, order.seed)
-        choice = own_photos.choose(own, wanted, order.seed)
+        wanted = params.at_scale.model_copy(update={"classes": max(2, len(own.candidates.codes))})
+        wanted = own_photos.settled(own, wanted, params.seed)
+        choice = own_photos.choose(own, wanted, params.seed)
         return _fitting(wanted, own.candidates, choice, own.boxes, found.left_out)
     tree, left_out = aihub.scan(root, progress=progress), Findings()
     frames = candidates.collect(tree, left_out)
@@ -46,8 +47,8 @@ def fit(root: Path, order: Order, progress: Progress) -> Fitting:
     labels.read(map, np.where(frames.complete & frames.train, TRAIN, UNUSED), progress)
     usable = frames.complete & ~labels.invalid
     update = {"classes": max(2, len(frames.codes)), "samples": max(1, len(frames.pill_frame))}
-    wanted = order.wanted.model_copy(update=update)
-    chooser = Chooser(frames, wanted, order.unknown_pills, order.scale, order.seed)
+    wanted = params.at_scale.model_copy(update=update)
+    chooser = Chooser(frames, wanted, UnknownPills(0, 0), params.scale, params.seed)
     changes = advice.solve(chooser, usable)
     if not changes:
         raise DataError(f"{root}: {advice.TOO_FEW}", "Bring more photos of at least two drugs.")

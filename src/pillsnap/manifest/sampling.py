@@ -20,17 +20,17 @@ VIEWS = ("light", "back", "direction", "latitude")
 
 def report(selection: Selection, rows: dict[str, Rows], manifest_bytes: int) -> dict[str, Any]:
     """The content of sampling.json; `rows`: the manifests by split."""
-    order, frames = selection.order, selection.candidates
+    params, frames = selection.params, selection.candidates
     counted = {name: counts(table) for name, table in rows.items()}
     train, val = counted["train"], counted["val"]
     samples = train["pills"] + val["pills"]
     combined = sum(one["pills_by"]["image_type"].get("combination", 0) for one in (train, val))
     chosen = selection.choice.split != UNUSED
     return {
-        "scale": order.scale,
-        "seed": order.seed,
+        "scale": params.scale,
+        "seed": params.seed,
         "fingerprint": asdict(selection.fingerprint),
-        "wanted": {name: getattr(order.wanted, name) for name in WANTED},
+        "wanted": {name: getattr(params.at_scale, name) for name in WANTED},
         "got": {
             "samples": samples,
             "classes": len(selection.choice.classes),

@@ -14,11 +14,8 @@ from pillsnap import params as parameters
 from pillsnap.errors import ParameterError
 from pillsnap.formats import fingerprint
 from pillsnap.manifest import fitting
-from pillsnap.manifest.build import Order
-from pillsnap.manifest.classes import UnknownPills
 from pillsnap.manifest.fitting import Fitting
 from pillsnap.params import ScaleParams, TrainParams
-from pillsnap.stage.engines import Engine
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 FEWEST = {"min_train_per_class": 2, "min_val_per_class": 1}  # pills of a class, to learn it
@@ -58,16 +55,15 @@ def init(name: str, path: Path, progress: Callable[[int, int], None]) -> str:
     if root.resolve().is_relative_to((path.parent / outputs).resolve()):
         fact = f"The photos are in {root}, and scale {name} writes its pictures to {outputs}."
         raise ParameterError(fact, "Move the photos out of it, or give the scale another name.")
-    unknown = UnknownPills(0, 0)
-    order = Order(name, params.data_format, template, unknown, params.seed, Engine())
-    fit = fitting.fit(root, order, progress)
+    there = params.model_copy(update={"scale": name, "scales": {name: template}})
+    fit = fitting.fit(root, there, progress)
     options = _options(fit.train_photos, params.train)
     values = _values(fit, root, options["epochs"])
     parameters.parse({**tree, "scales": {**tree["scales"], name: values.model_dump()}}, path)
     added = _as_yaml(name, values)
     files.write_text(path, _with_scale(path.read_text(encoding="utf-8"), added))
     recorded = fingerprint.path_of(name)
-    fingerprint.write(path.parent / recorded, name, fingerprint.take(root, order.form))
+    fingerprint.write(path.parent / recorded, name, fingerprint.take(root, there.data_format))
     remarks = _remarks(name, values, fit, options, params.train)
     return "\n".join([f"Added to {path}, with the fingerprint {recorded}:", *added, *remarks])
 
