@@ -4,7 +4,7 @@ Arrays with an entry per photo or per pill: a 4 TB tree has 2.6 million photos.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,26 +95,14 @@ class _Labels:
             for name in folder.names:
                 self._findings.add("label_outside_a_code_folder", f"{folder.path}/{name}")
             return
-        stems = [name[: -len(folder.ending)] for name in folder.names]
-        if single:
-            self._take_singles(number, folder, code, stems)
-        else:
-            self._take_combinations(number, folder, code, stems)
-
-    def _take_singles(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
-        """A fast path: nearly all labels are of single photos."""
-        numbers = self.single[folder.part]
-        for stem in stems:
-            if stem.partition("_")[0] != code:
-                self._findings.add("label_in_wrong_folder", f"{folder.path}/{stem}{folder.ending}")
-            elif numbers.setdefault(stem, number) != number:
-                self._findings.add("label_duplicated", f"{folder.path}/{stem}{folder.ending}")
-
-    def _take_combinations(self, number: int, folder: Folder, code: str, stems: list[str]) -> None:
-        numbers = self.combination[folder.part]
-        for stem in stems:
-            if numbers.setdefault(stem, {}).setdefault(code, number) != number:
-                self._findings.add("label_duplicated", f"{folder.path}/{stem}{folder.ending}")
+        singles, combinations = self.single[folder.part], self.combination[folder.part]
+        for name in folder.names:
+            stem = name[: -len(folder.ending)]
+            own, key = (singles, stem) if single else (combinations.setdefault(stem, {}), code)
+            if single and stem.partition("_")[0] != code:
+                self._findings.add("label_in_wrong_folder", f"{folder.path}/{name}")
+            elif own.setdefault(key, number) != number:
+                self._findings.add("label_duplicated", f"{folder.path}/{name}")
 
     def unused(
         self, folders: Sequence[Folder], photos: dict[tuple[str, str], set[str]]
@@ -148,11 +136,19 @@ class _Frames:
     def take(self, number: int, folder: Folder) -> None:
         """Add the photos of a folder that have a label."""
         codes = parse_codes(folder.name) or ()
-        photos = self._photos(folder, bool(codes))
-        if folder.image_type == "single":
-            self._take_singles(number, folder, folder.name, photos)
-        else:
-            self._take_combinations(number, folder, codes, photos)
+        single, train = folder.image_type == "single", folder.part == "train"
+        for stem, size, (view, setting) in self._photos(folder, bool(codes)):
+            labels = self._labels_of(folder, stem, codes)
+            if not labels:
+                continue
+            name = f"{folder.name}_{setting}" if single else folder.name
+            group = self._groups.setdefault(name, len(self._groups))
+            for code in sorted(labels):
+                pill = self._codes.setdefault(code, len(self._codes))
+                self._pills.extend((len(self._stems), pill, labels[code]))
+            self._stems.append(stem)
+            of_code, complete = pill if single else COMBINATION, len(labels) == len(codes)
+            self._rows.extend((number, view, group, size, of_code, train, complete))
 
     def _photos(self, folder: Folder, right: bool) -> Iterator[Photo]:
         """The photos that belong in a folder of this name, each once; `right`: it lists codes."""
@@ -181,44 +177,14 @@ class _Frames:
         self._views[text] = number, f"b{view.back}_l{view.light}_d{view.direction}"
         return self._views[text]
 
-    def _take_singles(
-        self, number: int, folder: Folder, code: str, photos: Iterable[Photo]
-    ) -> None:
-        """A fast path: nearly all photos are single ones."""
-        labels = self._labels.single[folder.part]
-        train = folder.part == "train"
-        groups: dict[int, int] = {}  # capture group of a view
-        for stem, size, (view, setting) in photos:
-            label = labels.get(stem)
-            if label is None:
-                self._left_out.add("photo_without_label", f"{folder.path}/{stem}{folder.ending}")
-                continue
-            group = groups.get(view)
-            if group is None:
-                group = groups[view] = self._group(f"{code}_{setting}")
-                pill = self._code(code)
-            self._pills.extend((len(self._stems), pill, label))
-            self._stems.append(stem)
-            self._rows.extend((number, view, group, size, pill, train, True))
-
-    def _take_combinations(
-        self, number: int, folder: Folder, codes: tuple[str, ...], photos: Iterable[Photo]
-    ) -> None:
-        group = None
-        train = folder.part == "train"
-        for stem, size, (view, _) in photos:
-            labels = self._labels_of(folder, stem, codes)
-            if not labels:
-                continue
-            group = self._group(folder.name) if group is None else group
-            for code in sorted(labels):
-                self._pills.extend((len(self._stems), self._code(code), labels[code]))
-            self._stems.append(stem)
-            complete = len(labels) == len(codes)
-            self._rows.extend((number, view, group, size, COMBINATION, train, complete))
-
     def _labels_of(self, folder: Folder, stem: str, codes: tuple[str, ...]) -> dict[str, int]:
-        """{code: label folder} of a combination; empty where it cannot be used."""
+        """{code: label folder} of a photo; empty where it cannot be used."""
+        if folder.image_type == "single":
+            label = self._labels.single[folder.part].get(stem)
+            if label is not None:
+                return {folder.name: label}
+            self._left_out.add("photo_without_label", f"{folder.path}/{stem}{folder.ending}")
+            return {}
         labels = self._labels.combination[folder.part].get(stem, {})
         foreign = sorted(labels.keys() - set(codes))
         path = f"{folder.path}/{stem}{folder.ending}"
@@ -228,12 +194,6 @@ class _Frames:
         if len(labels) < len(codes):
             self._left_out.add("incomplete_combination", f"{path}: {len(labels)} of {len(codes)}")
         return labels
-
-    def _code(self, code: str) -> int:
-        return self._codes.setdefault(code, len(self._codes))
-
-    def _group(self, name: str) -> int:
-        return self._groups.setdefault(name, len(self._groups))
 
     def done(self, folders: Sequence[Folder]) -> Candidates:
         """The columns as arrays."""
