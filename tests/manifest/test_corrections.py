@@ -139,9 +139,7 @@ def drawn(out):
 def test_corrections_are_applied_counted_and_undone_by_their_opposite(chosen, tmp_path):
     root, selection = chosen
     before, _ = csvs(selection, tmp_path / "a")
-    rows = pd.concat(
-        [manifest.read(tmp_path / "a" / f"manifest_{s}.csv") for s in ("train", "val")]
-    )
+    rows = drawn(tmp_path / "a")
     combos = rows[rows["image_type"] == "combination"].drop_duplicates("image_path")
     first, second, third, fourth = combos[:4].to_dict("records")
     boxes = [tuple(one[name] for name in BOX) for one in (first, second, third, fourth)]
@@ -161,10 +159,7 @@ def test_corrections_are_applied_counted_and_undone_by_their_opposite(chosen, tm
     ]
     after, report = csvs(corrected.correct(selection, there, root), tmp_path / "b")
     assert report["corrections"]["used"] == {"add": 1, "delete": 1, "move": 1, "ok": 1, "recode": 1}
-    found = pd.concat(
-        [manifest.read(tmp_path / "b" / f"manifest_{s}.csv") for s in ("train", "val")]
-    )
-    changed = found.merge(rows, how="outer", indicator=True)
+    changed = drawn(tmp_path / "b").merge(rows, how="outer", indicator=True)
     new = changed[changed["_merge"] == "left_only"].set_index("mapping_code")
     assert set(new.index) == {"K-000777", third["mapping_code"], "드림정 5mg"}
     assert new.loc["K-000777", ["class_index", "known", "drug_name"]].tolist() == [

@@ -6,24 +6,16 @@ import pandas as pd
 import pyarrow as pa
 
 from pillsnap.dataset.arrow import ArrowStore
+from pillsnap.dataset.manifest import COLUMNS
 
+TYPES = {"str": pa.string(), "int64": pa.int64(), "bool": pa.bool_()}
+OF_MANIFEST = (
+    "image_path", "mapping_code", "class_index", "known", "image_type", "group_id", "back",
+    "direction", "light", "latitude", "longitude", "box_x", "box_y", "box_w", "box_h",
+)  # fmt: skip
 SCHEMA = pa.schema(
     [
-        ("image_path", pa.string()),
-        ("mapping_code", pa.string()),
-        ("class_index", pa.int64()),
-        ("known", pa.bool_()),
-        ("image_type", pa.string()),
-        ("group_id", pa.string()),
-        ("back", pa.int64()),
-        ("direction", pa.int64()),
-        ("light", pa.int64()),
-        ("latitude", pa.int64()),
-        ("longitude", pa.int64()),
-        ("box_x", pa.int64()),
-        ("box_y", pa.int64()),
-        ("box_w", pa.int64()),
-        ("box_h", pa.int64()),
+        *((name, TYPES[COLUMNS[name]]) for name in OF_MANIFEST),
         ("content_hash", pa.string()),
         ("jpeg", pa.binary()),
     ]

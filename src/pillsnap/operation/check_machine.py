@@ -83,10 +83,9 @@ def crop_batches_bytes(params: Params, workers: int) -> float:
         return 0.0
     scale, size = params.at_scale, params.batch_size
     val = scale.samples * scale.val_share
-    steps = (ceil(training_crops(params) / size), ceil(val / (2 * size)))
-    ready = (CROP_BATCHES * workers + 1, CROP_BATCHES * max(workers // 2, 1) + 1)
-    batches = max(min(steps[0], ready[0]), 2 * min(steps[1], ready[1]))
-    return batches * size * scale.image_px**2 * 3
+    batches = max(ceil(training_crops(params) / size), 2 * ceil(val / (2 * size)))
+    ready = CROP_BATCHES * max(workers, 2) + 2  # in validation; one less in training
+    return min(batches, ready) * size * scale.image_px**2 * 3
 
 
 def photos(params: Params) -> float:
