@@ -19,9 +19,7 @@ from pillsnap.errors import DataError, MachineError, UserError
 Box = tuple[int, int, int, int]
 
 BUSY_TIMEOUT_S = 1.0
-QUEUED_TIMEOUT_S = (
-    24 * 3600.0
-)  # experiments of one queue with the same pictures wait for each other
+QUEUED_TIMEOUT_S = 86_400.0  # experiments of a queue with the same pictures wait for each other
 IN_EXPERIMENT = "DVC_EXP_BASELINE_REV"  # a variable that DVC sets
 PART = "create table if not exists part (contents text not null)"  # a row when it is complete
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
