@@ -11,7 +11,7 @@ from pillsnap.demo.drugs import DrugRecord, invent_drug
 LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that reads as another when rotated, or as a digit
 NUMBERS = (5, 10, 20, 25, 30, 40, 50, 75, 80, 100, 120, 150, 200, 250, 300, 400, 500)
 MARKS = 6
-PILLS_PER_LOOK = 1.3  # on average this many codes share shape and colour
+PILLS_PER_LOOK = 1.15  # on average this many codes share shape and colour
 LOWEST_CODE, HIGHEST_CODE = 900_000, 999_999  # above all codes in use: no real drug
 RGB = {
     "하양": (238, 236, 230), "노랑": (240, 206, 92), "분홍": (236, 164, 172),
