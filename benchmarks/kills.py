@@ -33,9 +33,9 @@ from pillsnap.params import DemoParams
 SCALE = "demo"
 KILLS_OF_ONE_TRAINING = 3
 SPEC = DemoParams(
-    classes=8, unknown_classes=2, photos_per_group=1, combination_folders=8,
-    test_combination_folders=3, unknown_photos_per_group=1, frame_width_px=244,
-    frame_height_px=320, noise=0.8,
+    classes=8, unknown_classes=2, unknown_twins=1, unknown_photos=18, phone_photos=0,
+    photos_per_group=1, combination_folders=8, test_combination_folders=3,
+    frame_width_px=244, frame_height_px=320, noise=0.8,
 )  # fmt: skip
 AT_SCALE = {
     "samples": 120, "classes": 6, "combination_share": 0.3, "val_share": 0.25,

@@ -56,11 +56,17 @@ def seen_again(crop: Pixels, rng: np.random.Generator) -> Pixels:
     return np.clip(blurred + rng.normal(0, 3, blurred.shape), 0, 255).astype(np.uint8)
 
 
-def backbone(weights: Path, image_px: int) -> TorchClassifier:
+def network(weights: Path) -> torch.nn.Module:
     """timm's tf_efficientnet_lite0 with the package's weights, which have other names."""
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     values = torch.load(weights, weights_only=True).values()
     model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
+    return model
+
+
+def backbone(weights: Path, image_px: int) -> TorchClassifier:
+    """The network as a classifier at inference."""
+    model = network(weights)
     mean, std = classifier.input_statistics(model)
     config = {"image_px": image_px, "mean": mean, "std": std}
     return TorchClassifier(model, config, torch.device("cpu"))

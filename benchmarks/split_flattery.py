@@ -20,7 +20,6 @@ from one_training import train_once
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from make.crop_files import write_store
-from pillsnap.classification.augment import Augmenter
 from pillsnap.dataset import pixels
 from pillsnap.dataset.crops import CropStore
 from pillsnap.dataset.findings import Findings
@@ -60,9 +59,7 @@ def top1(
         rows = np.flatnonzero(table["split"] == split)
         part = [jpegs[row] for row in rows]
         write_store(folder / "crops" / f"{split}.arrow", table.iloc[rows], part)
-    augmenter = Augmenter(params.at_scale.image_px, params.train_classification)
-    trained = train_once(params, folder / "crops", augmenter, epochs, folder)
-    return trained.metrics["top1"]
+    return train_once(params, folder / "crops", epochs, folder).metrics["top1"]
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pillsnap.dataset.names import View
+from pillsnap.demo.backdrops import PHONE
 from pillsnap.demo.photos import draw_frame, lay_out
 from pillsnap.demo.pills import invent_pills
 from pillsnap.demo.plan import plan_tree
@@ -17,13 +18,13 @@ from pillsnap.errors import DataError, MachineError, ParameterError
 from pillsnap.params import DemoParams
 
 DEMO = DemoParams.model_construct(
-    classes=6, unknown_classes=2, photos_per_group=1, combination_folders=3,
-    test_combination_folders=2, unknown_photos_per_group=1, frame_width_px=122,
-    frame_height_px=160, noise=0.8,
+    classes=6, unknown_classes=2, unknown_twins=1, unknown_photos=18, phone_photos=2,
+    photos_per_group=1, combination_folders=3, test_combination_folders=2,
+    frame_width_px=122, frame_height_px=160, noise=0.8,
 )  # fmt: skip
 SEED = 7
 CODES = r"K-\d{6}(?:-\d{6}){0,3}"
-STEM = CODES + r"_0_[012]_[01]_[012]_(?:60|70|75|90)_\d{3}_200"
+STEM = CODES + r"_0_(?:[012]_[01]_[012]|3_[01]_3)_(?:60|70|75|90)_\d{3}_200"
 PHOTO = re.compile(
     rf"train/images/single/TS_\d+_single/K-\d{{6}}/{STEM}\.png"
     rf"|val/images/single/VS_\d+_single/K-\d{{6}}/{STEM}\.png"
@@ -95,7 +96,7 @@ def test_labels_agree_with_the_file_name(tree):
         _, _, back, side, light, latitude, longitude, size = Path(path).stem.split("_")
         assert image["file_name"] == f"{Path(path).stem}.png"
         assert image["drug_dir"] == ("앞면", "뒷면")[int(side)]
-        assert image["light_color"] == ("전구색", "주광색", "주백색")[int(light)]
+        assert image["light_color"] == ("전구색", "주광색", "주백색", "휴대폰")[int(light)]
         assert (image["back_color"] == "연회색 배경") == (back == "2")
         angles = (image["camera_la"], image["camera_lo"], image["size"])
         assert angles == (int(latitude), int(longitude), int(size))
@@ -107,7 +108,8 @@ def test_labels_agree_with_the_file_name(tree):
 
 def test_singles_show_all_backs_lights_and_sides_and_combinations_three_latitudes(tree):
     stems = [Path(path).stem.split("_") for path in _photos(tree)]
-    assert len({(stem[0], *stem[2:5]) for stem in stems if "-" not in stem[0][2:]}) == 8 * 18
+    studio = {(stem[0], *stem[2:5]) for stem in stems if "-" not in stem[0][2:] and stem[4] != "3"}
+    assert len(studio) == 8 * 18
     views = Counter("_".join([stem[2], *stem[4:7]]) for stem in stems if "-" in stem[0][2:])
     assert views == dict.fromkeys(["2_2_70_000", "2_2_75_000", "2_2_90_000"], 5)
     assert sum(path.endswith("_index.png") for path in tree) == 5  # a contact sheet in each folder
@@ -115,13 +117,35 @@ def test_singles_show_all_backs_lights_and_sides_and_combinations_three_latitude
 
 def test_unknown_pills_are_in_val_alone_and_codes_without_singles_or_in_two_shards_exist(tree):
     unknown, singles = _codes(tree, "val/images/single"), _codes(tree, "train/images/single")
-    assert len(unknown) == 2
-    assert not unknown & _codes(tree, "train/images/")
+    assert len(unknown - singles) == 2
+    assert not (unknown - singles) & _codes(tree, "train/images/")
     assert _codes(tree, "val/images/combination") <= singles
     assert len(_codes(tree, "train/images/combination") - singles) == 1
     folders = {tuple(p.split("/")[3:5]) for p in tree if p.startswith("train/images/single")}
     codes = [code for _, code in folders]
     assert len(codes) == len(set(codes)) + 1
+
+
+def test_a_phone_photographs_learnt_pills_in_val_alone_and_twins_have_a_learnt_look():
+    demo = _demo(classes=24, unknown_classes=12, unknown_twins=4, unknown_photos=5, phone_photos=3)
+    singles = [folder for folder in plan_tree(demo, SEED) if not folder.is_combination]
+    learnt = {folder.name: folder.pills[0] for folder in singles if folder.part == "train"}
+    tested = {folder.name: folder for folder in singles if folder.part == "val"}
+    assert tested.keys() > learnt.keys()
+    for name in learnt:
+        lights = [(view.back, view.light) for view in tested[name].views]
+        assert lights == [(PHONE, PHONE)] * 3
+    unknown = [tested[name] for name in tested.keys() - learnt.keys()]
+    assert {len(set(folder.views)) for folder in unknown} == {5}
+    looks = {pill.look: pill for pill in learnt.values()}
+    twins = [one.pills[0] for one in unknown if one.pills[0].look in looks]
+    assert (len(unknown), len(twins)) == (12, 4)
+    for twin in twins:
+        like = [pill for pill in learnt.values() if pill.look == twin.look]
+        assert any((p.rgb, p.long_mm) == (twin.rgb, twin.long_mm) for p in like)
+        assert not {side.text for side in twin.imprints} & {
+            s.text for p in like for s in p.imprints
+        }
 
 
 def test_planned_codes_of_combinations_are_chosen_evenly():

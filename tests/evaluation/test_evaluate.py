@@ -57,7 +57,7 @@ def test_the_stage_writes_all_its_files_the_same_twice_but_for_times(project, mo
     calibration.load(project.calibration, files.sha256_of(project.checkpoint("classification")))
     assert set(measured) == {
         "classification", "detection", "pipeline", "unknown", "operating_points", "sets", "by",
-        "split", "speed", "training", "models", "provenance", "targets",
+        "new_conditions", "split", "speed", "training", "models", "provenance", "targets",
     }  # fmt: skip
     model = timm.create_model("test_resnet", pretrained=False, num_classes=4)
     counted = sum(parameter.numel() for parameter in model.parameters())

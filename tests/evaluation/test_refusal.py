@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from make import made_answers as fake
+from pillsnap import files
 from pillsnap.evaluation import evaluate, fit, refusal
+from pillsnap.evaluation.answers import CropAnswers, FrameSet
 from pillsnap.params import load
 
 HELD_OUT = {"K-000503", "K-000507"}
@@ -93,3 +98,29 @@ def test_coverage_and_size_of_sets_of_many_groups_and_none_of_a_single_one(model
     section = refusal.sets(one, fake.fitted(answers), 0.05, 17)
     assert section["coverage"] is None
     assert "two capture groups" in section["coverage_reason"]
+
+
+def test_photos_under_another_light_are_measured_apart_and_count_nowhere_else():
+    answered = fake.answers(fake.muddled, fake.frames())
+    shown = fake.crop_answers(fake.muddled, True, 3)
+    lit = shown.table.assign(light=7, image_path=[f"phone/{row}" for row in range(len(shown))])
+    both = (
+        np.concatenate([answered.test.logits, shown.logits]),
+        np.concatenate([answered.test.embeddings, shown.embeddings]),
+    )
+    tests = CropAnswers(*both, pd.concat([answered.test.table, lit], ignore_index=True))
+    phone = replace(fake.frame_answer(0, "single", [3], [3]), image_path="phone/120")
+    frames = FrameSet([*answered.test_frames.frames, phone])
+    mixed = replace(answered, test=tests, test_frames=frames)
+    rest = (fake.fitted(answered.val), fake.class_table(), ())
+    plain, found = (evaluate.measure(load(), one, *rest) for one in (answered, mixed))
+    new = found.pop("new_conditions")
+    assert new["pills"] == fake.CLASSES * fake.PER_CLASS
+    assert new["top1"] == pytest.approx((shown.logits.argmax(axis=1) == shown.truth).mean())
+    assert new["pipeline"]["frames"] == new["detection"]["boxes"] == 1
+    assert new["pipeline"]["pill_f1"] == 1
+    assert 0 < new["known"]["accepted"] < new["sets"]["coverage"] <= 1
+    assert new["unknown"]["accepted"] is None
+    none = plain.pop("new_conditions")
+    assert none["top1"] is none["sets"]["coverage"] is none["detection"]["map50"] is None
+    assert files.json_bytes(found) == files.json_bytes(plain)

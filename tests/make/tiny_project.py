@@ -21,7 +21,8 @@ TINY_SCALE = {
     "image_px": 32, "repeats": 1, "detection_px": 96,
 }  # fmt: skip
 TINY_DEMO = {
-    "classes": 8, "unknown_classes": 2, "photos_per_group": 1, "combination_folders": 8,
+    "classes": 8, "unknown_classes": 2, "unknown_twins": 1, "unknown_photos": 18,
+    "phone_photos": 1, "photos_per_group": 1, "combination_folders": 8,
     "test_combination_folders": 3, "frame_width_px": 244, "frame_height_px": 320,
 }  # fmt: skip
 

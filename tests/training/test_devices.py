@@ -19,6 +19,21 @@ def test_auto_compiles_on_a_gpu_only(device, switch, compiles):
 
 
 @pytest.mark.parametrize(
+    ("able", "dtype"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel Xeon"}, None),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, torch.bfloat16),
+        ({"avx512_bf16": False, "cpu_name": "AMD EPYC"}, None),
+        ({"architecture": "aarch64"}, None),
+    ],
+)
+def test_auto_is_bf16_on_cpus_where_convolutions_are_faster_in_it(monkeypatch, able, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert devices.autocast_dtype(CPU, "auto") is dtype
+
+
+@pytest.mark.parametrize(
     ("device", "deterministic", "kernels"),
     [(GPU, True, (False, True, [True])), (GPU, False, (True, False, [False])),
      (CPU, True, (False, False, []))],

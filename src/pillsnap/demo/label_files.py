@@ -7,9 +7,14 @@ from pillsnap.dataset.names import View
 from pillsnap.demo.photos import Box
 from pillsnap.demo.pills import DrawnPill
 
-BACK_WORDS = ("남색 배경", "연녹색 배경", "연회색 배경")  # the data sheet has only the third
+BACK_WORDS = (
+    "남색 배경",
+    "연녹색 배경",
+    "연회색 배경",
+    "책상",
+)  # the data sheet has only the third
 SIDE_WORDS = ("앞면", "뒷면")
-LIGHT_WORDS = ("전구색", "주광색", "주백색")
+LIGHT_WORDS = ("전구색", "주광색", "주백색", "휴대폰")
 NULL_IN_BARE = (  # 18 fields that are null together in the labels of some codes
     "dl_name_en", "dl_material_en", "dl_company_en", "di_company_mf", "di_company_mf_en",
     "di_item_permit_date", "di_class_no", "di_etc_otc_code", "di_edi_code", "chart", "thick",

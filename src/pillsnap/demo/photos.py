@@ -1,7 +1,7 @@
 """Photos of pills on a turntable: poses, light, shadows, noise, tight boxes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, hypot, radians, sin
 
 import cv2
@@ -19,6 +19,7 @@ SPRITE_SCALE = 1.25  # size of a sprite relative to the pill in the photo
 WALL_SHARE = 0.42  # height of a tablet's side wall, relative to its thickness
 SHADOW_MM = 1.6  # how far a shadow reaches beyond the pill
 STEEPEST = 2.2  # slopes are clipped here
+EXPOSURES = (0.7, 1.04)  # real photos are darker than the backgrounds are
 Box = tuple[int, int, int, int]
 
 
@@ -72,11 +73,14 @@ def draw_frame(
     placements: Sequence[Placement], view: View, demo: DemoParams, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[Box]]:
     """A photo [h, w, 3] uint8 RGB, and the tight box (x, y, w, h) in px of each pill."""
-    exposure = float(rng.uniform(0.95, 1.04))
+    exposure, light = float(rng.uniform(*EXPOSURES)), LIGHTS[view.light]
     size = (demo.frame_width_px, demo.frame_height_px)
     photo = cut_backdrop(view.back, view.light, *size, exposure, rng)
-    boxes = [_add_pill(photo, placement, view, exposure) for placement in placements]
-    return add_noise(photo, demo.noise, rng), boxes
+    far = [replace(one, scale=one.scale / light.distance) for one in placements]
+    boxes = [_add_pill(photo, placement, view, exposure) for placement in far]
+    if light.blur_px:
+        photo = cv2.GaussianBlur(photo, (0, 0), light.blur_px)
+    return add_noise(photo, demo.noise * light.noise, rng), boxes
 
 
 def _add_pill(photo: np.ndarray, placement: Placement, view: View, exposure: float) -> Box:

@@ -1,7 +1,7 @@
 """Invented pills, generated from a seed; most of them differ by their imprint only."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
 
 import numpy as np
@@ -11,7 +11,7 @@ from pillsnap.demo.drugs import DrugRecord, invent_drug
 LETTERS = "ABCDEFGHJKLMNPRSTUVXY"  # none that reads as another when rotated, or as a digit
 NUMBERS = (5, 10, 20, 25, 30, 40, 50, 75, 80, 100, 120, 150, 200, 250, 300, 400, 500)
 MARKS = 6
-PILLS_PER_LOOK = 1.3  # on average this many codes share shape and colour
+PILLS_PER_LOOK = 1.15  # on average this many codes share shape and colour
 LOWEST_CODE, HIGHEST_CODE = 900_000, 999_999  # above all codes in use: no real drug
 RGB = {
     "하양": (238, 236, 230), "노랑": (240, 206, 92), "분홍": (236, 164, 172),
@@ -97,6 +97,36 @@ def invent_pills(count: int, seed: int) -> list[DrawnPill]:
         lone = looks.count(look) == 1
         pills.append(_invent_pill(f"K-{number:06d}", index, styles[look], taken, lone, rng))
     return pills
+
+
+def invent_unknown(learnt: Pills, strangers: int, twins: int, seed: int) -> list[DrawnPill]:
+    """Pills of other codes, ascending: `strangers` with looks that no learnt pill has, and `twins`
+    with the look of a learnt pill each (at most one a pill) and imprints of their own."""
+    rng = np.random.default_rng([seed, len(learnt), strangers, twins])
+    free = np.arange(LOWEST_CODE, HIGHEST_CODE)
+    free = np.setdiff1d(free, [int(pill.code[2:]) for pill in learnt])
+    numbers = np.sort(rng.choice(free, size=strangers + twins, replace=False)).tolist()
+    taken: dict[Look, set[str]] = {}
+    for pill in learnt:
+        taken.setdefault(pill.look, set()).update(side.text for side in pill.imprints)
+    new = (look for look in _looks(rng) if look not in taken)
+    looks = list(dict.fromkeys(islice(new, 9 * strangers)))[:strangers]
+    styles = [_invent_style(look, rng) for look in looks]
+    models = [learnt[index] for index in rng.permutation(len(learnt))[:twins]]
+    names = [field.name for field in fields(Style)]
+    styles += [Style(**{name: getattr(model, name) for name in names}) for model in models]
+    order = rng.permutation(len(styles)).tolist()
+    return [
+        _invent_pill(
+            f"K-{number:06d}",
+            len(learnt) + position,
+            styles[row],
+            taken.setdefault(styles[row].look, set()),
+            styles[row].look in looks,
+            rng,
+        )
+        for position, (number, row) in enumerate(zip(numbers, order, strict=True))
+    ]
 
 
 def _spread_looks(count: int, rng: np.random.Generator) -> list[Look]:

@@ -1,7 +1,7 @@
 """The photos of a tree: folders, shards, pills and views, chosen from a seed."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -9,7 +9,8 @@ from math import ceil
 import numpy as np
 
 from pillsnap.dataset.names import View
-from pillsnap.demo.pills import DrawnPill, Pills, invent_pills
+from pillsnap.demo.backdrops import PHONE
+from pillsnap.demo.pills import DrawnPill, Pills, invent_pills, invent_unknown
 from pillsnap.errors import ParameterError
 from pillsnap.params import DemoParams
 
@@ -62,17 +63,30 @@ class PlannedFolder:
 def plan_tree(demo: DemoParams, seed: int) -> list[PlannedFolder]:
     """All folders of a tree; ParameterError for too many combinations."""
     strays = ceil(demo.combination_folders / FOLDERS_PER_STRAY)
-    pills = invent_pills(demo.classes + demo.unknown_classes + strays, seed)
+    pills = invent_pills(demo.classes + strays, seed)
     order = named_rng(seed, "roles").permutation(len(pills))
     known = sorted((pills[i] for i in order[: demo.classes]), key=lambda p: p.code)
-    others = [pills[i] for i in order[demo.classes :]]
-    stray, unknown = others[:strays], sorted(others[strays:], key=lambda p: p.code)
+    stray = [pills[i] for i in order[demo.classes :]]
+    strangers = demo.unknown_classes - demo.unknown_twins
+    unknown = invent_unknown(known, strangers, demo.unknown_twins, seed)
+    tested = sorted([*known, *unknown], key=lambda p: p.code) if demo.phone_photos else unknown
     taken: set[str] = set()
     count, tests = demo.combination_folders, demo.test_combination_folders
+
+    def learnt(pill: DrawnPill) -> Iterator[View]:
+        return _views(pill, list(product(BACKS, LIGHTS, SIDES)), demo.photos_per_group, seed)
+
+    def test(pill: DrawnPill) -> Iterator[View]:
+        if pill in known:
+            return _phone_views(pill, demo.phone_photos, seed)
+        groups = list(product(BACKS, LIGHTS, SIDES))
+        chosen = named_rng(seed, f"groups {pill.code}").permutation(len(groups))
+        return _views(pill, [groups[i] for i in chosen[: demo.unknown_photos]], 1, seed)
+
     return [
-        *_singles("train", known, demo.photos_per_group, seed),
+        *_singles("train", known, learnt),
         *_combinations("train", count, known, stray, taken, seed),
-        *_singles("val", unknown, demo.unknown_photos_per_group, seed),
+        *_singles("val", tested, test),
         *_combinations("val", tests, known, [], taken, seed),
     ]
 
@@ -83,12 +97,14 @@ def named_rng(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
-def _singles(part: str, pills: Pills, per_group: int, seed: int) -> Iterator[PlannedFolder]:
+def _singles(
+    part: str, pills: Pills, views_of: Callable[[DrawnPill], Iterator[View]]
+) -> Iterator[PlannedFolder]:
     """One folder per code; the second code's photos are split over its own and the last shard."""
     per_shard = min(CODES_PER_SHARD, ceil(len(pills) / 3))
     shards = ceil(len(pills) / per_shard)
     for index, pill in enumerate(pills):
-        views = tuple(_single_views(pill, per_group, seed))
+        views = tuple(views_of(pill))
         shard = 1 + index // per_shard
         if index == 1 and part == "train" and shards > 1:
             yield PlannedFolder(part, shards, (pill,), views[1::2])
@@ -96,13 +112,23 @@ def _singles(part: str, pills: Pills, per_group: int, seed: int) -> Iterator[Pla
         yield PlannedFolder(part, shard, (pill,), views)
 
 
-def _single_views(pill: DrawnPill, per_group: int, seed: int) -> Iterator[View]:
+def _views(
+    pill: DrawnPill, groups: list[tuple[int, int, int]], per_group: int, seed: int
+) -> Iterator[View]:
     angles = list(product(LATITUDES, LONGITUDES))
-    for back, light, side in product(BACKS, LIGHTS, SIDES):
+    for back, light, side in groups:
         rng = named_rng(seed, f"views {pill.code} {back} {light} {side}")
         for pick in sorted(rng.choice(len(angles), size=per_group, replace=False).tolist()):
             latitude, longitude = angles[pick]
             yield View(0, back, side, light, latitude, longitude, SIZE)
+
+
+def _phone_views(pill: DrawnPill, count: int, seed: int) -> Iterator[View]:
+    """Front and back in turn, on a desk, under any angle."""
+    rng = named_rng(seed, f"phone {pill.code}")
+    for index, longitude in enumerate(rng.choice(LONGITUDES, size=count, replace=False).tolist()):
+        latitude = int(rng.choice(LATITUDES))
+        yield View(0, PHONE, index % 2, PHONE, latitude, longitude, SIZE)
 
 
 def _combinations(

@@ -155,6 +155,19 @@ class Answers:
     val_frames: FrameSet
     test_frames: FrameSet
 
+    def tested(self, new: bool) -> tuple[CropAnswers, FrameSet]:
+        """Test's pills and frames under the lights and on the backgrounds of val, or the others."""
+        rows = new_conditions(self.test, self.val)
+        paths = set(self.test.table["image_path"][rows])
+        frames = [one for one in self.test_frames.frames if (one.image_path in paths) == new]
+        return self.test.where(rows == new), FrameSet(frames)
+
+
+def new_conditions(test: CropAnswers, val: CropAnswers) -> Bools:
+    """Which of test's pills have a light or a background that no pill of val has, [n]."""
+    known = [test.table[name].isin(val.table[name]) for name in ("light", "back")]
+    return np.asarray(~np.logical_and.reduce(known))
+
 
 def _instances(boxes: Sequence[Boxes], scores: Sequence[Floats]) -> Instances:
     counts = [len(box) for box in boxes]

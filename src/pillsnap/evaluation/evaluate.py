@@ -26,7 +26,7 @@ from pillsnap.evaluation import (
     refusal,
     sections,
 )
-from pillsnap.evaluation.answers import Answers, CropAnswers
+from pillsnap.evaluation.answers import Answers, CropAnswers, new_conditions
 from pillsnap.files import Json
 from pillsnap.imprint.reader import Reader
 from pillsnap.params import Params, at
@@ -111,7 +111,7 @@ def measure(
     """The sections of evaluation.json that come from outputs of the models; pure."""
     seed, options = params.seed, params.evaluate
     rounds = options.bootstrap_rounds
-    val, test, test_frames = answered.val, answered.test, answered.test_frames
+    val, (test, test_frames) = answered.val, answered.tested(new=False)
     known, unknown = val.known(), test.known(False)
     held_out = unknown.table["mapping_code"].isin(list(held_out_codes)).to_numpy(dtype=bool)
     kinds = (unknown.where(~held_out), unknown.where(held_out))
@@ -136,6 +136,7 @@ def measure(
         "operating_points": refusal.operating_points(known, test.known(), kinds[0], fitted),
         "sets": refusal.sets(known, fitted, options.set_risk, seed),
         "by": breakdown.by_condition(by_pill),
+        "new_conditions": refusal.new_conditions(*answered.tested(new=True), fitted, options, seed),
     }
 
 
@@ -188,6 +189,7 @@ def _imprints(
         imprints.read(reader, CropStore(places.crops(split)), answers, most, seed, log)
         for split, answers in zip(("val", "test"), answered, strict=True)
     )
+    test = test.where(~new_conditions(test, val))
     fitted, auroc = imprints.fitted_to(fitted, val, classes)
     return fitted, {**imprints.section(val, test, fitted, classes, seed), "val_auroc": auroc}
 

@@ -1,5 +1,5 @@
-"""The sections `unknown`, `operating_points` and `sets` of evaluation.json: pills that are refused,
-and the sets of names of those that are not.
+"""The sections `unknown`, `operating_points`, `sets` and `new_conditions` of evaluation.json: pills
+that are refused, the sets of names of those that are not, and both under another light.
 
 Unknown pills are compared with known pills of single photos, by the score that was chosen on val.
 The unit of their intervals is the code: the next unknown pill is of yet another one.
@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from pillsnap.arrays import Bools, Floats
-from pillsnap.evaluation import fit, intervals, metrics
-from pillsnap.evaluation.answers import CropAnswers
+from pillsnap.evaluation import fit, intervals, metrics, sections
+from pillsnap.evaluation.answers import CropAnswers, FrameSet
 from pillsnap.evaluation.sections import IMAGE_TYPES, explained
 from pillsnap.files import Json
+from pillsnap.params import EvaluateParams
 from pillsnap.recognition import name_sets, scores
 from pillsnap.recognition.calibration import Calibration
 
@@ -34,7 +35,7 @@ def unknown_pills(
     return {
         **_section(alike, unknown.of_type(KIND), *rest, "no unknown pill in test"),
         "threshold": fitted.threshold,
-        "known": {kind: _accepted(known.of_type(kind), fitted) for kind in IMAGE_TYPES},
+        "known": {kind: _accepted(known.of_type(kind), fitted, "val") for kind in IMAGE_TYPES},
         "chosen_on": fitted.chosen_on,
         "compared": [
             {
@@ -111,10 +112,34 @@ def sets(val: CropAnswers, fitted: Calibration, risk: float, seed: int) -> Json:
     }
 
 
-def _accepted(known: CropAnswers, fitted: Calibration) -> Json:
-    """The share of known pills that the threshold accepts."""
-    share = metrics.mean(fitted.refusal_score(known) >= fitted.threshold)
-    return {"pills": len(known), **explained({"accepted": share}, "no such pill in val")}
+def new_conditions(
+    pills: CropAnswers, frames: FrameSet, fitted: Calibration, options: EvaluateParams, seed: int
+) -> Json:
+    """Test under lights or on backgrounds that val has not: what val's calibration is worth there.
+    `sets` are those of the accepted known pills, with val's limit."""
+    known = pills.known()
+    kept = known.where(fitted.refusal_score(known) >= fitted.threshold)
+    chances = scores.probabilities(kept.logits, fitted.temperature)
+    inside = name_sets.members(chances, fitted.set_probability)
+    covered, why = inside[np.arange(len(kept)), kept.truth], "no accepted known pill"
+    sets = {"coverage": metrics.mean(covered), "names_per_pill": metrics.mean(inside.sum(axis=1))}
+    return {
+        **sections.top1_of(known, "such"),
+        "known": _accepted(known, fitted, "test"),
+        "unknown": _accepted(pills.known(False), fitted, "test"),
+        "sets": {
+            **explained(sets, why),
+            "ci": {"coverage": intervals.ratio(covered, np.ones(len(kept)), kept.groups)},
+        },
+        "detection": sections.detection(frames, options, seed),
+        "pipeline": sections.pipeline_of(frames, frames.rows()),
+    }
+
+
+def _accepted(pills: CropAnswers, fitted: Calibration, split: str) -> Json:
+    """The share of pills that the threshold accepts."""
+    share = metrics.mean(fitted.refusal_score(pills) >= fitted.threshold)
+    return {"pills": len(pills), **explained({"accepted": share}, f"no such pill in {split}")}
 
 
 def _section(

@@ -65,8 +65,10 @@ def render(
         tiles=[_tile(measured, *tile) for tile in TILES],
         limits=[(name, shown(at(measured, key))) for name, key in LIMITS.items()],
         pictures=pictures,
-        pipeline=_pipeline(measured["pipeline"]),
+        pipeline=_pipeline(measured["pipeline"], measured["new_conditions"]["pipeline"]),
+        new=measured["new_conditions"],
         unknown=unknown,
+        sets=measured["sets"],
         by_code=table(["unknown code", *heads], [list(row.values()) for row in unknown["by_code"]]),
         compared=_compared(unknown["compared"]),
         points=_points(measured["operating_points"]),
@@ -91,6 +93,7 @@ def model_card(measured: Json, classes: pd.DataFrame, scale: str) -> str:
         "evaluation/templates/model_card.md",
         shown=shown,
         measured=measured,
+        new=measured["new_conditions"],
         metrics=CARD,
         scale=scale,
         synthetic=SYNTHETIC if scale == "demo" else "",
@@ -148,13 +151,14 @@ def _tile(measured: Json, part: str, key: str, title: str, goal: str) -> Json:
     return tile
 
 
-def _pipeline(pipeline: Json) -> Json:
+def _pipeline(pipeline: Json, new_conditions: Json) -> Json:
     parts = {
         "val, all": pipeline,
         "val, single": pipeline["single"],
         "val, combination": pipeline["combination"],
         "test, combination": pipeline["test"],
         "test, single (unknown)": pipeline["test_single"],
+        "test, new light or background": new_conditions,
     }
     plain = ("frames", "pills", "pill_precision", "pill_recall", "pill_f1_unrefused")
     rows = [

@@ -72,10 +72,12 @@ class DemoParams(Section):
 
     classes: Annotated[Whole, Field(ge=5)]  # combinations have up to 4 pills
     unknown_classes: Positive
+    unknown_twins: Count
+    unknown_photos: Annotated[Whole, Field(ge=1, le=18)]  # background, light and side
+    phone_photos: Annotated[Whole, Field(ge=0, le=18)]  # turns
     photos_per_group: Annotated[Whole, Field(ge=1, le=72)]  # camera positions
     combination_folders: Positive
     test_combination_folders: Positive
-    unknown_photos_per_group: Annotated[Whole, Field(ge=1, le=72)]
     frame_width_px: Annotated[Whole, Field(ge=244)]
     frame_height_px: Annotated[Whole, Field(ge=320)]
     noise: Amount
@@ -195,8 +197,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _seed_fits_all_processes(self) -> "Params":
-        largest = LARGEST_SEED - self.train.devices
-        if self.seed > largest:
+        if self.seed > (largest := LARGEST_SEED - self.train.devices):
             raise ValueError(f"seed is {self.seed}: must be at most {largest:_}")
         return self
 
@@ -218,8 +219,7 @@ class Params(Section):
     @property
     def batch_size(self) -> int:
         """Crops per step; for auto, before a GPU was tried, what it means on a CPU."""
-        asked = self.train.batch_size
-        return LR_BATCH_SIZE if asked == "auto" else asked
+        return LR_BATCH_SIZE if self.train.batch_size == "auto" else self.train.batch_size
 
     def scaled_lr(self, batch_size: int) -> float:
         """The scale's learning rate for another batch size, by the square root of their ratio."""

@@ -54,15 +54,18 @@ def choose(name: str, local_rank: int | None = None) -> torch.device:
 def autocast_dtype(device: torch.device, mixed_precision: str) -> torch.dtype | None:
     """The dtype for autocast; None is float32.
 
-    auto: bf16 on GPUs with native support (fp16 on older ones, which emulate it) and on CPUs with
-    AVX512-BF16 or AMX, where plain convolutions are faster in it; float32 on other CPUs.
+    auto: bf16 on GPUs with native support (fp16 on older ones, which emulate it) and on CPUs where
+    plain convolutions are faster in it: with AMX, or AVX512-BF16 that is not Intel's
+    (docs/performance.md); float32 on other CPUs.
     """
     if mixed_precision != "auto":
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}[mixed_precision]
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float16
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    able = torch.cpu.get_capabilities()
+    intel = str(able.get("cpu_name", "")).startswith("Intel")
+    fast = able.get("amx_bf16") or (able.get("avx512_bf16") and not intel)
     return torch.bfloat16 if fast else None
 
 
