@@ -35,7 +35,8 @@ def in_page(page):
 def in_module(path):
     """The commands in strings other than docstrings; values of f-strings are {}."""
     if path.suffix == ".yaml":
-        yield from COMMAND.findall(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        yield from COMMAND.findall(re.sub("[가-힣]", ";", text))  # a Korean particle ends a command
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
