@@ -52,10 +52,10 @@ def build(
     root: Path, params: Params, recorded: Fingerprint | None, progress: Progress
 ) -> Selection:
     """Scan, check the fingerprint, choose, read; DataError where the set has too few photos."""
+    if params.data_format != fingerprint.AIHUB:
+        return _of_own_photos(root, params, recorded, progress)
     wanted, options = params.at_scale, params.build_manifest
     unknown = UnknownPills(options.left_out_classes, options.val_unknown_pills)
-    if params.data_format != fingerprint.AIHUB:
-        return _of_own_photos(root, params, unknown, recorded, progress)
     root = root.absolute()  # another host may read it
     few = wanted.samples + wanted.test_unknown_pills <= FEW
     engine = Engine("local", 1) if few else Engine(params.validate_.engine, options.num_workers)
@@ -88,14 +88,10 @@ def build(
 
 
 def _of_own_photos(
-    root: Path,
-    params: Params,
-    unknown: UnknownPills,
-    recorded: Fingerprint | None,
-    progress: Progress,
+    root: Path, params: Params, recorded: Fingerprint | None, progress: Progress
 ) -> Selection:
     """All photos of a set in another form; DataError where the scale's numbers are not theirs."""
-    if unknown != UnknownPills(0, 0):
+    if params.build_manifest.left_out_classes or params.build_manifest.val_unknown_pills:
         raise ParameterError(
             f"build_manifest.left_out_classes and val_unknown_pills are for AI Hub's form only; "
             f"data.format is {params.data_format}.",
@@ -150,7 +146,12 @@ class Labels:
             self.boxes[here] = values[:, :-1]
             self.drug[here] = np.array([*drugs, UNREAD])[values[:, -1]]
             for number, reason, detail, notes in readings.remarks:
-                self._add_findings(int(here[number]), reason, detail, notes, reasons)
+                pill = int(here[number])
+                path = frames.label_path(pill)
+                if reason:
+                    reasons.setdefault(int(frames.pill_frame[pill]), reason)
+                for name, text in [*notes, (reason, detail)] if reason else notes:
+                    self._findings.add(name, f"{path}: {text}" if text else path)
         assert done == len(pills), (done, len(pills))
         self._read |= new
         self.labels_read += len(pills)
@@ -174,21 +175,6 @@ class Labels:
                 LabelBatch(of.path, of.ending, frames.codes[code[start]], stems[start:stop])
             )
         return batches
-
-    def _add_findings(
-        self,
-        pill: int,
-        reason: str,
-        detail: str,
-        notes: list[tuple[str, str]],
-        reasons: dict[int, str],
-    ) -> None:
-        if reason:
-            reasons.setdefault(int(self._frames.pill_frame[pill]), reason)
-            notes = [*notes, (reason, detail)]
-        path = self._frames.label_path(pill)
-        for name, text in notes:
-            self._findings.add(name, f"{path}: {text}" if text else path)
 
     def _compare_boxes(self, combinations: Ints, reasons: dict[int, str]) -> None:
         """A photo is invalid if two codes share a box, or its labels disagree on its size."""
