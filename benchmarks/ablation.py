@@ -148,8 +148,8 @@ def twins_of(params: Params) -> set[str]:
     looks = {
         pill.code: pill.look for one in plan_tree(params.demo, params.seed) for pill in one.pills
     }
-    learnt = {look for code, look in looks.items() if code in known}
-    return {code for code, look in looks.items() if code not in known and look in learnt}
+    shown = {look for code, look in looks.items() if code in known}
+    return {code for code, look in looks.items() if code not in known and look in shown}
 
 
 def tried(params: Params, variant: Variant, epochs: int) -> tuple[float, ...]:

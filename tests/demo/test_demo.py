@@ -126,22 +126,22 @@ def test_unknown_pills_are_in_val_alone_and_codes_without_singles_or_in_two_shar
     assert len(codes) == len(set(codes)) + 1
 
 
-def test_a_phone_photographs_learnt_pills_in_val_alone_and_twins_have_a_learnt_look():
+def test_a_phone_photographs_trained_pills_in_val_alone_and_twins_have_a_trained_look():
     demo = _demo(classes=24, unknown_classes=12, unknown_twins=4, unknown_photos=5, phone_photos=3)
     singles = [folder for folder in plan_tree(demo, SEED) if not folder.is_combination]
-    learnt = {folder.name: folder.pills[0] for folder in singles if folder.part == "train"}
+    trained = {folder.name: folder.pills[0] for folder in singles if folder.part == "train"}
     tested = {folder.name: folder for folder in singles if folder.part == "val"}
-    assert tested.keys() > learnt.keys()
-    for name in learnt:
+    assert tested.keys() > trained.keys()
+    for name in trained:
         lights = [(view.back, view.light) for view in tested[name].views]
         assert lights == [(PHONE, PHONE)] * 3
-    unknown = [tested[name] for name in tested.keys() - learnt.keys()]
+    unknown = [tested[name] for name in tested.keys() - trained.keys()]
     assert {len(set(folder.views)) for folder in unknown} == {5}
-    looks = {pill.look: pill for pill in learnt.values()}
+    looks = {pill.look: pill for pill in trained.values()}
     twins = [one.pills[0] for one in unknown if one.pills[0].look in looks]
     assert (len(unknown), len(twins)) == (12, 4)
     for twin in twins:
-        like = [pill for pill in learnt.values() if pill.look == twin.look]
+        like = [pill for pill in trained.values() if pill.look == twin.look]
         assert any((p.rgb, p.long_mm) == (twin.rgb, twin.long_mm) for p in like)
         assert not {side.text for side in twin.imprints} & {
             s.text for p in like for s in p.imprints

@@ -99,27 +99,27 @@ def invent_pills(count: int, seed: int) -> list[DrawnPill]:
     return pills
 
 
-def invent_unknown(learnt: Pills, strangers: int, twins: int, seed: int) -> list[DrawnPill]:
-    """Pills of other codes, ascending: `strangers` with looks that no learnt pill has, and `twins`
-    with the look of a learnt pill each (at most one a pill) and imprints of their own."""
-    rng = np.random.default_rng([seed, len(learnt), strangers, twins])
+def invent_unknown(trained: Pills, others: int, twins: int, seed: int) -> list[DrawnPill]:
+    """Pills of other codes, ascending: `others` with looks that no trained pill has, and `twins`
+    with the look of a trained pill each (at most one a pill) and imprints of their own."""
+    rng = np.random.default_rng([seed, len(trained), others, twins])
     free = np.arange(LOWEST_CODE, HIGHEST_CODE)
-    free = np.setdiff1d(free, [int(pill.code[2:]) for pill in learnt])
-    numbers = np.sort(rng.choice(free, size=strangers + twins, replace=False)).tolist()
+    free = np.setdiff1d(free, [int(pill.code[2:]) for pill in trained])
+    numbers = np.sort(rng.choice(free, size=others + twins, replace=False)).tolist()
     taken: dict[Look, set[str]] = {}
-    for pill in learnt:
+    for pill in trained:
         taken.setdefault(pill.look, set()).update(side.text for side in pill.imprints)
     new = (look for look in _looks(rng) if look not in taken)
-    looks = list(dict.fromkeys(islice(new, 9 * strangers)))[:strangers]
+    looks = list(dict.fromkeys(islice(new, 9 * others)))[:others]
     styles = [_invent_style(look, rng) for look in looks]
-    models = [learnt[index] for index in rng.permutation(len(learnt))[:twins]]
+    models = [trained[index] for index in rng.permutation(len(trained))[:twins]]
     names = [field.name for field in fields(Style)]
     styles += [Style(**{name: getattr(model, name) for name in names}) for model in models]
     order = rng.permutation(len(styles)).tolist()
     return [
         _invent_pill(
             f"K-{number:06d}",
-            len(learnt) + position,
+            len(trained) + position,
             styles[row],
             taken.setdefault(styles[row].look, set()),
             styles[row].look in looks,

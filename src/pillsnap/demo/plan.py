@@ -67,13 +67,13 @@ def plan_tree(demo: DemoParams, seed: int) -> list[PlannedFolder]:
     order = named_rng(seed, "roles").permutation(len(pills))
     known = sorted((pills[i] for i in order[: demo.classes]), key=lambda p: p.code)
     stray = [pills[i] for i in order[demo.classes :]]
-    strangers = demo.unknown_classes - demo.unknown_twins
-    unknown = invent_unknown(known, strangers, demo.unknown_twins, seed)
+    others = demo.unknown_classes - demo.unknown_twins
+    unknown = invent_unknown(known, others, demo.unknown_twins, seed)
     tested = sorted([*known, *unknown], key=lambda p: p.code) if demo.phone_photos else unknown
     taken: set[str] = set()
     count, tests = demo.combination_folders, demo.test_combination_folders
 
-    def learnt(pill: DrawnPill) -> Iterator[View]:
+    def trained(pill: DrawnPill) -> Iterator[View]:
         return _views(pill, list(product(BACKS, LIGHTS, SIDES)), demo.photos_per_group, seed)
 
     def test(pill: DrawnPill) -> Iterator[View]:
@@ -84,7 +84,7 @@ def plan_tree(demo: DemoParams, seed: int) -> list[PlannedFolder]:
         return _views(pill, [groups[i] for i in chosen[: demo.unknown_photos]], 1, seed)
 
     return [
-        *_singles("train", known, learnt),
+        *_singles("train", known, trained),
         *_combinations("train", count, known, stray, taken, seed),
         *_singles("val", tested, test),
         *_combinations("val", tests, known, [], taken, seed),
