@@ -34,6 +34,7 @@ from pillsnap.classification import classifier
 from pillsnap.classification.augment import Augmenter
 from pillsnap.dataset import manifest
 from pillsnap.dataset.crops import CropStore
+from pillsnap.demo.backdrops import PHONE
 from pillsnap.demo.plan import plan_tree
 from pillsnap.evaluation import fit, metrics
 from pillsnap.params import Params, load
@@ -173,7 +174,7 @@ def tried(params: Params, variant: Variant, epochs: int) -> tuple[float, ...]:
     temperature = fit.fit_temperature(val.logits, truth)
     accepted = scores.score_of(fit.DEFAULT, val, fitted, temperature)[single]
     table, test = outputs(params, variant, trained.weights, "test")
-    strange = ~table["known"].to_numpy(bool)
+    strange = ~table["known"].to_numpy(bool) & (table["light"] != PHONE).to_numpy()
     unknown = scores.Outputs(test.logits[strange], test.embeddings[strange])
     codes = table["mapping_code"].to_numpy(str)[strange]
     score = scores.score_of(fit.DEFAULT, unknown, fitted, temperature)

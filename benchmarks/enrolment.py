@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pillsnap.arrays import Floats32, Pixels
 from pillsnap.dataset.crops import CropStore
+from pillsnap.demo.backdrops import PHONE
 from pillsnap.params import load
 from pillsnap.places import Places
 from pillsnap.prediction import enrolment
@@ -46,10 +47,10 @@ class Pills:
 def pills_of(recogniser: Recogniser, places: Places, split: str) -> Pills:
     """A split through the classifier."""
     store = CropStore(places.data_dir / "crops" / f"{split}.arrow")
-    crops = np.stack([store.decode(row) for row in range(len(store))])
+    table = store.table[store.table["light"] != PHONE]
+    crops = np.stack([store.decode(row) for row in table.index])
     answer = recogniser.classify(crops)
     turned = np.stack([enrolment.turned_of(recogniser, crop) for crop in crops])
-    table = store.table
     codes, known = table["mapping_code"].to_numpy(str), table["known"].to_numpy(bool)
     return Pills(codes, known, answer, turned, dict(recogniser.classifier.config))
 

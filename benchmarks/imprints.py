@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from pillsnap.dataset import manifest, pictures
+from pillsnap.demo.backdrops import PHONE
 from pillsnap.evaluation import intervals
 from pillsnap.imprint import compare, spelling
 from pillsnap.imprint.reader import Reader
@@ -56,7 +57,7 @@ def main() -> None:
     places, root = Places.of(params), params.data_root()
     classes = manifest.read_classes(places.classes).set_index("mapping_code")
     rows = manifest.read(places.artifacts_dir / f"manifest_{options.split}.csv")
-    rows = rows[rows["mapping_code"].isin(classes.index)]
+    rows = rows[rows["mapping_code"].isin(classes.index) & (rows["light"] != PHONE)]
     rows = rows.sample(min(options.pills, len(rows)), random_state=options.seed)
     reader, began_s = Reader(), time.perf_counter()
     errors: dict[str, list[tuple[int, int]]] = defaultdict(list)  # letters wrong, letters

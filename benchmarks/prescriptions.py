@@ -20,6 +20,7 @@ import pandas as pd
 
 from pillsnap import files
 from pillsnap.dataset import manifest, pictures
+from pillsnap.demo.backdrops import PHONE
 from pillsnap.evaluation import intervals
 from pillsnap.imprint.reader import Reader
 from pillsnap.params import load
@@ -53,6 +54,8 @@ def pools_of(split: str, places: Places, root: Path, imprints: Imprints | None) 
     found = pd.read_parquet(places.artifacts_dir / "pipeline.parquet")
     found = found[found["true_code"].notna() & found["codes"].notna()]
     found = found[(found["split"] == split) | (found["true_code"] == "")]
+    rows = manifest.read(places.artifacts_dir / "manifest_test.csv")
+    found = found[~found["image_path"].isin(rows["image_path"][rows["light"] == PHONE])]
     pools: Pools = defaultdict(list)
     for path, rows in found.groupby("image_path"):
         pills = [pill_of(row) for row in rows.to_dict("records")]
