@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 import cv2
-import numpy as np
 from torch import nn
 
 from pillsnap.arrays import Pixels
@@ -54,20 +53,17 @@ class Variant:
 
 
 class SmallCrops(CropStore):
-    """Crops in memory, scaled to `side` by area as validate would have stored them."""
+    """Crops scaled to `side` by area, as validate would have stored them."""
 
     side = 0
 
     def decode(self, index: int) -> Pixels:
-        """Crop `index`, [side, side, 3]."""
-        if not hasattr(self, "_kept"):
-            self._kept: dict[int, Pixels] = {}
-        if index not in self._kept:
-            crop = super().decode(index)
-            if self.side < len(crop):
-                crop = cv2.resize(crop, (self.side, self.side), interpolation=cv2.INTER_AREA)
-            self._kept[index] = np.ascontiguousarray(crop)
-        return self._kept[index]
+        """Crop `index`, at most [side, side, 3]."""
+        crop = super().decode(index)
+        if self.side >= len(crop):
+            return crop
+        small: Pixels = cv2.resize(crop, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        return small
 
 
 def train_once(

@@ -7,6 +7,7 @@ from pillsnap import params
 from pillsnap.classification import batches
 from pillsnap.classification.augment import Augmenter
 from pillsnap.classification.batches import CropDataset, EpochBatches
+from pillsnap.dataset.crops import CropStore
 
 RECIPE = params.load(ROOT / "params.yaml").train_classification
 
@@ -39,3 +40,19 @@ def test_every_known_pill_comes_as_often_as_asked(crops_dir):
     once = CropDataset(crops_dir / "train.arrow", 24, None, 5).classes
     assert (len(once), once.min()) == (48, 0)
     assert counts.tolist() == (2 * np.bincount(once, minlength=4)).tolist()
+
+
+def test_crops_of_a_small_set_are_decoded_once_and_of_a_large_one_every_time(
+    crops_dir, monkeypatch
+):
+    decoded, decode = [], CropStore.decode
+    monkeypatch.setattr(
+        CropStore, "decode", lambda store, row: decoded.append(row) or decode(store, row)
+    )
+    small = epoch_of(crops_dir, 0)
+    assert len(decoded) == len(set(decoded)) == 48
+    decoded.clear()
+    monkeypatch.setattr(batches, "KEPT_BYTES", 1000)
+    large = epoch_of(crops_dir, 0)
+    assert len(decoded) == 2 * 48
+    assert all(torch.equal(a.pictures, b.pictures) for a, b in zip(small, large, strict=True))

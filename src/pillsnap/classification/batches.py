@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from pillsnap.arrays import Ints, Pixels
 from pillsnap.classification.augment import Augmenter, to_input
@@ -22,6 +22,7 @@ from pillsnap.dataset.crops import CropStore
 from pillsnap.stage.signals import leave_to_parent
 from pillsnap.training.ranks import ALONE, Ranks
 
+KEPT_BYTES = 2**28  # of decoded crops: decoding is a twelfth of the time of the demo's loop
 Key = tuple[int, int]  # epoch, row
 
 
@@ -41,6 +42,7 @@ class CropDataset(Dataset[Batch]):
         table = self._store.table
         self._rows = np.flatnonzero(table["known"].to_numpy())
         self.classes: Ints = table["class_index"].to_numpy()[self._rows]  # of every sample
+        self._kept: dict[int, Pixels] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -55,11 +57,20 @@ class CropDataset(Dataset[Batch]):
         return Batch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(classes.copy()))
 
     def _picture(self, epoch: int, index: int) -> Pixels:
-        crop = self._store.decode(int(self._rows[index % len(self)]))
+        crop = self._crop(int(self._rows[index % len(self)]))
         if self._augmenter is None:
             picture: Pixels = to_input(crop[None], self._image_px)[0]
             return picture
         return self._augmenter(crop, np.random.default_rng((self._seed, epoch, index)))
+
+    def _crop(self, row: int) -> Pixels:
+        """A decoded crop; a small set is kept where no loader process multiplies it."""
+        crop = self._kept.get(row)
+        if crop is None:
+            crop = self._store.decode(row)
+            if crop.nbytes * len(self) <= KEPT_BYTES and get_worker_info() is None:
+                self._kept[row] = crop
+        return crop
 
 
 @dataclass(eq=False)
