@@ -11,7 +11,7 @@ import pytest
 from pillsnap.dataset.names import View
 from pillsnap.demo.backdrops import PHONE
 from pillsnap.demo.photos import draw_frame, lay_out
-from pillsnap.demo.pills import invent_pills
+from pillsnap.demo.pills import invent_pills, invent_unknown
 from pillsnap.demo.plan import plan_tree
 from pillsnap.demo.tree import draw_tree
 from pillsnap.errors import DataError, MachineError, ParameterError
@@ -146,6 +146,14 @@ def test_a_phone_photographs_trained_pills_in_val_alone_and_twins_have_a_trained
         assert not {side.text for side in twin.imprints} & {
             s.text for p in like for s in p.imprints
         }
+
+
+def test_unknown_pills_of_a_tree_with_all_looks_share_looks_with_trained_ones():
+    trained = invent_pills(1000, SEED)
+    unknown = invent_unknown(trained, 20, 0, SEED)
+    assert len({pill.code for pill in [*trained, *unknown]}) == 1020
+    looks = {pill.look for pill in trained}
+    assert any(pill.look in looks for pill in unknown)
 
 
 def test_planned_codes_of_combinations_are_chosen_evenly():

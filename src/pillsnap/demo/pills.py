@@ -100,8 +100,8 @@ def invent_pills(count: int, seed: int) -> list[DrawnPill]:
 
 
 def invent_unknown(trained: Pills, others: int, twins: int, seed: int) -> list[DrawnPill]:
-    """Pills of other codes, ascending: `others` with looks that no trained pill has, and `twins`
-    with the look of a trained pill each (at most one a pill) and imprints of their own."""
+    """Pills of other codes, ascending: `others` with looks that no trained pill has (if there are
+    any left), and `twins` with that of a trained pill each; all with imprints of their own."""
     rng = np.random.default_rng([seed, len(trained), others, twins])
     free = np.arange(LOWEST_CODE, HIGHEST_CODE)
     free = np.setdiff1d(free, [int(pill.code[2:]) for pill in trained])
@@ -109,9 +109,9 @@ def invent_unknown(trained: Pills, others: int, twins: int, seed: int) -> list[D
     taken: dict[Look, set[str]] = {}
     for pill in trained:
         taken.setdefault(pill.look, set()).update(side.text for side in pill.imprints)
-    new = (look for look in _looks(rng) if look not in taken)
-    looks = list(dict.fromkeys(islice(new, 9 * others)))[:others]
-    styles = [_invent_style(look, rng) for look in looks]
+    drawn = dict.fromkeys(islice(_looks(rng), 60 * others))
+    looks = [look for look in drawn if look not in taken] or list(drawn)
+    styles = [_invent_style(looks[index % len(looks)], rng) for index in range(others)]
     models = [trained[index] for index in rng.permutation(len(trained))[:twins]]
     names = [field.name for field in fields(Style)]
     styles += [Style(**{name: getattr(model, name) for name in names}) for model in models]
@@ -122,7 +122,7 @@ def invent_unknown(trained: Pills, others: int, twins: int, seed: int) -> list[D
             len(trained) + position,
             styles[row],
             taken.setdefault(styles[row].look, set()),
-            styles[row].look in looks,
+            row < min(others, len(looks)),
             rng,
         )
         for position, (number, row) in enumerate(zip(numbers, order, strict=True))

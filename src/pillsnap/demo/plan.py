@@ -1,7 +1,7 @@
 """The photos of a tree: folders, shards, pills and views, chosen from a seed."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -17,12 +17,15 @@ from pillsnap.params import DemoParams
 BACKS, LIGHTS, SIDES = (0, 1, 2), (0, 1, 2), (0, 1)
 LATITUDES, LONGITUDES = (60, 70, 75, 90), tuple(range(0, 360, 20))
 COMBINATION_LATITUDES = (70, 75, 90)
+SETTINGS = list(product(BACKS, LIGHTS, SIDES))
 SIZE = 200  # of all photos in their file names
 CODES_PER_SHARD, FOLDERS_PER_SHARD, COMBINATION_SHARDS = 50, 25, 8
 PILLS_IN_FOLDER = ((2, 0.04), (3, 0.08), (4, 0.88))
 FOLDERS_PER_STRAY = 40  # one in so many shows a code without single photos
 CODES_PER_ABSENT = 13  # one code in so many occurs in no combination
 BACK_SIDE_EVERY = 20  # one combination folder in so many shows the back
+Settings = Sequence[tuple[int, int, int]]  # background, light, side
+Views = tuple[View, ...]
 
 
 @dataclass(frozen=True)
@@ -69,24 +72,16 @@ def plan_tree(demo: DemoParams, seed: int) -> list[PlannedFolder]:
     stray = [pills[i] for i in order[demo.classes :]]
     others = demo.unknown_classes - demo.unknown_twins
     unknown = invent_unknown(known, others, demo.unknown_twins, seed)
-    tested = sorted([*known, *unknown], key=lambda p: p.code) if demo.phone_photos else unknown
+    views = {pill: _views(pill, SETTINGS, demo.photos_per_group, seed) for pill in known}
+    of_test = {pill: _test_views(pill, demo.unknown_photos, seed) for pill in unknown}
+    if demo.phone_photos:
+        of_test |= {pill: _phone_views(pill, demo.phone_photos, seed) for pill in known}
     taken: set[str] = set()
     count, tests = demo.combination_folders, demo.test_combination_folders
-
-    def trained(pill: DrawnPill) -> Iterator[View]:
-        return _views(pill, list(product(BACKS, LIGHTS, SIDES)), demo.photos_per_group, seed)
-
-    def test(pill: DrawnPill) -> Iterator[View]:
-        if pill in known:
-            return _phone_views(pill, demo.phone_photos, seed)
-        groups = list(product(BACKS, LIGHTS, SIDES))
-        chosen = named_rng(seed, f"groups {pill.code}").permutation(len(groups))
-        return _views(pill, [groups[i] for i in chosen[: demo.unknown_photos]], 1, seed)
-
     return [
-        *_singles("train", known, trained),
+        *_singles("train", views),
         *_combinations("train", count, known, stray, taken, seed),
-        *_singles("val", tested, test),
+        *_singles("val", of_test),
         *_combinations("val", tests, known, [], taken, seed),
     ]
 
@@ -97,14 +92,12 @@ def named_rng(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
-def _singles(
-    part: str, pills: Pills, views_of: Callable[[DrawnPill], Iterator[View]]
-) -> Iterator[PlannedFolder]:
+def _singles(part: str, views_of: Mapping[DrawnPill, Views]) -> Iterator[PlannedFolder]:
     """One folder per code; the second code's photos are split over its own and the last shard."""
-    per_shard = min(CODES_PER_SHARD, ceil(len(pills) / 3))
-    shards = ceil(len(pills) / per_shard)
-    for index, pill in enumerate(pills):
-        views = tuple(views_of(pill))
+    per_shard = min(CODES_PER_SHARD, ceil(len(views_of) / 3))
+    shards = ceil(len(views_of) / per_shard)
+    for index, pill in enumerate(sorted(views_of, key=lambda pill: pill.code)):
+        views = views_of[pill]
         shard = 1 + index // per_shard
         if index == 1 and part == "train" and shards > 1:
             yield PlannedFolder(part, shards, (pill,), views[1::2])
@@ -112,23 +105,32 @@ def _singles(
         yield PlannedFolder(part, shard, (pill,), views)
 
 
-def _views(
-    pill: DrawnPill, groups: list[tuple[int, int, int]], per_group: int, seed: int
-) -> Iterator[View]:
-    angles = list(product(LATITUDES, LONGITUDES))
-    for back, light, side in groups:
+def _views(pill: DrawnPill, settings: Settings, per_setting: int, seed: int) -> Views:
+    """So many photos under each setting, from different angles."""
+    angles, views = list(product(LATITUDES, LONGITUDES)), []
+    for back, light, side in settings:
         rng = named_rng(seed, f"views {pill.code} {back} {light} {side}")
-        for pick in sorted(rng.choice(len(angles), size=per_group, replace=False).tolist()):
-            latitude, longitude = angles[pick]
-            yield View(0, back, side, light, latitude, longitude, SIZE)
+        picks = sorted(rng.choice(len(angles), size=per_setting, replace=False).tolist())
+        chosen = (angles[pick] for pick in picks)
+        views += [View(0, back, side, light, height, turn, SIZE) for height, turn in chosen]
+    return tuple(views)
 
 
-def _phone_views(pill: DrawnPill, count: int, seed: int) -> Iterator[View]:
-    """Front and back in turn, on a desk, under any angle."""
+def _test_views(pill: DrawnPill, count: int, seed: int) -> Views:
+    """Photos of an unknown pill under different settings."""
+    order = named_rng(seed, f"settings {pill.code}").permutation(len(SETTINGS))
+    return _views(pill, [SETTINGS[i] for i in order[:count]], 1, seed)
+
+
+def _phone_views(pill: DrawnPill, count: int, seed: int) -> Views:
+    """Front and back in turn, on a desk, from different angles."""
     rng = named_rng(seed, f"phone {pill.code}")
-    for index, longitude in enumerate(rng.choice(LONGITUDES, size=count, replace=False).tolist()):
-        latitude = int(rng.choice(LATITUDES))
-        yield View(0, PHONE, index % 2, PHONE, latitude, longitude, SIZE)
+    turns = rng.choice(LONGITUDES, size=count, replace=False).tolist()
+    latitudes = rng.choice(LATITUDES, size=count).tolist()
+    return tuple(
+        View(0, PHONE, index % 2, PHONE, latitude, turn, SIZE)
+        for index, (latitude, turn) in enumerate(zip(latitudes, turns, strict=True))
+    )
 
 
 def _combinations(
