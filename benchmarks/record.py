@@ -26,8 +26,9 @@ HEADS = ("scale", "hardware", "minutes", "top-1", "mAP50", "PFLOP", "MFU")
 
 def flops_of_frame(architecture: str, image_px: int) -> float:
     """Floating point operations to train on one square photo."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        detector.build(architecture).eval()(torch.empty(1, 3, image_px, image_px))
+    model = detector.build(architecture).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, 3, image_px, image_px))
     return float(3 * counter.get_total_flops())
 
 
