@@ -69,7 +69,7 @@ def test_running_out_of_memory_is_recognised(error, recognised):
 
 @pytest.mark.parametrize(
     ("own", "expected"),
-    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    [({}, "4000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
 )
 def test_threads_spin_briefly_unless_the_user_chooses_otherwise(own, expected):
     code = "import os, pillsnap; print(os.environ.get('GOMP_SPINCOUNT'))"
