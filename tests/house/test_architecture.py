@@ -1,5 +1,6 @@
 """The house rules that a machine can hold: layers, deps, sizes of modules."""
 
+import hashlib
 import re
 import sys
 from collections import Counter
@@ -156,3 +157,12 @@ def test_what_an_edit_reruns():
     assert all(users[name] == [] for name in (*nothing, "register", "interchange", "demo"))
     assert users["classification"] == ["train_classification", "evaluate"]
     assert users["evaluation"] == ["evaluate"]
+
+
+def test_fingerprints_in_git_are_those_that_dvc_lock_names():
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values()
+    deps = {dep["path"]: dep["md5"] for stage in stages for dep in stage["deps"]}
+    named = [path for path in deps if path.startswith("data/fingerprints/")]
+    assert named
+    for path in named:
+        assert hashlib.md5((ROOT / path).read_bytes()).hexdigest() == deps[path], path
